@@ -1,0 +1,114 @@
+import io
+
+import numpy as np
+import pytest
+
+from tfprune.plots.imp_locality import (
+    connections_histogram,
+    input_connections_figure,
+    locality_by_connections_figure,
+    locality_figure,
+)
+from tfprune.plots.locality import locality_by_connections, locality_maps, random_locality_maps
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+def drawn(figure):
+    figure.savefig(io.BytesIO(), format="png", dpi=40)
+    return figure.axes
+
+
+def images(figure):
+    return [axes.images[0] for axes in figure.axes if axes.images]
+
+
+def a_mask(image_shape, units=12, density=0.3, seed=0):
+    return np.random.default_rng(seed).random((int(np.prod(image_shape)), units)) < density
+
+
+def test_maps_are_shown_around_displacement_zero():
+    maps = locality_maps(a_mask((3, 5, 4)), (3, 5, 4))
+    figure = locality_figure(maps, title="iteration 1")
+    drawn(figure)
+    same, different = images(figure)
+    assert same.get_extent() == [-3.5, 3.5, 4.5, -4.5]
+    values = same.get_array()
+    assert np.ma.is_masked(values[4, 3]) or np.isnan(values[4, 3])  # pairs of an input with itself don't exist
+    positive = maps.same_channel > 0
+    assert np.array_equal(values[positive], maps.same_channel[positive])
+    assert np.array_equal(different.get_array()[positive], maps.different_channel[positive])
+
+
+def test_absent_displacements_are_black():
+    mask = np.zeros((9, 1))
+    mask[[0, 1]] = 1
+    figure = locality_figure(locality_maps(mask, (1, 3, 3)))
+    (image,) = images(figure)
+    colours = image.cmap(image.norm(image.get_array()))
+    assert colours[0, 0].tolist() == [0, 0, 0, 1]
+    assert colours[2, 3].tolist() != [0, 0, 0, 1]
+
+
+def test_relative_maps_of_full_units_are_one():
+    maps = locality_maps(np.ones((48, 3)), (3, 4, 4))
+    figure = locality_figure(maps, random_locality_maps([48] * 3, (3, 4, 4)))
+    drawn(figure)
+    for image in images(figure):
+        values = np.ma.masked_invalid(image.get_array()).compressed()
+        assert np.allclose(values, 1.0)
+
+
+@pytest.mark.parametrize("image_shape", [(1, 8, 8), (3, 4, 6)])
+def test_without_pairs_the_figures_say_so(image_shape):
+    mask = np.zeros((int(np.prod(image_shape)), 4))
+    axes = drawn(locality_figure(locality_maps(mask, image_shape)))
+    assert {a.texts[0].get_text() for a in axes} == {"no unit has two connections"}
+    assert len(axes) == (1 if image_shape[0] == 1 else 2)
+    (axes,) = drawn(locality_by_connections_figure(locality_by_connections(mask, image_shape)))
+    assert axes.texts[0].get_text() == "no unit has two connections"
+
+
+@pytest.mark.parametrize("image_shape", [(1, 8, 8), (3, 4, 6)])
+def test_groups_have_a_column_each_in_pairs_per_unit(image_shape):
+    groups = locality_by_connections(a_mask(image_shape, 20), image_shape, groups=3)
+    figure = locality_by_connections_figure(groups)
+    drawn(figure)
+    shown = images(figure)
+    rows = 1 if image_shape[0] == 1 else 2
+    assert len(shown) == rows * len(groups)
+    first = shown[0].get_array()
+    same = groups[0].maps.same_channel
+    assert np.allclose(first[same > 0], same[same > 0] / len(groups[0].units))
+
+
+@pytest.mark.parametrize("live", [[1, 1, 2], [5, 9, 9, 30], [1, 40, 40, 900], [64]])
+def test_histogram_holds_every_live_unit_once(live):
+    (axes,) = drawn(connections_histogram(np.array([*live, 0, 0]), inputs=1000))
+    assert sum(patch.get_height() for patch in axes.patches) == len(live)
+    texts = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert "2 units without (not shown)" in texts
+    # Wider bins than one connection are whole numbers of connections wide.
+    assert all(patch.get_width() == pytest.approx(round(patch.get_width())) for patch in axes.patches)
+
+
+def test_histogram_of_a_dead_layer():
+    (axes,) = drawn(connections_histogram(np.zeros(7, int), inputs=10))
+    assert axes.texts[0].get_text() == "all 7 units have lost all connections"
+
+
+@pytest.mark.parametrize("image_shape", [(1, 8, 8), (3, 4, 6), (2, 3, 3), (5, 3, 3)])
+def test_connections_of_each_input_pixel(image_shape):
+    mask = a_mask(image_shape)
+    figure = input_connections_figure(mask, image_shape, "iteration 2")
+    drawn(figure)
+    shown = images(figure)
+    channels = image_shape[0]
+    counts = mask.sum(axis=1).reshape(image_shape)
+    for image, expected in zip(shown, counts, strict=False):
+        assert np.array_equal(image.get_array(), expected)
+    colour = [image for image in shown if np.ndim(image.get_array()) == 3]
+    assert len(colour) == (1 if channels == 3 else 0)
+    if colour:
+        assert np.allclose(colour[0].get_array(), counts.transpose(1, 2, 0) / counts.max())
+    drawn(input_connections_figure(np.zeros_like(mask), image_shape))

@@ -1,0 +1,94 @@
+"""`python -m tfprune.imp` from an input file to its figures, told to the person who started it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tfprune.cli.quiet import quiet_start
+from tfprune.errors import InputError
+from tfprune.experiments.imp_spec import ImpSpec, differing_keys, spec_record
+from tfprune.records.imp_folder import ImpFolder
+from tfprune.records.imp_run import ImpRun
+
+def train(spec: ImpSpec, overwrite: bool) -> None:
+    """Runs the input file, or what is left of it, and draws its figures.
+
+    Raises:
+        InputError: the input, the data or the folder cannot be used.
+    """
+    for warning in spec.warnings:
+        print(f"warning: {spec.source}: {warning}", file=sys.stderr)
+    folder = ImpFolder(spec.save_dir, spec.prefix)
+    folder.claim(
+        spec_record(spec),
+        lambda recorded: differing_keys(spec, recorded),
+        first_iteration=spec.rest_it if spec.restart else 0,
+        overwrite=overwrite,
+    )
+    if folder.finished:
+        print(f"{folder.folder}: the run {spec.prefix!r} is finished; nothing to do (--overwrite starts anew)")
+        return
+    # Only now: a refused or finished run should answer at once.
+    with quiet_start():
+        from tfprune.cli.imp_progress import ImpProgress, summary_text
+        from tfprune.data.load import load_images
+        from tfprune.experiments.imp import run_imp
+        from tfprune.experiments.imp_analysis import Reevaluation
+        from tfprune.training.devices import use_device
+
+        device = use_device(spec.device)
+    progress = ImpProgress(spec.max_iterations)
+    progress.say(f"reading {spec.dataset}")
+    images = load_images(
+        spec.dataset,
+        spec.dataloc,
+        preload=spec.preload,
+        data_ratio=spec.data_ratio,
+        reclass=spec.reclass,
+        val_size=spec.val_size,
+        search_folder=spec.source.parent,
+    )
+    progress.say(
+        f"{images.train.size} training and {images.validation.size} validation images of "
+        f"{'x'.join(map(str, images.image_shape))}, {images.classes} classes, on {device}"
+    )
+    run_imp(spec, images, folder, progress)
+    summary = folder.read_table("summary")
+    if len(summary):
+        progress.say("evaluating and drawing")
+        run = ImpRun(folder.folder, folder.prefix)
+        again = Reevaluation(spec, images)
+        folder.write_table("reevaluation", again.accuracies(run))
+        best = int(summary.loc[summary["best_validation_error"].idxmin(), "iteration"])
+        folder.write_table("silencing", again.silencing(run.iteration(best)))
+        figures = draw(run)
+        print(summary_text(summary))
+        print(f"figures: {figures}")
+    else:
+        print(f"{spec.source}: the starting mask already meets stop_ratio = {spec.stop_ratio}; no iteration was run")
+    folder.mark_finished()
+
+
+def plot(run_folder: str, prefix: str | None) -> None:
+    """Draws the figures of a run again from its files.
+
+    Raises:
+        InputError: the folder holds no run, several, or damaged files.
+    """
+    if not Path(run_folder).is_dir():
+        raise InputError(f"--plot must name the folder of a run. Received: {run_folder}, which is not a folder")
+    print(f"figures: {draw(ImpRun(run_folder, prefix))}")
+
+
+def draw(run: ImpRun) -> Path:
+    """Draws every figure of a run into `<prefix>_figures` beside its files, from these alone.
+
+    Tables that the run's folder lacks (the original code wrote none) leave their figures out, and a note says so.
+    """
+    from tfprune.plots.imp_report import draw_run
+    from tfprune.plots.imp_tables import read_tables
+
+    target = run.folder / f"{run.prefix}_figures"
+    draw_run(run, target, **read_tables(run)._asdict())
+    return target

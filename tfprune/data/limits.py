@@ -1,0 +1,29 @@
+"""How many images of a set a run uses, with the messages for counts that can't be had."""
+
+from __future__ import annotations
+
+from tfprune.errors import InputError
+
+
+def train_count(data_ratio: float, total: int) -> int:
+    """The number of training images: int(data_ratio · total), the ratio clipped to [0, 1].
+
+    Raises:
+        InputError: that is none.
+    """
+    count = int(min(max(data_ratio, 0.0), 1.0) * total)
+    if count == 0:
+        raise InputError(f"[Data] data_ratio = {data_ratio}: leaves none of {total} images, at least {1 / total:.2g}")
+    return count
+
+
+def check_val_size(val_size: int, available: int, dataset: str) -> None:
+    """Checks that the validation data hold the first `val_size` images.
+
+    Raises:
+        InputError: they don't, or none is asked for.
+    """
+    if not 1 <= val_size <= available:
+        raise InputError(
+            f"[Network] val_size = {val_size}: allowed are 1 to {available}, the validation images of {dataset}"
+        )

@@ -1,0 +1,118 @@
+"""Image classification sets of TensorFlow Datasets that lie ready in a folder: mnist, cifar10, ..."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from tfprune.data.limits import check_val_size, train_count
+from tfprune.data.rows import Rows, Source, empty_rows, pixel_mean
+from tfprune.errors import InputError
+
+# Community sets (`namespace:name`) would be looked up over the network.
+_NAME = re.compile(r"\w+(/[\w.-]+)?(:\d+\.\d+\.\d+)?")
+_BATCH = 1000
+
+
+def load_tfds(
+    dataset: str, data_dir: str | Path | None, data_ratio: float, val_size: int, also_known: Iterable[str] = ()
+) -> Source:
+    """Loads the first int(data_ratio · total) images of `train` and the first `val_size` of `test` (or `validation`).
+
+    Nothing is downloaded: a run that starts a download by itself would hang for minutes where there is no network.
+
+    Args:
+        dataset: TFDS's name of the set.
+        data_dir: TFDS's data_dir; None is TFDS's default (`TFDS_DATA_DIR`, or ~/tensorflow_datasets).
+        data_ratio: share of the training images, clipped to [0, 1].
+        val_size: number of validation images.
+        also_known: further names to suggest when `dataset` is unknown.
+
+    Raises:
+        InputError: an unknown set, one that isn't in the folder, isn't made of uint8 images of one shape with class
+            labels, or whose files are damaged.
+    """
+    builder = _builder(dataset, data_dir, also_known)
+    height, width, channels = _image_shape(builder, dataset)
+    split = next((name for name in ("test", "validation") if name in builder.info.splits), None)
+    if split is None or "train" not in builder.info.splits:
+        raise InputError(f"[Data] dataset = {dataset}: has no train and test splits but {list(builder.info.splits)}")
+    check_val_size(val_size, builder.info.splits[split].num_examples, dataset)
+    count = train_count(data_ratio, builder.info.splits["train"].num_examples)
+    classes = builder.info.features[builder.info.supervised_keys[1]].num_classes
+    train = _read(builder, "train", count, classes)
+    validation = _read(builder, split, val_size, classes)
+    mean = pixel_mean(train.parts[0])
+    return Source(train, validation, mean, scale=1 / 255, image_shape=(channels, height, width), classes=classes)
+
+
+def _builder(dataset: str, data_dir: str | Path | None, also_known: Iterable[str]):
+    import tensorflow_datasets as tfds
+
+    if not _NAME.fullmatch(dataset):
+        raise InputError(f"[Data] dataset = {dataset!r:.60}: not the name of a data set")
+    try:
+        builder = tfds.builder(dataset, data_dir=data_dir)
+    except tfds.core.DatasetNotFoundError:
+        known = {name.lower(): name for name in [*also_known, *tfds.list_builders(with_community_datasets=False)]}
+        near = [known[name] for name in difflib.get_close_matches(dataset.lower(), known, n=3)]
+        hint = f"did you mean {' or '.join(near)}?" if near else "e.g. mnist, cifar10, digits, ImageNet32"
+        raise InputError(f"[Data] dataset = {dataset}: no such data set, {hint}") from None
+    except Exception as error:  # TFDS raises what its parsers do on damaged files
+        raise _damaged(dataset, data_dir, error) from error
+    if not builder.info.splits:
+        place = builder.data_path.parent.parent if builder.builder_config is None else builder.data_path.parents[2]
+        raise InputError(
+            f"[Data] dataset = {dataset}: not in {builder.data_path}; get it with: "
+            f"tfds build {dataset} --data_dir={place}"
+        )
+    return builder
+
+
+def _image_shape(builder, dataset: str) -> tuple[int, int, int]:
+    import tensorflow_datasets as tfds
+
+    keys, features = builder.info.supervised_keys, builder.info.features
+    is_pair = keys is not None and len(keys) == 2 and all(isinstance(key, str) for key in keys)
+    image, label = (features[key] for key in keys) if is_pair else (None, None)
+    if not isinstance(image, tfds.features.Image) or not isinstance(label, tfds.features.ClassLabel):
+        raise InputError(f"[Data] dataset = {dataset}: not a set of images with one class label each")
+    if None in image.shape or image.np_dtype != np.uint8:
+        raise InputError(f"[Data] dataset = {dataset}: uint8 images of one shape are needed, came {image.shape}")
+    return image.shape
+
+
+def _read(builder, split: str, count: int, classes: int) -> Rows:
+    """The first `count` images of a split in the order of its files, flattened c, y, x."""
+    import tensorflow_datasets as tfds
+
+    height, width, channels = _image_shape(builder, builder.name)
+    rows, labels, at = empty_rows(count, height * width * channels), np.empty(count, np.int32), 0
+    try:
+        batches = builder.as_dataset(
+            split=f"{split}[:{count}]",
+            batch_size=_BATCH,
+            shuffle_files=False,
+            as_supervised=True,
+            read_config=tfds.ReadConfig(try_autocache=False),  # each image is read once
+        )
+        for images, numbers in tfds.as_numpy(batches):
+            end = at + len(images)
+            rows[at:end].reshape(-1, channels, height, width)[:] = images.transpose(0, 3, 1, 2)
+            labels[at:end] = numbers
+            at = end
+    except Exception as error:  # TensorFlow's DataLossError and its relatives, OSError, protobuf's errors
+        raise _damaged(f"{builder.name}, split {split}", builder.data_path, error) from error
+    if at != count or labels.min() < 0 or labels.max() >= classes:
+        came = f"{at} of {count} images" if at != count else f"labels from {labels.min()} to {labels.max()}"
+        raise InputError(f"cannot read {builder.name}, split {split}, in {builder.data_path}: {came}")
+    return Rows([rows], labels)
+
+
+def _damaged(what: str, where: object, error: Exception) -> InputError:
+    reason = " ".join(str(error).split())[:200]
+    return InputError(f"cannot read {what} in {where}: {type(error).__name__}: {reason}")

@@ -1,0 +1,224 @@
+"""One iteration of iterative magnitude pruning: training with fixed masks, recorded, validated and checkpointed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import keras
+import numpy as np
+
+from tfprune.data.images import ImageSet
+from tfprune.errors import InputError
+from tfprune.experiments.imp_spec import ImpSpec
+from tfprune.models.imp_net import ImpNetwork, Weights
+from tfprune.records.imp_folder import ImpFolder
+from tfprune.records.imp_types import IterationRecord
+from tfprune.training.loop import Evaluator, Sampler, TrainingLoop, with_replacement
+
+_SECONDS_PER_CALL = 0.5  # how long the compiled loop runs before progress is shown again
+
+
+@dataclass
+class Progress:
+    """Where the training of an iteration stands; errors and losses are fractions and nats."""
+
+    iteration: int
+    step: int
+    steps: int
+    loss: float
+    train_error: float
+    validation_error: float
+    milliseconds_per_step: float
+
+
+@dataclass
+class _History:
+    """What an iteration has produced up to some step; with the variables' values, its checkpoint."""
+
+    step: int = 0
+    train_errors: list[np.float32] = field(default_factory=list)
+    validation_steps: list[int] = field(default_factory=list)
+    validation_errors: list[np.float32] = field(default_factory=list)
+    recorded_steps: list[int] = field(default_factory=list)
+    weights: list[Weights] = field(default_factory=list)
+    running_averages: list[list[np.ndarray]] = field(default_factory=list)
+
+
+def network_of(spec: ImpSpec, images: ImageSet) -> ImpNetwork:
+    """The network that an input file describes, for its data."""
+    return ImpNetwork(
+        spec.arch,
+        spec.prune,
+        images.image_shape,
+        images.classes,
+        momentum=spec.batch_norm_beta,
+        epsilon=spec.batch_norm_epsilon,
+        product_dtype=None if spec.precision == "float32" else spec.precision,
+    )
+
+
+class IterationTrainer:
+    """Trains the network of an input file, one iteration at a time, always by the same compiled functions.
+
+    Args:
+        spec: the input.
+        images: the data.
+        folder: where checkpoints go.
+        sample: gives the batch's indices for (iteration, step); by default drawn with replacement from the seed.
+    """
+
+    def __init__(self, spec: ImpSpec, images: ImageSet, folder: ImpFolder, sample: Sampler | None = None):
+        self.spec = spec
+        self.folder = folder
+        self.network = network_of(spec, images)
+        if spec.minimizer == "Adam":
+            optimizer = keras.optimizers.Adam(spec.learning_rate, epsilon=1e-8)  # TensorFlow 1's ε
+        else:
+            optimizer = keras.optimizers.SGD(spec.learning_rate)
+        sample = sample or with_replacement(spec.seed, images.train.size, spec.batch_size)
+        self._loop = TrainingLoop(self.network.model, optimizer, images.train, images.mean, images.scale, sample)
+        self._evaluator = Evaluator(self.network.model, images.validation, images.mean, images.scale)
+        self._traced = False
+
+    def train(
+        self,
+        iteration: int,
+        weights: Weights,
+        masks: Weights,
+        ratios: np.ndarray,
+        record_at: list[int],
+        checkpoint: str = "checkpoint",
+        report=lambda progress, history: None,
+    ) -> tuple[IterationRecord, float]:
+        """Takes steps 0 .. `steps`, from the last checkpoint of this iteration if there is one.
+
+        At a validation step, a recorded step and a checkpoint, what is taken is the state before that step's update.
+
+        Args:
+            iteration: its number, which is also the stream of its batches.
+            weights: where to start from.
+            masks: fixed during the iteration.
+            ratios: kept in the record.
+            record_at: steps at which weights and running averages are recorded, ascending.
+            checkpoint: name of the checkpoint file.
+            report: called with `Progress` and the validations so far, about twice a second.
+
+        Returns:
+            The record, and the milliseconds per step over the steps taken here, without tracing and validation.
+
+        Raises:
+            InputError: the loss is no longer finite, or a file cannot be written.
+        """
+        spec, loop = self.spec, self._loop
+        self._trace()
+        history = self._resume(iteration, checkpoint)
+        if history is None:
+            history = _History()
+            self.network.weights, self.network.masks = weights, masks
+            self.network.reset_averages()
+            loop.reset_optimizer()
+            self._pause(history, record_at)
+        progress = Progress(iteration, history.step, spec.steps, np.nan, np.nan, np.nan, np.nan)
+        start, seconds, end = history.step, 0.0, spec.steps + 1
+        while history.step < end:
+            stop = min(end, self._next_pause(history.step, record_at), history.step + self._stretch(seconds, history.step - start))
+            began = time.perf_counter()
+            errors, losses = loop.run(history.step, stop, iteration)
+            seconds += time.perf_counter() - began
+            self._check_finite(iteration, history.step, losses)
+            history.train_errors += list(errors)
+            history.step = stop
+            if stop < end:
+                self._pause(history, record_at)
+                if stop % spec.checkpoint_step == 0:
+                    self._checkpoint(iteration, checkpoint, history)
+            progress.step, progress.loss, progress.train_error = stop, float(losses[-1]), float(errors.mean())
+            progress.validation_error = float(history.validation_errors[-1])
+            progress.milliseconds_per_step = 1e3 * seconds / (stop - start)
+            report(progress, history)
+        record = IterationRecord(
+            layers=self.network.layers,
+            ratios=np.array(ratios, np.float64),
+            recorded_steps=history.recorded_steps,
+            steps=list(range(end)),
+            validation_steps=history.validation_steps,
+            train_errors=np.array(history.train_errors, np.float32),
+            validation_errors=np.array(history.validation_errors, np.float32),
+            weights=history.weights,
+            running_averages=history.running_averages,
+            masks=masks,
+        )
+        return record, 1e3 * seconds / max(1, end - start)
+
+    def _trace(self) -> None:
+        """Traces the compiled loop without a step, so that timings are of steps alone."""
+        if not self._traced:
+            self._loop.run(0, 0)
+            self._traced = True
+
+    def _stretch(self, seconds: float, steps: int) -> int:
+        return max(1, int(_SECONDS_PER_CALL * steps / seconds)) if seconds else 1
+
+    def _next_pause(self, step: int, record_at: list[int]) -> int:
+        regular = [(step // every + 1) * every for every in (self.spec.validate_step, self.spec.checkpoint_step)]
+        return min([*regular, *(at for at in record_at if at > step)])
+
+    def _pause(self, history: _History, record_at: list[int]) -> None:
+        step = history.step
+        if step % self.spec.validate_step == 0:
+            history.validation_steps.append(step)
+            history.validation_errors.append(self._evaluator.error())
+        if step in record_at:
+            history.recorded_steps.append(step)
+            history.weights.append(self.network.weights)
+            history.running_averages.append(self.network.running_averages)
+
+    def _check_finite(self, iteration: int, step: int, losses: np.ndarray) -> None:
+        bad = np.flatnonzero(~np.isfinite(losses))
+        if bad.size:
+            raise InputError(
+                f"{self.spec.source}: training diverged: the loss is not finite at iteration {iteration}, step "
+                f"{step + bad[0]}; lower [Network] learning_rate = {self.spec.learning_rate}"
+            )
+
+    def _checkpoint(self, iteration: int, name: str, history: _History) -> None:
+        arrays = {
+            "iteration": np.array(iteration),
+            "step": np.array(history.step),
+            "train_errors": np.array(history.train_errors, np.float32),
+            "validation_steps": np.array(history.validation_steps),
+            "validation_errors": np.array(history.validation_errors, np.float32),
+            "recorded_steps": np.array(history.recorded_steps, int),
+        }
+        for index, array in enumerate(self._loop.state):
+            arrays[f"state_{index}"] = array
+        for index, (weights, averages) in enumerate(zip(history.weights, history.running_averages, strict=True)):
+            for layer, layer_arrays in enumerate(weights):
+                for number, array in enumerate([*layer_arrays, averages[layer]]):
+                    arrays[f"recorded_{index}_{layer}_{number}"] = array
+        self.folder.write_checkpoint(name, arrays)
+
+    def _resume(self, iteration: int, name: str) -> _History | None:
+        arrays = self.folder.read_checkpoint(name)
+        if arrays is None or arrays["iteration"] != iteration:
+            return None
+        state = self._loop.state
+        self._loop.state = [arrays[f"state_{index}"] for index in range(len(state))]
+        history = _History(
+            step=int(arrays["step"]),
+            train_errors=list(arrays["train_errors"]),
+            validation_steps=arrays["validation_steps"].tolist(),
+            validation_errors=list(arrays["validation_errors"]),
+            recorded_steps=arrays["recorded_steps"].tolist(),
+        )
+        for index in range(len(history.recorded_steps)):
+            weights, averages = [], []
+            for layer in range(len(self.network.layers)):
+                names = [f"recorded_{index}_{layer}_{number}" for number in range(5)]
+                found = [arrays[found_name] for found_name in names if found_name in arrays]
+                weights.append(found[:-1])
+                averages.append(found[-1])
+            history.weights.append(weights)
+            history.running_averages.append(averages)
+        return history

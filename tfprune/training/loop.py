@@ -1,0 +1,187 @@
+"""The compiled training loop: many steps per call of one `tf.function`, the data already on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+class Rows(Protocol):
+    """Images as rows that can be fetched inside a compiled function (see `tfprune.data`)."""
+
+    size: int
+
+    def fetch(self, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """uint8 rows (B, D) and int32 labels (B,) for integer indices (B,)."""
+
+
+Sampler = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+def with_replacement(seed: int, size: int, batch_size: int) -> Sampler:
+    """Batches drawn uniformly with replacement, a pure function of (seed, stream, step).
+
+    Nothing is carried from step to step, so that training resumed at any step sees the batches it would have seen.
+    """
+
+    def sample(stream: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        # Two keys made of three numbers: the step counts in the low half, the stream in the high half.
+        key = tf.stack([tf.constant(seed, tf.int64), tf.cast(stream, tf.int64) * 2**32 + tf.cast(step, tf.int64)])
+        return tf.random.stateless_uniform([batch_size], key, 0, size, tf.int32)
+
+    return sample
+
+
+class TrainingLoop:
+    """Trains a classifier by softmax cross-entropy, one compiled call per stretch of steps.
+
+    Args:
+        model: maps float32 rows (B, D) to logits (B, classes).
+        optimizer: a Keras optimizer.
+        images: the training rows.
+        mean: float32 (D,), subtracted from every row.
+        scale: multiplies what is left, so that the model sees `(x − mean) · scale`.
+        sample: gives the batch's indices for (stream, step).
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        images: Rows,
+        mean: np.ndarray,
+        scale: float,
+        sample: Sampler,
+    ):
+        self.model = model
+        self.optimizer = optimizer
+        self._images = images
+        self._mean = tf.constant(mean, tf.float32)
+        self._scale = tf.constant(scale, tf.float32)
+        self._sample = sample
+        self._variables = list(model.trainable_variables)
+        optimizer.build(self._variables)
+        self._optimizer_start = [np.array(variable.numpy()) for variable in optimizer.variables]
+
+    @property
+    def state(self) -> list[np.ndarray]:
+        """Copies of everything that training changes: model and optimizer variables."""
+        return [np.array(variable.numpy()) for variable in self._state_variables()]
+
+    @state.setter
+    def state(self, arrays: list[np.ndarray]) -> None:
+        for variable, array in zip(self._state_variables(), arrays, strict=True):
+            variable.assign(array)
+
+    def reset_optimizer(self) -> None:
+        """Optimizer state back to its start."""
+        for variable, array in zip(self.optimizer.variables, self._optimizer_start, strict=True):
+            variable.assign(array)
+
+    def run(self, start: int, stop: int, stream: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Takes steps `start .. stop - 1`.
+
+        Args:
+            start: first step.
+            stop: step after the last one.
+            stream: which stream of batches, for example the iteration.
+
+        Returns:
+            float32 (stop - start,) errors, the fraction of each batch misclassified before its update, and losses.
+        """
+        errors, losses = self._run(tf.constant(start), tf.constant(stop), tf.constant(stream))
+        return errors.numpy(), losses.numpy()
+
+    @tf.function(autograph=False)
+    def _run(self, start, stop, stream):
+        count = stop - start
+        histories = [tf.TensorArray(tf.float32, count, element_shape=()) for _ in range(2)]
+
+        def body(step, errors, losses):
+            error, loss = self._step(self._sample(stream, step))
+            return step + 1, errors.write(step - start, error), losses.write(step - start, loss)
+
+        # One step at a time: an update must see the one before it.
+        _, errors, losses = tf.while_loop(
+            lambda step, *_: step < stop, body, (start, *histories), parallel_iterations=1
+        )
+        return errors.stack(), losses.stack()
+
+    def _step(self, indices):
+        rows, labels = self._images.fetch(indices)
+        with tf.GradientTape() as tape:
+            logits = self.model(normalise(rows, self._mean, self._scale), training=True)
+            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+        gradients = tape.gradient(loss, [variable.value for variable in self._variables])
+        self.optimizer.apply(gradients, self._variables)
+        right = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), labels)
+        return 1 - tf.reduce_mean(tf.cast(right, tf.float32)), loss
+
+    def _state_variables(self):
+        return [*self.model.variables, *self.optimizer.variables]
+
+
+class Evaluator:
+    """Counts how often the label is among a model's k largest logits, in one compiled call.
+
+    Args:
+        model: maps float32 rows (B, D) to logits (B, classes).
+        images: the rows to evaluate on.
+        mean: float32 (D,).
+        scale: the model sees `(x − mean) · scale`.
+        top: which k to count; a k above the number of classes counts every row.
+        batch_size: rows per batch; all rows are used whatever it is.
+    """
+
+    def __init__(self, model, images: Rows, mean, scale, top: tuple[int, ...] = (1,), batch_size: int = 1000):
+        self.model = model
+        self._images = images
+        self._mean = tf.constant(mean, tf.float32)
+        self._scale = tf.constant(scale, tf.float32)
+        self._top = top
+        self._batch_size = min(batch_size, images.size)
+
+    def error(self) -> np.float32:
+        """Fraction of rows misclassified (by the first k of `top`)."""
+        return np.float32(1) - np.float32(self.hits()[0]) / np.float32(self._images.size)
+
+    def accuracies(self) -> list[float]:
+        """One accuracy per k of `top`."""
+        return [int(hit) / self._images.size for hit in self.hits()]
+
+    def hits(self) -> np.ndarray:
+        """int32, one per k of `top`: rows whose label is among the k largest logits."""
+        return self._hits().numpy()
+
+    @tf.function(autograph=False)
+    def _hits(self):
+        size, batch = self._images.size, self._batch_size
+        total = tf.zeros(len(self._top), tf.int32)
+        whole = size // batch
+
+        def body(index, total):
+            return index + 1, total + self._count(tf.range(index * batch, (index + 1) * batch))
+
+        _, total = tf.while_loop(lambda index, _: index < whole, body, (tf.constant(0), total), parallel_iterations=1)
+        if size % batch:
+            total = total + self._count(tf.range(whole * batch, size))
+        return total
+
+    def _count(self, indices):
+        rows, labels = self._images.fetch(indices)
+        logits = self.model(normalise(rows, self._mean, self._scale), training=False)
+        # Same tie rule as argmax: of equal logits the first class is the answer.
+        hits = [
+            tf.reduce_any(tf.math.top_k(logits, min(k, logits.shape[1])).indices == labels[:, None], axis=1)
+            for k in self._top
+        ]
+        return tf.stack([tf.reduce_sum(tf.cast(hit, tf.int32)) for hit in hits])
+
+
+def normalise(rows, mean, scale):
+    """`(rows − mean) · scale` as float32; the only place where pixels become floats."""
+    return (tf.cast(rows, tf.float32) - mean) * scale
