@@ -1,9 +1,9 @@
 """Claim: ImageNet32 is held once, as bytes, and with `preload = no` hardly at all.
 
-Makes a folder in the published format (ten training files, random images), loads it in a fresh process each way, and
-prints one JSON line. `peak_rss_ratio` is the peak of all resident memory (VmHWM) above that after imports, divided by the
-raw bytes of the images; `peak_private_ratio` counts anonymous memory alone (RssAnon, sampled), without the pages of mapped
-files, which the system takes back when it needs memory. Exits 1 if a ratio is over its limit.
+Makes a folder in the published format (ten training files, random images), loads it in a fresh process each way and
+fetches batches. Prints one JSON line; exits 1 if a ratio is over its limit. Ratios are to the raw bytes of the images:
+`peak_rss_ratio` is the peak of all resident memory (VmHWM) above that after imports; `peak_private_ratio` counts
+anonymous memory alone (RssAnon, sampled), without pages of mapped files, which the system takes back when it needs memory.
 
     python benchmarks/imagenet_memory.py [--images 200000]
 """
@@ -115,9 +115,8 @@ def fetch_milliseconds(tf, images) -> float:
 def memory() -> dict[str, int]:
     """Bytes by the names of /proc/self/status."""
     lines = (line.split() for line in Path("/proc/self/status").read_text().splitlines())
-    return {
-        words[0].rstrip(":"): int(words[1]) * 1024 for words in lines if words[0] in ("VmHWM:", "VmRSS:", "RssAnon:")
-    }
+    wanted = ("VmHWM:", "VmRSS:", "RssAnon:")
+    return {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines if words[0] in wanted}
 
 
 class PrivatePeak:

@@ -1,7 +1,9 @@
 import copy
+import gc
 import os
 import pickle
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -322,6 +324,19 @@ def test_large_arrays_are_mapped(tmp_path, protocol):
     path.write_bytes(path.read_bytes()[:-50_000])
     with pytest.raises(InputError, match="cut short"):
         load_pickle(path, map_from=100_000)
+
+
+def test_a_mapped_file_is_closed_with_its_array(tmp_path):
+    (tmp_path / "a").write_bytes(pickle.dumps(np.zeros(200_000), 4))
+    gc.disable()
+    try:
+        array = load_pickle(tmp_path / "a", map_from=100_000)
+        maps = Path("/proc/self/maps")
+        assert str(tmp_path / "a") in maps.read_text()
+        del array
+        assert str(tmp_path / "a") not in maps.read_text()
+    finally:
+        gc.enable()
 
 
 def test_python_2_arrays_are_mapped_as_bytes(tmp_path):

@@ -246,8 +246,8 @@ for _package in ("numpy.core", "numpy._core"):  # before and since NumPy 2
 class _Unpickler(pickle.Unpickler):
     def __init__(self, file: BinaryIO, encoding: str, size: int, buffers: list[memoryview] | None = None):
         super().__init__(file, encoding=encoding, buffers=buffers)
-        self._encode = _Global(self._encode_latin1)
-        self._bytes_left = size
+        # Not a method: an unpickler that refers to itself would keep its mapped file open until garbage is collected.
+        self._encode = _Global(_latin1_encoder(size))
 
     def find_class(self, module: str, name: str) -> _Global:
         if (module, name) == ("_codecs", "encode"):
@@ -260,14 +260,20 @@ class _Unpickler(pickle.Unpickler):
     def load(self) -> Any:
         return _with_arrays(super().load(), {})
 
-    def _encode_latin1(self, text: Any, codec: Any) -> bytes:
+
+def _latin1_encoder(bytes_left: int) -> Callable[[Any, Any], bytes]:
+    """`_codecs.encode` for Latin-1; one long text encoded again and again would need memory without bounds."""
+
+    def encode(text: Any, codec: Any) -> bytes:
+        nonlocal bytes_left
         if not isinstance(text, str) or codec not in ("latin1", "latin-1"):
             raise pickle.UnpicklingError("it encodes text")
-        # One long text encoded again and again would need memory without bounds.
-        self._bytes_left -= len(text)
-        if self._bytes_left < 0:
+        bytes_left -= len(text)
+        if bytes_left < 0:
             raise pickle.UnpicklingError("it encodes more than it holds")
         return text.encode("latin1")
+
+    return encode
 
 
 def _with_arrays(value: Any, seen: dict[int, Any]) -> Any:

@@ -1,0 +1,25 @@
+# make demo   sets up .venv and runs iterative magnitude pruning on images that come with a dependency
+# make test   sets up .venv and runs the linter and all tests
+# Needs Python 3.11 or newer and make, nothing else.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+RUN := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+.PHONY: demo test clean
+
+demo: $(READY)
+	$(RUN) -m tfprune.imp inputs/main.ini
+
+test: $(READY)
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m pytest
+
+clean:
+	rm -rf $(VENV) runs
+
+$(READY): setup.cfg constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[films,notebooks,test]'
+	touch $@
