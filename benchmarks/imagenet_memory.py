@@ -3,7 +3,7 @@
 Makes a folder in the published format (ten training files, random images), loads it in a fresh process each way and
 fetches batches. Prints one JSON line; exits 1 if a ratio is over its limit. Ratios are to the raw bytes of the images:
 `peak_rss_ratio` is the peak of all resident memory (VmHWM) above that after imports; `peak_private_ratio` counts
-anonymous memory alone (RssAnon, sampled), without pages of mapped files, which the system takes back when it needs memory.
+anonymous memory alone (RssAnon, sampled), without pages of mapped files: the system takes them back at need.
 
     python benchmarks/imagenet_memory.py [--images 200000]
 """

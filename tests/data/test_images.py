@@ -5,7 +5,7 @@ import tensorflow as tf
 from tfprune.data.images import MappedImages, ResidentImages
 from tfprune.data.rows import aligned, empty_rows, pixel_mean
 
-N, D = 50, 12
+N, D = 50, 24
 ROWS = np.random.default_rng(0).integers(0, 256, (N, D), dtype=np.uint8)
 LABELS = np.random.default_rng(1).integers(0, 5, N).astype(np.int32)
 
@@ -68,10 +68,13 @@ def test_chunks_are_all_images_in_order(images):
     np.testing.assert_array_equal(np.concatenate(labels), LABELS)
 
 
-def test_resident_fetch_compiles_with_xla():
-    images = ResidentImages(ROWS, LABELS)
-    rows, _ = tf.function(images.fetch, jit_compile=True)(tf.constant([7, 3]))
-    np.testing.assert_array_equal(rows, ROWS[[7, 3]])
+@pytest.mark.parametrize("width", [1, 7, 8, 24])
+def test_resident_rows_of_any_width_also_with_xla(width):
+    images = ResidentImages(ROWS[:, :width], LABELS)
+    for fetch in (images.fetch, tf.function(images.fetch), tf.function(images.fetch, jit_compile=True)):
+        rows, _ = fetch(tf.constant([7, 3]))
+        assert rows.shape == (2, width)
+        np.testing.assert_array_equal(rows, ROWS[[7, 3], :width])
 
 
 @pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="on a GPU the rows are copied to it")

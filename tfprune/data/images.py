@@ -15,6 +15,8 @@ import tensorflow as tf
 
 from tfprune.data.rows import aligned
 
+_WORD = 8
+
 
 class Images(ABC):
     """Labelled images, fetched by index.
@@ -32,8 +34,7 @@ class Images(ABC):
         self.size = len(labels)
         self.width = width
         self.labels = labels
-        # A variable, not a constant: a captured constant would be copied into each graph.
-        self._device_labels = tf.Variable(labels, trainable=False, dtype=tf.int32)
+        self._device_labels = tf.constant(labels, tf.int32)
 
     @abstractmethod
     def fetch(self, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -62,21 +63,28 @@ class ResidentImages(Images):
         """Takes the rows over.
 
         Args:
-            rows: uint8 (N, D). On a CPU TensorFlow reads this very array if it comes from `rows.empty_rows`; it must
-                not be changed any more.
+            rows: uint8 (N, D). On a CPU TensorFlow reads this very array if it comes from `rows.empty_rows` and D is
+                a multiple of 8; it must not be changed any more.
             labels: int32 (N,), from 0.
         """
         super().__init__(rows.shape[1], labels)
+        if self.width % _WORD:
+            rows = np.pad(rows, ((0, 0), (0, -self.width % _WORD)))
+        # On a GPU TensorFlow has no gather for bytes, so that they travel as words of eight.
+        words = aligned(rows).view(np.int64)
         # tf.constant copies an array; dlpack hands it over.
-        tensor = tf.experimental.dlpack.from_dlpack(aligned(rows).__dlpack__())
+        self._words = tf.experimental.dlpack.from_dlpack(words.__dlpack__())
         gpus = tf.config.list_logical_devices("GPU")
-        # On a GPU, bytes can be gathered from a variable but not from a tensor; on a CPU, a gather would first copy
-        # a variable whose memory came from elsewhere.
-        with tf.device(gpus[0].name if gpus else "CPU:0"):
-            self._rows = tf.Variable(tensor, trainable=False) if gpus else tensor
+        if gpus:
+            with tf.device(gpus[0].name):
+                self._words = tf.identity(self._words)
 
     def fetch(self, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.gather(self._rows, indices), tf.gather(self._device_labels, indices)
+        indices = tf.convert_to_tensor(indices)
+        words = tf.gather(self._words, indices)
+        rows = tf.reshape(tf.bitcast(words, tf.uint8), [-1, words.shape[1] * _WORD])[:, : self.width]
+        rows.set_shape([*indices.shape, self.width])
+        return rows, tf.gather(self._device_labels, indices)
 
 
 class MappedImages(Images):

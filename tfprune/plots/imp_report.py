@@ -71,6 +71,8 @@ def draw_run(
     if unknown:
         raise InputError(f"{run.folder}: no iteration {unknown[0]}; there are {_list(run.iterations)}")
     _check_replaceable(out_folder)
+    for left in out_folder.parent.glob(f".{out_folder.name}.*-????????"):  # by a drawing that was killed
+        shutil.rmtree(left, ignore_errors=True)
     drawing = out_folder.with_name(f".{out_folder.name}.drawing-{secrets.token_hex(4)}")
     try:
         drawing.mkdir(parents=True)

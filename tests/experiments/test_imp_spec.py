@@ -1,0 +1,165 @@
+"""The input file: what it means, what is refused, and what is said then."""
+
+import configparser
+from pathlib import Path
+
+import pytest
+
+from tfprune.errors import InputError
+from tfprune.experiments.imp_spec import KEYS, describe_keys, differing_keys, read_spec, spec_record
+
+INPUTS = Path(__file__).parents[2] / "inputs"
+
+
+@pytest.fixture
+def write(tmp_path):
+    def make(text):
+        path = tmp_path / "run.ini"
+        path.write_text(text)
+        return path
+
+    return make
+
+
+MINIMAL = "[Network]\narch = f8:x\n"
+
+
+def test_defaults_are_the_published_ones(write):
+    spec = read_spec(write(MINIMAL))
+    published = {
+        "save_dir": ".",
+        "prefix": "IMP",
+        "dataset": "ImageNet32",
+        "dataloc": "./ImageNet",
+        "preload": True,
+        "data_ratio": 1.0,
+        "reclass": "n",
+        "steps": 100000,
+        "batch_size": 1000,
+        "val_size": 1000,
+        "minimizer": "SGD",
+        "learning_rate": 0.1,
+        "init_sparsity": 0.0,
+        "validate_step": 100,
+        "batch_norm_beta": 0.99,
+        "restart": False,
+        "rest_it": 1,
+        "rest_weights_file": "IMP_itdata_0.pkl",
+        "rest_mask_file": "IMP_itdata_0.pkl",
+        "rest_file_step": -1,
+        "prune": "",
+        "prune_ratio": 0.3,
+        "weights_step": 1000,
+        "prune_step": 100000,
+        "stop_ratio": 0.0,
+        "max_iterations": 1000,
+    }
+    assert {name: getattr(spec, name) for name in published} == published
+    assert set(published) | {"arch"} == {key.name for key in KEYS if key.section != "Run"}
+    assert spec.warnings == ()
+
+
+def test_restart_files_follow_save_dir_and_iteration(write):
+    spec = read_spec(write(f"[IO]\nsave_dir = d\nprefix = Z\n{MINIMAL}rest_it = 4\n"))
+    assert spec.rest_weights_file == "d/IMP_itdata_0.pkl"
+    assert spec.rest_mask_file == "d/IMP_itdata_3.pkl"
+
+
+@pytest.mark.parametrize("name", ["rest_file_step", "restart_weights_step"])
+def test_both_names_of_the_restart_step(write, name):
+    assert read_spec(write(f"{MINIMAL}{name} = -2\n")).rest_file_step == -2
+
+
+def test_tfds_sets_leave_the_data_folder_to_tfds(write):
+    assert read_spec(write(f"{MINIMAL}[Data]\ndataset = cifar10\n")).dataloc is None
+
+
+def test_warnings(write):
+    spec = read_spec(write("[Data]\ndata_ratio = 1.5\n[Network]\narch = f8:f8:x\nsteps = 2000\n[IMP]\nprune = T\nprune_step = 3000\n"))
+    assert (spec.data_ratio, spec.prune_step) == (1.0, 2000)
+    assert len(spec.warnings) == 3
+    assert "2 layer(s) are not pruned" in spec.warnings[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[Network]\narch = f8:x\nbatchsize = 3\n", "unknown key 'batchsize' in [Network]; the nearest known one is 'batch_size'"),
+        (f"{MINIMAL}[Imp]\n", "unknown section [Imp]; the nearest known one is 'IMP'"),
+        (f"{MINIMAL}prune_ratio = 0.1\n", "key 'prune_ratio' stands in [Network] but belongs in [IMP]"),
+        (f"{MINIMAL}[IMP]\nprune_ratio = 1.1\n", "[IMP] prune_ratio must be a number in [0, 1]. Received: '1.1'"),
+        (f"{MINIMAL}[IMP]\nstop_ratio = -0.1\n", "[IMP] stop_ratio must be a number in [0, 1]. Received: '-0.1'"),
+        (f"{MINIMAL}init_sparsity = nan\n", "[Network] init_sparsity must be a number in [0, 1]. Received: 'nan'"),
+        (f"{MINIMAL}steps = 10\n", "[IMP] weights_step must be at most steps = 10. Received: 1000"),
+        (f"{MINIMAL}steps = 1e5\n", "[Network] steps must be a whole number above 0. Received: '1e5'"),
+        (f"{MINIMAL}steps = 5 # five\n", "(a comment needs a line of its own)"),
+        (f"{MINIMAL}minimizer = adam\n", "[Network] minimizer must be SGD or Adam. Received: 'adam'"),
+        (f"{MINIMAL}restart = maybe\n", "[Network] restart must be yes or no. Received: 'maybe'"),
+        (f"{MINIMAL}rest_file_step = 1\nrestart_weights_step = 1\n", "mean the same; give one of them"),
+        ("[Network]\nsteps = 2000\n", "[Network] arch is required"),
+        (f"[IO]\nprefix = a/b\n{MINIMAL}", "[IO] prefix must be the start of a file name. Received: 'a/b'"),
+        ("arch = f8:x\n", "not an input file: File contains no section headers"),
+        (f"{MINIMAL}arch = x\n", "not an input file"),
+        (f"[DEFAULT]\nsteps = 3\n{MINIMAL}", "unknown section [DEFAULT]"),
+        (f"[IO]\nsave_dir = %(nothing)s\n{MINIMAL}", "not an input file: Bad value substitution"),
+    ],
+)
+def test_bad_input_is_one_line_that_names_it(write, text, told):
+    path = write(text)
+    with pytest.raises(InputError) as error:
+        read_spec(path)
+    assert told in str(error.value)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_and_binary_files(tmp_path):
+    with pytest.raises(InputError, match=r"none\.ini: cannot read the input file: No such file"):
+        read_spec(tmp_path / "none.ini")
+    (tmp_path / "binary.ini").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="must be UTF-8"):
+        read_spec(tmp_path / "binary.ini")
+
+
+def test_differing_keys(write):
+    spec = read_spec(write(MINIMAL))
+    record = spec_record(spec)
+    assert differing_keys(spec, record) == []
+    assert differing_keys(spec, {**record, "steps": 7}) == ["[Network] steps: 7 -> 100000"]
+    # A record from before a key existed has that key's default.
+    del record["batch_norm_epsilon"]
+    assert differing_keys(spec, record) == []
+
+
+def test_help_documents_every_key():
+    text = describe_keys()
+    for key in KEYS:
+        assert f"  {key.name} (" in text
+        assert " ".join(key.help.split()[:3]) in text
+
+
+@pytest.mark.parametrize("path", sorted(INPUTS.glob("*.ini")), ids=lambda path: path.name)
+def test_every_shipped_input_is_valid(path):
+    spec = read_spec(path)
+    assert spec.warnings == ()
+    assert spec.arch.endswith("x")
+
+
+def test_the_four_published_inputs():
+    """The settings of the paper's experiments, key by key."""
+    common = {"dataset": "ImageNet32", "arch": "f1024:f1024:f1024:x", "steps": 100000, "batch_size": 1000}
+    common |= {"minimizer": "SGD", "learning_rate": 0.1, "prune": "T:T:T:F", "prune_ratio": 0.3, "weights_step": 1000}
+    common |= {"stop_ratio": 0.2, "validate_step": 100}
+    own = {
+        "basic.ini": {"val_size": 1000, "reclass": "n", "data_ratio": 1.0},
+        "10cl_modulo.ini": {"val_size": 10000, "reclass": "m,10", "data_ratio": 1.0},
+        "10cl_meaning.ini": {"val_size": 10000, "reclass": "f,10,classes.dat", "data_ratio": 1.0},
+        "0.3data.ini": {"val_size": 10000, "reclass": "n", "data_ratio": 0.3},
+    }
+    for name, values in own.items():
+        spec = read_spec(INPUTS / name)
+        assert {key: getattr(spec, key) for key in common | values} == common | values
+        # They must mean the same to the original's code, which knows no [Run].
+        parser = configparser.ConfigParser()
+        parser.read(INPUTS / name)
+        assert set(parser.sections()) == {"IO", "Data", "Network", "IMP"}
