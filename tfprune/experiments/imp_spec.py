@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfprune.errors import InputError
+from tfprune.models.imp_arch import check_trainable, parse_arch
 
 
 def _boolean(text: str) -> bool:
@@ -69,6 +70,8 @@ def _one_of(*choices: str) -> Callable[[str], str]:
     parse.allowed = " or ".join(choices)
     return parse
 
+
+_ANY_SIZE = 1 << 30
 
 _ALLOWED = {
     str: "text",
@@ -316,6 +319,11 @@ def _complete(path: Path, values: dict) -> list[str]:
     warnings = []
     if not values["arch"]:
         raise InputError(f"{path}: [Network] arch is required, for example f1024:f1024:f1024:x")
+    # Whether it fits the images is seen when these are read; a slip of the pen is told before that.
+    try:
+        check_trainable(values["arch"], parse_arch(values["arch"], values["prune"], (1, _ANY_SIZE, _ANY_SIZE), 1))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     if values["dataloc"] is None and values["dataset"].startswith("ImageNet"):
         values["dataloc"] = "./ImageNet"
     if not 0.0 <= values["data_ratio"] <= 1.0:
@@ -364,7 +372,7 @@ def describe_keys() -> str:
         if key.section != section:
             section = key.section
             lines.append(f"\n[{section}]")
-        default = {None: "see below", True: "yes", False: "no", "": "all layers"}.get(key.default, key.default)
+        default = {"None": "see below", "True": "yes", "False": "no", "": "all layers"}.get(str(key.default), key.default)
         lines.append(f"  {key.name} ({key.allowed}; default {default})")
         lines += textwrap.wrap(key.help, 96, initial_indent="      ", subsequent_indent="      ")
     return "\n".join(lines).strip("\n")

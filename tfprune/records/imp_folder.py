@@ -70,7 +70,9 @@ class ImpFolder:
             self._clear(first_iteration)
         elif path.exists():
             keys = differing(self._record()["input"])
-            if keys:
+            if keys and not self._has_work(first_iteration):
+                path.unlink()  # for example a first start that ended at a slip in the input
+            elif keys:
                 raise InputError(
                     f"{self.folder} holds a run with another input: {'; '.join(keys)}. Use another save_dir or prefix, "
                     "or --overwrite to start anew"
@@ -139,6 +141,9 @@ class ImpFolder:
             return list(find_iterations(self.folder, self.prefix)[1])
         except InputError:
             return []
+
+    def _has_work(self, first_iteration: int) -> bool:
+        return self.path("checkpoint.npz").exists() or any(k >= first_iteration for k in self._iterations())
 
     def _clear(self, first_iteration: int) -> None:
         # The record goes first: a folder without it is refused rather than continued.
