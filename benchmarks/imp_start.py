@@ -52,7 +52,9 @@ def main() -> int:
     rows = []
     for _ in range(ROUNDS):
         with tempfile.TemporaryDirectory() as folder:
-            rows.append((seconds("-c", "import tensorflow"), first_step(Path(folder)), seconds("-m", "tfprune.imp", "--help")))
+            rows.append(
+                (seconds("-c", "import tensorflow"), first_step(Path(folder)), seconds("-m", "tfprune.imp", "--help"))
+            )
     tensorflow, start, usage = np.median(np.array(rows), axis=0)
     result = {
         "benchmark": "imp_start",

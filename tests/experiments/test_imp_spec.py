@@ -75,7 +75,11 @@ def test_tfds_sets_leave_the_data_folder_to_tfds(write):
 
 
 def test_warnings(write):
-    spec = read_spec(write("[Data]\ndata_ratio = 1.5\n[Network]\narch = f8:f8:x\nsteps = 2000\n[IMP]\nprune = T\nprune_step = 3000\n"))
+    spec = read_spec(
+        write(
+            "[Data]\ndata_ratio = 1.5\n[Network]\narch = f8:f8:x\nsteps = 2000\n[IMP]\nprune = T\nprune_step = 3000\n"
+        )
+    )
     assert (spec.data_ratio, spec.prune_step) == (1.0, 2000)
     assert len(spec.warnings) == 3
     assert "2 layer(s) are not pruned" in spec.warnings[2]
@@ -84,7 +88,10 @@ def test_warnings(write):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("[Network]\narch = f8:x\nbatchsize = 3\n", "unknown key 'batchsize' in [Network]; the nearest known one is 'batch_size'"),
+        (
+            "[Network]\narch = f8:x\nbatchsize = 3\n",
+            "unknown key 'batchsize' in [Network]; the nearest known one is 'batch_size'",
+        ),
         (f"{MINIMAL}[Imp]\n", "unknown section [Imp]; the nearest known one is 'IMP'"),
         (f"{MINIMAL}prune_ratio = 0.1\n", "key 'prune_ratio' stands in [Network] but belongs in [IMP]"),
         (f"{MINIMAL}[IMP]\nprune_ratio = 1.1\n", "[IMP] prune_ratio must be a number in [0, 1]. Received: '1.1'"),

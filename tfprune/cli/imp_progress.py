@@ -58,6 +58,7 @@ class ImpProgress:
                     file=self._stream,
                     dynamic_ncols=True,
                     leave=False,
+                    mininterval=0,  # we are called twice a second as it is
                     unit="step",
                     bar_format="{desc}: step {n}/{total} {bar:10} {remaining} left, {rate_fmt}{postfix}",
                 )

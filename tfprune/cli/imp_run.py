@@ -11,6 +11,7 @@ from tfprune.experiments.imp_spec import ImpSpec, differing_keys, spec_record
 from tfprune.records.imp_folder import ImpFolder
 from tfprune.records.imp_run import ImpRun
 
+
 def train(spec: ImpSpec, overwrite: bool) -> None:
     """Runs the input file, or what is left of it, and draws its figures.
 

@@ -1,7 +1,7 @@
 """Iterative magnitude pruning with rewinding, as in Pellegrini & Biroli 2021 (arXiv 2104.13343).
 
-    train the dense network, remember its weights at an early step
-    repeat: prune each layer by magnitude; rewind what is left to the remembered weights; train
+train the dense network, remember its weights at an early step
+repeat: prune each layer by magnitude; rewind what is left to the remembered weights; train
 """
 
 from __future__ import annotations
@@ -38,9 +38,7 @@ class Report(Protocol):
         """Training has ended with these results (a row of the summary or of the baseline's table)."""
 
 
-def run_imp(
-    spec: ImpSpec, images: ImageSet, folder: ImpFolder, report: Report, sample: Sampler | None = None
-) -> None:
+def run_imp(spec: ImpSpec, images: ImageSet, folder: ImpFolder, report: Report, sample: Sampler | None = None) -> None:
     """Runs an input file to its end, skipping what the folder already holds.
 
     Args:
@@ -99,8 +97,10 @@ def _beginning(spec: ImpSpec, network: ImpNetwork) -> tuple[int, np.ndarray, Wei
 def _restart_record(key: str, path: str, layers: tuple[LayerSpec, ...]) -> IterationRecord:
     record = read_iteration(path)
     if record.layers != layers:
-        told = [":".join(f"{kind}{list(params)}{'T' if flag else 'F'}" for kind, params, flag in each)
-                for each in (layers, record.layers)]
+        told = [
+            ":".join(f"{kind}{list(params)}{'T' if flag else 'F'}" for kind, params, flag in each)
+            for each in (layers, record.layers)
+        ]
         raise InputError(f"[Network] {key} = {path}: its network is {told[1]}, the input file's is {told[0]}")
     if not record.weights:
         raise InputError(f"[Network] {key} = {path}: holds no weights")

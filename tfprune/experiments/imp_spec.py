@@ -332,7 +332,9 @@ def _complete(path: Path, values: dict) -> list[str]:
         values["data_ratio"] = clipped
     steps = values["steps"]
     if values["weights_step"] > steps:
-        raise InputError(f"{path}: [IMP] weights_step must be at most steps = {steps}. Received: {values['weights_step']}")
+        raise InputError(
+            f"{path}: [IMP] weights_step must be at most steps = {steps}. Received: {values['weights_step']}"
+        )
     if values["prune_step"] is None:
         values["prune_step"] = steps
     if values["prune_step"] > steps:
@@ -372,7 +374,9 @@ def describe_keys() -> str:
         if key.section != section:
             section = key.section
             lines.append(f"\n[{section}]")
-        default = {"None": "see below", "True": "yes", "False": "no", "": "all layers"}.get(str(key.default), key.default)
+        default = {"None": "see below", "True": "yes", "False": "no", "": "all layers"}.get(
+            str(key.default), key.default
+        )
         lines.append(f"  {key.name} ({key.allowed}; default {default})")
         lines += textwrap.wrap(key.help, 96, initial_indent="      ", subsequent_indent="      ")
     return "\n".join(lines).strip("\n")

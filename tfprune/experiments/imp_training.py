@@ -122,7 +122,11 @@ class IterationTrainer:
         progress = Progress(iteration, history.step, spec.steps, np.nan, np.nan, np.nan, np.nan)
         start, seconds, end = history.step, 0.0, spec.steps + 1
         while history.step < end:
-            stop = min(end, self._next_pause(history.step, record_at), history.step + self._stretch(seconds, history.step - start))
+            stop = min(
+                end,
+                self._next_pause(history.step, record_at),
+                history.step + self._stretch(seconds, history.step - start),
+            )
             began = time.perf_counter()
             errors, losses = loop.run(history.step, stop, iteration)
             seconds += time.perf_counter() - began

@@ -18,8 +18,18 @@ def _add_mask(layer: keras.layers.Layer, name: str, variable) -> keras.Variable 
     return layer.add_weight(name=f"{name}_mask", shape=variable.shape, initializer="ones", trainable=False)
 
 
+class _SavesEveryVariable:
+    """Keras layers with kernels save their kernel and bias and nothing else; these save their masks too."""
+
+    def save_own_variables(self, store):
+        keras.layers.Layer.save_own_variables(self, store)
+
+    def load_own_variables(self, store):
+        keras.layers.Layer.load_own_variables(self, store)
+
+
 @keras.saving.register_keras_serializable("tfprune")
-class MaskedDense(keras.layers.Dense):
+class MaskedDense(_SavesEveryVariable, keras.layers.Dense):
     """`activation(x · (W ∘ mW) + b ∘ mb)`.
 
     Args:
@@ -114,7 +124,7 @@ class NormalizedMaskedDense(MaskedDense):
 
 
 @keras.saving.register_keras_serializable("tfprune")
-class MaskedConv2D(keras.layers.Conv2D):
+class MaskedConv2D(_SavesEveryVariable, keras.layers.Conv2D):
     """`activation(conv(x, K ∘ mK) + b ∘ mb)`.
 
     Args:

@@ -1,0 +1,200 @@
+"""The procedure of iterative magnitude pruning, on small runs."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tfprune.errors import InputError
+from tfprune.experiments.imp_analysis import Reevaluation
+from tfprune.pruning.layerwise import prune_layerwise, unpruned_fraction
+from tfprune.records.imp_files import read_findata
+from tfprune.records.imp_text import out_text
+
+
+def test_a_run_follows_the_procedure(imp):
+    run, watcher, spec, _ = imp()
+    assert run.iterations == [0, 1, 2]
+    first = run.iteration(0)
+    assert first.recorded_steps == [10, 80]
+    assert first.validation_steps == [0, 20, 40, 60, 80]
+    assert (len(first.steps), len(first.train_errors)) == (81, 81)
+    assert all(mask.all() for layer in first.masks for mask in layer)
+    assert min(first.validation_errors) < 0.3
+    rewinding, before = first.weights[0], first
+    for k in (1, 2):
+        record = run.iteration(k)
+        assert record.recorded_steps == [80]
+        np.testing.assert_allclose(record.ratios, 1 - 0.5**k)
+        expected = prune_layerwise(record.layers, before.weights[-1], before.masks, record.ratios)
+        for index, (masks, expected_masks) in enumerate(zip(record.masks, expected, strict=True)):
+            for mask, expected_mask, old in zip(masks, expected_masks, before.masks[index], strict=True):
+                np.testing.assert_array_equal(mask, expected_mask)
+                assert not (mask & ~old).any()
+            # Pruned weights keep the value they were rewound to; the others have been trained from there.
+            pruned = ~masks[0]
+            assert pruned.any() == (index < 2)
+            np.testing.assert_array_equal(record.weights[-1][index][0][pruned], rewinding[index][0][pruned])
+            assert (record.weights[-1][index][0][masks[0]] != rewinding[index][0][masks[0]]).any()
+        before = record
+    final = read_findata(run.folder / "IMP_findata.pkl")
+    assert list(final.best_validation_errors) == [min(run.iteration(k).validation_errors) for k in run.iterations]
+    assert (run.folder / "IMP_out.dat").read_bytes().decode() == out_text(map(run.iteration, run.iterations))
+    assert watcher.started == [("IMP", 0), ("IMP", 1), ("IMP", 2)]
+    assert watcher.steps[-1] == (2, 81)
+    assert not list(run.folder.glob("*checkpoint*"))
+
+
+def test_summary_table(imp):
+    run, _, _, _ = imp()
+    table = pd.read_csv(run.folder / "IMP_summary.csv")
+    assert table["iteration"].tolist() == [0, 1, 2]
+    for k in run.iterations:
+        record = run.iteration(k)
+        row = table.iloc[k]
+        assert row["unpruned_fraction"] == unpruned_fraction(record.layers, record.masks)
+        assert row["best_validation_error"] == min(record.validation_errors)
+        for index, (kernel, bias) in enumerate(record.masks):
+            assert row[f"live_units_{index}"] == np.count_nonzero(kernel.sum(axis=0))
+            assert row[f"live_inputs_{index}"] == np.count_nonzero(kernel.sum(axis=1))
+            kept = (kernel.sum() + bias.sum()) / (kernel.size + bias.size)
+            assert row[f"density_{index}"] == pytest.approx(kept, abs=1e-15)
+        assert row["ms_per_step"] > 0
+
+
+def test_masks_come_from_prune_step(imp):
+    run, _, _, _ = imp(IMP_prune_step=40, IMP_max_iterations=2)
+    first, second = run.iteration(0), run.iteration(1)
+    assert (first.recorded_steps, second.recorded_steps) == ([10, 40, 80], [40, 80])
+    expected = prune_layerwise(first.layers, first.weights[1], first.masks, second.ratios)
+    np.testing.assert_array_equal(second.masks[0][0], expected[0][0])
+    other = prune_layerwise(first.layers, first.weights[2], first.masks, second.ratios)
+    assert (expected[0][0] != other[0][0]).any()
+
+
+def test_prune_step_before_weights_step_still_rewinds_to_weights_step(imp):
+    run, _, _, _ = imp(IMP_prune_step=5, IMP_weights_step=40, IMP_max_iterations=2)
+    first, second = run.iteration(0), run.iteration(1)
+    assert first.recorded_steps == [5, 40, 80]
+    pruned = ~second.masks[0][0]
+    np.testing.assert_array_equal(second.weights[-1][0][0][pruned], first.weights[1][0][0][pruned])
+
+
+def test_restart_from_own_files_gives_the_same_iterations(imp, tmp_path):
+    whole, _, _, _ = imp("whole", Network_minimizer="Adam", Network_learning_rate=0.01)
+    files = {
+        "Network_rest_weights_file": whole.folder / "IMP_itdata_0.pkl",
+        "Network_rest_mask_file": whole.folder / "IMP_itdata_1.pkl",
+    }
+    restarted, _, _, _ = imp(
+        "again", Network_minimizer="Adam", Network_learning_rate=0.01, Network_restart="yes", Network_rest_it=2, **files
+    )
+    assert restarted.iterations == [2]
+    for name in ("IMP_itdata_2.pkl",):
+        assert (restarted.folder / name).read_bytes() == (whole.folder / name).read_bytes()
+
+
+def test_restart_refuses_another_network_and_a_missing_step(imp):
+    whole, _, _, _ = imp("whole", IMP_max_iterations=1)
+    files = {f"Network_rest_{name}_file": whole.folder / "IMP_itdata_0.pkl" for name in ("weights", "mask")}
+    with pytest.raises(InputError, match=r"rest_weights_file = .*: its network is f\[64, 24\]T:f\[24, 16\]T:x"):
+        imp("other", Network_restart="yes", Network_arch="f25:f16:x", **files)
+    with pytest.raises(InputError, match=r"rest_file_step must be an index into the 2 recorded steps \[10, 80\]"):
+        imp("step", Network_restart="yes", Network_rest_file_step=2, **files)
+
+
+def test_stop_ratio(imp):
+    run, _, _, _ = imp(IMP_prune_ratio=0.8, IMP_max_iterations=50, IMP_stop_ratio=0.9)
+    last = run.iteration(run.iterations[-1])
+    assert len(run.iterations) < 10
+    live = [mask[0].any(axis=0).mean() for mask in last.masks[:2]]
+    assert min(live) > 0.9
+    ratios = last.ratios + 0.8 * (1 - last.ratios)
+    then = prune_layerwise(last.layers, last.weights[-1], last.masks, ratios)
+    assert min(mask[0].any(axis=0).mean() for mask in then[:2]) <= 0.9
+
+
+def test_initial_sparsity_and_no_iteration_at_all(imp):
+    run, _, _, _ = imp(Network_init_sparsity=0.6, IMP_max_iterations=2)
+    kernel, bias = run.iteration(0).masks[0]
+    assert kernel.mean() == pytest.approx(0.4, abs=0.05)
+    assert bias.all()
+    assert run.iteration(0).ratios.tolist() == [0.6, 0.6]
+    # 0.6 is more than the ratio the layer had; nothing comes back.
+    assert not (run.iteration(1).masks[0][0] & ~kernel).any()
+    with pytest.raises(InputError, match="no file"):
+        imp("none", Network_init_sparsity=1.0)
+
+
+def test_random_baseline_has_the_same_densities(imp, monkeypatch):
+    trained = []
+    from tfprune.experiments.imp_training import IterationTrainer
+
+    original = IterationTrainer.train
+
+    def spy(self, iteration, weights, masks, *rest, **keywords):
+        trained.append((iteration, weights, masks))
+        return original(self, iteration, weights, masks, *rest, **keywords)
+
+    monkeypatch.setattr(IterationTrainer, "train", spy)
+    run, watcher, _, _ = imp(Run_random_baseline="yes")
+    assert watcher.started[1:] == [(what, k) for k in (1, 2) for what in ("IMP", "random mask")]
+    for (k, weights, masks), (k_random, weights_random, random) in (trained[1:3], trained[3:5]):
+        assert k == k_random
+        assert weights is weights_random
+        for ours, theirs in zip(masks, random, strict=True):
+            assert [mask.sum() for mask in ours] == [mask.sum() for mask in theirs]
+        assert (masks[0][0] != random[0][0]).any()
+    table = pd.read_csv(run.folder / "IMP_random_baseline.csv")
+    assert table["iteration"].tolist() == [1, 2]
+
+
+def test_convolutional_networks_train_validate_and_are_pruned(imp):
+    run, _, spec, images = imp(Network_arch="c3,8:p2,2:c2,6:f16:x", IMP_prune="T:F:F:T:F", Network_steps=150)
+    first, last = run.iteration(0), run.iteration(2)
+    assert min(first.validation_errors) < 0.3
+    assert [len(layer) for layer in last.weights[-1]] == [1, 0, 1, 4, 4]
+    kernel = last.masks[0][0]
+    assert kernel.shape == (3, 3, 1, 8)
+    assert kernel.mean() == pytest.approx(0.25, abs=0.02)
+    assert last.masks[2][0].all()
+    again = Reevaluation(spec, images)
+    table = again.accuracies(run)
+    assert table["top1"].tolist() == pytest.approx(
+        [1 - run.iteration(k).validation_errors[-1] for k in (0, 1, 2)], abs=0.08
+    )
+    assert set(again.silencing(last)["order"]) == {"most", "least", "random"}
+
+
+def test_reevaluation_reproduces_the_recorded_errors(imp):
+    """The last recorded step is a validation step here, so both saw the same weights and averages."""
+    run, _, spec, images = imp()
+    again = Reevaluation(spec, images)
+    table = again.accuracies(run)
+    for k in run.iterations:
+        assert 1 - table["top1"][k] == pytest.approx(run.iteration(k).validation_errors[-1], abs=1e-6)
+    assert (table["top5"] >= table["top1"]).all()
+    silencing = again.silencing(run.iteration(0), points=4)
+    assert sorted(set(silencing["units"])) == [0, 8, 16, 24]
+    none, all_units = silencing[silencing["units"] == 0], silencing[silencing["units"] == 24]
+    assert set(none["accuracy"]) == {table["top1"][0]}
+    assert all_units["accuracy"].max() < 0.3  # nothing of the image is left
+
+
+def test_divergence_is_told(imp):
+    with pytest.raises(InputError, match=r"training diverged: the loss is not finite at iteration 0, step \d+; lower"):
+        imp(Network_learning_rate=1e30)
+
+
+def test_bfloat16_learns_and_differs(imp):
+    run, _, _, _ = imp("half", Run_precision="bfloat16", IMP_max_iterations=1)
+    whole, _, _, _ = imp("whole", IMP_max_iterations=1)
+    half, whole = run.iteration(0), whole.iteration(0)
+    assert min(half.validation_errors) == pytest.approx(min(whole.validation_errors), abs=0.1)
+    difference = np.abs(half.weights[-1][0][0] - whole.weights[-1][0][0]).max()
+    assert 1e-5 < difference < 0.5
+
+
+def test_the_seed_decides_everything(imp):
+    runs = [imp(f"seed{k}", Run_seed=seed, IMP_max_iterations=2)[0] for k, seed in enumerate((7, 7, 8))]
+    contents = [(run.folder / "IMP_itdata_1.pkl").read_bytes() for run in runs]
+    assert contents[0] == contents[1] != contents[2]
