@@ -7,6 +7,7 @@ both gradients, in float32 in the same process. Limit: 1.6 times the bare produc
 Prints one JSON line; exits with 1 above the limit.
 """
 
+import itertools
 import json
 import sys
 import time
@@ -42,7 +43,7 @@ def training_loop(rng: np.random.Generator) -> TrainingLoop:
 
 def bare_products(rng: np.random.Generator):
     activations = [tf.constant(rng.normal(size=(BATCH, width)).astype("f4")) for width in WIDTHS]
-    shapes = list(zip(WIDTHS[:-1], WIDTHS[1:], strict=True))
+    shapes = list(itertools.pairwise(WIDTHS))
     kernels = [tf.constant(rng.normal(size=shape).astype("f4")) for shape in shapes]
 
     @tf.function

@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _usage() -> str:
-    from tfprune.experiments.imp_spec import describe_keys
+    from tfprune.experiments.imp_keys import describe_keys
 
     return f"{sys.modules[__name__].__doc__}\nKeys of the input file (all optional but arch):\n\n{describe_keys()}"
 

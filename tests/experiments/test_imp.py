@@ -12,7 +12,7 @@ from tfprune.records.imp_text import out_text
 
 
 def test_a_run_follows_the_procedure(imp):
-    run, watcher, spec, _ = imp()
+    run, watcher, _, _ = imp()
     assert run.iterations == [0, 1, 2]
     first = run.iteration(0)
     assert first.recorded_steps == [10, 80]

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tfprune.errors import InputError
-from tfprune.experiments.imp_spec import KEYS, describe_keys, differing_keys, read_spec, spec_record
+from tfprune.experiments.imp_keys import KEYS, describe_keys
+from tfprune.experiments.imp_spec import differing_keys, read_spec, spec_record
 
 INPUTS = Path(__file__).parents[2] / "inputs"
 

@@ -1,5 +1,7 @@
 """Training steps of the network of iterative magnitude pruning against the original's."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -32,7 +34,7 @@ def recipe():
             (1 + 0.1 * rng.normal(size=rows)).astype("f4"),
             (0.1 * rng.normal(size=rows)).astype("f4"),
         ]
-        for rows, units in zip(WIDTHS[:-1], WIDTHS[1:], strict=True)
+        for rows, units in itertools.pairwise(WIDTHS)
     ]
     masks = [[rng.random(weights[index][0].shape) >= 0.5, np.ones(WIDTHS[index + 1], bool)] for index in (0, 1)]
     masks.append([np.ones((16, 10), bool), np.ones(10, bool)])

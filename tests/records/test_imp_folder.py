@@ -43,7 +43,7 @@ def test_a_checkpoint_is_work(folder):
 def test_overwrite_keeps_what_a_restart_builds_on(folder, tmp_path):
     for name in ("IMP_itdata_0.pkl", "IMP_itdata_1.pkl", "IMP_itdata_2.pkl", "OTHER_itdata_2.pkl", "IMP_out.dat"):
         (tmp_path / name).touch()
-    with pytest.raises(InputError, match="no IMP_run.json"):
+    with pytest.raises(InputError, match=r"no IMP_run\.json"):
         _claim(folder, {"steps": 1}, first_iteration=2)
     _claim(folder, {"steps": 1}, first_iteration=2, overwrite=True)
     left = {path.name for path in tmp_path.iterdir()}

@@ -67,9 +67,8 @@ class ImpProgress:
         elif time.monotonic() - self._line_time > _SECONDS_PER_LINE:
             self._line_time = time.monotonic()
             left = (progress.steps + 1 - progress.step) * progress.milliseconds_per_step / 1e3
-            self.say(
-                f"{self._head}: step {progress.step}/{progress.steps + 1}, {numbers}, {self._network}, {left:.0f} s left"
-            )
+            steps = f"step {progress.step}/{progress.steps + 1}"
+            self.say(f"{self._head}: {steps}, {numbers}, {self._network}, {left:.0f} s left")
 
     def end(self, row) -> None:
         if self._bar is not None:
