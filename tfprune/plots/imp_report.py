@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tfprune.records.imp_run import ImpRun
 
 NOTES = "notes.txt"
+MEASURES = "measures.csv"
 _OURS = {".png", ".mp4", ".gif"}
 
 
@@ -57,7 +58,8 @@ def draw_run(
         progress: called with a line of text before each piece of work.
 
     Returns:
-        All files written, in order of drawing; `notes.txt` among them says what was left out and why, if anything was.
+        All files written, in order of drawing. `measures.csv` among them has the numbers per iteration (see
+        `summarise`); `notes.txt` says what was left out and why, if anything was.
 
     Raises:
         InputError: the run has no iterations, an iteration asked for isn't there, or `out_folder` holds other things
@@ -161,7 +163,8 @@ def _check_replaceable(folder: Path) -> None:
         return
     if folder.is_symlink() or not folder.is_dir():
         raise InputError(f"{folder}: pictures need a folder of their own; this is something else")
-    foreign = [p.name for p in sorted(folder.iterdir()) if p.is_dir() or (p.suffix not in _OURS and p.name != NOTES)]
+    ours = {path for path in folder.iterdir() if path.suffix in _OURS or path.name in (NOTES, MEASURES)}
+    foreign = sorted(path.name for path in folder.iterdir() if path not in ours or path.is_dir())
     if foreign:
         raise InputError(f"{folder}: pictures replace a folder of pictures only; this one also holds {foreign[0]}")
 
