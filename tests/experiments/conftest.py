@@ -2,9 +2,9 @@
 
 import pytest
 
-from tfprune.data.load import load_images
 from tfprune.experiments.imp import run_imp
 from tfprune.experiments.imp_spec import read_spec, spec_record
+from tfprune.experiments.imp_training import images_of
 from tfprune.records.imp_folder import ImpFolder
 from tfprune.records.imp_run import ImpRun
 
@@ -57,7 +57,7 @@ def imp(tmp_path):
         path = tmp_path / f"{folder}.ini"
         path.write_text(text)
         spec = read_spec(path)
-        images = load_images(spec.dataset, val_size=spec.val_size)
+        images = images_of(spec)
         imp_folder = ImpFolder(spec.save_dir, spec.prefix)
         imp_folder.claim(spec_record(spec), lambda _: [], spec.rest_it if spec.restart else 0)
         watcher = Watcher()

@@ -1,5 +1,7 @@
 """The procedure of iterative magnitude pruning, on small runs."""
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -198,3 +200,21 @@ def test_the_seed_decides_everything(imp):
     runs = [imp(f"seed{k}", Run_seed=seed, IMP_max_iterations=2)[0] for k, seed in enumerate((7, 7, 8))]
     contents = [(run.folder / "IMP_itdata_1.pkl").read_bytes() for run in runs]
     assert contents[0] == contents[1] != contents[2]
+
+
+def test_imagenet_batches_in_memory_and_on_disk_train_alike(imp, tmp_path):
+    rng = np.random.default_rng(0)
+    for name, count in (("train_data_batch_1", 300), ("train_data_batch_2", 100), ("val_data", 60)):
+        rows = rng.integers(0, 256, (count, 3072), np.uint8)
+        batch = {"data": rows, "labels": rng.integers(1, 1001, count).tolist(), "mean": rng.random(3072) * 255}
+        (tmp_path / name).write_bytes(pickle.dumps(batch))
+    # The published files hold 1,281,167 images; the ratio picks 350 of them, so that the second file is cut.
+    keys = {"Data_dataset": "ImageNet32", "Data_dataloc": tmp_path, "Data_reclass": "m,7", "Data_data_ratio": 0.0002732}
+    keys |= {"Network_val_size": 60, "Network_steps": 20, "IMP_max_iterations": 2}
+    contents = []
+    for preload in ("yes", "no"):
+        run, _, _, images = imp(f"preload_{preload}", **keys, Data_preload=preload)
+        assert images.train.size == 350
+        assert images.train.resident == (preload == "yes")
+        contents.append([(run.folder / f"IMP_itdata_{k}.pkl").read_bytes() for k in run.iterations])
+    assert contents[0] == contents[1]

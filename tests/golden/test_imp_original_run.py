@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfprune.data.load import load_images
 from tfprune.experiments.imp import run_imp
 from tfprune.experiments.imp_spec import read_spec
+from tfprune.experiments.imp_training import images_of
 from tfprune.records.imp_files import read_findata, read_iteration
 from tfprune.records.imp_folder import ImpFolder
 
@@ -53,9 +54,7 @@ def test_replay_of_iterations_1_and_2(golden, batches_folder, tmp_path):
     text = text.replace("[IMP]", "restart = yes\nrest_it = 1\n[IMP]")
     (tmp_path / "imp.ini").write_text(text)
     spec = read_spec(tmp_path / "imp.ini")
-    images = load_images(
-        spec.dataset, spec.dataloc, data_ratio=spec.data_ratio, reclass=spec.reclass, val_size=spec.val_size
-    )
+    images = images_of(spec)
 
     stream = np.random.RandomState(1700000000)
     stream.uniform(0, 1, (3072, 12))

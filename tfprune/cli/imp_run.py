@@ -33,23 +33,15 @@ def train(spec: ImpSpec, overwrite: bool) -> None:
     # Only now: a refused or finished run should answer at once.
     with quiet_start():
         from tfprune.cli.imp_progress import ImpProgress, summary_text
-        from tfprune.data.load import load_images
         from tfprune.experiments.imp import run_imp
         from tfprune.experiments.imp_analysis import Reevaluation
+        from tfprune.experiments.imp_training import images_of
         from tfprune.training.devices import use_device
 
         device = use_device(spec.device)
     progress = ImpProgress(spec.max_iterations)
     progress.say(f"reading {spec.dataset}")
-    images = load_images(
-        spec.dataset,
-        spec.dataloc,
-        preload=spec.preload,
-        data_ratio=spec.data_ratio,
-        reclass=spec.reclass,
-        val_size=spec.val_size,
-        search_folder=spec.source.parent,
-    )
+    images = images_of(spec)
     progress.say(
         f"{images.train.size} training and {images.validation.size} validation images of "
         f"{'x'.join(map(str, images.image_shape))}, {images.classes} classes, on {device}"

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from tfprune.data.images import ImageSet
+from tfprune.data.load import load_images
 from tfprune.errors import InputError
 from tfprune.experiments.imp_spec import ImpSpec
 from tfprune.models.imp_net import ImpNetwork, Weights
@@ -43,6 +44,23 @@ class _History:
     recorded_steps: list[int] = field(default_factory=list)
     weights: list[Weights] = field(default_factory=list)
     running_averages: list[list[np.ndarray]] = field(default_factory=list)
+
+
+def images_of(spec: ImpSpec) -> ImageSet:
+    """The data that an input file describes.
+
+    Raises:
+        InputError: they are not there, damaged, or fewer than asked for.
+    """
+    return load_images(
+        spec.dataset,
+        spec.dataloc,
+        preload=spec.preload,
+        data_ratio=spec.data_ratio,
+        reclass=spec.reclass,
+        val_size=spec.val_size,
+        search_folder=spec.source.parent,
+    )
 
 
 def network_of(spec: ImpSpec, images: ImageSet) -> ImpNetwork:
