@@ -23,12 +23,14 @@ _PREFIX = flags.DEFINE_string("prefix", None, "With --plot: prefix of the run, w
 def main(arguments: list[str]) -> None:
     # Imports stand in the branches: neither --help nor --plot should wait for TensorFlow.
     if _PLOT.value is not None:
-        if arguments:
-            raise InputError(f"--plot takes a run folder and no input file. Received: {' '.join(arguments)}")
+        if arguments or _OVERWRITE.value:
+            raise InputError("--plot takes the folder of a run, and no input file nor --overwrite")
         from tfprune.cli.imp_run import plot
 
         plot(_PLOT.value, _PREFIX.value)
         return
+    if _PREFIX.value is not None:
+        raise InputError("--prefix goes with --plot; for a run it is the key prefix in [IO]")
     if len(arguments) != 1:
         raise InputError(f"give one input file, for example inputs/main.ini. Received: {arguments or 'none'}")
     from tfprune.experiments.imp_spec import read_spec

@@ -70,7 +70,9 @@ def test_help_documents_keys_and_flags():
         (["--overwrite=maybe", "a.ini"], "overwrite"),
         (["none.ini"], "none.ini: cannot read the input file"),
         (["--plot=none"], "--plot must name the folder of a run. Received: none"),
-        (["--plot=.", "a.ini"], "--plot takes a run folder and no input file"),
+        (["--plot=.", "a.ini"], "--plot takes the folder of a run, and no input file"),
+        (["--plot=.", "--overwrite"], "nor --overwrite"),
+        (["--prefix=IMP", "a.ini"], "--prefix goes with --plot"),
     ],
 )
 def test_bad_command_lines(arguments, told):

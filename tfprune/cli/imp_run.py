@@ -59,7 +59,7 @@ def train(spec: ImpSpec, overwrite: bool) -> None:
         print(summary_text(summary))
         print(f"figures: {figures}")
     else:
-        print(f"{spec.source}: the starting mask already meets stop_ratio = {spec.stop_ratio}; no iteration was run")
+        print(f"{spec.source}: max_iterations or stop_ratio leave no iteration to run")
     folder.mark_finished()
 
 
