@@ -44,7 +44,7 @@ def test_the_originals_own_run(golden, tmp_path):
     run = ImpRun(golden / "imp/original_run")
     written = draw_run(run, tmp_path / "deep/figures", iterations=[2], films=False)
     names = check(written, tmp_path / "deep/figures")
-    assert names == [*expected_names([2]), "notes.txt"]
+    assert names == [*expected_names([2]), "measures.csv", "notes.txt"]
 
 
 def test_everything_at_once(synthetic_run, tmp_path):
@@ -58,7 +58,10 @@ def test_everything_at_once(synthetic_run, tmp_path):
     names = check(written, tmp_path / "figures")
     # The middle iteration and the last, which is also the best.
     films = [name for name in names if name.startswith("film_")]
-    assert set(names) - set(films) - {"notes.txt"} == {*expected_names([1, 2]), "reevaluation.png", "silencing.png"}
+    others = {"reevaluation.png", "silencing.png", "measures.csv"}
+    assert set(names) - set(films) - {"notes.txt"} == {*expected_names([1, 2]), *others}
+    measured = pd.read_csv(tmp_path / "figures/measures.csv")
+    assert measured["local_fraction"].tolist() == summary.iterations["local_fraction"].tolist()
     assert len(films) == 2
     assert "drawing accuracy" in lines and not any("measuring" in line for line in lines)
 
@@ -81,13 +84,13 @@ def test_dead_layers(layers, synthetic_run, tmp_path):
 def test_a_single_iteration_of_one_layer(synthetic_run, tmp_path):
     run = synthetic_run((1, 5, 5), (), iterations=1)
     names = check(draw_run(run, tmp_path / "figures", films=False), tmp_path / "figures")
-    assert names[:-1] == expected_names([0], deep=False)
+    assert names[:-2] == expected_names([0], deep=False)
 
 
 @pytest.mark.filterwarnings("error")
 def test_a_convolution_first_leaves_mask_figures_out_and_says_so(convolutional_run, tmp_path):
     written = draw_run(convolutional_run, tmp_path / "figures")
-    assert check(written, tmp_path / "figures") == [*CURVES, "notes.txt"]
+    assert check(written, tmp_path / "figures") == [*CURVES, "measures.csv", "notes.txt"]
     notes = written[-1].read_text().splitlines()
     assert notes[0] == "no re-evaluation table: its figure is left out"
     assert "no figures or films of its masks" in notes[2]

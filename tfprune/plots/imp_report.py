@@ -88,6 +88,8 @@ def draw_run(
         for name, figure in _figures(run, summary, iterations, reevaluation, silencing, baselines):
             say(f"drawing {name}")
             written.append(save_png(figure, drawing / f"{name}.png"))
+        summary.iterations.to_csv(drawing / MEASURES, index=False)
+        written.append(drawing / MEASURES)
         notes = [
             f"no {name} table: its figure is left out"
             for name, table in (("re-evaluation", reevaluation), ("silencing", silencing))
