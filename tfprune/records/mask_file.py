@@ -50,7 +50,7 @@ def read_masks(path: str | Path) -> dict[str, np.ndarray]:
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            if not _KEYS <= set(getattr(file, "files", ())):
+            if not _KEYS.issubset(getattr(file, "files", ())):
                 raise ValueError("it has not the fields of a mask file")
             content = {key: file[key] for key in _KEYS}
         return _unpack(**content)

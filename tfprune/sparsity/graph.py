@@ -1,8 +1,8 @@
 """The graph of a Keras model, evaluated with other kernels and other rules than its own.
 
 Biases, activations and normalisation are dropped, max-pools become average-pools, and the kernels are arguments: the
-linear network of a model. On all-ones input and with kernels |w| it gives SynFlow's objective; with kernels := masks and
-a step after each layer it gives reachability. What an operation does is a rule, found by the operation's type.
+linear network of a model. On all-ones input and with kernels |w| it gives SynFlow's objective; with masks for kernels
+and a step after each layer it gives reachability. What an operation does is a rule, found by the operation's type.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def _sizes(model: keras.Model, tensor, given) -> tuple[int, ...]:
 
 def _flat_inputs(model: keras.Model, inputs) -> list:
     if isinstance(inputs, dict):
-        return [inputs[tensor.name] if tensor.name in inputs else None for tensor in model.inputs]
+        return [inputs[tensor.name] for tensor in model.inputs]
     return tree.flatten(inputs)
 
 
