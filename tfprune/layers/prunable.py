@@ -40,15 +40,14 @@ _CHANNEL_WISE = (
 def kernel_class(layer: keras.Operation) -> type | None:
     """The class of `KERNELS` that says how `layer` uses its kernels, None if there is none.
 
-    A subclass counts as its parent unless it computes something else, that is, overrides `call`. Quantized kernels and
-    those with a low-rank update (LoRA) are not the variables that the layer multiplies with: None.
+    Subclasses have none: they may compute something else. Nor have quantized kernels and those with a low-rank update
+    (LoRA), which are not the variables that the layer multiplies with.
     """
     if getattr(layer, "quantization_mode", None) or getattr(layer, "lora_enabled", False):
         return None
-    # A masked layer overrides `call` and still computes what its plain class does.
+    # Masked layers are subclasses, too, but say what they compute.
     kind = getattr(layer, "plain_class", type(layer))
-    base = next((base for base in kind.__mro__ if base in KERNELS), None)
-    return base if base is not None and kind.call is base.call else None
+    return kind if kind in KERNELS else None
 
 
 def kernels_of(layer: keras.Operation) -> dict[str, keras.Variable]:

@@ -29,7 +29,7 @@ class Seeds:
         return keras.initializers.VarianceScaling(2.0, "fan_avg", "truncated_normal", seed=seed)
 
 
-def conv(x, filters: int, size: int, seeds: Seeds, name: str, strides: int = 1, padding: str = "same", relu: bool = True):
+def conv(x, filters: int, size: int, seeds: Seeds, name: str, strides=1, padding="same", relu=True):
     """Convolution, batch normalisation and, if asked, ReLU. There is no bias: the normalisation would remove it."""
     layer = keras.layers.Conv2D(
         filters,

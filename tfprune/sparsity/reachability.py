@@ -30,6 +30,10 @@ class Reachability:
         input_shape: shape of an input without the batch axis, needed where the model leaves sizes open; a list of
             shapes if the model has several inputs. Paths can depend on the image size.
 
+    Attributes:
+        uses: path -> number of multiply-adds per example in which each weight of the kernel takes part: the positions
+            of a convolution's output, padded or not; summed over all uses of a shared kernel.
+
     Raises:
         InputError: a subclassed model, open sizes, or a layer that no rule knows; names it.
     """
@@ -37,6 +41,7 @@ class Reachability:
     def __init__(self, model: keras.Model, input_shape: tuple | list | None = None):
         self._model = model
         self._input_shape = input_shape
+        self.uses: dict[str, int] = {}
         self._shapes = {path: tuple(variable.shape) for path, variable in prunable(model).items()}
         signature = [tf.TensorSpec(shape, tf.bool) for shape in self._shapes.values()]
         # Traced now, so that an unknown layer is refused here and the first call costs what the others cost.
@@ -52,7 +57,8 @@ class Reachability:
             InputError: the masks do not fit the model.
         """
         masks = masks if isinstance(masks, Masks) else Masks(masks)
-        masks = masks.check(self._model)
+        if [(path, mask.shape) for path, mask in masks.items()] != list(self._shapes.items()):
+            masks = masks.check(self._model)
         effective = self._function(*(tf.constant(mask) for mask in masks.values()))
         return Masks({path: array.numpy() for path, array in zip(masks, effective, strict=True)})
 
@@ -62,6 +68,7 @@ class Reachability:
             tape.watch(kernels)
             walk = Walk(self._model, kernels, step=_cut, boolean=True)
             outputs = walk.run(self._model, ones_input(self._model, self._input_shape))
+        self.uses = walk.uses
         # The gradient of the sum of all outputs: every output is an end of paths.
         gradients = tape.gradient(outputs, kernels, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return [tf.logical_and(mask, gradients[path] > 0.5) for path, mask in zip(self._shapes, masks, strict=True)]
