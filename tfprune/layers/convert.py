@@ -61,7 +61,7 @@ def masks_of(model: keras.Model) -> Masks:
     for path, layer in named_layers(model):
         variables = masks_of_layer(layer)
         for name, kernel in kernels_of(layer).items():
-            array = np.ones(kernel.shape, bool) if name not in variables else ops.convert_to_numpy(variables[name]) != 0
+            array = np.ones(kernel.shape, bool) if name not in variables else variables[name].numpy() != 0
             found[f"{path}/{name}"] = array
     return Masks(found)
 
