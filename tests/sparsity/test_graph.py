@@ -211,3 +211,14 @@ def test_uses_of_shared_and_strided_layers():
     walk = Walk(model, _kernels(model))
     walk.run(model, ones_input(model))
     assert walk.uses == {"shared/kernel": 128, "down/kernel": 9, "up/kernel": 9}
+
+
+@pytest.mark.parametrize("as_dict", [True, False])
+def test_nested_model_called_with_a_dict(as_dict):
+    a, b = keras.Input((2,), name="z"), keras.Input((3,), name="a")
+    outputs = L.Concatenate()([L.Dense(1, name="of_z")(a), L.Dense(1, name="of_a")(b)])
+    inner = keras.Model({"z": a, "a": b} if as_dict else [a, b], outputs, name="inner")
+    outer = keras.Input((2,)), keras.Input((3,))
+    model = keras.Model(outer, L.Dense(1, name="head")(inner({"z": outer[0], "a": outer[1]})))
+    masks = {**Masks.dense(model), "head/kernel": np.array([[1], [0]], bool)}
+    assert effective_masks(model, masks).counts == {"inner/of_z/kernel": 2, "inner/of_a/kernel": 0, "head/kernel": 1}
