@@ -12,7 +12,6 @@ from tfprune.models.registry import ARCHITECTURES, build
 from tfprune.sparsity.reachability import Reachability
 
 
-@pytest.mark.shared
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_counts_and_hashes(golden, name):
     folder = golden / "effective_sparsity"
@@ -32,7 +31,6 @@ def test_counts_and_hashes(golden, name):
         assert hashlib.sha256(packed.tobytes()).digest() == stored[f"{name}__reference_sha256"][index].tobytes()
 
 
-@pytest.mark.shared
 def test_resnet18_extra(golden):
     """Layers of very different densities, and with whole layers gone."""
     stored = np.load(golden / "effective_sparsity/effective_masks.npz", allow_pickle=False)
