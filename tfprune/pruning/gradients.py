@@ -83,6 +83,7 @@ def mean_gradients(
     count = 0
     for batch in batches:
         inputs, labels = tf.nest.map_structure(tf.convert_to_tensor, _pair(batch))
+        _check_inputs(model, inputs)
         if loss in LOSSES.values() and len(model.outputs) == 1:
             check_labels(labels, model.outputs[0].shape[-1])
         drawn = [tf.constant(rng.integers(2**32, size=seed.shape, dtype=np.uint32)) for seed in seeds]
@@ -117,7 +118,7 @@ def gradient_flow_change(
     along = {path: tf.where(masks[path], gradient, 0.0) for path, gradient in gradients.items()}
     rng.bit_generator.state = state
     products = mean_gradients(model, batches, weights, rng, loss, temperature, along)
-    return {path: products[path].numpy() * weights[path].numpy() for path in weights}
+    return {path: np.asarray(products[path] * weights[path]) for path in weights}
 
 
 def _build(own: weakref.ref, loss: Loss, temperature: float, products: bool) -> Callable:
@@ -126,7 +127,7 @@ def _build(own: weakref.ref, loss: Loss, temperature: float, products: bool) -> 
         return loss_value(loss, labels, outputs, temperature)
 
     # Batches of other lengths must not be traced again.
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def step(inputs, labels, seeds, weights, vectors, totals):
         with tf.GradientTape() as outer:
             outer.watch(weights)
@@ -159,6 +160,14 @@ def _outputs(model: keras.Model, inputs, seeds: list, weights: list):
 
 def _seed_states(model: keras.Model) -> list[keras.Variable]:
     return [variable for variable in model.non_trainable_variables if variable.name == "seed_generator_state"]
+
+
+def _check_inputs(model: keras.Model, inputs) -> None:
+    if len(model.inputs) == 1 and tf.is_tensor(inputs):
+        wanted, given = model.inputs[0].shape[1:], tuple(inputs.shape[1:])
+        fits = len(given) == len(wanted) and all(own in (None, size) for own, size in zip(wanted, given, strict=True))
+        if inputs.shape.rank == 0 or not fits:
+            raise InputError(f"model {model.name!r} takes batches of inputs of shape {tuple(wanted)}; received {given}")
 
 
 def _pair(batch) -> tuple:
