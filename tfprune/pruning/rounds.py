@@ -1,0 +1,111 @@
+"""Rounds of scoring and pruning, and all the nested masks that they pass through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import numpy as np
+
+from tfprune.layers.masks import Masks
+from tfprune.pruning.ranking import Alive, Ranking
+from tfprune.pruning.selection import kept_count
+from tfprune.pruning.shares import Share
+
+# Where one round leads from all weights to few, a search has no round ends to orient itself by and uses these steps.
+LADDER = 1.25
+
+
+class Rounds:
+    """Nested masks for every number of kept weights, from the start down to a schedule's last round.
+
+    Between two rounds' ends the order is that of the later round's scores. What was pruned never comes back. Of the
+    past only the round in which each weight was pruned is stored, two bytes a weight; a round that is looked at again
+    is scored again, with the same random numbers.
+
+    Args:
+        score: (masks before the round, number of the round from 1) -> scores; the same for the same arguments.
+        share: how the kept weights are divided over layers.
+        densities: after each round, falling.
+        start: masks to begin with.
+        seed: breaks ties.
+        landmarks: see the method; None for those of the rounds' ends.
+    """
+
+    def __init__(
+        self,
+        score: Callable[[Masks, int], dict[str, np.ndarray]],
+        share: Share,
+        densities: Sequence[float],
+        start: Masks,
+        seed: int,
+        landmarks: list[int] | None = None,
+    ):
+        self._score, self._share, self._seed = score, share, seed
+        self._start, self._landmarks = start, landmarks
+        self._densities = list(densities)
+        self._size = start.size
+        self._ranked: tuple[int, Ranking] | None = None
+
+    @property
+    def ends(self) -> list[int]:
+        """Number of weights kept after each round."""
+        return [kept_count(self._size, density) for density in self._densities]
+
+    @property
+    def final(self) -> Masks:
+        """Masks after the last round."""
+        return self.masks(self.ends[-1])
+
+    def masks(self, kept: int) -> Masks:
+        """The masks on the way that keep `kept` weights in all, as nearly as the share's rounding allows.
+
+        Raises:
+            OutOfReach: the share cannot serve that density.
+        """
+        ends = self.ends
+        number = next((number for number, end in enumerate(ends, 1) if end <= kept), len(ends))
+        if kept == ends[number - 1]:
+            density = self._densities[number - 1]
+            return self._after(number) if len(ends) > 1 else self._ranking(number).masks(self._share.counts(density))
+        return self._ranking(number).masks(self._share.counts(kept / self._size))
+
+    def landmarks(self) -> list[int]:
+        """Rising numbers of kept weights, up to all that the start keeps, for a search to narrow down on first."""
+        if self._landmarks is not None:
+            return self._landmarks
+        ends = self.ends
+        if len(ends) == 1:
+            while ends[-1] < self._start.kept:
+                ends.append(int(ends[-1] * LADDER) + 1)
+        return sorted({min(end, self._start.kept) for end in (*ends, self._start.kept)})
+
+    @cached_property
+    def _pruned_in(self) -> dict[str, np.ndarray]:
+        """Path -> uint16: the round that pruned each weight, 0 for the start, one more than the last for none.
+
+        This runs all rounds.
+        """
+        never = len(self._densities) + 1
+        pruned_in = {path: np.where(mask.ravel(), never, 0).astype(np.uint16) for path, mask in self._start.items()}
+        alive = Alive(self._start)
+        for number, density in enumerate(self._densities, 1):
+            ranking = self._new_ranking(number, alive)
+            for path, positions in alive.keep(ranking.best(self._share.counts(density))).items():
+                pruned_in[path][positions] = number
+        return pruned_in
+
+    def _after(self, number: int) -> Masks:
+        if number == 0:
+            return self._start
+        return Masks({path: (self._pruned_in[path] > number).reshape(mask.shape) for path, mask in self._start.items()})
+
+    def _ranking(self, number: int) -> Ranking:
+        """The last one asked for is kept."""
+        if self._ranked is None or self._ranked[0] != number:
+            self._ranked = None  # frees the old scores before the new ones are made
+            self._ranked = number, self._new_ranking(number, Alive(self._after(number - 1)))
+        return self._ranked[1]
+
+    def _new_ranking(self, number: int, alive: Alive) -> Ranking:
+        return Ranking(self._score(alive.masks(), number), alive, self._share.groups, self._seed)

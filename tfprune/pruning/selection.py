@@ -1,0 +1,151 @@
+"""The k best of a set of weights: exact counts, stated ties, and cheap neighbours.
+
+Order: higher score first. Equal scores are ordered by a bijective 32-bit hash of the weight's position and the seed, so
+that ties fall evenly over layers and positions, the same seed gives the same masks, and the sets for two values of k
+are always nested.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tfprune.errors import InputError
+
+# Windows no larger than this part of all weights are sorted once instead of being partitioned at every step: below it
+# the sort costs less than the passes over all weights that it saves.
+SORTED_PART = 8
+LEAST_SORTED = 1 << 16
+SAMPLE = 1 << 14  # scores that are sorted to bound a threshold
+
+
+def tie_keys(positions: np.ndarray, seed: int) -> np.ndarray:
+    """A different uint32 for every position, in an order that depends on the seed; smaller is kept first.
+
+    Args:
+        positions: integers in [0, 2³²).
+        seed: any non-negative integer.
+    """
+    keys = positions.astype(np.uint32) ^ np.uint32(np.random.SeedSequence(seed).generate_state(1)[0])
+    # Each step, a xor with its own high bits or a product with an odd number, can be undone: no two positions collide.
+    for factor in (0x9E3779B1, 0x85EBCA77):
+        keys ^= keys >> np.uint32(16)
+        keys *= np.uint32(factor)
+    keys ^= keys >> np.uint32(15)
+    return keys
+
+
+def kept_count(size: int, density: float) -> int:
+    """Number of weights that `density` keeps of `size`: exactly `size − floor((1 − density) · size)`.
+
+    The small addend undoes rounding: the density `k / size` keeps k.
+    """
+    return size - int((1 - density) * size + 1e-6)
+
+
+class TopSets:
+    """Sets of the k best weights, for any k, cheapest where successive k close in on one another as in a bisection.
+
+    Every answer leaves a window: what the nearest smaller set has is in, what the nearest larger one lacks is out, and
+    only what lies between is looked at again. From the second question on, a small window is sorted, once. The first
+    question takes a few passes over the scores.
+
+    Args:
+        scores: float32 array (N,), finite.
+        seed: breaks ties.
+    """
+
+    def __init__(self, scores: np.ndarray, seed: int):
+        self._scores = scores
+        self._seed = seed
+        self.size = len(scores)
+        self._reset()
+
+    def _reset(self) -> None:
+        self._low, self._high = 0, self.size
+        self._inside: np.ndarray | None = None  # None: nothing
+        self._open: np.ndarray | None = None  # None: everything
+        self._sorted: np.ndarray | None = None
+        self._last: tuple[int, np.ndarray] | None = None
+
+    def top(self, k: int) -> np.ndarray:
+        """bool array (N,) with exactly k entries; it belongs to the caller.
+
+        Raises:
+            InputError: k is negative or more than there are.
+        """
+        if not 0 <= k <= self.size:
+            raise InputError(f"{k} weights were to be kept of the {self.size} that are not yet pruned")
+        if k in (0, self.size):
+            return np.full(self.size, k > 0)
+        self._close_in(k)
+        if k == self._low:
+            return self._inside.copy()
+        if k == self._high:
+            return self._open.copy() if self._inside is None else self._inside | self._open
+        window = self._high - self._low
+        if self._open is not None and window <= max(LEAST_SORTED, self.size // SORTED_PART):
+            if self._sorted is None:
+                self._sorted = self._in_order(np.flatnonzero(self._open))
+            chosen = np.zeros(self.size, bool) if self._inside is None else self._inside.copy()
+            chosen[self._sorted[: k - self._low]] = True
+            return chosen
+        chosen = self._best_open(k - self._low)
+        if self._inside is not None:
+            chosen |= self._inside
+        self._last = k, chosen
+        return chosen.copy()
+
+    def _close_in(self, k: int) -> None:
+        """Moves the window's nearer end to the last answer, or opens it again if k lies outside."""
+        if not self._low <= k <= self._high:
+            self._reset()
+        if self._last is None:
+            return
+        last, chosen = self._last
+        if k >= last:
+            self._open = ~chosen if self._open is None else self._open & ~chosen
+            self._low, self._inside = last, chosen
+        else:
+            self._open = chosen if self._inside is None else chosen & ~self._inside
+            self._high = last
+        self._last = None
+
+    def _best_open(self, count: int) -> np.ndarray:
+        threshold = largest(self._scores if self._open is None else self._scores[self._open], count)
+        chosen, equal = self._scores > threshold, self._scores == threshold
+        if self._open is not None:
+            chosen &= self._open
+            equal &= self._open
+        ties = np.flatnonzero(equal)
+        missing = count - int(np.count_nonzero(chosen))
+        if missing < len(ties):
+            ties = ties[np.argpartition(tie_keys(ties, self._seed), missing - 1)[:missing]]
+        chosen[ties] = True
+        return chosen
+
+    def _in_order(self, positions: np.ndarray) -> np.ndarray:
+        """Best first. One integer holds the score, in the order of its bits, above the tie's key."""
+        bits = (self._scores[positions] + np.float32(0)).view(np.int32)  # + 0 makes −0 equal to 0
+        ascending = np.where(bits < 0, np.int32(-(2**31)) - bits, bits).astype(np.int64)
+        keys = (-ascending << 32) + tie_keys(positions, self._seed)
+        return positions[np.argsort(keys)]
+
+
+def largest(values: np.ndarray, k: int) -> np.float32:
+    """The k-th largest of `values`, 1 ≤ k ≤ N, as `np.partition` finds it.
+
+    A sorted sample first bounds it from both sides, so that only what lies between the bounds is copied and
+    partitioned; should the sample mislead, all is.
+    """
+    place = len(values) - k
+    if len(values) >= 4 * SAMPLE:
+        sample = np.sort(values[:: len(values) // SAMPLE])
+        middle, spread = place * len(sample) // len(values), int(8 * np.sqrt(len(sample)))
+        low = sample[max(middle - spread, 0)] if middle > spread else -np.inf
+        high = sample[middle + spread] if middle + spread < len(sample) else np.inf
+        between = values[(values >= low) & (values <= high)]
+        place_between = place - int(np.count_nonzero(values < low))
+        if 0 <= place_between < len(between):
+            between.partition(place_between)
+            return between[place_between]
+    return np.partition(values, place)[place]
