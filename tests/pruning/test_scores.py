@@ -161,7 +161,7 @@ ONE = np.ones((1, 2), np.float32)
         ([], {}, "holds no batches"),
         ([(ONE, np.array([2]))], {}, r"labels must lie in 0\.\.1, the model's outputs; received 2"),
         ([(ONE, np.array([-1]))], {}, r"received -1"),
-        ([(ONE, np.ones((1, 3)))], {}, r"shape \(batch,\) or \(batch, 2\); received \(1, 3\)"),
+        ([(ONE, np.ones((1, 3)))], {}, r"shape \(batch,\) or \(batch, 2\); received \(None, 3\)"),
         ([(np.ones((1, 3), np.float32), np.array([0]))], {}, r"of inputs of shape \(2,\); received \(3,\)"),
         ([ONE], {}, "must be a pair"),
         ([(ONE, np.array([0]))], {"loss": "hinge"}, "one of cross_entropy, published or a function; received 'hinge'"),

@@ -27,9 +27,9 @@ class Alive:
             path: None if mask.all() else np.flatnonzero(mask).astype(np.int32) for path, mask in self._flat.items()
         }
 
-    def masks(self) -> Masks:
-        """As masks, of which the caller may keep a copy."""
-        return Masks({path: mask.reshape(self._shapes[path]) for path, mask in self._flat.items()})
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Path -> bool array of the kernel's shape: views, which change when more is pruned."""
+        return {path: mask.reshape(self._shapes[path]) for path, mask in self._flat.items()}
 
     def of(self, path: str, array: np.ndarray) -> np.ndarray:
         """The entries of an array of the kernel's shape that are alive, flat."""
@@ -84,7 +84,7 @@ class Ranking:
         for group in groups:
             values = [alive.of(path, scores[path]) for path in group]
             for path, part in zip(group, values, strict=True):
-                if not np.isfinite(part).all():
+                if part.size and not np.isfinite([part.min(), part.max()]).all():  # both pass NaN on
                     raise InputError(f"scores of kernel {path!r} are not finite (NaN or infinite)")
                 self._sizes[path] = part.size
             self._sets.append(TopSets(values[0] if len(values) == 1 else np.concatenate(values), seed))

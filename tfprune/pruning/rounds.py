@@ -34,7 +34,7 @@ class Rounds:
 
     def __init__(
         self,
-        score: Callable[[Masks, int], dict[str, np.ndarray]],
+        score: Callable[[dict[str, np.ndarray], int], dict[str, np.ndarray]],
         share: Share,
         densities: Sequence[float],
         start: Masks,
@@ -108,4 +108,4 @@ class Rounds:
         return self._ranked[1]
 
     def _new_ranking(self, number: int, alive: Alive) -> Ranking:
-        return Ranking(self._score(alive.masks(), number), alive, self._share.groups, self._seed)
+        return Ranking(self._score(alive.arrays(), number), alive, self._share.groups, self._seed)

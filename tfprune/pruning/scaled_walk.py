@@ -85,13 +85,15 @@ class _ScaledWalk(Walk):
         if isinstance(operation, keras.Model):
             return super()._call(operation, *args, **kwargs)
         given = [leaf for leaf in tree.flatten((args, kwargs)) if isinstance(leaf, Scaled)]
-        if _multiplies(operation):
+        if len(given) == 1 or _multiplies(operation):
             exponent = tf.add_n([leaf.exponent for leaf in given])
             args, kwargs = tree.map_structure(_value, (args, kwargs))
         else:
             exponent = _largest(given)
             args, kwargs = tree.map_structure(lambda leaf: _value_at(leaf, exponent), (args, kwargs))
         outputs = super()._call(operation, *args, **kwargs)
+        if any(outputs is argument for argument in args):  # passed on as it was
+            return Scaled(outputs, exponent)
         return tree.map_structure(lambda output: scaled(output, exponent), outputs)
 
 

@@ -140,7 +140,7 @@ def largest(values: np.ndarray, k: int) -> np.float32:
     place = len(values) - k
     if len(values) >= 4 * SAMPLE:
         sample = np.sort(values[:: len(values) // SAMPLE])
-        middle, spread = place * len(sample) // len(values), int(8 * np.sqrt(len(sample)))
+        middle, spread = place * len(sample) // len(values), int(3 * np.sqrt(len(sample)))
         low = sample[max(middle - spread, 0)] if middle > spread else -np.inf
         high = sample[middle + spread] if middle + spread < len(sample) else np.inf
         between = values[(values >= low) & (values <= high)]
