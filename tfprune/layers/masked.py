@@ -1,156 +1,156 @@
-"""Keras layers that hold a mask beside each prunable variable and train only what the mask keeps.
-
-A mask is a non-trainable float32 variable of zeros and ones, saved and loaded with the model. A pruned weight takes no
-part in the output and gets a zero gradient, so it keeps its value.
-"""
+"""Masked counterparts of every Keras layer with prunable kernels; what they share is in `kernel_masks`."""
 
 from __future__ import annotations
 
 import keras
-from keras import ops
+from keras import layers, ops
 
+from tfprune.layers.kernel_masks import KernelMasks
 from tfprune.layers.products import masked_matmul
 
-
-def _add_mask(layer: keras.layers.Layer, name: str, variable) -> keras.Variable | None:
-    if variable is None:
-        return None
-    return layer.add_weight(name=f"{name}_mask", shape=variable.shape, initializer="ones", trainable=False)
+_registered = keras.saving.register_keras_serializable("tfprune")
 
 
-class _SavesEveryVariable:
-    """Keras layers with kernels save their kernel and bias and nothing else; these save their masks too."""
-
-    def save_own_variables(self, store):
-        keras.layers.Layer.save_own_variables(self, store)
-
-    def load_own_variables(self, store):
-        keras.layers.Layer.load_own_variables(self, store)
-
-
-@keras.saving.register_keras_serializable("tfprune")
-class MaskedDense(_SavesEveryVariable, keras.layers.Dense):
-    """`activation(x · (W ∘ mW) + b ∘ mb)`.
+@_registered
+class MaskedDense(KernelMasks, layers.Dense):
+    """`activation(x · (W ∘ mW) + b)`.
 
     Args:
-        product_dtype: precision of the matrix product's operands (for example `bfloat16`), None for float32.
+        product_dtype: precision of the matrix product's operands (for example `bfloat16`), None for the layer's own.
         **kwargs: those of `keras.layers.Dense`.
+
+    Attributes:
+        product: the masked product, see `tfprune.layers.products`.
     """
+
+    plain_class = layers.Dense
 
     def __init__(self, units, product_dtype=None, **kwargs):
         super().__init__(units, **kwargs)
         self.product_dtype = product_dtype
         self.product = masked_matmul
 
-    def build(self, input_shape):
-        super().build(input_shape)
-        self.kernel_mask = _add_mask(self, "kernel", self.kernel)
-        self.bias_mask = _add_mask(self, "bias", self.bias)
-
-    def call(self, inputs, training=None):
+    def call(self, inputs):
         outputs = self.product(inputs, self.kernel, self.kernel_mask, self.product_dtype)
         if self.bias is not None:
-            outputs = ops.add(outputs, ops.multiply(self.bias, self.bias_mask))
+            outputs = ops.add(outputs, self.bias)
         return outputs if self.activation is None else self.activation(outputs)
 
     def get_config(self):
         return {**super().get_config(), "product_dtype": self.product_dtype}
 
 
-@keras.saving.register_keras_serializable("tfprune")
-class NormalizedMaskedDense(MaskedDense):
-    """A masked dense layer that normalises its own input: `activation((γ ∘ x̂ + β) · (W ∘ mW) + b ∘ mb)`.
-
-    `x̂ = (x − mean) / sqrt(variance + ε)`, with the batch's statistics in training and running averages otherwise. The
-    averages are those of the first batch after `reset_averages`, then `momentum · average + (1 − momentum) · batch`.
-
-    The scale is folded into the kernel and the shift into the bias, `x̂ · (γ ∘ W ∘ mW) + (β · (W ∘ mW) + b ∘ mb)`,
-    which is the same function, but the gradients of γ and β then come from the kernel's gradient: a layer on the data
-    itself needs no product for the gradient of its input, a third of its cost.
-
-    Args:
-        units: number of outputs.
-        momentum: decay of the running averages, in [0, 1].
-        epsilon: ε above.
-        **kwargs: those of `MaskedDense`.
-
-    Reference: the normalisation of Pellegrini & Biroli 2021, arXiv 2104.13343 (their code).
-    """
-
-    def __init__(self, units, momentum=0.99, epsilon=1e-10, **kwargs):
-        super().__init__(units, **kwargs)
-        self.momentum = momentum
-        self.epsilon = epsilon
-
-    def build(self, input_shape):
-        super().build(input_shape)
-        width = (input_shape[-1],)
-        self.gamma = self.add_weight(name="gamma", shape=width, initializer="ones")
-        self.beta = self.add_weight(name="beta", shape=width, initializer="zeros")
-        self.running_mean = self.add_weight(name="running_mean", shape=width, initializer="zeros", trainable=False)
-        self.running_variance = self.add_weight(
-            name="running_variance", shape=width, initializer="ones", trainable=False
-        )
-        # 0 until a first batch has been seen, then 1: the first batch replaces the averages, later ones are mixed in.
-        self.seen = self.add_weight(name="seen", shape=(), initializer="zeros", trainable=False)
-
-    def reset_averages(self) -> None:
-        """Back to mean 0 and variance 1; the next training batch replaces them."""
-        self.running_mean.assign(ops.zeros_like(self.running_mean))
-        self.running_variance.assign(ops.ones_like(self.running_variance))
-        self.seen.assign(0.0)
-
-    def _statistics(self, inputs, training):
-        if not training:
-            return self.running_mean, self.running_variance
-        mean = ops.mean(inputs, axis=0)
-        variance = ops.mean(ops.square(ops.subtract(inputs, mean)), axis=0)
-        keep = self.momentum * self.seen
-        self.running_mean.assign(keep * self.running_mean + (1 - keep) * ops.stop_gradient(mean))
-        self.running_variance.assign(keep * self.running_variance + (1 - keep) * ops.stop_gradient(variance))
-        self.seen.assign(1.0)
-        return mean, variance
-
-    def call(self, inputs, training=None):
-        mean, variance = self._statistics(inputs, training)
-        normalised = (inputs - mean) * ops.rsqrt(variance + self.epsilon)
-        shift = ops.squeeze(ops.matmul(self.beta[None, :], self.kernel * self.kernel_mask), 0)
-        outputs = self.product(normalised, self.gamma[:, None] * self.kernel, self.kernel_mask, self.product_dtype)
-        outputs = outputs + (shift + self.bias * self.bias_mask)
-        return outputs if self.activation is None else self.activation(outputs)
-
-    def get_config(self):
-        return {**super().get_config(), "momentum": self.momentum, "epsilon": self.epsilon}
-
-
-@keras.saving.register_keras_serializable("tfprune")
-class MaskedConv2D(_SavesEveryVariable, keras.layers.Conv2D):
-    """`activation(conv(x, K ∘ mK) + b ∘ mb)`.
+@_registered
+class MaskedConv2D(KernelMasks, layers.Conv2D):
+    """`activation(conv(x, K ∘ mK) + b)`.
 
     Args:
         filters: number of output channels.
         kernel_size: height and width of the kernel.
-        product_dtype: precision of the convolution's operands (for example `bfloat16`), None for float32.
+        product_dtype: precision of the convolution's operands (for example `bfloat16`), None for the layer's own.
         **kwargs: those of `keras.layers.Conv2D`.
     """
+
+    plain_class = layers.Conv2D
 
     def __init__(self, filters, kernel_size, product_dtype=None, **kwargs):
         super().__init__(filters, kernel_size, **kwargs)
         self.product_dtype = product_dtype
 
-    def build(self, input_shape):
-        super().build(input_shape)
-        self.kernel_mask = _add_mask(self, "kernel", self.kernel)
-        self.bias_mask = _add_mask(self, "bias", self.bias)
-
-    def call(self, inputs, training=None):
-        dtype = self.product_dtype or inputs.dtype
-        kernel = ops.multiply(self.kernel, self.kernel_mask)
-        outputs = self.convolution_op(ops.cast(inputs, dtype), ops.cast(kernel, dtype))
-        outputs = ops.cast(outputs, inputs.dtype)
-        if self.bias is not None:
-            outputs = ops.add(outputs, ops.multiply(self.bias, self.bias_mask))
-        return outputs if self.activation is None else self.activation(outputs)
+    def convolution_op(self, inputs, kernel):
+        if self.product_dtype is None:
+            return super().convolution_op(inputs, kernel)
+        outputs = super().convolution_op(ops.cast(inputs, self.product_dtype), ops.cast(kernel, self.product_dtype))
+        return ops.cast(outputs, inputs.dtype)
 
     def get_config(self):
         return {**super().get_config(), "product_dtype": self.product_dtype}
+
+
+@_registered
+class MaskedEinsumDense(KernelMasks, layers.EinsumDense):
+    """`keras.layers.EinsumDense` with a masked kernel."""
+
+    plain_class = layers.EinsumDense
+
+
+@_registered
+class MaskedConv1D(KernelMasks, layers.Conv1D):
+    """`keras.layers.Conv1D` with a masked kernel."""
+
+    plain_class = layers.Conv1D
+
+
+@_registered
+class MaskedConv3D(KernelMasks, layers.Conv3D):
+    """`keras.layers.Conv3D` with a masked kernel."""
+
+    plain_class = layers.Conv3D
+
+
+@_registered
+class MaskedConv1DTranspose(KernelMasks, layers.Conv1DTranspose):
+    """`keras.layers.Conv1DTranspose` with a masked kernel."""
+
+    plain_class = layers.Conv1DTranspose
+
+
+@_registered
+class MaskedConv2DTranspose(KernelMasks, layers.Conv2DTranspose):
+    """`keras.layers.Conv2DTranspose` with a masked kernel."""
+
+    plain_class = layers.Conv2DTranspose
+
+
+@_registered
+class MaskedConv3DTranspose(KernelMasks, layers.Conv3DTranspose):
+    """`keras.layers.Conv3DTranspose` with a masked kernel."""
+
+    plain_class = layers.Conv3DTranspose
+
+
+@_registered
+class MaskedDepthwiseConv1D(KernelMasks, layers.DepthwiseConv1D):
+    """`keras.layers.DepthwiseConv1D` with a masked kernel."""
+
+    plain_class = layers.DepthwiseConv1D
+
+
+@_registered
+class MaskedDepthwiseConv2D(KernelMasks, layers.DepthwiseConv2D):
+    """`keras.layers.DepthwiseConv2D` with a masked kernel."""
+
+    plain_class = layers.DepthwiseConv2D
+
+
+@_registered
+class MaskedSeparableConv1D(KernelMasks, layers.SeparableConv1D):
+    """`keras.layers.SeparableConv1D` with both kernels masked."""
+
+    plain_class = layers.SeparableConv1D
+
+
+@_registered
+class MaskedSeparableConv2D(KernelMasks, layers.SeparableConv2D):
+    """`keras.layers.SeparableConv2D` with both kernels masked."""
+
+    plain_class = layers.SeparableConv2D
+
+
+MASKED: dict[type, type] = {
+    masked.plain_class: masked
+    for masked in (
+        MaskedDense,
+        MaskedEinsumDense,
+        MaskedConv1D,
+        MaskedConv2D,
+        MaskedConv3D,
+        MaskedConv1DTranspose,
+        MaskedConv2DTranspose,
+        MaskedConv3DTranspose,
+        MaskedDepthwiseConv1D,
+        MaskedDepthwiseConv2D,
+        MaskedSeparableConv1D,
+        MaskedSeparableConv2D,
+    )
+}

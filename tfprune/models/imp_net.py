@@ -5,7 +5,8 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from tfprune.layers.masked import MaskedConv2D, NormalizedMaskedDense
+from tfprune.layers.masked import MaskedConv2D
+from tfprune.layers.normalized_dense import NormalizedMaskedDense
 from tfprune.models.imp_arch import check_trainable, parse_arch
 from tfprune.records.imp_files import LayerSpec
 

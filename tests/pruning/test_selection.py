@@ -1,0 +1,73 @@
+"""Exactly k, nested, ties by the stated rule, whatever the order of the questions."""
+
+import numpy as np
+import pytest
+
+from tfprune.errors import InputError
+from tfprune.pruning import selection
+from tfprune.pruning.selection import TopSets, kept_count, tie_keys
+
+
+def by_full_sort(scores, alive, k, seed):
+    positions = np.flatnonzero(alive)
+    order = np.lexsort((tie_keys(positions, seed), -scores[positions]))
+    mask = np.zeros(len(scores), bool)
+    mask[positions[order[:k]]] = True
+    return mask
+
+
+@pytest.fixture(params=["distinct", "many ties", "all equal"])
+def scores(request):
+    rng = np.random.default_rng(0)
+    return {
+        "distinct": rng.normal(size=4000),
+        "many ties": rng.integers(-3, 4, 4000) * np.where(rng.random(4000) < 0.5, 1.0, -1.0),  # with −0 and 0
+        "all equal": np.zeros(4000),
+    }[request.param].astype(np.float32)
+
+
+@pytest.mark.parametrize("sorted_windows", [True, False])
+def test_every_answer_is_that_of_a_full_sort(scores, sorted_windows, monkeypatch):
+    monkeypatch.setattr(selection, "LEAST_SORTED", 10**6 if sorted_windows else 0)
+    monkeypatch.setattr(selection, "SORTED_PART", 1 if sorted_windows else 10**6)
+    rng = np.random.default_rng(1)
+    alive = rng.random(len(scores)) < 0.7
+    sets = TopSets(scores, alive, seed=5)
+    low, high = 0, sets.size
+    while high - low > 1:  # a bisection, then questions without order
+        middle = (low + high) // 2
+        np.testing.assert_array_equal(sets.top(middle), by_full_sort(scores, alive, middle, 5))
+        low, high = (middle, high) if rng.random() < 0.5 else (low, middle)
+    for k in [0, sets.size, *rng.integers(0, sets.size, 20)]:
+        np.testing.assert_array_equal(sets.top(k), by_full_sort(scores, alive, k, 5))
+
+
+def test_answers_belong_to_the_caller():
+    sets = TopSets(np.arange(10, dtype=np.float32), np.ones(10, bool), 0)
+    for k in (4, 6, 5):
+        sets.top(k)[:] = False
+    assert np.flatnonzero(sets.top(5)).tolist() == [5, 6, 7, 8, 9]
+
+
+def test_ties_depend_on_the_seed_and_on_nothing_else():
+    equal = np.zeros(1000, np.float32)
+    first, again, other = (TopSets(equal, np.ones(1000, bool), seed).top(500) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert 350 < np.count_nonzero(first & other) * 2 < 650  # 500 ± 32 by chance
+    assert 200 < np.count_nonzero(first[:500]) < 300  # no place is preferred
+
+
+def test_tie_keys_never_collide():
+    assert len(np.unique(tie_keys(np.arange(2**20), 3))) == 2**20
+
+
+def test_kept_count():
+    assert kept_count(266200, 1 - 0.9) == 26620
+    assert kept_count(10, 0.75) == 8  # of 2.5 pruned, 2
+    assert all(kept_count(14715584, k / 14715584) == k for k in range(0, 14715584, 99991))
+
+
+@pytest.mark.parametrize("k", [-1, 6])
+def test_more_than_there_are(k):
+    with pytest.raises(InputError, match="of the 5 that are not yet pruned"):
+        TopSets(np.zeros(6, np.float32), np.arange(6) > 0, 0).top(k)

@@ -1,0 +1,191 @@
+"""From a plain Keras model to a masked one and back, and the masks of a model."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from tfprune.errors import InputError
+from tfprune.layers.kernel_masks import KernelMasks, masks_of_layer
+from tfprune.layers.masked import MASKED
+from tfprune.layers.masks import Masks
+from tfprune.layers.prunable import KERNELS, kernel_class, kernels_of
+from tfprune.layers.topology import named_layers, require_graph, run
+
+
+def masked(model: keras.Model, masks: Mapping[str, np.ndarray] | None = None) -> keras.Model:
+    """A copy of a model whose prunable layers are masked ones.
+
+    Topology, layer names and weights are those of `model`, which stays as it is, and so are the arguments of `compile`
+    where Keras can serialise them. The copy trains with `compile` and `fit`, saves and loads with its masks (`import
+    tfprune.layers` before loading). Layers that `unsupported(model)` names are copied as they are and stay dense.
+
+    Args:
+        model: built Sequential or Functional model; one that has masks keeps them unless others are given.
+        masks: path -> bool array for every path of `prunable(model)`; None keeps all weights.
+
+    Raises:
+        InputError: a subclassed model or one without weights, masks that do not fit, or a layer that cannot be copied.
+    """
+    require_graph(model)
+    if masks is not None:
+        masks = _as_masks(masks).check(model)
+    copy = _copy(model, _masked_layer)
+    if masks is not None:
+        set_masks(copy, masks)
+    return copy
+
+
+def strip(model: keras.Model) -> keras.Model:
+    """A copy of a masked model without masks, in plain Keras: pruned weights are exactly 0.
+
+    Raises:
+        InputError: a subclassed model, or a masked layer that has no counterpart in plain Keras; names it.
+    """
+    require_graph(model)
+    return _copy(model, _plain_layer)
+
+
+def masks_of(model: keras.Model) -> Masks:
+    """The masks of a model; all True for kernels of layers that are not masked.
+
+    Raises:
+        InputError: a subclassed model or one without weights.
+    """
+    require_graph(model)
+    found = {}
+    for path, layer in named_layers(model):
+        variables = masks_of_layer(layer)
+        for name, kernel in kernels_of(layer).items():
+            array = np.ones(kernel.shape, bool) if name not in variables else ops.convert_to_numpy(variables[name]) != 0
+            found[f"{path}/{name}"] = array
+    return Masks(found)
+
+
+def set_masks(model: keras.Model, masks: Mapping[str, np.ndarray]) -> None:
+    """Replaces the masks of a masked model in place; nothing is compiled anew.
+
+    Args:
+        model: a model that `masked` made, or one built from masked layers.
+        masks: path -> bool array for every path of `prunable(model)`.
+
+    Raises:
+        InputError: they do not fit, or prune a layer that has no masks; names it.
+    """
+    masks = _as_masks(masks).check(model)
+    for path, layer in named_layers(model):
+        variables = masks_of_layer(layer)
+        for name in kernels_of(layer):
+            mask = masks[f"{path}/{name}"]
+            if name in variables:
+                variables[name].assign(mask.astype(np.float32))
+            elif not mask.all():
+                raise InputError(f"layer {path!r} has no masks: give tfprune.masked(model), not the plain model")
+
+
+def _as_masks(masks: Mapping[str, np.ndarray]) -> Masks:
+    return masks if isinstance(masks, Masks) else Masks(masks)
+
+
+def _copy(model: keras.Model, convert: Callable[[keras.Operation], keras.Operation]) -> keras.Model:
+    copies: dict[int, keras.Operation] = {}  # shared layers and shared models stay shared
+
+    def copy_of(operation: keras.Operation) -> keras.Operation:
+        if id(operation) not in copies:
+            inner = isinstance(operation, keras.Model)
+            copies[id(operation)] = _copy_graph(operation, copy_of) if inner else convert(operation)
+        return copies[id(operation)]
+
+    copy = copy_of(model)
+    for (path, layer), (_, new) in zip(named_layers(model), named_layers(copy), strict=True):
+        _copy_values(path, layer, new)
+    if model.compiled:
+        _compile_alike(copy, model)
+    return copy
+
+
+def _compile_alike(copy: keras.Model, model: keras.Model) -> None:
+    try:
+        copy.compile_from_config(model.get_compile_config())
+    except (TypeError, ValueError, NotImplementedError) as error:
+        # A loss that is a plain function of the user's, for example; the model itself is fine.
+        reason = str(error).strip().splitlines()[0]
+        warnings.warn(f"the copy of {model.name!r} is not compiled, call compile yourself: {reason}", stacklevel=4)
+
+
+def _copy_graph(model: keras.Model, copy_of: Callable) -> keras.Model:
+    if isinstance(model, keras.Sequential):
+        # Not the model's layers alone: what came before its first layer says the input's shape and type.
+        return _same_kind(model, [_input_like(model.inputs[0]), *(copy_of(layer) for layer in model.layers)])
+    inputs = tree.map_structure(_input_like, model.input)
+    outputs = run(model, tree.flatten(inputs), lambda operation, *args, **kwargs: copy_of(operation)(*args, **kwargs))
+    return _same_kind(model, inputs, tree.pack_sequence_as(model.output, outputs))
+
+
+def _same_kind(model: keras.Model, *arguments) -> keras.Model:
+    try:
+        copy = type(model)(*arguments, name=model.name)
+    except TypeError as error:
+        raise InputError(f"model {model.name!r}: {type(model).__name__} cannot be copied ({error})") from error
+    copy.trainable = model.trainable
+    return copy
+
+
+def _input_like(tensor):
+    return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, sparse=tensor.sparse, name=tensor.name)
+
+
+def _masked_layer(layer: keras.Operation) -> keras.Operation:
+    base = None if isinstance(layer, KernelMasks) else kernel_class(layer)
+    return _from_config(layer, type(layer) if base is None else MASKED[base], layer.get_config)
+
+
+def _plain_layer(layer: keras.Operation) -> keras.Operation:
+    if not isinstance(layer, KernelMasks):
+        return _from_config(layer, type(layer), layer.get_config)
+    if type(layer) is not MASKED[layer.plain_class]:
+        raise InputError(f"layer {layer.name!r}: {type(layer).__name__} has no counterpart in plain Keras")
+
+    def config():
+        return {key: value for key, value in layer.get_config().items() if key != "product_dtype"}
+
+    return _from_config(layer, layer.plain_class, config)
+
+
+def _from_config(layer: keras.Operation, target: type, config: Callable[[], dict]) -> keras.Operation:
+    if not isinstance(layer, keras.layers.Layer):
+        return layer  # a Keras operation has no state and may stand in two graphs
+    try:
+        return target.from_config(config())
+    except (TypeError, ValueError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"layer {layer.name!r} ({type(layer).__name__}) cannot be copied: {reason}") from error
+
+
+def _copy_values(path: str, layer: keras.layers.Layer, new: keras.layers.Layer) -> None:
+    """All variables but masks, which one of the two may lack; pruned weights become 0 where the new layer has none."""
+    masks, new_masks = masks_of_layer(layer), masks_of_layer(new)
+    old_variables = _without(layer.variables, masks.values())
+    new_variables = _without(new.variables, new_masks.values())
+    if [variable.shape for variable in old_variables] != [variable.shape for variable in new_variables]:
+        raise InputError(f"layer {path!r} ({type(layer).__name__}) cannot be copied: its copy has other variables")
+    for old, variable in zip(old_variables, new_variables, strict=True):
+        variable.assign(old)
+    for name, mask in masks.items():
+        if name in new_masks:
+            new_masks[name].assign(mask)
+        else:
+            kernel = getattr(new, name)
+            kernel.assign(ops.where(ops.not_equal(mask, 0), kernel, ops.zeros_like(kernel)))
+
+
+def _without(variables, excluded) -> list[keras.Variable]:
+    names = {id(variable) for variable in excluded}
+    return [variable for variable in variables if id(variable) not in names]
+
+
+assert set(MASKED) == set(KERNELS), "every class with prunable kernels needs a masked counterpart"

@@ -1,0 +1,71 @@
+"""The one mechanism of all masked layers: inside `call`, a kernel reads as kernel · mask.
+
+A mask is a non-trainable float32 variable of zeros and ones, saved and loaded with the model. A pruned weight takes no
+part in the output, its gradient is zero, also that of the layer's own regulariser, so optimisers that follow gradients
+keep its value. Decoupled weight decay (`weight_decay=` of an optimiser) follows none: it shrinks pruned weights too,
+and still they stay out of the output.
+"""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from tfprune.layers.prunable import KERNELS
+
+
+class KernelMasks:
+    """Mixin in front of a Keras layer class that `tfprune.layers.prunable.KERNELS` lists.
+
+    Attributes:
+        plain_class: the Keras class that computes the same without masks.
+        bias_mask: None; a subclass that also masks biases sets it.
+
+    For each kernel attribute `<name>` there is a mask variable `<name>_mask`, ones at first.
+    """
+
+    plain_class: type[keras.layers.Layer]
+    bias_mask = None
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        for name in KERNELS[self.plain_class]:
+            kernel = getattr(self, name)
+            mask = self.add_weight(name=f"{name}_mask", shape=kernel.shape, initializer="ones", trainable=False)
+            setattr(self, f"{name}_mask", mask)
+            if kernel.regularizer is not None:
+                kernel.regularizer = _OfKept(kernel.regularizer, mask)
+
+    def call(self, inputs):
+        # All variables must be in the mapping: an outer stateless scope is not looked into from an inner one.
+        values = {id(variable): (variable, variable.value) for variable in self.variables}
+        for name in KERNELS[self.plain_class]:
+            kernel = getattr(self, name)
+            values[id(kernel)] = (kernel, ops.multiply(kernel, getattr(self, f"{name}_mask")))
+        with keras.StatelessScope(list(values.values())):
+            return super().call(inputs)
+
+    # Some Keras layers save their kernel and bias and nothing else; `Layer` saves every variable.
+    def save_own_variables(self, store):
+        keras.layers.Layer.save_own_variables(self, store)
+
+    def load_own_variables(self, store):
+        keras.layers.Layer.load_own_variables(self, store)
+
+
+def masks_of_layer(layer: keras.Operation) -> dict[str, keras.Variable]:
+    """Kernel attribute name -> mask variable; empty for layers without masks."""
+    if not isinstance(layer, KernelMasks):
+        return {}
+    return {name: getattr(layer, f"{name}_mask") for name in KERNELS[layer.plain_class]}
+
+
+class _OfKept:
+    """A regulariser of the kept weights only. Never saved: the layer's configuration holds the original."""
+
+    def __init__(self, regularizer, mask: keras.Variable):
+        self._regularizer = regularizer
+        self._mask = mask
+
+    def __call__(self, kernel):
+        return self._regularizer(ops.multiply(kernel, ops.cast(self._mask, kernel.dtype)))

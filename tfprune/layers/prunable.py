@@ -1,0 +1,93 @@
+"""Which variables of a model can be pruned: the kernels of dense layers and convolutions.
+
+Biases and normalisation are never pruned. This lives in the layers' room, below sparsity, surgery, pruning and
+training, because all of them name weights by these paths.
+"""
+
+from __future__ import annotations
+
+import keras
+from keras import layers
+
+from tfprune.layers.topology import named_layers, require_graph
+
+KERNELS: dict[type, tuple[str, ...]] = {
+    layers.Dense: ("kernel",),
+    layers.EinsumDense: ("kernel",),
+    layers.Conv1D: ("kernel",),
+    layers.Conv2D: ("kernel",),
+    layers.Conv3D: ("kernel",),
+    layers.Conv1DTranspose: ("kernel",),
+    layers.Conv2DTranspose: ("kernel",),
+    layers.Conv3DTranspose: ("kernel",),
+    layers.DepthwiseConv1D: ("kernel",),
+    layers.DepthwiseConv2D: ("kernel",),
+    layers.SeparableConv1D: ("depthwise_kernel", "pointwise_kernel"),
+    layers.SeparableConv2D: ("depthwise_kernel", "pointwise_kernel"),
+}
+
+# Their weights scale and shift single channels; leaving them out of the list of unsupported layers is not a loss.
+_CHANNEL_WISE = (
+    layers.BatchNormalization,
+    layers.LayerNormalization,
+    layers.GroupNormalization,
+    layers.RMSNormalization,
+    layers.Normalization,
+    layers.PReLU,
+)
+
+
+def kernel_class(layer: keras.Operation) -> type | None:
+    """The class of `KERNELS` that says how `layer` uses its kernels, None if there is none.
+
+    Subclasses have none: they may compute something else. Nor have quantized kernels and those with a low-rank update
+    (LoRA), which are not the variables that the layer multiplies with.
+    """
+    if getattr(layer, "quantization_mode", None) or getattr(layer, "lora_enabled", False):
+        return None
+    # Masked layers are subclasses, too, but say what they compute.
+    kind = getattr(layer, "plain_class", type(layer))
+    return kind if kind in KERNELS else None
+
+
+def kernels_of(layer: keras.Operation) -> dict[str, keras.Variable]:
+    """Attribute name -> prunable variable of one layer; empty if it has none."""
+    base = kernel_class(layer)
+    return {} if base is None else {name: getattr(layer, name) for name in KERNELS[base]}
+
+
+def prunable(model: keras.Model) -> dict[str, keras.Variable]:
+    """The prunable variables of a model.
+
+    Args:
+        model: built Sequential or Functional model, nested or with shared layers; plain or masked.
+
+    Returns:
+        Path -> variable in network order, each shared variable once. A path is the layer's path in the model and the
+        kernel's name, as `block/conv/kernel`; see `tfprune.layers.topology` for why it is not Keras's `variable.path`.
+
+    Raises:
+        InputError: a subclassed model or one without weights; says what to do instead.
+    """
+    require_graph(model)
+    return {
+        f"{path}/{name}": variable
+        for path, layer in named_layers(model)
+        for name, variable in kernels_of(layer).items()
+    }
+
+
+def unsupported(model: keras.Model) -> list[str]:
+    """Paths of layers that have weight matrices or tables and yet stay dense, in network order.
+
+    Raises:
+        InputError: as for `prunable`.
+    """
+    require_graph(model)
+    return [
+        path
+        for path, layer in named_layers(model)
+        if kernel_class(layer) is None
+        and not isinstance(layer, _CHANNEL_WISE)
+        and any(len(variable.shape) >= 2 for variable in layer.trainable_weights)
+    ]

@@ -1,0 +1,97 @@
+"""The one place that knows how a Keras model hangs together: its operations, their order and their names.
+
+A layer's path is the chain of layer names that leads to it from the model, `block/conv`, without the model's own name.
+Keras's `variable.path` does not serve as a key: two nested models may each hold a `dense/kernel`, and the prefix of a
+Sequential model comes and goes with saving and cloning. Layer names are unique within a model and survive both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import keras
+from keras import tree
+
+from tfprune.errors import InputError
+
+Operation = keras.Operation
+
+
+def require_graph(model: keras.Model) -> None:
+    """Refuses what is not a built Sequential or Functional model, at any depth of nesting.
+
+    Raises:
+        InputError: not a Keras model, not built, or subclassed; says what to do instead.
+    """
+    if not isinstance(model, keras.Model):
+        raise InputError(f"a Keras model is needed. Received: {type(model).__name__}")
+    for path, inner in [("", model), *_inner_models(model, "")]:
+        name = f"model {path or inner.name!r}"
+        if not _is_graph(inner):
+            raise InputError(
+                f"{name} is a subclassed model ({type(inner).__name__}), whose graph is not known: build it with the "
+                "functional API, keras.Model(inputs, outputs), or as keras.Sequential"
+            )
+        if not inner.built or (isinstance(inner, keras.Sequential) and not inner.inputs):
+            raise InputError(f"{name} has no weights yet: give it a keras.Input or call model.build(input_shape)")
+
+
+def named_layers(model: keras.Model) -> Iterator[tuple[str, keras.layers.Layer]]:
+    """(path, layer) of every layer that is not itself a model, in network order, each shared layer once."""
+    seen: set[int] = set()
+
+    def visit(inner: keras.Model, prefix: str):
+        for layer in inner.layers:
+            if id(layer) in seen:
+                continue
+            seen.add(id(layer))
+            if isinstance(layer, keras.Model):
+                yield from visit(layer, f"{prefix}{layer.name}/")
+            else:
+                yield f"{prefix}{layer.name}", layer
+
+    yield from visit(model, "")
+
+
+def run(model: keras.Model, inputs: list, call: Callable) -> list:
+    """Runs tensors through the operations of `model` in topological order.
+
+    Args:
+        model: Sequential or Functional.
+        inputs: flat list of tensors, one per `model.inputs`. Symbolic ones build a new graph.
+        call: `call(operation, *args, **kwargs)`, what to compute for a layer, a nested model or a Keras operation; the
+            arguments are those of the original call with the tensors filled in.
+
+    Returns:
+        Flat list of tensors, one per `model.outputs`.
+    """
+    if isinstance(model, keras.Sequential):
+        (value,) = inputs
+        for layer in model.layers:
+            value = call(layer, value)
+        return tree.flatten(value)
+    # Keras has no public way to evaluate a graph with other operations than its own; its clone_model uses this one.
+    outputs = model._run_through_graph(inputs, call_fn=call)
+    return tree.flatten(outputs)
+
+
+def _is_graph(model: keras.Model) -> bool:
+    plain = keras.Sequential if isinstance(model, keras.Sequential) else _FUNCTIONAL
+    return isinstance(model, plain) and type(model).call is plain.call
+
+
+def _inner_models(model: keras.Model, prefix: str) -> Iterator[tuple[str, keras.Model]]:
+    if not _is_graph(model):
+        return
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield f"{prefix}{layer.name}", layer
+            yield from _inner_models(layer, f"{prefix}{layer.name}/")
+
+
+def _functional_class() -> type:
+    pixel = keras.Input((1,))
+    return type(keras.Model(pixel, pixel))
+
+
+_FUNCTIONAL = _functional_class()

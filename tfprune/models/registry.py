@@ -1,0 +1,40 @@
+"""The classic networks by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+
+from tfprune.errors import InputError
+from tfprune.models.lenet import lenet5, lenet300100
+from tfprune.models.resnet import resnet18
+from tfprune.models.vgg import vgg16, vgg19
+
+ARCHITECTURES: dict[str, Callable[..., keras.Model]] = {
+    "lenet300100": lenet300100,
+    "lenet5": lenet5,
+    "vgg16": vgg16,
+    "vgg19": vgg19,
+    "resnet18": resnet18,
+}
+
+
+def build(name: str, **arguments) -> keras.Model:
+    """Builds a network by name.
+
+    Args:
+        name: a key of `ARCHITECTURES`.
+        **arguments: `input_shape`, `classes` and `seed`; each network has its own defaults for the first two.
+
+    Raises:
+        InputError: unknown name (lists the known ones), or images too small for the network.
+    """
+    if name not in ARCHITECTURES:
+        raise InputError(f"unknown architecture {name!r}; known are {', '.join(ARCHITECTURES)}")
+    try:
+        return ARCHITECTURES[name](**arguments)
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{name} cannot be built with {arguments}: {str(error).splitlines()[0]}") from error

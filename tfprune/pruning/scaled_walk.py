@@ -1,0 +1,129 @@
+"""The linear network of a model in numbers with an exponent of their own: no depth and no weights overflow or vanish.
+
+Every tensor of the graph is held as `value · 2^exponent` with its largest value in [1, 2) and a whole exponent. Where
+branches meet they are brought to the larger exponent, where they are multiplied exponents add, and kernels are scaled
+likewise. Powers of two cost no rounding: within float32's range the result is that of a plain evaluation. The exponents
+count as constants in the gradient, so gradients are the plain ones over one common power of two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import keras
+import tensorflow as tf
+from keras import layers, tree
+
+from tfprune.sparsity.graph import Walk, ones_input
+
+# Of these the output is linear in each argument; of every other operation it is linear in all of them together.
+_PRODUCT_LAYERS = (layers.Multiply, layers.Dot)
+_PRODUCT_OPERATIONS = frozenset(
+    {
+        *("Multiply", "Divide", "TrueDivide", "DivideNoNan", "Power", "FloorDivide", "Mod"),
+        *("Matmul", "Dot", "Tensordot", "Einsum"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """`value · 2^exponent`: a float32 tensor and an int32 scalar."""
+
+    value: tf.Tensor
+    exponent: tf.Tensor
+
+    def at(self, exponent: tf.Tensor) -> tf.Tensor:
+        """The value for another exponent, at least its own; what is more than 2¹²⁶ times smaller becomes 0."""
+        return self.value * power_of_two(self.exponent - exponent)
+
+
+def power_of_two(exponent: tf.Tensor) -> tf.Tensor:
+    """2^exponent exactly, float32; 0 below 2⁻¹²⁶, at most 2¹²⁷. The bits of the number are put together."""
+    bits = tf.bitwise.left_shift(tf.clip_by_value(exponent, -127, 127) + 127, 23)
+    return tf.bitcast(bits, tf.float32)
+
+
+def exponent_of(x: tf.Tensor) -> tf.Tensor:
+    """int32 scalar e with max |x| in [2^e, 2^(e+1)); 0 for a tensor of zeros."""
+    largest = tf.stop_gradient(tf.reduce_max(tf.abs(x)))
+    exponent = tf.bitwise.right_shift(tf.bitcast(largest, tf.int32), 23) - 127
+    return tf.where(largest > 0, tf.clip_by_value(exponent, -126, 126), 0)
+
+
+def scaled(x: tf.Tensor, exponent: tf.Tensor | int = 0) -> Scaled:
+    """`x · 2^exponent` with the largest |value| in [1, 2)."""
+    own = exponent_of(x)
+    return Scaled(x * power_of_two(-own), exponent + own)
+
+
+def total_output(model: keras.Model, kernels: Mapping[str, Scaled], input_shape=None) -> Scaled:
+    """Sum of all outputs of the linear network of `model` for one example of ones.
+
+    Args:
+        model: Sequential or Functional.
+        kernels: path -> scaled kernel, for every path of `prunable(model)`.
+        input_shape: see `ones_input`.
+
+    Returns:
+        A scalar with an exponent, differentiable in the kernels' values.
+
+    Raises:
+        InputError: as for `tfprune.sparsity.graph.evaluate`.
+    """
+    inputs = [Scaled(x, tf.constant(0)) for x in ones_input(model, input_shape)]
+    outputs = _ScaledWalk(model, kernels).run(model, inputs)
+    exponent = _largest(outputs)
+    return Scaled(tf.add_n([tf.reduce_sum(output.at(exponent)) for output in outputs]), exponent)
+
+
+class _ScaledWalk(Walk):
+    """The walk's rules work on plain tensors; this takes the exponents off before and puts them back after."""
+
+    def __init__(self, model: keras.Model, kernels: Mapping[str, Scaled]):
+        super().__init__(model, {path: kernel.value for path, kernel in kernels.items()})
+        self._exponents = {path: kernel.exponent for path, kernel in kernels.items()}
+        self._gained: tf.Tensor | int = 0
+
+    def kernel(self, variable: keras.Variable):
+        path = self._paths.get(id(variable))
+        if path is not None:
+            self._gained += self._exponents[path]
+        return super().kernel(variable)
+
+    def _call(self, operation: keras.Operation, *args, **kwargs):
+        if isinstance(operation, keras.Model):
+            return super()._call(operation, *args, **kwargs)
+        given = [leaf for leaf in tree.flatten((args, kwargs)) if isinstance(leaf, Scaled)]
+        if _multiplies(operation):
+            exponent = tf.add_n([leaf.exponent for leaf in given])
+            args, kwargs = tree.map_structure(_value, (args, kwargs))
+        else:
+            exponent = _largest(given)
+            args, kwargs = tree.map_structure(lambda leaf: _value_at(leaf, exponent), (args, kwargs))
+        self._gained = 0
+        outputs = super()._call(operation, *args, **kwargs)
+        return tree.map_structure(lambda output: scaled(output, exponent + self._gained), outputs)
+
+
+def _multiplies(operation: keras.Operation) -> bool:
+    return isinstance(operation, _PRODUCT_LAYERS) or (
+        not isinstance(operation, keras.Layer) and type(operation).__name__ in _PRODUCT_OPERATIONS
+    )
+
+
+def _largest(given: list[Scaled]) -> tf.Tensor:
+    # A branch of zeros has no scale: its exponent must not push the others' values to 0.
+    lowest = tf.constant(-(2**30))
+    exponents = [tf.where(tf.reduce_any(leaf.value != 0), leaf.exponent, lowest) for leaf in given]
+    exponent = tf.reduce_max(tf.stack(exponents))
+    return tf.where(exponent == lowest, 0, exponent)
+
+
+def _value(leaf):
+    return leaf.value if isinstance(leaf, Scaled) else leaf
+
+
+def _value_at(leaf, exponent: tf.Tensor):
+    return leaf.at(exponent) if isinstance(leaf, Scaled) else leaf

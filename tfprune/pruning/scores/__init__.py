@@ -1,0 +1,71 @@
+"""Scores: how much each weight matters. The registry; one file per method.
+
+A score is a function `(model, batches, masks, rng, **options) -> {path: float32 array}`:
+
+* model: Sequential or Functional Keras model; unchanged afterwards, with its optimizer and normalisation averages.
+* batches: re-iterable of (inputs, labels) batches, None for methods that need no data.
+* masks: path -> bool array for every path of `prunable(model)`; pruned weights count as absent.
+* rng: `np.random.Generator`, the only source of randomness.
+* options: those listed at its registration.
+* returns: the same paths and shapes; higher means keep; pruned entries are 0. A low score alone does not say "pruned":
+  the pruner never chooses a pruned entry, whatever its score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from tfprune.errors import InputError
+from tfprune.pruning.scores.grasp import grasp
+from tfprune.pruning.scores.graspabs import graspabs
+from tfprune.pruning.scores.lamp import lamp
+from tfprune.pruning.scores.magnitude import magnitude
+from tfprune.pruning.scores.random import random
+from tfprune.pruning.scores.snip import snip
+from tfprune.pruning.scores.synflow import synflow
+
+
+@dataclass(frozen=True)
+class Score:
+    """A registered method.
+
+    Args:
+        function: see the module's docstring.
+        needs_data: whether `batches` may not be None.
+        options: keyword arguments that the function takes, of those of `tfprune.prune`.
+    """
+
+    function: Callable[..., dict[str, np.ndarray]]
+    needs_data: bool = False
+    options: tuple[str, ...] = ()
+
+    def __call__(self, model: keras.Model, batches, masks: Mapping, rng: np.random.Generator, **options) -> dict:
+        """Scores, with the options that this method knows."""
+        known = {name: value for name, value in options.items() if name in self.options}
+        return self.function(model, batches, masks, rng, **known)
+
+
+SCORES: dict[str, Score] = {
+    "random": Score(random),
+    "magnitude": Score(magnitude),
+    "lamp": Score(lamp),
+    "snip": Score(snip, needs_data=True, options=("loss",)),
+    "grasp": Score(grasp, needs_data=True, options=("loss",)),
+    "graspabs": Score(graspabs, needs_data=True, options=("loss",)),
+    "synflow": Score(synflow, options=("input_shape",)),
+}
+
+
+def get_score(name: str) -> Score:
+    """The score of that name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in SCORES:
+        raise InputError(f"score must be one of {', '.join(SCORES)}; received {name!r}")
+    return SCORES[name]

@@ -1,0 +1,25 @@
+"""SNIP: connection sensitivity."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from tfprune.pruning.gradients import Batches, masked_weights, mean_gradients
+from tfprune.pruning.losses import Loss, get_loss
+
+
+def snip(
+    model: keras.Model, batches: Batches, masks, rng: np.random.Generator, *, loss: str | Loss = "cross_entropy"
+) -> dict[str, np.ndarray]:
+    """|∂L/∂m| = |g ∘ w| with g the signed mean gradient over batches; other arguments as in `tfprune.pruning.scores`.
+
+    Args:
+        loss: `"cross_entropy"`, `"published"` (arguments swapped, as in the code of arXiv 2107.02306) or a function of
+            (labels, outputs).
+
+    Reference: Lee et al. 2019, arXiv 1810.02340, eq. 5 and 6, without the normalisation, which moves no rank.
+    """
+    weights = masked_weights(model, masks)
+    gradients = mean_gradients(model, batches, weights, rng, get_loss(loss))
+    return {path: np.abs(gradients[path].numpy() * weights[path].numpy()) for path in weights}

@@ -1,0 +1,89 @@
+"""Effective masks: which kept weights lie on a path from an input to an output.
+
+Boolean reachability by automatic differentiation. The graph runs once, forward and backward, with masks for kernels;
+after each layer the output is cut to 0 or 1 on its way forward, and so is the gradient on its way back. A weight is
+effective if its gradient is positive and its mask keeps it. Every spatial position is its own node, so padding, strides
+and weights that only ever meet padding count exactly. Between two cuts there are only sums of whole numbers up to the
+fan-in of one layer: nothing overflows, underflows or needs a scale.
+
+Reference: effective sparsity, Vysogorets & Kempe 2021, arXiv 2107.02306, section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfprune.layers.masks import Masks
+from tfprune.layers.prunable import prunable
+from tfprune.sparsity.graph import Walk, ones_input
+
+
+class Reachability:
+    """Effective masks of one model: one compiled function for any masks.
+
+    Args:
+        model: built Sequential or Functional model, plain or masked; only its graph is read, never its weights.
+        input_shape: shape of an input without the batch axis, needed where the model leaves sizes open; a list of
+            shapes if the model has several inputs. Paths can depend on the image size.
+
+    Attributes:
+        uses: path -> number of multiply-adds per example in which each weight of the kernel takes part: the positions
+            of a convolution's output, padded or not; summed over all uses of a shared kernel.
+
+    Raises:
+        InputError: a subclassed model, open sizes, or a layer that no rule knows; names it.
+    """
+
+    def __init__(self, model: keras.Model, input_shape: tuple | list | None = None):
+        self._model = model
+        self._input_shape = input_shape
+        self.uses: dict[str, int] = {}
+        self._shapes = {path: tuple(variable.shape) for path, variable in prunable(model).items()}
+        signature = [tf.TensorSpec(shape, tf.bool) for shape in self._shapes.values()]
+        # Traced now, so that an unknown layer is refused here and the first call costs what the others cost.
+        self._function = tf.function(self._effective, autograph=False).get_concrete_function(*signature)
+
+    def __call__(self, masks: Mapping[str, np.ndarray]) -> Masks:
+        """The masks of the weights that are kept and effective.
+
+        Args:
+            masks: path -> bool array, for every path of `prunable(model)`.
+
+        Raises:
+            InputError: the masks do not fit the model.
+        """
+        masks = masks if isinstance(masks, Masks) else Masks(masks)
+        if [(path, mask.shape) for path, mask in masks.items()] != list(self._shapes.items()):
+            masks = masks.check(self._model)
+        effective = self._function(*(tf.constant(mask) for mask in masks.values()))
+        return Masks({path: array.numpy() for path, array in zip(masks, effective, strict=True)})
+
+    def _effective(self, *masks: tf.Tensor) -> list[tf.Tensor]:
+        kernels = {path: tf.cast(mask, tf.float32) for path, mask in zip(self._shapes, masks, strict=True)}
+        with tf.GradientTape() as tape:
+            tape.watch(kernels)
+            walk = Walk(self._model, kernels, step=_cut, boolean=True)
+            outputs = walk.run(self._model, ones_input(self._model, self._input_shape))
+        self.uses = walk.uses
+        # The gradient of the sum of all outputs: every output is an end of paths.
+        gradients = tape.gradient(outputs, kernels, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return [tf.logical_and(mask, gradients[path] > 0.5) for path, mask in zip(self._shapes, masks, strict=True)]
+
+
+def effective_masks(model: keras.Model, masks: Mapping[str, np.ndarray], input_shape=None) -> Masks:
+    """The effective masks for one set of masks; for several of them, keep a `Reachability`."""
+    return Reachability(model, input_shape)(masks)
+
+
+@tf.custom_gradient
+def _cut(x: tf.Tensor):
+    # Whole numbers are expected. Cutting at a half, not at 0, forgives convolution algorithms (Winograd, FFT) whose
+    # zeros are only nearly zero.
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        return tf.cast(upstream > 0.5, upstream.dtype)
+
+    return tf.cast(x > 0.5, x.dtype), gradient
