@@ -1,0 +1,64 @@
+"""Find, measure and use sparse neural networks with TensorFlow and Keras 3.
+
+The public names are loaded when they are first used: importing `tfprune` alone loads neither TensorFlow nor Keras.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__all__ = [
+    "InputError",
+    "Masks",
+    "Reachability",
+    "load_masks",
+    "load_model",
+    "masked",
+    "masks_of",
+    "prunable",
+    "prune",
+    "save_masks",
+    "set_masks",
+    "sparsity",
+    "strip",
+    "unsupported",
+]
+
+if TYPE_CHECKING:
+    from tfprune import sparsity
+    from tfprune.errors import InputError
+    from tfprune.layers.convert import load_model, masked, masks_of, set_masks, strip
+    from tfprune.layers.masks import Masks, load_masks, save_masks
+    from tfprune.layers.prunable import prunable, unsupported
+    from tfprune.pruning.pruner import prune
+    from tfprune.sparsity.reachability import Reachability
+
+_HOMES = {
+    "InputError": "tfprune.errors",
+    "Masks": "tfprune.layers.masks",
+    "Reachability": "tfprune.sparsity.reachability",
+    "load_masks": "tfprune.layers.masks",
+    "load_model": "tfprune.layers.convert",
+    "masked": "tfprune.layers.convert",
+    "masks_of": "tfprune.layers.convert",
+    "prunable": "tfprune.layers.prunable",
+    "prune": "tfprune.pruning.pruner",
+    "save_masks": "tfprune.layers.masks",
+    "set_masks": "tfprune.layers.convert",
+    "strip": "tfprune.layers.convert",
+    "unsupported": "tfprune.layers.prunable",
+}
+
+
+def __getattr__(name: str):
+    if name == "sparsity":  # the room itself, which can be called
+        return import_module("tfprune.sparsity")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tfprune' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -21,8 +22,8 @@ def masked(model: keras.Model, masks: Mapping[str, np.ndarray] | None = None) ->
     """A copy of a model whose prunable layers are masked ones.
 
     Topology, layer names and weights are those of `model`, which stays as it is, and so are the arguments of `compile`
-    where Keras can serialise them. The copy trains with `compile` and `fit`, saves and loads with its masks (`import
-    tfprune.layers` before loading). Layers that `unsupported(model)` names are copied as they are and stay dense.
+    where Keras can serialise them. The copy trains with `compile` and `fit`, and `save` keeps its masks; `load_model`
+    reads it back. Layers that `unsupported(model)` names are copied as they are and stay dense.
 
     Args:
         model: built Sequential or Functional model; one that has masks keeps them unless others are given.
@@ -50,6 +51,26 @@ def strip(model: keras.Model) -> keras.Model:
     return _copy(model, _plain_layer)
 
 
+def load_model(path: str | Path, **arguments) -> keras.Model:
+    """Reads a saved model, masked or plain.
+
+    It is `keras.saving.load_model`, except that the masked layers are certain to be known. Keras alone reads sparse
+    models, too, in a program that has used `tfprune.layers.masked` before.
+
+    Args:
+        path: a `.keras` file.
+        **arguments: those of `keras.saving.load_model`.
+
+    Raises:
+        InputError: a missing, damaged or foreign file, or a layer that is not registered with Keras.
+    """
+    try:
+        return keras.saving.load_model(path, **arguments)
+    except Exception as error:  # damaged bytes make zipfile, json, h5py and Keras raise almost anything
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise InputError(f"cannot read {path}: not a Keras model, or a damaged one ({reason[:200]})") from error
+
+
 def masks_of(model: keras.Model) -> Masks:
     """The masks of a model; all True for kernels of layers that are not masked.
 
@@ -61,7 +82,7 @@ def masks_of(model: keras.Model) -> Masks:
     for path, layer in named_layers(model):
         variables = masks_of_layer(layer)
         for name, kernel in kernels_of(layer).items():
-            array = np.ones(kernel.shape, bool) if name not in variables else ops.convert_to_numpy(variables[name]) != 0
+            array = np.ones(kernel.shape, bool) if name not in variables else variables[name].numpy() != 0
             found[f"{path}/{name}"] = array
     return Masks(found)
 

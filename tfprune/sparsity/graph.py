@@ -155,7 +155,8 @@ def _sizes(model: keras.Model, tensor, given) -> tuple[int, ...]:
 
 
 def _flat_inputs(model: keras.Model, inputs) -> list:
-    if isinstance(inputs, dict):
+    # A nested model called with a dict may have been built from a list, as Keras allows: then names decide.
+    if isinstance(inputs, dict) and not isinstance(model.input, dict):
         return [inputs[tensor.name] for tensor in model.inputs]
     return tree.flatten(inputs)
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 import pandas as pd
-from keras import ops
 
 from tfprune.layers.convert import masks_of
 from tfprune.layers.kernel_masks import masks_of_layer
@@ -144,7 +143,7 @@ def own_masks(model: keras.Model) -> Masks:
     for path, layer in named_layers(model):
         if not masks_of_layer(layer):
             for name, kernel in kernels_of(layer).items():
-                found[f"{path}/{name}"] = ops.convert_to_numpy(kernel) != 0
+                found[f"{path}/{name}"] = kernel.numpy() != 0
     return Masks(found)
 
 

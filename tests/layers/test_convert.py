@@ -1,0 +1,181 @@
+"""masked and strip on models of every shape, and what they refuse."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers as L
+from keras import ops
+
+from tfprune.errors import InputError
+from tfprune.layers.convert import masked, masks_of, set_masks, strip
+from tfprune.layers.masks import Masks
+from tfprune.layers.normalized_dense import NormalizedMaskedDense
+from tfprune.layers.prunable import prunable, unsupported
+
+
+@pytest.fixture
+def rich_model():
+    """Two inputs and outputs by name, shared and nested models, Keras operations, an unsupported layer."""
+    image, vector = keras.Input((6, 6, 2), name="image"), keras.Input((3,), name="vector")
+    inner = keras.Input((6, 6, 2))
+    block = keras.Model(inner, L.Add()([L.Conv2D(2, 3, padding="same", name="same")(inner), inner]), name="block")
+    shared = L.Dense(2, name="shared")
+    x = shared(block(shared(block(image))))
+    x = L.BatchNormalization()(x)
+    tokens = L.Reshape((36, 2))(x)
+    x = L.Flatten()(L.MultiHeadAttention(1, 2, name="attention")(tokens, tokens))
+    branch = keras.Sequential([L.Dense(4, activation="relu", name="same"), L.Dropout(0.5)], name="branch")
+    x = ops.concatenate([x, branch(vector) * 2 + 1], axis=-1)
+    outputs = {"one": L.Dense(2, name="one")(x), "two": L.Dense(1, name="two")(ops.relu(x))}
+    return keras.Model({"image": image, "vector": vector}, outputs)
+
+
+@pytest.fixture
+def batch():
+    rng = np.random.default_rng(0)
+    return {"image": rng.normal(size=(4, 6, 6, 2)).astype("f4"), "vector": rng.normal(size=(4, 3)).astype("f4")}
+
+
+def _random_masks(model):
+    rng = np.random.default_rng(1)
+    return Masks({path: rng.random(variable.shape) < 0.7 for path, variable in prunable(model).items()})
+
+
+def _assert_same(outputs, others):
+    assert outputs.keys() == others.keys()
+    for key, value in outputs.items():
+        np.testing.assert_array_equal(value, others[key])
+
+
+def test_paths_are_unique_and_survive_copies_and_files(rich_model, tmp_path):
+    paths = ["block/same/kernel", "shared/kernel", "branch/same/kernel", "one/kernel", "two/kernel"]
+    assert sorted(prunable(rich_model)) == sorted(paths)
+    assert unsupported(rich_model) == ["attention"]
+    order = list(prunable(rich_model))
+    sparse = masked(rich_model, _random_masks(rich_model))
+    sparse.save(tmp_path / "model.keras")
+    for model in (sparse, strip(sparse), keras.saving.load_model(tmp_path / "model.keras")):
+        assert list(prunable(model)) == order
+        assert unsupported(model) == ["attention"]
+
+
+def test_rich_model_there_and_back(rich_model, batch, tmp_path):
+    outputs = rich_model(batch)
+    _assert_same(outputs, masked(rich_model)(batch))
+    masks = _random_masks(rich_model)
+    sparse = masked(rich_model, masks)
+    assert np.abs(sparse(batch)["one"] - outputs["one"]).max() > 1e-3
+    sparse.compile("sgd", {"one": "mse", "two": "mse"})
+    sparse.fit(batch, {"one": np.zeros((4, 2)), "two": np.ones((4, 1))}, verbose=0)
+    outputs = sparse(batch)
+    _assert_same(outputs, strip(sparse)(batch))
+    _assert_same(outputs, masked(sparse)(batch))
+    sparse.save(tmp_path / "model.keras")
+    _assert_same(outputs, keras.saving.load_model(tmp_path / "model.keras")(batch))
+    assert masks_of(masked(sparse)) == masks_of(sparse) == masks
+
+
+def test_the_model_itself_is_left_alone(rich_model, batch):
+    outputs, weights = rich_model(batch), [weight.numpy() for weight in rich_model.weights]
+    sparse = masked(rich_model, _random_masks(rich_model))
+    for weight in sparse.weights:
+        weight.assign(weight * 0 + 1)
+    assert all(np.array_equal(old, new.numpy()) for old, new in zip(weights, rich_model.weights, strict=True))
+    _assert_same(outputs, rich_model(batch))
+
+
+def test_shared_layers_stay_shared(rich_model):
+    sparse = masked(rich_model)
+    assert sparse.count_params() - rich_model.count_params() == Masks.dense(rich_model).size
+    assert len(sparse.trainable_weights) == len(rich_model.trainable_weights)
+
+
+def test_frozen_layers_stay_frozen():
+    model = keras.Sequential([keras.Input((3,)), L.Dense(2, trainable=False), L.Dense(2)])
+    sparse = masked(model)
+    assert [layer.trainable for layer in sparse.layers] == [False, True]
+    assert len(sparse.trainable_weights) == 2
+
+
+def test_compiled_alike():
+    model = keras.Sequential([keras.Input((3,)), L.Dense(1)])
+    assert not masked(model).compiled
+    model.compile(keras.optimizers.Adam(0.25), "mse", metrics=["mae"])
+    sparse = masked(model)
+    assert sparse.compiled
+    assert float(sparse.optimizer.learning_rate) == 0.25
+
+    def own_loss(truth, guess):
+        return ops.mean(ops.square(truth - guess))
+
+    model.compile("sgd", own_loss)
+    with pytest.warns(UserWarning, match="call compile yourself"):
+        assert not masked(model).compiled
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = L.Dense(2)
+
+    def call(self, inputs):
+        return self.dense(inputs)
+
+
+def test_subclassed_models_are_refused_with_what_to_do():
+    model = Subclassed()
+    model.build((None, 3))
+    nested = keras.Sequential([keras.Input((3,)), L.Dense(3), model])
+    for refused in (model, nested):
+        for function in (prunable, unsupported, masked, strip, masks_of, Masks.dense):
+            with pytest.raises(InputError, match=r"subclassed model \(Subclassed\).*functional API"):
+                function(refused)
+
+
+def test_models_without_weights_and_other_things_are_refused():
+    with pytest.raises(InputError, match=r"model\.build"):
+        masked(keras.Sequential([L.Dense(2)]))
+    with pytest.raises(InputError, match="Received: Dense"):
+        masked(L.Dense(2))
+
+
+@keras.saving.register_keras_serializable("tfprune_test")
+class OwnDense(L.Dense):
+    pass
+
+
+class NoConfig(L.Layer):
+    def __init__(self, size):
+        super().__init__()
+
+    def call(self, inputs):
+        return inputs
+
+
+def test_own_subclasses_stay_dense_and_are_named():
+    model = keras.Sequential([keras.Input((3,)), OwnDense(2, name="own"), L.Dense(2, name="plain")])
+    assert unsupported(model) == ["own"]
+    assert [type(layer).__name__ for layer in masked(model).layers] == ["OwnDense", "MaskedDense"]
+
+
+def test_layers_that_cannot_be_copied_are_named():
+    model = keras.Sequential([keras.Input((3,)), NoConfig(3), L.Dense(2)])
+    with pytest.raises(InputError, match=r"'no_config' \(NoConfig\) cannot be copied"):
+        masked(model)
+    model = keras.Sequential([keras.Input((3,)), NormalizedMaskedDense(2, name="imp")])
+    with pytest.raises(InputError, match=r"'imp'.*no counterpart"):
+        strip(model)
+
+
+def test_masks_need_masked_layers():
+    model = keras.Sequential([keras.Input((3,)), L.Dense(2, name="d")])
+    set_masks(model, Masks.dense(model))
+    with pytest.raises(InputError, match="'d' has no masks"):
+        set_masks(model, {"d/kernel": np.zeros((3, 2), bool)})
+
+
+def test_quantized_layers_are_not_prunable():
+    model = keras.Sequential([keras.Input((4,)), L.Dense(4, name="d"), L.Dense(2, name="e")])
+    model.layers[0].enable_lora(2)
+    assert list(prunable(model)) == ["e/kernel"]
+    assert unsupported(model) == ["d"]
