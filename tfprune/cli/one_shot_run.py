@@ -62,6 +62,20 @@ def run(spec: OneShotSpec, save: bool, train_dense: bool, device: str, overwrite
             print(f"files: {folder.path('*')}")
 
 
+def run_claimed(one_shot, spec: OneShotSpec, progress) -> None:
+    """Runs a spec in its folder unless it is finished there; for scripts that run many.
+
+    Args:
+        one_shot: `tfprune.experiments.one_shot.OneShot` of the spec's architecture and data.
+        spec: the run.
+        progress: `tfprune.cli.one_shot_progress.OneShotProgress`.
+    """
+    folder = _claimed(spec, overwrite=False)
+    if not folder.finished:
+        _run(one_shot, spec, folder, progress)
+    folder.release()
+
+
 def _claimed(spec: OneShotSpec, overwrite: bool) -> OneShotFolder:
     folder = OneShotFolder(spec.folder, spec.prefix, spec.dense_folder)
     folder.claim(spec_record(spec), lambda recorded: differing_flags(spec, recorded), overwrite=overwrite)

@@ -5,9 +5,9 @@ Nothing is carried from step to step, so that training resumed at any step sees 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
-import numpy as np
 import tensorflow as tf
 
 Augmentation = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
@@ -24,7 +24,7 @@ def augmentation_of(dataset: str) -> Augmentation:
 
 
 def rotate(images: tf.Tensor, seed: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-    """Turns each image around its centre by up to 4 degrees, bilinearly; beyond its border its edge goes on.
+    """Turns each image around its centre by up to 4 degrees, bilinearly; beyond its border it is mirrored.
 
     Args:
         images: float32 (batch, height, width, channels).
@@ -34,20 +34,38 @@ def rotate(images: tf.Tensor, seed: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
     Returns:
         float32, the same shape.
     """
-    count, height, width = (int(size) for size in images.shape[:3])
-    angles = tf.random.stateless_uniform([count], _key(seed, step, 0), -MOST_DEGREES, MOST_DEGREES) * (np.pi / 180)
-    cos, sin = tf.cos(angles), tf.sin(angles)
-    x, y = (width - 1) / 2, (height - 1) / 2
-    zero = tf.zeros_like(cos)
-    rows = [cos, -sin, x - cos * x + sin * y, sin, cos, y - sin * x - cos * y, zero, zero]
-    return tf.raw_ops.ImageProjectiveTransformV3(
-        images=images,
-        transforms=tf.stack(rows, axis=1),
-        output_shape=[height, width],
-        fill_value=0.0,
-        interpolation="BILINEAR",
-        fill_mode="NEAREST",
-    )
+    angles = tf.random.stateless_uniform([images.shape[0]], _key(seed, step, 0), -MOST_DEGREES, MOST_DEGREES)
+    return turned(images, angles * (math.pi / 180))
+
+
+@tf.function(jit_compile=True, autograph=False)
+def turned(images: tf.Tensor, angles: tf.Tensor) -> tf.Tensor:
+    """Each image turned by its angle, at most 4 degrees.
+
+    So small a turn moves no pixel of a small image further than a pixel or two: the result is a sum over that many
+    shifts of the image, weighted by how near the source lies (a tent, which is bilinear interpolation). XLA makes one
+    pass of it, several times faster than TensorFlow's operation for any projective transform.
+
+    Args:
+        images: float32 (batch, height, width, channels).
+        angles: float32 (batch,), radians, counter-clockwise on a screen.
+    """
+    height, width = images.shape[1:3]
+    y = (tf.range(height, dtype=tf.float32) - (height - 1) / 2)[None, :, None, None]
+    x = (tf.range(width, dtype=tf.float32) - (width - 1) / 2)[None, None, :, None]
+    sin, cos_less_one = (value[:, None, None, None] for value in (tf.sin(angles), tf.cos(angles) - 1))
+    # How far from an output pixel its source lies.
+    down, right = cos_less_one * y + sin * x, cos_less_one * x - sin * y
+    most = math.radians(MOST_DEGREES)
+    far = (math.sin(most) + 1 - math.cos(most)) * (max(height, width) - 1) / 2
+    reach = max(1, math.ceil(far))
+    padded = tf.pad(images, [[0, 0], [reach, reach], [reach, reach], [0, 0]], "SYMMETRIC")
+    total = tf.zeros_like(images)
+    for i in range(-reach, reach + 1):
+        for j in range(-reach, reach + 1):
+            weight = tf.nn.relu(1 - abs(down - i)) * tf.nn.relu(1 - abs(right - j))
+            total += weight * padded[:, reach + i : reach + i + height, reach + j : reach + j + width]
+    return total
 
 
 def flip_and_shift(images: tf.Tensor, seed: tf.Tensor, step: tf.Tensor) -> tf.Tensor:

@@ -105,8 +105,7 @@ class SubnetworkTrainer:
     @property
     def kernels(self) -> dict[str, np.ndarray]:
         """Path -> the kernels' present weights, pruned ones 0."""
-        masks = {path: mask.numpy() for path, mask in self._masks().items()}
-        return {path: kernel.numpy() * masks[path] for path, kernel in prunable(self.model).items()}
+        return {path: np.array(kernel.numpy()) for path, kernel in prunable(self.model).items()}
 
     def train(
         self,
@@ -152,19 +151,12 @@ class SubnetworkTrainer:
             report(Progress(stop, end, float(losses[-1]), history.accuracies[-1], 1e3 * seconds / (stop - first)))
         return history
 
-    def _masks(self) -> dict[str, keras.Variable]:
-        return {
-            f"{path}/{name}": mask
-            for path, layer in named_layers(self.model)
-            for name, mask in masks_of_layer(layer).items()
-        }
-
     def _reset(self, kernels: Mapping[str, np.ndarray], masks: Mapping[str, np.ndarray]) -> None:
         for variable in self.model.variables:
             if id(variable) in self._start:
                 variable.assign(self._start[id(variable)])
         for path, kernel in prunable(self.model).items():
-            kernel.assign(kernels[path])
+            kernel.assign(kernels[path] * masks[path])
         set_masks(self.model, masks)
         self._loop.reset_optimizer()
 
