@@ -84,7 +84,11 @@ def main() -> None:
     dense = table[table["pruner"] == "dense"]["accuracy"]
     pruned = {
         pruner: table[table["pruner"] == pruner].rename(
-            columns={"effective compression": "effective", "direct compression": "direct"}
+            columns={
+                "effective compression": "effective",
+                "direct compression": "direct",
+                "target effective compression": "target",
+            }
         )
         for pruner in PRUNERS
     }

@@ -29,14 +29,16 @@ NAMES = {
     "snip/iterative": "SNIP, iterative",
     "synflow": "SynFlow",
 }
-_MARKERS = "osD^vPX*<>"
+# More than the house's six: a figure may show up to fifteen pruners (four of Paul Tol's muted colours go well with them).
+_COLORS = (*COLORS, "#882255", "#117733", "#999933", "#332288")
+_MARKERS = "osD^vPX*<>d"
 
 
 def draw_accuracies(runs: Mapping[str, pd.DataFrame], dense: np.ndarray, title: str = "") -> Figure:
     """Test accuracy against effective (solid) and direct (dashed) compression: mean over samples, band min to max.
 
     Args:
-        runs: pruner -> columns `direct`, `effective` (compressions), `accuracy`, and `target effective compression`,
+        runs: pruner -> columns `direct`, `effective` (compressions), `accuracy`, and `target`,
             whose equal values are the samples of one target. Runs with infinite compression are left out.
         dense: accuracies of dense networks, one for each sample; may be empty.
         title: of the figure.
@@ -75,8 +77,7 @@ def draw_compressions(runs: Mapping[str, pd.DataFrame], title: str = "", pruning
     axes = figure.subplots()
     handles, targets = [], []
     for index, (pruner, table) in enumerate(runs.items()):
-        finite = table[np.isfinite(table["effective"])].rename(columns={"target": "target effective compression"})
-        finite = finite.assign(target=finite["target effective compression"])
+        finite = table[np.isfinite(table["effective"])]
         if len(finite):
             _band(axes, finite, "target", "effective", "-", _look(index), marked=True)
             targets += finite["target"].tolist()
@@ -115,15 +116,15 @@ def draw_gap(tables: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
 
 
 def _look(index: int) -> dict:
-    return {"color": COLORS[index % len(COLORS)], "marker": _MARKERS[index % len(_MARKERS)]}
+    return {"color": _COLORS[index % len(_COLORS)], "marker": _MARKERS[index % len(_MARKERS)]}
 
 
 def _band(axes: Axes, table: pd.DataFrame, x: str, y: str, line: str, look: dict, marked: bool) -> None:
-    groups = table.groupby("target effective compression")
+    groups = table.groupby("target")
     at, values = groups[x].mean(), groups[y]
     color, marker = look["color"], look["marker"] if marked else None
     axes.plot(at, values.mean(), line, color=color, marker=marker, markersize=5, linewidth=1.6)
-    axes.fill_between(at, values.min(), values.max(), color=color, alpha=0.2, linewidth=0)
+    axes.fill_between(at, values.min(), values.max(), color=color, alpha=0.2 if marked else 0.1, linewidth=0)
 
 
 def _diagonal(axes: Axes, values: list[float], handles: list[Line2D]) -> None:
