@@ -42,11 +42,10 @@ def run(exponents: tuple[float, ...] = EXPONENTS, figure: Path = FIGURE) -> Path
         for kind in PRUNING_TYPES:
             masks = prune(model, "random/igq", target, kind)
             alive = effective(masks)
-            print(
-                f"  {kind:<9} pruning: direct sparsity {masks.sparsity:.6f}, effective {alive.sparsity:.6f}", flush=True
-            )
-            rows.append((kind, _compression(masks), _compression(alive)))
-    table = pd.DataFrame(rows, columns=["kind", "direct", "effective"])
+            found = f"direct sparsity {masks.sparsity:.6f}, effective {alive.sparsity:.6f}"
+            print(f"  {kind:<9} pruning: {found}", flush=True)
+            rows.append((kind, 10**exponent, _compression(alive)))
+    table = pd.DataFrame(rows, columns=["kind", "target", "effective"])
     tables = {f"{kind} pruning": table[table["kind"] == kind] for kind in PRUNING_TYPES}
     try:
         figure.parent.mkdir(parents=True, exist_ok=True)

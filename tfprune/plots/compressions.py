@@ -29,7 +29,7 @@ NAMES = {
     "snip/iterative": "SNIP, iterative",
     "synflow": "SynFlow",
 }
-# More than the house's six: a figure may show up to fifteen pruners (four of Paul Tol's muted colours go well with them).
+# More than the house's six, since a figure may show fifteen pruners; these four are from Paul Tol's muted scheme.
 _COLORS = (*COLORS, "#882255", "#117733", "#999933", "#332288")
 _MARKERS = "osD^vPX*<>d"
 
@@ -92,25 +92,25 @@ def draw_compressions(runs: Mapping[str, pd.DataFrame], title: str = "", pruning
 
 
 def draw_gap(tables: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
-    """Effective against direct compression of single networks, one line for each way of pruning, log-log.
+    """Effective compression against the one that was asked for, one line for each way of pruning, log-log.
 
     Args:
-        tables: name -> columns `direct` and `effective`; networks without any effective weight are left out.
+        tables: name -> columns `target` and `effective` (compressions); networks without any effective weight are left out.
         title: of the figure.
     """
     figure = new_figure(7, 4.8)
     axes = figure.subplots()
-    handles, all_direct = [], []
+    handles, targets = [], []
     for index, (name, table) in enumerate(tables.items()):
         finite = table[np.isfinite(table["effective"])]
-        axes.plot(finite["direct"], finite["effective"], markersize=5, **_look(index))
-        all_direct += finite["direct"].tolist()
+        axes.plot(finite["target"], finite["effective"], markersize=5, **_look(index))
+        targets += finite["target"].tolist()
         handles.append(Line2D([], [], **_look(index), markersize=5, label=name))
-    if all_direct:
-        _diagonal(axes, all_direct, handles)
+    if targets:
+        _diagonal(axes, targets, handles)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    label(axes, title, "direct compression", "effective compression")
+    label(axes, title, "compression asked for", "effective compression")
     axes.legend(handles=handles, fontsize=10, frameon=False, loc="upper left")
     return figure
 

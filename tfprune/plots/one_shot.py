@@ -27,7 +27,7 @@ def draw_training(accuracies: Sequence[float], losses: Sequence[float], steps: i
     left.plot(at, accuracies, color=COLORS[0], marker=marker, markersize=4)
     right.plot(at, losses, color=COLORS[1], marker=marker, markersize=4)
     label(left, f"Test accuracy, {accuracies[-1]:.4f} at the end", "step", "accuracy")
-    label(right, "Test loss", "step", "cross-entropy and weight decay, nats")
+    label(right, "Test loss", "step", "loss (nats)")
     left.set_ylim(top=min(1.0, left.get_ylim()[1]))
     right.set_ylim(bottom=0)
     return figure
