@@ -95,7 +95,8 @@ def draw_gap(tables: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
     """Effective compression against the one that was asked for, one line for each way of pruning, log-log.
 
     Args:
-        tables: name -> columns `target` and `effective` (compressions); networks without any effective weight are left out.
+        tables: name -> columns `target` and `effective` (compressions); networks without any effective weight are left
+            out.
         title: of the figure.
     """
     figure = new_figure(7, 4.8)
