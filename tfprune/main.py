@@ -14,7 +14,7 @@ import sys
 from absl import flags
 
 from tfprune.cli import app
-from tfprune.cli.flag_types import define_yes_no
+from tfprune.cli.flag_types import YesNo
 from tfprune.errors import InputError
 from tfprune.experiments.one_shot_spec import PRUNERS, SETTINGS, OneShotSpec
 
@@ -48,9 +48,9 @@ _SPEC = {
         "quota_rule", "valid", "Quotas of layers: valid (capped at density 1 and rescaled) or published."
     ),
     "checkpoint_step": flags.DEFINE_integer("checkpoint_step", 1000, "Steps between checkpoints."),
-    "train": define_yes_no("train", True, "Whether to train the pruned network."),
+    "train": flags.DEFINE(YesNo(), "train", True, "Whether to train the pruned network."),
 }
-_SAVE = define_yes_no("save", True, "Whether to write files.")
+_SAVE = flags.DEFINE(YesNo(), "save", True, "Whether to write files.")
 _TRAIN_DENSE = flags.DEFINE_bool(
     "train_dense", False, "Train the dense network first where a pruner needs its weights and they are missing."
 )

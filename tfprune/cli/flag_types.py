@@ -25,8 +25,3 @@ class YesNo(flags.ArgumentParser):
 
     def flag_type(self):
         return "0 or 1"
-
-
-def define_yes_no(name: str, default: bool, text: str) -> flags.FlagHolder:
-    """Defines a flag of kind `YesNo`."""
-    return flags.DEFINE(YesNo(), name, default, text, flags.FLAGS, flags.ArgumentSerializer())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -125,6 +126,17 @@ def dense_file(folder: str | Path, sample: str, name: str) -> Path | None:
         if path.exists():
             return path
     return None
+
+
+def is_unfinished(folder: str | Path, prefix: str) -> bool:
+    """Whether a run of ours was begun there and has not come to its end; the published code leaves no record."""
+    path = Path(folder, f"{prefix}_run.json")
+    try:
+        return json.loads(path.read_text("utf-8"))["finished"] is not True
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"{path}: not the record of a run; delete it to start anew") from None
 
 
 def read_dense_weights(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
