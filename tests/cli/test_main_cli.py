@@ -78,9 +78,7 @@ def test_a_run_its_repetition_a_change_and_overwrite(tmp_path):
     assert (run / "0_32_densities.png").stat().st_size > 1000
     result = _python("main", *flags)
     assert result.returncode == 0 and "nothing to do" in result.stdout
-    assert "nothing to do" in _python("main", *flags, "--train=0").stdout
     _refused(_python("main", *flags, "--iterations=50"), "--iterations: 60 -> 50")
-    _refused(_python("main", *flags, "--architecture=lenet300100", "--quota_rule=published"), "--quota_rule: valid")
     result = _python("main", *flags, "--iterations=50", "--overwrite")
     assert "after 50 steps" in result.stdout
 

@@ -12,11 +12,8 @@ import pytest
 MOMENTS = (
     "dense/0_1_run.json",
     "dense/0_1_checkpoint.npz",
-    "dense/0_1_checkpoint.npz",
     "dense/0_1_final_weights.npz",
-    "lamp/effective/0_32_masks.npz",
     "lamp/effective/0_32_checkpoint.npz",
-    "lamp/effective/0_32_accuracies.npy",
     "lamp/effective/0_32_densities.png",
 )
 

@@ -10,7 +10,7 @@ from tfprune.cli.quiet import quiet_start
 from tfprune.errors import InputError
 from tfprune.experiments.one_shot_spec import OneShotSpec, dense_spec, differing_flags, missing_dense, spec_record
 from tfprune.records.atomic import atomic_write_text
-from tfprune.records.one_shot_folder import FINAL, INITS, OneShotFolder, dense_file
+from tfprune.records.one_shot_folder import FINAL, INITS, OneShotFolder, dense_file, is_unfinished
 
 
 def run(spec: OneShotSpec, save: bool, train_dense: bool, device: str, overwrite: bool) -> None:
@@ -29,12 +29,15 @@ def run(spec: OneShotSpec, save: bool, train_dense: bool, device: str, overwrite
     missing = spec.needs_dense and not all(dense_file(spec.dense_folder, spec.sample, name) for name in (INITS, FINAL))
     if missing and not train_dense:
         raise InputError(missing_dense(spec))
+    # Killed after its weights were written, the dense run may still lack its last files.
+    unfinished = spec.needs_dense and is_unfinished(spec.dense_folder, f"{spec.sample}_1")
+    due = missing or (unfinished and train_dense and save)
     with contextlib.ExitStack() as stack:
         place = spec
         if not save:
             # The same way through files that nobody sees; dense weights that exist are still read where they are.
             place = replace(spec, out_path=stack.enter_context(tempfile.TemporaryDirectory(prefix="tfprune-")))
-            spec = place if missing and train_dense else spec
+            spec = place if missing else spec
         folder = _claimed(place, overwrite)
         if folder.finished or (folder.pruned and not spec.train):
             print(f"{folder.folder}: the run {folder.prefix!r} is finished; nothing to do (--overwrite starts anew)")
@@ -53,7 +56,7 @@ def run(spec: OneShotSpec, save: bool, train_dense: bool, device: str, overwrite
             f"{images.train.size} training and {images.validation.size} test images of "
             f"{'x'.join(map(str, images.image_shape))}, {images.classes} classes, on {name}"
         )
-        if missing:
+        if due:
             dense = dense_spec(spec)
             progress.say(f"training the dense network first: {dense.command()}")
             _run(one_shot, dense, _claimed(dense, False), progress)
