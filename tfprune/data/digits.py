@@ -14,7 +14,7 @@ _TRAIN = 1437
 _SPLIT_SEED = 0
 
 
-def load_digits(data_ratio: float = 1.0, val_size: int = 360) -> Source:
+def load_digits(data_ratio: float = 1.0, val_size: int | None = 360) -> Source:
     """Loads the digits, split into 1,437 training and 360 validation images.
 
     scikit-learn has no split of its own: the images are shuffled with a fixed seed, so that both parts hold all
@@ -26,7 +26,7 @@ def load_digits(data_ratio: float = 1.0, val_size: int = 360) -> Source:
     from sklearn.datasets import load_digits as load
 
     images, labels = load(return_X_y=True)
-    check_val_size(val_size, len(labels) - _TRAIN, "digits")
+    val_size = check_val_size(val_size, len(labels) - _TRAIN, "digits")
     count = train_count(data_ratio, _TRAIN)
     order = np.random.default_rng(_SPLIT_SEED).permutation(len(labels))
     train, validation = order[:count], order[_TRAIN : _TRAIN + val_size]

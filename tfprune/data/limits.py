@@ -17,13 +17,16 @@ def train_count(data_ratio: float, total: int) -> int:
     return count
 
 
-def check_val_size(val_size: int, available: int, dataset: str) -> None:
-    """Checks that the validation data hold the first `val_size` images.
+def check_val_size(val_size: int | None, available: int, dataset: str) -> int:
+    """The number of validation images, None meaning all there are, once it is certain that so many are there.
 
     Raises:
-        InputError: they don't, or none is asked for.
+        InputError: they aren't, or none is asked for.
     """
+    if val_size is None:
+        return available
     if not 1 <= val_size <= available:
         raise InputError(
             f"[Network] val_size = {val_size}: allowed are 1 to {available}, the validation images of {dataset}"
         )
+    return val_size

@@ -19,7 +19,7 @@ _BATCH = 1000
 
 
 def load_tfds(
-    dataset: str, data_dir: str | Path | None, data_ratio: float, val_size: int, also_known: Iterable[str] = ()
+    dataset: str, data_dir: str | Path | None, data_ratio: float, val_size: int | None, also_known: Iterable[str] = ()
 ) -> Source:
     """Loads the first int(data_ratio · total) images of `train` and the first `val_size` of `test` (or `validation`).
 
@@ -29,7 +29,7 @@ def load_tfds(
         dataset: TFDS's name of the set.
         data_dir: TFDS's data_dir; None is TFDS's default (`TFDS_DATA_DIR`, or ~/tensorflow_datasets).
         data_ratio: share of the training images, clipped to [0, 1].
-        val_size: number of validation images.
+        val_size: number of validation images; None takes all.
         also_known: further names to suggest when `dataset` is unknown.
 
     Raises:
@@ -41,7 +41,7 @@ def load_tfds(
     split = next((name for name in ("test", "validation") if name in builder.info.splits), None)
     if split is None or "train" not in builder.info.splits:
         raise InputError(f"[Data] dataset = {dataset}: has no train and test splits but {list(builder.info.splits)}")
-    check_val_size(val_size, builder.info.splits[split].num_examples, dataset)
+    val_size = check_val_size(val_size, builder.info.splits[split].num_examples, dataset)
     count = train_count(data_ratio, builder.info.splits["train"].num_examples)
     classes = builder.info.features[builder.info.supervised_keys[1]].num_classes
     train = _read(builder, "train", count, classes)

@@ -20,6 +20,15 @@ class Rows(Protocol):
 
 
 Sampler = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+# uint8 rows (B, D), stream, step -> the model's inputs.
+Preparation = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+class Decay(Protocol):
+    """A term of the loss that depends on the weights alone (see `tfprune.training.decay`)."""
+
+    def gradient(self, variable: keras.Variable) -> tf.Tensor | None:
+        """Its gradient with respect to a variable, None where it is zero."""
 
 
 def with_replacement(seed: int, size: int, batch_size: int) -> Sampler:
@@ -40,12 +49,14 @@ class TrainingLoop:
     """Trains a classifier by softmax cross-entropy, one compiled call per stretch of steps.
 
     Args:
-        model: maps float32 rows (B, D) to logits (B, classes).
+        model: maps float32 rows (B, D), or what `prepare` makes of them, to logits (B, classes).
         optimizer: a Keras optimizer.
         images: the training rows.
         mean: float32 (D,), subtracted from every row.
         scale: multiplies what is left, so that the model sees `(x − mean) · scale`.
         sample: gives the batch's indices for (stream, step).
+        prepare: replaces the normalisation of rows, to reshape and distort them as well.
+        decay: is added to the loss that is minimised, not to the one that is reported.
     """
 
     def __init__(
@@ -56,6 +67,8 @@ class TrainingLoop:
         mean: np.ndarray,
         scale: float,
         sample: Sampler,
+        prepare: Preparation | None = None,
+        decay: Decay | None = None,
     ):
         self.model = model
         self.optimizer = optimizer
@@ -63,6 +76,8 @@ class TrainingLoop:
         self._mean = tf.constant(mean, tf.float32)
         self._scale = tf.constant(scale, tf.float32)
         self._sample = sample
+        self._prepare = prepare or self._normalised
+        self._decay = decay
         self._variables = list(model.trainable_variables)
         optimizer.build(self._variables)
         self._optimizer_start = [np.array(variable.numpy()) for variable in optimizer.variables]
@@ -102,7 +117,7 @@ class TrainingLoop:
         histories = [tf.TensorArray(tf.float32, count, element_shape=()) for _ in range(2)]
 
         def body(step, errors, losses):
-            error, loss = self._step(self._sample(stream, step))
+            error, loss = self._step(stream, step)
             return step + 1, errors.write(step - start, error), losses.write(step - start, loss)
 
         # One step at a time: an update must see the one before it.
@@ -111,15 +126,25 @@ class TrainingLoop:
         )
         return errors.stack(), losses.stack()
 
-    def _step(self, indices):
-        rows, labels = self._images.fetch(indices)
+    def _step(self, stream, step):
+        rows, labels = self._images.fetch(self._sample(stream, step))
+        inputs = self._prepare(rows, stream, step)
         with tf.GradientTape() as tape:
-            logits = self.model(normalise(rows, self._mean, self._scale), training=True)
+            logits = self.model(inputs, training=True)
             loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
         gradients = tape.gradient(loss, [variable.value for variable in self._variables])
+        if self._decay is not None:
+            gradients = [self._decayed(*pair) for pair in zip(gradients, self._variables, strict=True)]
         self.optimizer.apply(gradients, self._variables)
         right = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), labels)
         return 1 - tf.reduce_mean(tf.cast(right, tf.float32)), loss
+
+    def _normalised(self, rows, stream, step):
+        return normalise(rows, self._mean, self._scale)
+
+    def _decayed(self, gradient, variable):
+        more = self._decay.gradient(variable)
+        return gradient if more is None else gradient + more
 
     def _state_variables(self):
         return [*self.model.variables, *self.optimizer.variables]
@@ -129,7 +154,7 @@ class Evaluator:
     """Counts how often the label is among a model's k largest logits, in one compiled call.
 
     Args:
-        model: maps float32 rows (B, D) to logits (B, classes).
+        model: maps float32 rows (B, D) to logits (B, classes); a Keras model or a function with `training=`.
         images: the rows to evaluate on.
         mean: float32 (D,).
         scale: the model sees `(x − mean) · scale`.
@@ -155,21 +180,28 @@ class Evaluator:
 
     def hits(self) -> np.ndarray:
         """int32, one per k of `top`: rows whose label is among the k largest logits."""
-        return self._hits().numpy()
+        return self._totals()[0].numpy()
+
+    def accuracy_and_loss(self) -> tuple[float, float]:
+        """Accuracy (by the first k of `top`) and mean softmax cross-entropy in nats."""
+        hits, loss = self._totals()
+        return int(hits[0]) / self._images.size, float(loss) / self._images.size
 
     @tf.function(autograph=False)
-    def _hits(self):
+    def _totals(self):
         size, batch = self._images.size, self._batch_size
-        total = tf.zeros(len(self._top), tf.int32)
         whole = size // batch
 
-        def body(index, total):
-            return index + 1, total + self._count(tf.range(index * batch, (index + 1) * batch))
+        def body(index, hits, loss):
+            more_hits, more_loss = self._count(tf.range(index * batch, (index + 1) * batch))
+            return index + 1, hits + more_hits, loss + more_loss
 
-        _, total = tf.while_loop(lambda index, _: index < whole, body, (tf.constant(0), total), parallel_iterations=1)
+        start = tf.constant(0), tf.zeros(len(self._top), tf.int32), tf.constant(0.0)
+        _, hits, loss = tf.while_loop(lambda index, *_: index < whole, body, start, parallel_iterations=1)
         if size % batch:
-            total = total + self._count(tf.range(whole * batch, size))
-        return total
+            more_hits, more_loss = self._count(tf.range(whole * batch, size))
+            hits, loss = hits + more_hits, loss + more_loss
+        return hits, loss
 
     def _count(self, indices):
         rows, labels = self._images.fetch(indices)
@@ -179,7 +211,8 @@ class Evaluator:
             tf.reduce_any(tf.math.top_k(logits, min(k, logits.shape[1])).indices == labels[:, None], axis=1)
             for k in self._top
         ]
-        return tf.stack([tf.reduce_sum(tf.cast(hit, tf.int32)) for hit in hits])
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        return tf.stack([tf.reduce_sum(tf.cast(hit, tf.int32)) for hit in hits]), tf.reduce_sum(losses)
 
 
 def normalise(rows, mean, scale):

@@ -1,0 +1,100 @@
+"""Accuracy of LeNet-300-100 on MNIST at equal effective compression, pruner by pruner, with shortened training.
+
+    python notebooks/mnist_compressions.py [--out_path=runs/mnist_compressions] [--iterations=2500]
+
+Runs every pruner at effective compressions 10, 100 and 1000 for three samples, and each sample's dense network first,
+all in one process. What is finished is skipped, so a killed run goes on. Writes the table and the figure into
+notebooks/results; `effective_sparsity.ipynb` reads the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+import pandas as pd
+
+from tfprune.cli.quiet import quiet_start
+
+with quiet_start():
+    from tfprune.cli.one_shot_run import run_claimed
+    from tfprune.experiments.one_shot import OneShot
+from tfprune.cli.one_shot_progress import OneShotProgress
+from tfprune.experiments.one_shot_spec import OneShotSpec
+from tfprune.plots.compressions import draw_accuracies
+from tfprune.plots.style import save_png
+from tfprune.records.one_shot_results import read_run
+
+RESULTS = Path(__file__).parent / "results"
+PRUNERS = ("snip", "synflow", "random/uniform", "random/erk", "random/igq", "magnitude/global", "lamp")
+EXPONENTS = (1, 2, 3)
+SAMPLES = (0, 1, 2)
+
+
+def specs(out_path: str, iterations: int, path_to_data: str | None) -> list[OneShotSpec]:
+    """Every run, dense ones before those that need them."""
+    common = {
+        "out_path": out_path,
+        "iterations": iterations,
+        "path_to_data": path_to_data,
+        "pruning_type": "effective",
+        "checkpoint_step": 10**6,  # a run takes seconds
+    }
+    found = []
+    for sample in map(str, SAMPLES):
+        found.append(OneShotSpec(pruner="dense", sample=sample, **common))
+        for pruner in PRUNERS:
+            found += [OneShotSpec(pruner=pruner, sample=sample, com_exp=float(e), **common) for e in EXPONENTS]
+    return found
+
+
+def row(spec: OneShotSpec) -> dict:
+    """A finished run as a row of the table."""
+    run = read_run(spec.folder, spec.prefix, spec.dense_folder)
+    return {
+        "pruner": spec.pruner,
+        "target effective compression": round(spec.compression),
+        "sample": int(spec.sample),
+        "direct compression": float(f"{run.direct_compression:.6g}"),
+        "effective compression": float(f"{run.effective_compression:.6g}"),
+        "accuracy": round(float(run.accuracies[-1]), 4),
+        "iterations": spec.steps,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--out_path", default="runs/mnist_compressions")
+    parser.add_argument("--path_to_data", default=None, help="TFDS's data_dir")
+    parser.add_argument("--iterations", type=int, default=2500)
+    arguments = parser.parse_args()
+    planned = specs(arguments.out_path, arguments.iterations, arguments.path_to_data)
+    one_shot, progress, began = OneShot(planned[0]), OneShotProgress(), time.monotonic()
+    for number, spec in enumerate(planned, 1):
+        run_claimed(one_shot, spec, progress)
+        progress.say(f"{number} of {len(planned)} runs, {time.monotonic() - began:.0f} s: {row(spec)}")
+    table = pd.DataFrame([row(spec) for spec in planned])
+    table = table.sort_values(["pruner", "target effective compression", "sample"], kind="stable")
+    table.to_csv(RESULTS / "mnist_compressions.csv", index=False)
+    dense = table[table["pruner"] == "dense"]["accuracy"]
+    pruned = {
+        pruner: table[table["pruner"] == pruner].rename(
+            columns={
+                "effective compression": "effective",
+                "direct compression": "direct",
+                "target effective compression": "target",
+            }
+        )
+        for pruner in PRUNERS
+    }
+    title = f"LeNet-300-100 on MNIST, {arguments.iterations:,} steps"
+    save_png(draw_accuracies(pruned, np.asarray(dense), title), RESULTS / "mnist_compressions.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""Small runs of one-shot pruning on digits, in this process."""
+
+import numpy as np
+import pytest
+
+from tfprune.errors import InputError
+from tfprune.experiments.one_shot import OneShot, SnipBatches
+from tfprune.experiments.one_shot_spec import PRUNERS, SETTINGS, OneShotSpec, dense_spec, spec_record
+from tfprune.layers.masks import load_masks
+from tfprune.layers.prunable import prunable
+from tfprune.models.registry import build
+from tfprune.records.one_shot_folder import OneShotFolder, read_array
+
+
+class Watcher:
+    """A `Report` that keeps what it is told."""
+
+    def __init__(self):
+        self.found, self.steps = [], []
+
+    def pruned(self, spec, found):
+        self.found.append(found)
+
+    def progress(self, progress):
+        self.steps.append(progress.step)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return OneShot(OneShotSpec(data="digits"))
+
+
+@pytest.fixture
+def run(digits, tmp_path):
+    def start(out="out", **flags):
+        spec = OneShotSpec(**{"data": "digits", "iterations": 60, "out_path": str(tmp_path / out), **flags})
+        folder = OneShotFolder(spec.folder, spec.prefix, spec.dense_folder)
+        folder.claim(spec_record(spec), lambda _: [])
+        found, history = digits.run(spec, folder, Watcher())
+        folder.release()
+        return spec, folder, found, history
+
+    return start
+
+
+def test_files_of_a_run(run):
+    spec, folder, found, history = run(pruner="snip", iterations=300)
+    assert folder.folder.parts[-3:] == ("lenet300100", "snip", "direct")
+    counts = read_array(spec.dense_folder / "counts.npy")
+    assert counts.tolist() == [64 * 300, 300 * 100, 100 * 10]
+    direct = read_array(folder.path("sparsities_direct.npy"))
+    assert counts @ (1 - direct) == pytest.approx(found.weights.kept) == pytest.approx(0.1 * counts.sum())
+    effective = [read_array(folder.path(f"sparsities_effective_{name}.npy")) for name in ("synflow", "custom")]
+    np.testing.assert_array_equal(*effective)
+    assert (effective[0] >= direct).all() and counts @ (1 - effective[0]) == pytest.approx(found.weights.effective)
+    accuracies = read_array(folder.path("accuracies.npy"))
+    assert len(accuracies) == len(history.losses) == 2  # before the first step and after the last
+    assert accuracies[0] < 0.3 and accuracies[1] > 0.9
+    assert "[iteration: 300]" in folder.path("info.log").read_text()
+    assert not folder.path("checkpoint.npz").exists()
+
+
+@pytest.mark.parametrize("pruner", [name for name in PRUNERS if not name.endswith("uniform_plus") and name != "dense"])
+@pytest.mark.parametrize("pruning_type", ["direct", "effective"])
+def test_every_pruner(run, digits, pruner, pruning_type, monkeypatch):
+    if pruner == "snip/iterative":
+        monkeypatch.setattr("tfprune.experiments.one_shot._SNIP_BATCHES", 1)
+    if pruner == "lamp" or pruner.startswith("magnitude"):
+        run(pruner="dense", iterations=5)
+    _, folder, found, _ = run(pruner=pruner, pruning_type=pruning_type, com_exp=1.5, train=False)
+    size, needed = found.weights.dense, found.weights.dense / 10**1.5
+    if pruning_type == "direct":
+        assert abs(found.weights.kept - needed) <= 3
+    else:
+        # The sparsest masks that leave enough: one step less would leave fewer, and a step is a weight or a layer's.
+        assert needed - 1e-6 <= found.weights.effective <= needed + 60
+    assert load_masks(folder.path("masks.npz")).size == size
+
+
+def test_trained_weights_are_scored_and_the_initial_ones_trained(run, digits, monkeypatch):
+    _, dense, _, _ = run(pruner="dense", iterations=50)
+    with np.load(dense.path("inits.npz")) as inits, np.load(dense.path("final_weights.npz")) as final:
+        inits, final = dict(inits), dict(final)
+    model = build("lenet300100", input_shape=(8, 8, 1), classes=10, seed=0)
+    for path, kernel in prunable(model).items():
+        np.testing.assert_array_equal(inits[path], kernel.numpy())
+        assert (inits[path] != final[path]).mean() > 0.9
+    started = []
+    trainer = next(iter(digits._trainers.values()))
+    train = type(trainer).train
+    monkeypatch.setattr(
+        type(trainer), "train", lambda self, kernels, *rest: started.append(kernels) or train(self, kernels, *rest)
+    )
+    _, folder, _, _ = run(pruner="magnitude/global", iterations=50)
+    magnitudes = np.concatenate([np.abs(final[path]).ravel() for path in inits])
+    kept = np.concatenate([mask.ravel() for mask in load_masks(folder.path("masks.npz")).values()])
+    assert magnitudes[kept].min() >= magnitudes[~kept].max()
+    assert all((started[0][path] == inits[path]).all() for path in inits)
+
+
+def test_dense_weights_of_the_published_code(run, tmp_path):
+    spec = OneShotSpec(data="digits", out_path=str(tmp_path / "out"))
+    spec.dense_folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    shapes = [(64, 300), (300, 100), (100, 10)]
+    for name in ("inits", "final_weights"):
+        arrays = np.empty(3, object)
+        arrays[:] = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+        np.save(spec.dense_folder / f"0_1_{name}.npy", arrays)
+    _, _, found, _ = run(pruner="lamp", train=False)
+    assert found.weights.kept == 5020
+    arrays[0] = arrays[0][:5]
+    np.save(spec.dense_folder / "0_1_final_weights.npy", arrays)
+    with pytest.raises(InputError, match=r"0_1_final_weights\.npy: kernels of shapes \[\(5, 300\)"):
+        run(pruner="lamp", train=False, com_exp=2.0)
+
+
+def test_missing_dense_weights_name_the_command(run):
+    with pytest.raises(InputError, match=r"make it with: python -m tfprune\.main --pruner=dense --data=digits"):
+        run(pruner="magnitude/erk")
+
+
+def test_pruned_weights_stay_out_and_decay_pulls(run, digits):
+    run(pruner="random/igq", iterations=40)
+    trainer = digits._trainers[40, "moving", 1000]
+    assert 0 < trainer._decay.value() < 1
+    kernels = np.concatenate([array.ravel() for array in trainer.kernels.values()])
+    assert abs((kernels != 0).sum() - 5020) <= 3
+
+
+def test_a_disconnected_network_is_not_trained(run):
+    _, folder, found, _ = run(pruner="random/uniform", com_exp=4.5)
+    assert found.weights.effective == 0
+    assert read_array(folder.path("accuracies.npy")).tolist() == [0.1]
+
+
+def test_same_seed_same_bytes_other_sample_other_weights(run):
+    names = ("accuracies.npy", "losses.npy", "masks.npz")
+    first = run("one", iterations=90)[1]
+    again = run("two", iterations=90)[1]
+    other = run("three", iterations=90, sample="1")[1]
+    assert all(first.path(name).read_bytes() == again.path(name).read_bytes() for name in names)
+    assert all(first.path(name).read_bytes() != other.path(name).read_bytes() for name in names)
+
+
+def test_batch_statistics_at_test_time(run):
+    moving = run("moving", iterations=20)[3]
+    batch = run("batch", iterations=20, eval_batchnorm="batch")[3]
+    # Twenty steps leave the moving averages far behind; the training is the same.
+    assert batch.accuracies[-1] > moving.accuracies[-1] + 0.1
+
+
+def test_published_snip_loss_keeps_other_weights(run):
+    one = load_masks(run("one", train=False)[1].path("masks.npz"))
+    other = load_masks(run("two", train=False, snip_loss="published")[1].path("masks.npz"))
+    assert one.kept == other.kept and one != other
+
+
+@pytest.mark.parametrize("architecture", [name for name in SETTINGS if name != "lenet300100"])
+def test_every_architecture_takes_the_digits(architecture, tmp_path):
+    spec = OneShotSpec(architecture=architecture, data="digits", train=False, pruner="random/erk", com_exp=1.0)
+    one_shot = OneShot(spec)
+    folder = OneShotFolder(tmp_path, spec.prefix, tmp_path / "dense")
+    folder.claim(spec_record(spec), lambda _: [])
+    found, _ = one_shot.run(spec, folder, Watcher())
+    assert one_shot.images.image_shape[1] == spec.settings.least_side
+    assert 9.9 < found.weights.direct_compression < 10.1
+
+
+def test_snip_sees_each_image_once_in_the_published_batches(digits):
+    batches = list(SnipBatches(digits.images, 100, seed=3))
+    assert [len(labels) for _, labels in batches] == [100] * 14 + [37]
+    assert batches[0][0].shape == (100, 8, 8, 1)
+    images = np.concatenate([images for images, _ in batches])
+    assert abs(images.mean()) < 1e-3 and abs(images.std() - 1) < 1e-3
+    assert len(np.unique(images.reshape(len(images), -1), axis=0)) > 1400
+    assert not np.array_equal(next(iter(SnipBatches(digits.images, 100, seed=4)))[1], batches[0][1])
+
+
+def test_dense_spec_keeps_the_data(tmp_path):
+    spec = OneShotSpec(pruner="lamp", data="digits", path_to_data="x", iterations=3, eval_batchnorm="batch")
+    dense = dense_spec(spec)
+    assert (dense.data, dense.path_to_data, dense.iterations, dense.eval_batchnorm) == ("digits", "x", 3, "batch")

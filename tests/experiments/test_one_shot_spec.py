@@ -1,0 +1,90 @@
+"""The flags of one-shot pruning as a checked value."""
+
+import pytest
+
+from tfprune.errors import InputError
+from tfprune.experiments.one_shot_spec import (
+    DENSE,
+    PRUNERS,
+    SETTINGS,
+    OneShotSpec,
+    dense_spec,
+    differing_flags,
+    spec_record,
+)
+
+
+def test_published_settings():
+    assert len(PRUNERS) == len(set(PRUNERS)) == 16
+    lenet = SETTINGS["lenet300100"]
+    assert (lenet.data, lenet.learning_rate, lenet.batch_size, lenet.iterations) == ("mnist", 0.1, 100, 96_000)
+    assert (lenet.weight_decay, lenet.drops, lenet.snip_batch_size) == (5e-4, (25_000, 50_000, 75_000, 100_000), 100)
+    resnet = SETTINGS["resnet18"]
+    assert (resnet.data, resnet.learning_rate, resnet.snip_batch_size) == ("tinyimagenet", 0.2, 2560)
+    assert {settings.momentum for settings in SETTINGS.values()} == {0.9}
+
+
+def test_pruners_are_registered():
+    from tfprune.models.registry import ARCHITECTURES
+    from tfprune.pruning.specs import PRUNERS as registered
+
+    assert set(PRUNERS) - {DENSE} <= set(registered)
+    assert set(SETTINGS) == set(ARCHITECTURES)
+
+
+def test_shortened_run_scales_the_drops():
+    assert OneShotSpec().drops == [25_000, 50_000, 75_000, 100_000]
+    assert OneShotSpec(iterations=960).drops == [250, 500, 750, 1000]
+
+
+def test_names_of_files():
+    spec = OneShotSpec(pruner="random/igq", pruning_type="effective", com_exp=1.5, sample="7", out_path="out")
+    assert str(spec.folder) == "out/lenet300100/random/igq/effective"
+    assert spec.prefix == "7_32"
+    assert spec.sparsity == pytest.approx(1 - 10**-1.5)
+    dense = OneShotSpec(pruner="dense", com_exp=2.0, out_path="out")
+    assert (str(dense.folder), dense.prefix, dense.sparsity) == ("out/lenet300100/dense", "0_1", 0)
+    assert OneShotSpec(target_sparsity=0.95).prefix == "0_20"
+
+
+def test_seed():
+    assert [OneShotSpec(sample=sample).seed for sample in ("0", "12")] == [0, 12]
+    letters = OneShotSpec(sample="a").seed
+    assert letters == OneShotSpec(sample="a").seed != OneShotSpec(sample="b").seed
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ({"pruner": "snipp"}, "--pruner must be one of dense, lamp, snip, snip/iterative, synflow, random/uniform"),
+        ({"architecture": "alexnet"}, "--architecture must be one of lenet300100, lenet5, vgg16, vgg19, resnet18"),
+        ({"pruning_type": "both"}, "--pruning_type must be one of direct, effective"),
+        ({"target_sparsity": 1.0}, r"--target_sparsity must lie in \[0, 1\). Received: 1.0"),
+        ({"target_sparsity": float("nan")}, "--target_sparsity"),
+        ({"com_exp": -1.0}, "--com_exp"),
+        ({"iterations": 0}, "--iterations must be at least 1"),
+        ({"sample": "a_b"}, "--sample"),
+        ({"sample": "../x"}, "--sample"),
+        ({"pruner": "random/uniform_plus"}, "lenet300100 has none"),
+    ],
+)
+def test_refusals(flags, told):
+    with pytest.raises(InputError, match=told):
+        OneShotSpec(**flags)
+
+
+def test_differences_are_told_by_flag():
+    spec = OneShotSpec(iterations=10)
+    assert differing_flags(spec, spec_record(spec)) == []
+    assert differing_flags(spec, spec_record(OneShotSpec(iterations=20))) == ["--iterations: 20 -> 10"]
+    # A compression given as a sparsity or as an exponent is the same run.
+    assert differing_flags(OneShotSpec(com_exp=1.0), spec_record(OneShotSpec(target_sparsity=0.9))) == []
+    # Where it is stored, and how often it is checkpointed, changes no result.
+    assert spec_record(OneShotSpec(out_path="a", checkpoint_step=5)) == spec_record(OneShotSpec())
+
+
+def test_command_of_the_dense_run():
+    spec = OneShotSpec(pruner="lamp", com_exp=3.0, pruning_type="effective", sample="2", iterations=50, data="digits")
+    assert dense_spec(spec).command() == (
+        "python -m tfprune.main --pruner=dense --sample=2 --data=digits --iterations=50"
+    )

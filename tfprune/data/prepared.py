@@ -1,0 +1,93 @@
+"""Data sets as one-shot pruning uses them: whole, normalised by each channel's mean and spread, large enough."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from tfprune.data.images import ImageSet, ResidentImages
+from tfprune.data.rows import Rows, Source, empty_rows
+from tfprune.errors import InputError
+
+# Published means and standard deviations of images in [0, 1], per channel.
+STATISTICS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "mnist": ((0.1307,), (0.3081,)),
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+    "tinyimagenet": ((0.4802, 0.4481, 0.3975), (0.2770, 0.2691, 0.2821)),
+}
+
+
+def load_prepared(dataset: str, folder: str | Path | None = None, least_side: int = 1) -> ImageSet:
+    """Loads all images of a data set.
+
+    Bytes are normalised to `(x/255 − mean) / deviation` with the published constants of `STATISTICS`; sets that are
+    not listed there (digits among them) use those of their own training images. Images whose shorter side is below
+    `least_side` are enlarged by a whole factor, each pixel repeated.
+
+    Args:
+        dataset: `digits`, `tinyimagenet` or the name of a TFDS set.
+        folder: of tinyimagenet's files, or TFDS's data_dir; `digits` needs none.
+        least_side: the smallest image that the network takes.
+
+    Raises:
+        InputError: an unknown or unusable data set.
+    """
+    source = _enlarged(_source(dataset, folder), least_side)
+    mean, scale = _normalisation(dataset, source)
+    return ImageSet(
+        train=ResidentImages(source.train.parts[0], source.train.labels),
+        validation=ResidentImages(source.validation.parts[0], source.validation.labels),
+        mean=mean,
+        scale=scale,
+        image_shape=source.image_shape,
+        classes=source.classes,
+    )
+
+
+def _source(dataset: str, folder: str | Path | None) -> Source:
+    # Each source is imported when asked for: scikit-learn and TFDS take seconds to import.
+    if dataset == "digits":
+        from tfprune.data.digits import load_digits
+
+        return load_digits(val_size=None)
+    if dataset == "tinyimagenet":
+        from tfprune.data.tiny_imagenet import load_tiny_imagenet
+
+        return load_tiny_imagenet(folder)
+    from tfprune.data.tfds_sets import load_tfds
+
+    try:
+        return load_tfds(dataset, folder, 1.0, None, also_known=["digits", "tinyimagenet"])
+    except InputError as error:
+        # The loader speaks of the input file's key, which is a flag here.
+        raise InputError(str(error).replace("[Data] dataset = ", "--data=")) from None
+
+
+def _normalisation(dataset: str, source: Source) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and factor per component of a row, in units of the bytes: the network sees (x − mean) · factor."""
+    channels, height, width = source.image_shape
+    if dataset in STATISTICS:
+        mean, deviation = (255 * np.array(values) for values in STATISTICS[dataset])
+    else:
+        pixels = source.train.parts[0].reshape(-1, channels, height * width)
+        mean, deviation = pixels.mean(axis=(0, 2)), np.maximum(pixels.std(axis=(0, 2)), 1e-3)
+    return tuple(np.repeat(values, height * width).astype(np.float32) for values in (mean, 1 / deviation))
+
+
+def _enlarged(source: Source, least_side: int) -> Source:
+    channels, height, width = source.image_shape
+    factor = -(-least_side // min(height, width))
+    if factor <= 1:
+        return source
+
+    def rows(given: Rows) -> Rows:
+        images = given.parts[0].reshape(-1, channels, height, width)
+        large = empty_rows(len(images), channels * height * width * factor**2)
+        large.reshape(-1, channels, height, factor, width, factor)[:] = images[:, :, :, None, :, None]
+        return Rows([large], given.labels)
+
+    shape = (channels, height * factor, width * factor)
+    return replace(source, train=rows(source.train), validation=rows(source.validation), image_shape=shape)

@@ -1,0 +1,76 @@
+"""Tiny ImageNet from the folder it is distributed as: 200 classes of 64×64 JPEG images.
+
+<folder>/tiny-imagenet-200/train/<wnid>/images/*.JPEG
+<folder>/tiny-imagenet-200/val/images/*.JPEG, val/val_annotations.txt
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tfprune.data.rows import Rows, Source, empty_rows, pixel_mean
+from tfprune.errors import InputError
+
+_FOLDER = "tiny-imagenet-200"
+_SIDE = 64
+
+
+def load_tiny_imagenet(folder: str | Path | None) -> Source:
+    """Loads the training images and, for validation, those of `val`; classes are numbered in order of their wnid.
+
+    Args:
+        folder: the one that holds `tiny-imagenet-200`, or that folder itself.
+
+    Raises:
+        InputError: no folder is given, or one whose files are missing, damaged or of another size; names the file.
+    """
+    if folder is None:
+        raise InputError(f"--data=tinyimagenet needs --path_to_data, the folder that holds {_FOLDER}")
+    root = Path(folder)
+    root = root / _FOLDER if (root / _FOLDER).is_dir() else root
+    if not (root / "train").is_dir():
+        raise InputError(f"--path_to_data={folder}: holds no {_FOLDER}/train")
+    classes = sorted(path.name for path in (root / "train").iterdir() if path.is_dir())
+    if not classes:
+        raise InputError(f"{root / 'train'}: holds no folders of classes")
+    train = [
+        (path, number)
+        for number, name in enumerate(classes)
+        for path in sorted((root / "train" / name / "images").glob("*.JPEG"))
+    ]
+    sources = [_rows(root / "train", train), _rows(root / "val", _validation(root, classes))]
+    mean = pixel_mean(sources[0].parts[0])
+    return Source(*sources, mean=mean, scale=1 / 255, image_shape=(3, _SIDE, _SIDE), classes=len(classes))
+
+
+def _validation(root: Path, classes: list[str]) -> list[tuple[Path, int]]:
+    path = root / "val" / "val_annotations.txt"
+    try:
+        lines = [line.split() for line in path.read_text("utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'it is no text'}") from None
+    numbers = {name: number for number, name in enumerate(classes)}
+    for position, words in enumerate(lines, 1):
+        if len(words) < 2 or words[1] not in numbers:
+            raise InputError(f"{path}: line {position} names no image and class of {root / 'train'}")
+    return [(root / "val" / "images" / words[0], numbers[words[1]]) for words in lines]
+
+
+def _rows(part: Path, images: list[tuple[Path, int]]) -> Rows:
+    from PIL import Image
+
+    if not images:
+        raise InputError(f"{part}: holds no images")
+    rows = empty_rows(len(images), 3 * _SIDE * _SIDE)
+    for row, (path, _) in zip(rows, images, strict=True):
+        try:
+            with Image.open(path) as image:
+                pixels = np.asarray(image.convert("RGB"))  # some are grey
+        except Exception as error:  # Pillow raises many kinds on damaged files
+            raise InputError(f"cannot read {path}: {' '.join(str(error).split())[:200]}") from None
+        if pixels.shape != (_SIDE, _SIDE, 3):
+            raise InputError(f"{path}: an image of {_SIDE}x{_SIDE} pixels is needed, came {pixels.shape[:2]}")
+        row.reshape(3, _SIDE, _SIDE)[:] = pixels.transpose(2, 0, 1)
+    return Rows([rows], np.array([label for _, label in images], np.int32))

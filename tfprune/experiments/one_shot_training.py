@@ -1,0 +1,202 @@
+"""Training of a pruned network from its initial weights, evaluated every 1000 steps and checkpointed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfprune.data.augment import augmentation_of
+from tfprune.data.images import ImageSet
+from tfprune.errors import InputError
+from tfprune.experiments.one_shot_spec import OneShotSpec
+from tfprune.layers.convert import masked, set_masks
+from tfprune.layers.kernel_masks import masks_of_layer
+from tfprune.layers.prunable import prunable
+from tfprune.layers.topology import named_layers
+from tfprune.records.run_folder import RunFolder
+from tfprune.training.decay import KernelDecay
+from tfprune.training.epochs import EpochSampler
+from tfprune.training.loop import Evaluator, TrainingLoop, normalise
+from tfprune.training.momentum import MomentumSGD
+
+EVALUATE_EVERY = 1000
+_SECONDS_PER_CALL = 0.5  # how long the compiled loop runs before progress is shown again
+_CHECKPOINT = "checkpoint"
+
+
+@dataclass
+class History:
+    """Test accuracies and losses before steps 0, 1000, 2000, ... and after the last one.
+
+    A loss is the mean cross-entropy plus the weight decay's term, in nats, as Keras reports it.
+    """
+
+    step: int = 0
+    accuracies: list[float] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+
+
+@dataclass
+class Progress:
+    """Where a training stands."""
+
+    step: int
+    steps: int
+    train_loss: float
+    accuracy: float
+    milliseconds_per_step: float
+
+
+class SubnetworkTrainer:
+    """Trains one architecture on one data set, any masks and weights, always by the same compiled functions.
+
+    Args:
+        model: the architecture, ending in a softmax; its variables other than kernels give every training's start.
+        spec: settings; its pruner and sample do not matter here.
+        images: the data.
+    """
+
+    def __init__(self, model: keras.Model, spec: OneShotSpec, images: ImageSet):
+        self.spec = spec
+        settings = spec.settings
+        self.model = masked(model)
+        # The cross-entropy is taken of the logits: of the probabilities it would lose digits.
+        logits = keras.Model(self.model.inputs, self.model.layers[-1].input)
+        masks = {id(mask) for _, layer in named_layers(self.model) for mask in masks_of_layer(layer).values()}
+        self._start = {
+            id(variable): np.array(variable.numpy()) for variable in self.model.variables if id(variable) not in masks
+        }
+        rates = [settings.learning_rate * 0.1**index for index in range(len(spec.drops) + 1)]
+        optimizer = MomentumSGD(
+            keras.optimizers.schedules.PiecewiseConstantDecay(spec.drops, rates), momentum=settings.momentum
+        )
+        self._decay = KernelDecay(self.model, settings.weight_decay)
+        self._sampler = EpochSampler(images.train.size, settings.batch_size)
+        mean, scale = tf.constant(images.mean), tf.constant(images.scale)
+        distort = augmentation_of(spec.dataset)
+
+        def to_images(values):
+            """(B, D), flattened c, y, x, to (B, height, width, channels)."""
+            shaped = tf.reshape(values, [-1, *images.image_shape])
+            return tf.transpose(shaped, [0, 2, 3, 1])
+
+        def prepare(rows, stream, step):
+            return distort(to_images(normalise(rows, mean, scale)), stream, step)
+
+        def evaluated(values, training):
+            if spec.eval_batchnorm == "moving":
+                return logits(to_images(values), training=False)
+            # The averages that training mode would update are written into the scope and go with it.
+            with keras.StatelessScope():
+                return logits(to_images(values), training=True)
+
+        self._loop = TrainingLoop(
+            logits, optimizer, images.train, images.mean, images.scale, self._sampler, prepare, self._decay
+        )
+        batch = 128 if spec.eval_batchnorm == "batch" else 1000  # as published, where it matters
+        self._evaluator = Evaluator(evaluated, images.validation, images.mean, images.scale, batch_size=batch)
+        self._traced = False
+
+    @property
+    def kernels(self) -> dict[str, np.ndarray]:
+        """Path -> the kernels' present weights, pruned ones 0."""
+        return {path: np.array(kernel.numpy()) for path, kernel in prunable(self.model).items()}
+
+    def train(
+        self,
+        kernels: Mapping[str, np.ndarray],
+        masks: Mapping[str, np.ndarray],
+        seed: int,
+        folder: RunFolder,
+        report: Callable[[Progress], None],
+    ) -> History:
+        """Trains from `kernels`, or goes on where the folder's checkpoint stands.
+
+        Args:
+            kernels: path -> initial weights.
+            masks: path -> what is kept of them.
+            seed: of the batches and distortions.
+            folder: where the checkpoint goes; it stays there.
+            report: called about twice a second.
+
+        Raises:
+            InputError: the loss is no longer finite, or a checkpoint cannot be written or read.
+        """
+        self._reset(kernels, masks)
+        history = self._resume(folder) or History()
+        if not self._traced:
+            self._sampler.shuffle(seed, 0)
+            self._loop.run(0, 0, seed)  # so that timings are of steps alone
+            self._traced = True
+        first, seconds, end = history.step, 0.0, self.spec.steps
+        self._pause(history)
+        self._sampler.shuffle(seed, history.step)
+        while history.step < end:
+            stop = self._next_stop(history.step, seconds, first)
+            began = time.perf_counter()
+            _, losses = self._loop.run(history.step, stop, seed)
+            seconds += time.perf_counter() - began
+            self._check_finite(history.step, losses)
+            history.step = stop
+            self._pause(history)
+            if stop < end and stop % self._sampler.steps_per_epoch == 0:
+                self._sampler.shuffle(seed, stop)
+            if stop < end and stop % self.spec.checkpoint_step == 0:
+                self._checkpoint(folder, history)
+            report(Progress(stop, end, float(losses[-1]), history.accuracies[-1], 1e3 * seconds / (stop - first)))
+        return history
+
+    def _reset(self, kernels: Mapping[str, np.ndarray], masks: Mapping[str, np.ndarray]) -> None:
+        for variable in self.model.variables:
+            if id(variable) in self._start:
+                variable.assign(self._start[id(variable)])
+        for path, kernel in prunable(self.model).items():
+            kernel.assign(kernels[path] * masks[path])
+        set_masks(self.model, masks)
+        self._loop.reset_optimizer()
+
+    def _next_stop(self, step: int, seconds: float, first: int) -> int:
+        stretch = max(1, int(_SECONDS_PER_CALL * (step - first) / seconds)) if seconds else 1
+        every = (EVALUATE_EVERY, self.spec.checkpoint_step)
+        regular = [(step // steps + 1) * steps for steps in every]
+        return min(self.spec.steps, step + stretch, self._sampler.epoch_end(step), *regular)
+
+    def _pause(self, history: History) -> None:
+        """Evaluates where that is due and has not been done before the checkpoint was written."""
+        if history.step % EVALUATE_EVERY and history.step < self.spec.steps:
+            return
+        if len(history.accuracies) > -(-history.step // EVALUATE_EVERY):
+            return
+        accuracy, loss = self._evaluator.accuracy_and_loss()
+        history.accuracies.append(accuracy)
+        history.losses.append(loss + self._decay.value())
+
+    def _check_finite(self, step: int, losses: np.ndarray) -> None:
+        bad = np.flatnonzero(~np.isfinite(losses))
+        if bad.size:
+            raise InputError(f"training diverged: the loss is not finite at step {step + bad[0]}")
+
+    def _checkpoint(self, folder: RunFolder, history: History) -> None:
+        arrays = {
+            "step": np.array(history.step),
+            "accuracies": np.array(history.accuracies),
+            "losses": np.array(history.losses),
+        }
+        arrays |= {f"state_{index}": array for index, array in enumerate(self._loop.state)}
+        folder.write_checkpoint(_CHECKPOINT, arrays)
+
+    def _resume(self, folder: RunFolder) -> History | None:
+        arrays = folder.read_checkpoint(_CHECKPOINT)
+        if arrays is None:
+            return None
+        try:
+            self._loop.state = [arrays[f"state_{index}"] for index in range(len(self._loop.state))]
+            return History(int(arrays["step"]), arrays["accuracies"].tolist(), arrays["losses"].tolist())
+        except (KeyError, ValueError):
+            path = folder.path(f"{_CHECKPOINT}.npz")
+            raise InputError(f"{path}: not a checkpoint of this network; delete it to redo the training") from None

@@ -1,0 +1,102 @@
+"""Finished runs of one-shot pruning as values, from their files alone; also those of the published code."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tfprune.errors import InputError
+from tfprune.records.one_shot_folder import read_array
+
+_RUN = re.compile(r"(?P<sample>[^_]+)_(?P<compression>[0-9]+)_sparsities_direct\.npy")
+
+
+@dataclass(frozen=True)
+class OneShotRun:
+    """One run.
+
+    Attributes:
+        sample: seed code.
+        target: the target compression, rounded, as the file names give it.
+        counts: float64 (layers,), number of weights.
+        direct: float64 (layers,), direct sparsities.
+        effective: float64 (layers,), effective sparsities.
+        accuracies: float64, test accuracies during training; None without training.
+    """
+
+    sample: str
+    target: int
+    counts: np.ndarray
+    direct: np.ndarray
+    effective: np.ndarray
+    accuracies: np.ndarray | None
+
+    @property
+    def direct_compression(self) -> float:
+        """Number of weights over number kept."""
+        return _compression(self.counts, self.direct)
+
+    @property
+    def effective_compression(self) -> float:
+        """Number of weights over number of effective ones; infinite if there is none."""
+        return _compression(self.counts, self.effective)
+
+
+def read_run(folder: str | Path, prefix: str, dense: str | Path, effective_type: str = "synflow") -> OneShotRun:
+    """Reads a run.
+
+    Args:
+        folder: of the runs of a pruner.
+        prefix: `<sample>_<compression>`.
+        dense: folder of the dense runs, which holds `counts.npy`.
+        effective_type: `synflow` or `custom`, how the published code found the effective sparsities.
+
+    Raises:
+        InputError: a file is missing or damaged, or they do not fit together.
+    """
+    counts = read_array(Path(dense, "counts.npy"))
+    direct = read_array(Path(folder, f"{prefix}_sparsities_direct.npy"))
+    effective = read_array(Path(folder, f"{prefix}_sparsities_effective_{effective_type}.npy"))
+    if not len(counts) == len(direct) == len(effective):
+        raise InputError(
+            f"{folder}: {prefix} has {len(direct)} and {len(effective)} layers, counts.npy has {len(counts)}"
+        )
+    path = Path(folder, f"{prefix}_accuracies.npy")
+    accuracies = read_array(path) if path.exists() else None
+    if accuracies is not None and not len(accuracies):
+        raise InputError(f"{path}: holds no accuracy")
+    sample, _, target = prefix.rpartition("_")
+    return OneShotRun(sample, int(target), counts, direct, effective, accuracies)
+
+
+def read_runs(
+    out_path: str | Path, architecture: str, pruner: str, pruning_type: str, effective_type: str, num_samples: int
+) -> list[OneShotRun]:
+    """All runs of a pruner with samples 0 to num_samples − 1, by target and sample.
+
+    Raises:
+        InputError: there is none, or a file is damaged.
+    """
+    root = Path(out_path, architecture)
+    folder = root / pruner / pruning_type
+    found = [match for path in folder.glob("*_sparsities_direct.npy") if (match := _RUN.fullmatch(path.name))]
+    samples = {str(sample) for sample in range(num_samples)}
+    keys = sorted((int(m["compression"]), m["sample"]) for m in found if m["sample"] in samples)
+    if not keys:
+        raise InputError(f"{folder}: holds no runs of samples 0 to {num_samples - 1}")
+    return [read_run(folder, f"{sample}_{target}", root / "dense", effective_type) for target, sample in keys]
+
+
+def read_dense_accuracies(out_path: str | Path, architecture: str, num_samples: int) -> np.ndarray:
+    """Final accuracies of the dense runs that are there, float64; empty if there is none."""
+    folder = Path(out_path, architecture, "dense")
+    paths = [folder / f"{sample}_1_accuracies.npy" for sample in range(num_samples)]
+    return np.array([read_array(path)[-1] for path in paths if path.exists()])
+
+
+def _compression(counts: np.ndarray, sparsities: np.ndarray) -> float:
+    kept = float(np.round(counts * (1 - sparsities)).sum())
+    return counts.sum() / kept if kept else np.inf
