@@ -128,10 +128,11 @@ def test_pruned_weights_stay_out_and_decay_pulls(run, digits):
     assert abs((kernels != 0).sum() - 5020) <= 3
 
 
-def test_a_disconnected_network_is_not_trained(run):
-    _, folder, found, _ = run(pruner="random/uniform", com_exp=4.5)
+def test_a_disconnected_network_gives_every_image_one_class(run, digits):
+    _, folder, found, _ = run(pruner="random/uniform", com_exp=4.5, iterations=20)
     assert found.weights.effective == 0
-    assert read_array(folder.path("accuracies.npy")).tolist() == [0.1]
+    shares = np.bincount(digits.images.validation.labels) / digits.images.validation.size
+    assert min(abs(shares - read_array(folder.path("accuracies.npy"))[-1])) < 1e-9
 
 
 def test_same_seed_same_bytes_other_sample_other_weights(run):

@@ -89,7 +89,7 @@ class OneShot:
         report.pruned(spec, found)
         if not spec.train:
             return found, None
-        history = self._trained(spec, model, inits, masks, found, folder, report)
+        history = self._trained(spec, model, inits, masks, folder, report)
         folder.write_array("accuracies", history.accuracies)
         folder.write_array("losses", history.losses)
         atomic_write_text(folder.path("info.log"), log_text(spec, found, history))
@@ -133,10 +133,7 @@ class OneShot:
     def _snip_batches(self, spec: OneShotSpec) -> SnipBatches:
         return SnipBatches(self.images, spec.settings.snip_batch_size, spec.seed)
 
-    def _trained(self, spec, model, inits, masks, found, folder, report) -> History:
-        if found.weights.effective == 0:
-            # No input reaches an output: whatever the weights, every class gets the same probability.
-            return History(spec.steps, [1 / self.images.classes], [float(np.log(self.images.classes))])
+    def _trained(self, spec, model, inits, masks, folder, report) -> History:
         trainer = self._trainer(spec, model)
         history = trainer.train(inits, masks, spec.seed, folder, report.progress)
         if spec.pruner == DENSE:
