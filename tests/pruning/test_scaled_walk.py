@@ -117,8 +117,10 @@ def test_a_dead_branch_of_larger_scale():
     alive = layers.Dense(2, use_bias=False, name="alive")(inputs)
     model = keras.Model(inputs, layers.Dense(1, use_bias=False, name="after")(layers.Add()([dead, alive])))
     for path, variable in prunable(model).items():
-        size = 1e20 if path.startswith("huge") else 0.0 if path.startswith("dead") else 8.0
-        variable.assign(np.full(variable.shape, size))
+        variable.assign(np.full(variable.shape, 8.0 if path.split("/")[0] in ("alive", "after") else 1e20))
+    # The branch is dead because its last layer reads what the layer before never writes.
+    model.get_layer("huge5").kernel.assign(1e20 * np.array([[1, 0, 0]] * 3))
+    model.get_layer("dead").kernel.assign(1e20 * np.array([[0, 0], [1, 1], [1, 1]]))
     scores, exponent = flow(model, Masks.dense(model))
     assert all(np.isfinite(score).all() for score in scores.values())
     flows = {path.split("/")[0]: score.sum() * 2.0**exponent for path, score in scores.items()}
