@@ -108,6 +108,26 @@ def test_branches_out_of_range(scale):
         assert flows[main] * 2.0**exponent == pytest.approx(largest, rel=1e-5)
 
 
+def test_a_dead_branch_of_larger_scale():
+    """Its zeros have an exponent far above the living branch's: neither they nor their gradients may blow up."""
+    inputs = x = keras.Input((3,))
+    for index in range(6):
+        x = layers.Dense(3, use_bias=False, name=f"huge{index}")(x)
+    dead = layers.Dense(2, use_bias=False, name="dead")(x)
+    alive = layers.Dense(2, use_bias=False, name="alive")(inputs)
+    model = keras.Model(inputs, layers.Dense(1, use_bias=False, name="after")(layers.Add()([dead, alive])))
+    for path, variable in prunable(model).items():
+        variable.assign(np.full(variable.shape, 8.0 if path.split("/")[0] in ("alive", "after") else 1e20))
+    # The branch is dead because its last layer reads what the layer before never writes.
+    model.get_layer("huge5").kernel.assign(1e20 * np.array([[1, 0, 0]] * 3))
+    model.get_layer("dead").kernel.assign(1e20 * np.array([[0, 0], [1, 1], [1, 1]]))
+    scores, exponent = flow(model, Masks.dense(model))
+    assert all(np.isfinite(score).all() for score in scores.values())
+    flows = {path.split("/")[0]: score.sum() * 2.0**exponent for path, score in scores.items()}
+    assert flows.pop("alive") == flows.pop("after") == pytest.approx(3 * 8 * 2 * 8)
+    assert not any(flows.values())
+
+
 def test_powers_of_two():
     exponents = [-200, -127, -126, -1, 0, 1, 127, 200]
     expected = [0, 0, 2.0**-126, 0.5, 1, 2, 2.0**127, 2.0**127]

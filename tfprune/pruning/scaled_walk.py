@@ -35,8 +35,11 @@ class Scaled:
     exponent: tf.Tensor
 
     def at(self, exponent: tf.Tensor) -> tf.Tensor:
-        """The value for another exponent, at least its own; what is more than 2¹²⁶ times smaller becomes 0."""
-        return self.value * power_of_two(self.exponent - exponent)
+        """The value for a larger exponent; what is more than 2¹²⁶ times smaller becomes 0.
+
+        Only a tensor of zeros may have the larger exponent. It must not be scaled up: its gradient would be, too.
+        """
+        return self.value * power_of_two(tf.minimum(self.exponent - exponent, 0))
 
 
 def power_of_two(exponent: tf.Tensor) -> tf.Tensor:

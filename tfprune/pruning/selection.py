@@ -112,15 +112,14 @@ class TopSets:
 
     def _best_open(self, count: int) -> np.ndarray:
         threshold = largest(self._scores if self._open is None else self._scores[self._open], count)
-        chosen, equal = self._scores > threshold, self._scores == threshold
+        chosen = self._scores >= threshold
         if self._open is not None:
             chosen &= self._open
-            equal &= self._open
-        ties = np.flatnonzero(equal)
-        missing = count - int(np.count_nonzero(chosen))
-        if missing < len(ties):
-            ties = ties[np.argpartition(tie_keys(ties, self._seed), missing - 1)[:missing]]
-        chosen[ties] = True
+        spare = int(np.count_nonzero(chosen)) - count
+        if spare:
+            ties = np.flatnonzero(chosen & (self._scores == threshold))
+            keys = tie_keys(ties, self._seed)
+            chosen[ties[np.argpartition(keys, len(ties) - spare)[len(ties) - spare :]]] = False
         return chosen
 
     def _in_order(self, positions: np.ndarray) -> np.ndarray:
