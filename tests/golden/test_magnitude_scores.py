@@ -5,7 +5,7 @@ import pytest
 
 from tfprune.layers.masks import Masks
 from tfprune.pruning.pruner import prune
-from tfprune.pruning.rounds import Ranking
+from tfprune.pruning.ranking import Alive, Ranking
 from tfprune.pruning.scores import SCORES
 
 PRUNERS = {
@@ -47,7 +47,7 @@ def test_igq_masks_with_the_stored_quotas(stored, weighted_model, flat, unpacked
     sizes = [mask.size for mask in dense.values()]
     quotas = stored[f"{name}__igq_quotas__{sparsity}"]
     counts = [size - round(size * quota) for size, quota in zip(sizes, quotas, strict=True)]
-    ours = flat(Ranking(scores, dense, [[path] for path in dense], seed=0).masks(counts))
+    ours = flat(Ranking(scores, Alive(dense), [[path] for path in dense], seed=0).masks(counts))
     np.testing.assert_array_equal(ours, unpacked(stored[f"{name}__magnitude_igq__{sparsity}"], ours.size))
 
 

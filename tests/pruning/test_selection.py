@@ -5,14 +5,12 @@ import pytest
 
 from tfprune.errors import InputError
 from tfprune.pruning import selection
-from tfprune.pruning.selection import TopSets, kept_count, tie_keys
+from tfprune.pruning.selection import TopSets, kept_count, largest, tie_keys
 
 
-def by_full_sort(scores, alive, k, seed):
-    positions = np.flatnonzero(alive)
-    order = np.lexsort((tie_keys(positions, seed), -scores[positions]))
+def by_full_sort(scores, k, seed):
     mask = np.zeros(len(scores), bool)
-    mask[positions[order[:k]]] = True
+    mask[np.lexsort((tie_keys(np.arange(len(scores)), seed), -scores))[:k]] = True
     return mask
 
 
@@ -31,19 +29,18 @@ def test_every_answer_is_that_of_a_full_sort(scores, sorted_windows, monkeypatch
     monkeypatch.setattr(selection, "LEAST_SORTED", 10**6 if sorted_windows else 0)
     monkeypatch.setattr(selection, "SORTED_PART", 1 if sorted_windows else 10**6)
     rng = np.random.default_rng(1)
-    alive = rng.random(len(scores)) < 0.7
-    sets = TopSets(scores, alive, seed=5)
+    sets = TopSets(scores, seed=5)
     low, high = 0, sets.size
     while high - low > 1:  # a bisection, then questions without order
         middle = (low + high) // 2
-        np.testing.assert_array_equal(sets.top(middle), by_full_sort(scores, alive, middle, 5))
+        np.testing.assert_array_equal(sets.top(middle), by_full_sort(scores, middle, 5))
         low, high = (middle, high) if rng.random() < 0.5 else (low, middle)
     for k in [0, sets.size, *rng.integers(0, sets.size, 20)]:
-        np.testing.assert_array_equal(sets.top(k), by_full_sort(scores, alive, k, 5))
+        np.testing.assert_array_equal(sets.top(k), by_full_sort(scores, k, 5))
 
 
 def test_answers_belong_to_the_caller():
-    sets = TopSets(np.arange(10, dtype=np.float32), np.ones(10, bool), 0)
+    sets = TopSets(np.arange(10, dtype=np.float32), 0)
     for k in (4, 6, 5):
         sets.top(k)[:] = False
     assert np.flatnonzero(sets.top(5)).tolist() == [5, 6, 7, 8, 9]
@@ -51,7 +48,7 @@ def test_answers_belong_to_the_caller():
 
 def test_ties_depend_on_the_seed_and_on_nothing_else():
     equal = np.zeros(1000, np.float32)
-    first, again, other = (TopSets(equal, np.ones(1000, bool), seed).top(500) for seed in (1, 1, 2))
+    first, again, other = (TopSets(equal, seed).top(500) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert 350 < np.count_nonzero(first & other) * 2 < 650  # 500 ± 32 by chance
     assert 200 < np.count_nonzero(first[:500]) < 300  # no place is preferred
@@ -70,4 +67,17 @@ def test_kept_count():
 @pytest.mark.parametrize("k", [-1, 6])
 def test_more_than_there_are(k):
     with pytest.raises(InputError, match="of the 5 that are not yet pruned"):
-        TopSets(np.zeros(6, np.float32), np.arange(6) > 0, 0).top(k)
+        TopSets(np.zeros(5, np.float32), 0).top(k)
+
+
+@pytest.mark.parametrize("kind", ["distinct", "few values", "a sample that misleads"])
+def test_kth_largest(kind, monkeypatch):
+    monkeypatch.setattr(selection, "SAMPLE", 100)
+    rng = np.random.default_rng(2)
+    values = rng.integers(0, 5, 5000) if kind == "few values" else rng.normal(size=5000)
+    values = values.astype(np.float32)
+    if kind == "a sample that misleads":
+        values[::50] = 100
+    ordered = np.sort(values)[::-1]
+    for k in [1, 2, 50, 51, 99, 101, 2500, 4999, 5000]:
+        assert largest(values, k) == ordered[k - 1]

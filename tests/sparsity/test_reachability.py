@@ -17,16 +17,23 @@ def _random_masks(model, density, seed=0):
     return Masks({path: rng.random(variable.shape) < density for path, variable in prunable(model).items()})
 
 
+def _deep(width):
+    inputs = x = keras.Input((width,))
+    for _ in range(100):
+        x = L.Dense(width, use_bias=False)(x)
+    return keras.Model(inputs, x)
+
+
 @pytest.fixture
 def model():
     return keras.Sequential([keras.Input((6, 6, 2)), L.Conv2D(4, 3, activation="relu"), L.Flatten(), L.Dense(3)])
 
 
 def test_a_hundred_layers_deep_neither_vanish_nor_overflow():
-    wide = keras.Sequential([keras.Input((64,)), *(L.Dense(64, use_bias=False) for _ in range(100))])
+    wide = _deep(64)
     masks = Masks.dense(wide)
     assert Reachability(wide)(masks) == masks  # 64^100 paths
-    narrow = keras.Sequential([keras.Input((1,)), *(L.Dense(1) for _ in range(100))])
+    narrow = _deep(1)
     masks = Masks.dense(narrow)
     assert Reachability(narrow)(masks) == masks
     broken = Masks({**masks, list(masks)[50]: np.zeros((1, 1), bool)})

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfprune.errors import InputError
+
+GROUP_BYTES = 8 << 20  # of batches that are handed to one call
 
 
 def as_batches(data, batch_size: int = 128) -> Iterable[tuple] | None:
@@ -41,6 +43,42 @@ def as_batches(data, batch_size: int = 128) -> Iterable[tuple] | None:
             f"received {type(data).__name__}"
         )
     return list(data) if isinstance(data, Iterator) else data
+
+
+def grouped(batches: Iterable[tuple], check: Callable[..., None]) -> Iterator[tuple]:
+    """Consecutive batches of one form, stacked along a new first axis: (inputs, labels) of NumPy arrays.
+
+    A call per batch costs more than a small network's gradients, a call per group does not.
+
+    Args:
+        batches: (inputs, labels) pairs of arrays or tensors, or structures of them.
+        check: called with the inputs and labels of every batch, raises if they are unusable.
+
+    Raises:
+        InputError: a batch is not a pair or has no batch axis.
+    """
+    group: list[tuple] = []
+    form, most = None, 1
+    for batch in batches:
+        if not isinstance(batch, (tuple, list)) or len(batch) < 2:
+            raise InputError(f"every batch of data must be a pair (inputs, labels); received {type(batch).__name__}")
+        pair = tf.nest.map_structure(np.asarray, (batch[0], batch[1]))
+        arrays = tf.nest.flatten(pair)
+        if any(array.ndim == 0 or len(array) == 0 for array in arrays):
+            raise InputError("inputs and labels of every batch must be arrays with at least one example")
+        check(*pair)
+        own = [(array.shape, array.dtype) for array in arrays]
+        if group and (own != form or len(group) >= most):
+            yield _stacked(group)
+            group = []
+        group.append(pair)
+        form, most = own, max(1, GROUP_BYTES // sum(array.nbytes for array in arrays))
+    if group:
+        yield _stacked(group)
+
+
+def _stacked(group: list[tuple]) -> tuple:
+    return tf.nest.map_structure(lambda *arrays: np.stack(arrays), *group)
 
 
 class _Indexed:

@@ -16,6 +16,7 @@ import tensorflow as tf
 from tfprune.errors import InputError
 from tfprune.layers.prunable import prunable
 from tfprune.layers.topology import named_layers
+from tfprune.pruning.batches import grouped
 from tfprune.pruning.losses import LOSSES, Loss, check_labels, loss_value
 
 Batches = Iterable[tuple]
@@ -80,14 +81,18 @@ def mean_gradients(
     vectors = [along[path] for path in paths] if products else []
     totals = [tf.zeros_like(tensor) for tensor in tensors]
     seeds = _seed_states(model)
+    concrete = traced_for = None
     count = 0
-    for batch in batches:
-        inputs, labels = tf.nest.map_structure(tf.convert_to_tensor, _pair(batch))
-        if loss in LOSSES.values() and len(model.outputs) == 1:
-            check_labels(labels, model.outputs[0].shape[-1])
-        drawn = [tf.constant(rng.integers(2**32, size=seed.shape, dtype=np.uint32)) for seed in seeds]
-        totals = step(inputs, labels, drawn, tensors, vectors, totals)
-        count += 1
+    for inputs, labels in grouped(batches, lambda *batch: _check(model, loss, *batch)):
+        number = len(tf.nest.flatten(labels)[0])
+        drawn = [tf.constant(rng.integers(2**32, size=(number, *seed.shape), dtype=np.uint32)) for seed in seeds]
+        specs = tf.nest.map_structure(_any_length, (inputs, labels))
+        if specs != traced_for:
+            seed_specs = [tf.TensorSpec([None, *seed.shape], tf.uint32) for seed in seeds]
+            concrete = step.get_concrete_function(*specs, seed_specs, tensors, vectors, totals)
+            traced_for = specs
+        totals = concrete(inputs, labels, drawn, tensors, vectors, totals)
+        count += number
     if not count:
         raise InputError("data holds no batches, and this pruner needs at least one")
     return {path: total / count for path, total in zip(paths, totals, strict=True)}
@@ -117,7 +122,7 @@ def gradient_flow_change(
     along = {path: tf.where(masks[path], gradient, 0.0) for path, gradient in gradients.items()}
     rng.bit_generator.state = state
     products = mean_gradients(model, batches, weights, rng, loss, temperature, along)
-    return {path: products[path].numpy() * weights[path].numpy() for path in weights}
+    return {path: np.asarray(products[path] * weights[path]) for path in weights}
 
 
 def _build(own: weakref.ref, loss: Loss, temperature: float, products: bool) -> Callable:
@@ -125,22 +130,31 @@ def _build(own: weakref.ref, loss: Loss, temperature: float, products: bool) -> 
         outputs = _outputs(own(), inputs, seeds, weights)
         return loss_value(loss, labels, outputs, temperature)
 
-    # Batches of other lengths must not be traced again.
-    @tf.function(reduce_retracing=True)
-    def step(inputs, labels, seeds, weights, vectors, totals):
+    def batch_gradients(inputs, labels, seeds, weights, vectors):
         with tf.GradientTape() as outer:
             outer.watch(weights)
             with tf.GradientTape() as inner:
                 inner.watch(weights)
                 value = batch_loss(inputs, labels, seeds, weights)
             gradients = inner.gradient(value, weights, unconnected_gradients="zero")
-            if products:
-                # H v is the gradient of the inner product of the gradient with a constant v.
-                pairs = zip(gradients, vectors, strict=True)
-                inner_product = tf.add_n([tf.reduce_sum(gradient * vector) for gradient, vector in pairs])
-        if products:
-            gradients = outer.gradient(inner_product, weights, unconnected_gradients="zero")
-        return [total + gradient for total, gradient in zip(totals, gradients, strict=True)]
+            if not products:
+                return gradients
+            # H v is the gradient of the inner product of the gradient with a constant v.
+            pairs = zip(gradients, vectors, strict=True)
+            inner_product = tf.add_n([tf.reduce_sum(gradient * vector) for gradient, vector in pairs])
+        return outer.gradient(inner_product, weights, unconnected_gradients="zero")
+
+    @tf.function(autograph=False)
+    def step(inputs, labels, seeds, weights, vectors, totals):
+        """`totals` plus the gradients of a group of batches, stacked along a first axis."""
+
+        def add(index, totals):
+            batch = tf.nest.map_structure(lambda group: group[index], (inputs, labels, seeds))
+            gradients = batch_gradients(*batch, weights, vectors)
+            return index + 1, [total + gradient for total, gradient in zip(totals, gradients, strict=True)]
+
+        number = tf.shape(tf.nest.flatten(labels)[0])[0]
+        return tf.while_loop(lambda index, _: index < number, add, (0, totals), parallel_iterations=1)[1]
 
     return step
 
@@ -161,7 +175,15 @@ def _seed_states(model: keras.Model) -> list[keras.Variable]:
     return [variable for variable in model.non_trainable_variables if variable.name == "seed_generator_state"]
 
 
-def _pair(batch) -> tuple:
-    if not isinstance(batch, (tuple, list)) or len(batch) < 2:
-        raise InputError(f"every batch of data must be a pair (inputs, labels); received {type(batch).__name__}")
-    return batch[0], batch[1]
+def _any_length(tensor) -> tf.TensorSpec:
+    """Groups and batches of other lengths must not be traced again."""
+    return tf.TensorSpec([None, None, *tensor.shape[2:]], tensor.dtype)
+
+
+def _check(model: keras.Model, loss: Loss, inputs, labels) -> None:
+    if len(model.inputs) == 1 and isinstance(inputs, np.ndarray):
+        wanted, given = tuple(model.inputs[0].shape[1:]), inputs.shape[1:]
+        if len(given) != len(wanted) or any(own not in (None, size) for own, size in zip(wanted, given, strict=True)):
+            raise InputError(f"model {model.name!r} takes batches of inputs of shape {wanted}; received {given}")
+    if loss in LOSSES.values() and len(model.outputs) == 1:
+        check_labels(labels, model.outputs[0].shape[-1])

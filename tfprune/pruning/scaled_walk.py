@@ -1,9 +1,9 @@
 """The linear network of a model in numbers with an exponent of their own: no depth and no weights overflow or vanish.
 
 Every tensor of the graph is held as `value · 2^exponent` with its largest value in [1, 2) and a whole exponent. Where
-branches meet they are brought to the larger exponent, where they are multiplied exponents add, and kernels are scaled
-likewise. Powers of two cost no rounding: within float32's range the result is that of a plain evaluation. The exponents
-count as constants in the gradient, so gradients are the plain ones over one common power of two.
+branches meet they are brought to the larger exponent, and where they are multiplied exponents add. Powers of two cost
+no rounding: within float32's range the result is that of a plain evaluation. The exponents count as constants in the
+gradient, so gradients are the plain ones over one common power of two.
 """
 
 from __future__ import annotations
@@ -35,8 +35,11 @@ class Scaled:
     exponent: tf.Tensor
 
     def at(self, exponent: tf.Tensor) -> tf.Tensor:
-        """The value for another exponent, at least its own; what is more than 2¹²⁶ times smaller becomes 0."""
-        return self.value * power_of_two(self.exponent - exponent)
+        """The value for a larger exponent; what is more than 2¹²⁶ times smaller becomes 0.
+
+        Only a tensor of zeros may have the larger exponent. It must not be scaled up: its gradient would be, too.
+        """
+        return self.value * power_of_two(tf.minimum(self.exponent - exponent, 0))
 
 
 def power_of_two(exponent: tf.Tensor) -> tf.Tensor:
@@ -45,29 +48,29 @@ def power_of_two(exponent: tf.Tensor) -> tf.Tensor:
     return tf.bitcast(bits, tf.float32)
 
 
-def exponent_of(x: tf.Tensor) -> tf.Tensor:
-    """int32 scalar e with max |x| in [2^e, 2^(e+1)); 0 for a tensor of zeros."""
-    largest = tf.stop_gradient(tf.reduce_max(tf.abs(x)))
+def exponent_of(largest: tf.Tensor) -> tf.Tensor:
+    """int32 scalar e with `largest` ≥ 0 in [2^e, 2^(e+1)); 0 for 0."""
     exponent = tf.bitwise.right_shift(tf.bitcast(largest, tf.int32), 23) - 127
     return tf.where(largest > 0, tf.clip_by_value(exponent, -126, 126), 0)
 
 
 def scaled(x: tf.Tensor, exponent: tf.Tensor | int = 0) -> Scaled:
     """`x · 2^exponent` with the largest |value| in [1, 2)."""
-    own = exponent_of(x)
+    own = exponent_of(tf.stop_gradient(tf.reduce_max(tf.abs(x))))
     return Scaled(x * power_of_two(-own), exponent + own)
 
 
-def total_output(model: keras.Model, kernels: Mapping[str, Scaled], input_shape=None) -> Scaled:
+def total_output(model: keras.Model, kernels: Mapping[str, tf.Tensor], input_shape=None) -> Scaled:
     """Sum of all outputs of the linear network of `model` for one example of ones.
 
     Args:
         model: Sequential or Functional.
-        kernels: path -> scaled kernel, for every path of `prunable(model)`.
+        kernels: path -> float32 tensor, for every path of `prunable(model)`. One layer's kernels must not leave
+            float32's range by themselves: |w| · fan-in < 10³⁸, or < 10¹⁹ where a layer multiplies two kernels.
         input_shape: see `ones_input`.
 
     Returns:
-        A scalar with an exponent, differentiable in the kernels' values.
+        A scalar with an exponent, differentiable in the kernels.
 
     Raises:
         InputError: as for `tfprune.sparsity.graph.evaluate`.
@@ -81,30 +84,20 @@ def total_output(model: keras.Model, kernels: Mapping[str, Scaled], input_shape=
 class _ScaledWalk(Walk):
     """The walk's rules work on plain tensors; this takes the exponents off before and puts them back after."""
 
-    def __init__(self, model: keras.Model, kernels: Mapping[str, Scaled]):
-        super().__init__(model, {path: kernel.value for path, kernel in kernels.items()})
-        self._exponents = {path: kernel.exponent for path, kernel in kernels.items()}
-        self._gained: tf.Tensor | int = 0
-
-    def kernel(self, variable: keras.Variable):
-        path = self._paths.get(id(variable))
-        if path is not None:
-            self._gained += self._exponents[path]
-        return super().kernel(variable)
-
     def _call(self, operation: keras.Operation, *args, **kwargs):
         if isinstance(operation, keras.Model):
             return super()._call(operation, *args, **kwargs)
         given = [leaf for leaf in tree.flatten((args, kwargs)) if isinstance(leaf, Scaled)]
-        if _multiplies(operation):
+        if len(given) == 1 or _multiplies(operation):
             exponent = tf.add_n([leaf.exponent for leaf in given])
             args, kwargs = tree.map_structure(_value, (args, kwargs))
         else:
             exponent = _largest(given)
             args, kwargs = tree.map_structure(lambda leaf: _value_at(leaf, exponent), (args, kwargs))
-        self._gained = 0
         outputs = super()._call(operation, *args, **kwargs)
-        return tree.map_structure(lambda output: scaled(output, exponent + self._gained), outputs)
+        if any(outputs is argument for argument in args):  # passed on as it was
+            return Scaled(outputs, exponent)
+        return tree.map_structure(lambda output: scaled(output, exponent), outputs)
 
 
 def _multiplies(operation: keras.Operation) -> bool:

@@ -15,6 +15,7 @@ from tfprune.errors import InputError
 # the sort costs less than the passes over all weights that it saves.
 SORTED_PART = 8
 LEAST_SORTED = 1 << 16
+SAMPLE = 1 << 14  # scores that are sorted to bound a threshold
 
 
 def tie_keys(positions: np.ndarray, seed: int) -> np.ndarray:
@@ -45,79 +46,80 @@ class TopSets:
     """Sets of the k best weights, for any k, cheapest where successive k close in on one another as in a bisection.
 
     Every answer leaves a window: what the nearest smaller set has is in, what the nearest larger one lacks is out, and
-    only what lies between is looked at again. Time is O(N) for the first sets; memory beside the scores is one copy
-    of the scores in the window and four bits per byte of score.
+    only what lies between is looked at again. From the second question on, a small window is sorted, once. The first
+    question takes a few passes over the scores.
 
     Args:
         scores: float32 array (N,), finite.
-        alive: bool array (N,): only these can be chosen.
         seed: breaks ties.
     """
 
-    def __init__(self, scores: np.ndarray, alive: np.ndarray, seed: int):
-        if scores.shape != alive.shape or scores.ndim != 1:
-            raise InputError(f"scores and mask must be flat and of one size; received {scores.shape}, {alive.shape}")
+    def __init__(self, scores: np.ndarray, seed: int):
         self._scores = scores
-        self._alive = alive
         self._seed = seed
-        self.size = int(np.count_nonzero(alive))
+        self.size = len(scores)
         self._reset()
 
     def _reset(self) -> None:
         self._low, self._high = 0, self.size
-        self._inside = np.zeros(self._alive.shape, bool)
-        self._open = self._alive
+        self._inside: np.ndarray | None = None  # None: nothing
+        self._open: np.ndarray | None = None  # None: everything
         self._sorted: np.ndarray | None = None
-        self._middle: tuple[int, np.ndarray] | None = None
+        self._last: tuple[int, np.ndarray] | None = None
 
     def top(self, k: int) -> np.ndarray:
-        """bool array (N,) with exactly k entries.
+        """bool array (N,) with exactly k entries; it belongs to the caller.
 
         Raises:
-            InputError: k is negative or more than are alive.
+            InputError: k is negative or more than there are.
         """
         if not 0 <= k <= self.size:
             raise InputError(f"{k} weights were to be kept of the {self.size} that are not yet pruned")
+        if k in (0, self.size):
+            return np.full(self.size, k > 0)
         self._close_in(k)
-        if k in (self._low, self._high):
-            return self._inside.copy() if k == self._low else self._inside | self._open
-        if self._high - self._low <= max(LEAST_SORTED, len(self._scores) // SORTED_PART):
+        if k == self._low:
+            return self._inside.copy()
+        if k == self._high:
+            return self._open.copy() if self._inside is None else self._inside | self._open
+        window = self._high - self._low
+        if self._open is not None and window <= max(LEAST_SORTED, self.size // SORTED_PART):
             if self._sorted is None:
                 self._sorted = self._in_order(np.flatnonzero(self._open))
-            chosen = self._inside.copy()
+            chosen = np.zeros(self.size, bool) if self._inside is None else self._inside.copy()
             chosen[self._sorted[: k - self._low]] = True
             return chosen
-        chosen = self._inside | self._best_open(k - self._low)
-        self._middle = (k, chosen)
+        chosen = self._best_open(k - self._low)
+        if self._inside is not None:
+            chosen |= self._inside
+        self._last = k, chosen
         return chosen.copy()
 
     def _close_in(self, k: int) -> None:
         """Moves the window's nearer end to the last answer, or opens it again if k lies outside."""
         if not self._low <= k <= self._high:
             self._reset()
-        if self._middle is None:
+        if self._last is None:
             return
-        middle, chosen = self._middle
-        if k >= middle:
-            self._open = self._open & ~chosen
-            self._low, self._inside = middle, chosen
+        last, chosen = self._last
+        if k >= last:
+            self._open = ~chosen if self._open is None else self._open & ~chosen
+            self._low, self._inside = last, chosen
         else:
-            self._open = self._open & chosen & ~self._inside
-            self._high = middle
-        self._middle = None
+            self._open = chosen if self._inside is None else chosen & ~self._inside
+            self._high = last
+        self._last = None
 
     def _best_open(self, count: int) -> np.ndarray:
-        values = self._scores[self._open]
-        place = len(values) - count
-        values.partition(place)
-        threshold = values[place]
-        del values
-        chosen = self._open & (self._scores > threshold)
-        equal = np.flatnonzero(self._open & (self._scores == threshold))
-        missing = count - int(np.count_nonzero(chosen))
-        if missing < len(equal):
-            equal = equal[np.argpartition(tie_keys(equal, self._seed), missing - 1)[:missing]]
-        chosen[equal] = True
+        threshold = largest(self._scores if self._open is None else self._scores[self._open], count)
+        chosen = self._scores >= threshold
+        if self._open is not None:
+            chosen &= self._open
+        spare = int(np.count_nonzero(chosen)) - count
+        if spare:
+            ties = np.flatnonzero(chosen & (self._scores == threshold))
+            keys = tie_keys(ties, self._seed)
+            chosen[ties[np.argpartition(keys, len(ties) - spare)[len(ties) - spare :]]] = False
         return chosen
 
     def _in_order(self, positions: np.ndarray) -> np.ndarray:
@@ -126,3 +128,23 @@ class TopSets:
         ascending = np.where(bits < 0, np.int32(-(2**31)) - bits, bits).astype(np.int64)
         keys = (-ascending << 32) + tie_keys(positions, self._seed)
         return positions[np.argsort(keys)]
+
+
+def largest(values: np.ndarray, k: int) -> np.float32:
+    """The k-th largest of `values`, 1 ≤ k ≤ N, as `np.partition` finds it.
+
+    A sorted sample first bounds it from both sides, so that only what lies between the bounds is copied and
+    partitioned; should the sample mislead, all is.
+    """
+    place = len(values) - k
+    if len(values) >= 4 * SAMPLE:
+        sample = np.sort(values[:: len(values) // SAMPLE])
+        middle, spread = place * len(sample) // len(values), int(3 * np.sqrt(len(sample)))
+        low = sample[max(middle - spread, 0)] if middle > spread else -np.inf
+        high = sample[middle + spread] if middle + spread < len(sample) else np.inf
+        between = values[(values >= low) & (values <= high)]
+        place_between = place - int(np.count_nonzero(values < low))
+        if 0 <= place_between < len(between):
+            between.partition(place_between)
+            return between[place_between]
+    return np.partition(values, place)[place]

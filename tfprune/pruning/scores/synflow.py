@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Mapping
 
 import keras
 import numpy as np
@@ -10,48 +11,51 @@ import tensorflow as tf
 
 from tfprune.layers.prunable import prunable
 from tfprune.pruning.gradients import traced
-from tfprune.pruning.scaled_walk import Scaled, power_of_two, scaled, total_output
-
-# Scores are the paper's while the total output R lies within 2^±40; beyond, all are over one power of two, which moves
-# no rank and leaves float32's range to their differences.
-LARGEST_EXPONENT = 40
+from tfprune.pruning.scaled_walk import total_output
 
 
 def synflow(
     model: keras.Model, batches, masks, rng: np.random.Generator, *, input_shape: tuple | list | None = None
 ) -> dict[str, np.ndarray]:
-    """|w| ∘ ∂R/∂|w|, R the sum of outputs of the linear network with kernels |w| on an input of ones.
+    """|w| ∘ ∂R/∂|w| over a power of two common to all, R the sum of outputs of the linear network with kernels |w|.
 
-    Biases, activations and normalisation are dropped and max-pools average. Scores are ≥ 0, and 0 where no path from
-    input to output goes through the weight. Other arguments as in `tfprune.pruning.scores`.
+    Its input is all ones; biases, activations and normalisation are dropped and max-pools average. Scores are ≥ 0, and
+    0 where no path from input to output goes through the weight. Other arguments as in `tfprune.pruning.scores`.
 
     Args:
         input_shape: shape of one input without the batch axis, where the model leaves sizes open.
 
     Reference: Tanaka et al. 2020, arXiv 2006.05467, eq. 3 and algorithm 1.
     """
+    return flow(model, masks, input_shape)[0]
+
+
+def flow(model: keras.Model, masks: Mapping[str, np.ndarray], input_shape=None) -> tuple[dict[str, np.ndarray], int]:
+    """SynFlow's scores and the exponent e that was taken out: the paper's score is `score · 2^e`.
+
+    With e, scores of networks whose flow no float can hold keep float32's full range; it moves no rank.
+    """
     own = weakref.ref(model)
-    shape_key = repr(input_shape)
-    function = traced(model, ("synflow", shape_key), lambda: _build(own, input_shape))
+    function = traced(model, ("synflow", repr(input_shape)), lambda: _build(own, input_shape))
     paths = list(prunable(model))
-    return {path: score.numpy() for path, score in zip(paths, function([masks[p] for p in paths]), strict=True)}
+    scores, exponent = function([masks[path] for path in paths])
+    return {path: np.asarray(score) for path, score in zip(paths, scores, strict=True)}, int(exponent)
 
 
 def _build(own: weakref.ref, input_shape):
     @tf.function(autograph=False)
     def scores(masks):
         model = own()
-        kernels = {}
-        for mask, (path, variable) in zip(masks, prunable(model).items(), strict=True):
-            kernels[path] = scaled(tf.where(mask, tf.abs(tf.cast(variable.value, tf.float32)), 0.0))
-        values = {path: kernel.value for path, kernel in kernels.items()}
+        variables = prunable(model).items()
+        # A product masks faster than a selection, and on big kernels every pass counts.
+        kernels = {
+            path: tf.abs(tf.cast(variable.value, tf.float32)) * tf.cast(mask, tf.float32)
+            for (path, variable), mask in zip(variables, masks, strict=True)
+        }
         with tf.GradientTape() as tape:
-            tape.watch(values)
-            total = total_output(
-                model, {path: Scaled(values[path], kernels[path].exponent) for path in kernels}, input_shape
-            )
-        gradients = tape.gradient(total.value, values, unconnected_gradients="zero")
-        factor = power_of_two(tf.clip_by_value(total.exponent, -LARGEST_EXPONENT, LARGEST_EXPONENT))
-        return [values[path] * gradients[path] * factor for path in values]
+            tape.watch(kernels)
+            total = total_output(model, kernels, input_shape)
+        gradients = tape.gradient(total.value, kernels, unconnected_gradients="zero")
+        return [kernels[path] * gradients[path] for path in kernels], total.exponent
 
     return scores
