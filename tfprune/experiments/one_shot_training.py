@@ -96,7 +96,15 @@ class SubnetworkTrainer:
                 return logits(to_images(values), training=True)
 
         self._loop = TrainingLoop(
-            logits, optimizer, images.train, images.mean, images.scale, self._sampler, prepare, self._decay
+            logits,
+            optimizer,
+            images.train,
+            images.mean,
+            images.scale,
+            self._sampler,
+            prepare,
+            self._decay,
+            xla=all(len(kernel.shape) == 2 for kernel in prunable(model).values()),
         )
         batch = 128 if spec.eval_batchnorm == "batch" else 1000  # as published, where it matters
         self._evaluator = Evaluator(evaluated, images.validation, images.mean, images.scale, batch_size=batch)

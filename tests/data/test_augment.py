@@ -1,0 +1,57 @@
+"""Random distortions: what they do to an image, and that they depend on (seed, step) alone."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfprune.data.augment import augmentation_of, flip_and_shift, rotate, turned
+
+
+def _images(count=16, side=28, channels=1):
+    inner = np.random.default_rng(0).random((count, side - 6, side - 6, channels), np.float32)
+    return tf.constant(np.pad(inner, [[0, 0], [3, 3], [3, 3], [0, 0]]))
+
+
+@pytest.mark.parametrize("side", [8, 28, 57])
+def test_a_turn_is_bilinear(side):
+    images = _images(side=side)
+    angles = np.linspace(-4, 4, 16) * np.pi / 180
+    cos, sin, centre, zero = np.cos(angles), np.sin(angles), (side - 1) / 2, np.zeros(16)
+    rows = [cos, -sin, centre * (1 - cos + sin), sin, cos, centre * (1 - cos - sin), zero, zero]
+    expected = tf.raw_ops.ImageProjectiveTransformV3(
+        images=images,
+        transforms=np.stack(rows, 1).astype(np.float32),
+        output_shape=[side, side],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="CONSTANT",
+    )
+    came = turned(images, tf.constant(angles, tf.float32))
+    np.testing.assert_allclose(came, expected, atol=2e-5)
+    assert np.abs(came - images).max() > 0.01
+
+
+def test_shifts_and_flips():
+    image = np.arange(100, dtype=np.float32).reshape(1, 10, 10, 1)
+    batch = tf.constant(np.repeat(image, 400, axis=0))
+    came = flip_and_shift(batch, tf.constant(1), tf.constant(2)).numpy()[..., 0]
+    # The pixel in the middle says where it came from: row 10·y + x.
+    y, x = np.divmod(came[:, 5, 5].astype(int), 10)
+    assert set(y - 5) == set(range(-4, 5))
+    flipped = came[:, 5, 4] > came[:, 5, 6]
+    assert 130 < flipped.sum() < 270
+    assert set(x[~flipped] - 5) == set(range(-4, 5)) and set(4 - x[flipped]) == set(range(-4, 5))
+    assert set(np.unique(came)) <= set(range(100))
+
+
+@pytest.mark.parametrize("distort", [rotate, flip_and_shift])
+def test_depends_on_seed_and_step_alone(distort):
+    images = _images(channels=3)
+    one = distort(images, tf.constant(5), tf.constant(7)).numpy()
+    np.testing.assert_array_equal(one, distort(images, tf.constant(5), tf.constant(7)))
+    assert (one != distort(images, tf.constant(5), tf.constant(8)).numpy()).any()
+    assert (one != distort(images, tf.constant(6), tf.constant(7)).numpy()).any()
+
+
+def test_characters_turn_and_the_others_flip():
+    assert augmentation_of("mnist") is rotate and augmentation_of("cifar10") is flip_and_shift
