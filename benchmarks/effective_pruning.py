@@ -3,7 +3,7 @@
 | row | work | unit |
 | --- | --- | --- |
 | vgg16-igq | random/igq, effective 0.99 | 30 effective-mask evaluations |
-| vgg16-synflow | SynFlow in 100 rounds, effective 0.99 | 200 training passes (forward, backward) at batch 1 |
+| vgg16-synflow | SynFlow in 100 rounds, effective 0.99 | 200 linear passes: see `effective_masks.py` |
 | lenet-snip | SNIP, 30,000 images by 100, effective 0.99 | 1.2 × (gradients of those images + 20 evaluations) |
 | resnet18-igq | random/igq, effective 0.999 | 30 effective-mask evaluations |
 
@@ -26,6 +26,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import tensorflow as tf
+from effective_masks import linear_pass
 
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import prunable
@@ -68,17 +69,7 @@ def random_igq(architecture: str, sparsity: float):
 
 def vgg16_synflow():
     model = build("vgg16")
-    image, label = tf.ones((1, *model.inputs[0].shape[1:])), tf.zeros((1,), tf.int32)
-    variables = [variable.value for variable in model.trainable_variables]
-    loss = keras.losses.SparseCategoricalCrossentropy()
-
-    @tf.function
-    def training_pass():
-        with tf.GradientTape() as tape:
-            value = loss(label, model(image, training=True))
-        return tape.gradient(value, variables)
-
-    return lambda: prune(model, "synflow", 0.99, "effective"), training_pass, 200
+    return lambda: prune(model, "synflow", 0.99, "effective"), linear_pass(model, prunable(model)), 200
 
 
 def lenet_snip():

@@ -45,6 +45,9 @@ def with_replacement(seed: int, size: int, batch_size: int) -> Sampler:
     return sample
 
 
+_STEPS_PER_XLA_CALL = 512
+
+
 class TrainingLoop:
     """Trains a classifier by softmax cross-entropy, one compiled call per stretch of steps.
 
@@ -57,7 +60,8 @@ class TrainingLoop:
         sample: gives the batch's indices for (stream, step).
         prepare: replaces the normalisation of rows, to reshape and distort them as well.
         decay: is added to the loss that is minimised, not to the one that is reported.
-        xla: compiles a step by XLA, which pays where small operations dominate: dense layers, not convolutions on CPUs.
+        xla: compiles the loop by XLA, which pays where small operations dominate: dense layers, not convolutions on
+            CPUs. The images must be resident.
     """
 
     def __init__(
@@ -80,9 +84,9 @@ class TrainingLoop:
         self._sample = sample
         self._prepare = prepare or self._normalised
         self._decay = decay
-        self._update = self._traced_update
-        if xla:
-            self._update = tf.function(self._traced_update, autograph=False, jit_compile=True)
+        # XLA wants to know how long the histories are; the others are told at each call.
+        self._most_steps = _STEPS_PER_XLA_CALL if xla else None
+        self._run = tf.function(self._stretch, autograph=False, jit_compile=True if xla else None)
         self._variables = list(model.trainable_variables)
         optimizer.build(self._variables)
         self._optimizer_start = [np.array(variable.numpy()) for variable in optimizer.variables]
@@ -113,13 +117,18 @@ class TrainingLoop:
         Returns:
             float32 (stop - start,) errors, the fraction of each batch misclassified before its update, and losses.
         """
-        errors, losses = self._run(tf.constant(start), tf.constant(stop), tf.constant(stream))
-        return errors.numpy(), losses.numpy()
+        parts = []
+        while start < stop or not parts:
+            end = stop if self._most_steps is None else min(stop, start + self._most_steps)
+            errors, losses = self._run(tf.constant(start), tf.constant(end), tf.constant(stream))
+            parts.append((errors.numpy()[: end - start], losses.numpy()[: end - start]))
+            start = end
+        errors, losses = zip(*parts, strict=True)
+        return np.concatenate(errors), np.concatenate(losses)
 
-    @tf.function(autograph=False)
-    def _run(self, start, stop, stream):
-        count = stop - start
-        histories = [tf.TensorArray(tf.float32, count, element_shape=()) for _ in range(2)]
+    def _stretch(self, start, stop, stream):
+        size = stop - start if self._most_steps is None else self._most_steps
+        histories = [tf.TensorArray(tf.float32, size, element_shape=()) for _ in range(2)]
 
         def body(step, errors, losses):
             error, loss = self._step(stream, step)
@@ -132,11 +141,7 @@ class TrainingLoop:
         return errors.stack(), losses.stack()
 
     def _step(self, stream, step):
-        # Rows are fetched outside: their source may not be something that XLA can read.
         rows, labels = self._images.fetch(self._sample(stream, step))
-        return self._update(rows, labels, stream, step)
-
-    def _traced_update(self, rows, labels, stream, step):
         inputs = self._prepare(rows, stream, step)
         with tf.GradientTape() as tape:
             logits = self.model(inputs, training=True)
