@@ -48,6 +48,6 @@ def test_files_and_modules_that_are_named_exist():
 def test_help_of_every_entry_point(module):
     result = subprocess.run([sys.executable, "-m", f"tfprune.{module}", "--help"], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    flags = re.findall(rf"tfprune\.{module} .*?(--\w+)", TEXT)
-    for flag in flags:
-        assert flag.removeprefix("--") in result.stdout + "help"
+    commands = re.findall(rf"tfprune\.{module} ([^#`\n]*)", TEXT)
+    for flag in {flag for command in commands for flag in re.findall(r"--(\w+)", command)} - {"help", "flagfile"}:
+        assert re.search(rf"--(\[no\])?{flag}\b", result.stdout), flag

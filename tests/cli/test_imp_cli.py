@@ -32,14 +32,6 @@ def _imp(*arguments, **keywords):
     return subprocess.run(command, capture_output=True, text=True, **keywords)
 
 
-def _refused(result, told):
-    assert result.returncode == 2, result.stderr
-    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1
-    assert told in errors[0]
-    assert "Traceback" not in result.stderr
-
-
 @pytest.fixture
 def ini(tmp_path):
     def write(iterations=2, **changed):
@@ -75,8 +67,8 @@ def test_help_documents_keys_and_flags():
         (["--prefix=IMP", "a.ini"], "--prefix goes with --plot"),
     ],
 )
-def test_bad_command_lines(arguments, told):
-    _refused(_imp(*arguments), told)
+def test_bad_command_lines(arguments, told, refused):
+    refused(_imp(*arguments), told)
 
 
 def test_debug_shows_the_traceback():
@@ -96,14 +88,14 @@ def test_debug_shows_the_traceback():
         (("[IMP]", "restart = yes\n[IMP]"), "IMP_itdata_0.pkl"),
     ],
 )
-def test_bad_input(ini, change, told):
-    _refused(_imp(ini(1, change=change)), told)
+def test_bad_input(ini, change, told, refused):
+    refused(_imp(ini(1, change=change)), told)
 
 
-def test_a_whole_run_a_changed_input_and_overwrite(ini, tmp_path):
+def test_a_whole_run_a_changed_input_and_overwrite(ini, tmp_path, refused):
     run = tmp_path / "run"
     # A start that failed does not stand in the way of the corrected input.
-    _refused(_imp(ini(change=("val_size = 150", "val_size = 361"))), "val_size")
+    refused(_imp(ini(change=("val_size = 150", "val_size = 361"))), "val_size")
     result = _imp(ini())
     assert result.returncode == 0, result.stderr
     assert "IMP iteration 1 of 2: best validation error 0." in result.stderr
@@ -113,7 +105,7 @@ def test_a_whole_run_a_changed_input_and_overwrite(ini, tmp_path):
     assert len(list((run / "IMP_figures").glob("film_*"))) == 2
     before = {path.name: path.read_bytes() for path in run.glob("IMP_itdata_*")}
 
-    _refused(_imp(ini(change=("validate_step = 20", "validate_step = 10"))), "[Network] validate_step: 20 -> 10")
+    refused(_imp(ini(change=("validate_step = 20", "validate_step = 10"))), "[Network] validate_step: 20 -> 10")
     assert before == {path.name: path.read_bytes() for path in run.glob("IMP_itdata_*")}
     assert "nothing to do" in _imp(ini()).stdout
 
@@ -128,12 +120,12 @@ def test_a_whole_run_a_changed_input_and_overwrite(ini, tmp_path):
     assert {path.name for path in (run / "IMP_figures").iterdir()} == first
 
 
-def test_a_folder_of_the_original_code_is_not_overwritten(ini, tmp_path, golden):
+def test_a_folder_of_the_original_code_is_not_overwritten(ini, tmp_path, golden, refused):
     run = tmp_path / "run"
     run.mkdir()
     theirs = (golden / "imp/original_run/IMP_itdata_1.pkl").read_bytes()
     (run / "IMP_itdata_1.pkl").write_bytes(theirs)
-    _refused(_imp(ini()), "holds iterations of 'IMP' that have no IMP_run.json")
+    refused(_imp(ini()), "holds iterations of 'IMP' that have no IMP_run.json")
     assert (run / "IMP_itdata_1.pkl").read_bytes() == theirs
 
 
@@ -146,31 +138,31 @@ def test_plot_of_an_original_run(golden, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x04]", pickle.dumps(os.getcwd), b"<html>"])
-def test_hostile_or_broken_files_of_a_run(tmp_path, content):
+def test_hostile_or_broken_files_of_a_run(tmp_path, content, refused):
     (tmp_path / "IMP_itdata_0.pkl").write_bytes(content)
-    _refused(_imp("--plot", tmp_path), "IMP_itdata_0.pkl")
+    refused(_imp("--plot", tmp_path), "IMP_itdata_0.pkl")
 
 
-def test_a_full_disk_costs_no_finished_iteration(ini, tmp_path):
+def test_a_full_disk_costs_no_finished_iteration(ini, tmp_path, refused):
     """A limit on the size of files stands for the full disk; both are an error of the write."""
     run = tmp_path / "run"
     whole = ini(1, change=("steps = 40", "steps = 4000"))
     # Long lists of steps make the record larger than the checkpoint.
     limited = _imp(whole, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000)))
-    _refused(limited, "cannot write")
+    refused(limited, "cannot write")
     assert "finished results are intact" in limited.stderr
     assert not [path for path in run.iterdir() if "tmp" in path.name]
     assert _imp(whole).returncode == 0
 
 
-def test_one_process_at_a_time(ini, tmp_path):
+def test_one_process_at_a_time(ini, tmp_path, refused):
     from tfprune.records.imp_folder import ImpFolder
 
     folder = ImpFolder(tmp_path / "run", "IMP")
-    _refused(_imp(ini()), "another process is writing the run 'IMP'")
+    refused(_imp(ini()), "another process is writing the run 'IMP'")
     assert folder.folder == Path(tmp_path / "run")
 
 
-def test_unwritable_folder(ini, tmp_path):
+def test_unwritable_folder(ini, tmp_path, refused):
     (tmp_path / "run").write_text("a file where a folder should be")
-    _refused(_imp(ini()), "[IO] save_dir")
+    refused(_imp(ini()), "[IO] save_dir")

@@ -10,6 +10,7 @@ import fcntl
 import io
 import json
 import zipfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from tfprune.records.atomic import atomic_write_bytes, atomic_write_text, remove
 Checkpoint = dict[str, np.ndarray]
 
 
-class RunFolder:
+class RunFolder(ABC):
     """Opens a folder for one run, alone: claims it, and keeps its checkpoints.
 
     Args:
@@ -122,17 +123,17 @@ class RunFolder:
         """Removes `<prefix>_<name>.npz` if it is there."""
         self.path(f"{name}.npz").unlink(missing_ok=True)
 
+    @abstractmethod
     def _has_work(self) -> bool:
         """Whether something is there that a run with another input must not continue."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _foreign(self) -> str:
         """What lies there of this prefix without a record, in a word or two; empty if nothing does."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _clear(self) -> None:
         """Deletes the run, its record first: a folder without it is refused rather than continued."""
-        raise NotImplementedError
 
     def _record(self) -> dict:
         path = self.path("run.json")
