@@ -183,3 +183,25 @@ def test_effective_targets_out_of_reach(network):
     with pytest.raises(InputError, match=r"already 0\.888889; ask"):
         prune(padded, "magnitude", 0.5, "effective")
     assert prune(padded, "magnitude", 0.8889, "effective").kept <= 9
+
+
+def test_ignored_kernels_stay_and_do_not_count(dense_net, data):
+    *others, last = prunable(dense_net)
+    size = sum(int(np.prod(prunable(dense_net)[path].shape)) for path in others)
+    for pruning_type in ("direct", "effective"):
+        masks = prune(dense_net, "magnitude", 0.8, pruning_type, ignore=[last])
+        assert masks[last].all() and list(masks) == [*others, last]
+        if pruning_type == "direct":
+            assert sum(masks.counts[path] for path in others) == size - int(0.8 * size + 1e-6)
+    with pytest.raises(InputError, match="'nothing', which is no prunable kernel"):
+        prune(dense_net, "random", 0.5, ignore=["nothing"])
+    with pytest.raises(InputError, match="leaves no kernel"):
+        prune(dense_net, "random", 0.5, ignore=list(prunable(dense_net)))
+
+
+def test_highest_scores_pruned_in_place_of_the_lowest(dense_net):
+    weights = {path: np.abs(variable.numpy()) for path, variable in prunable(dense_net).items()}
+    masks = prune(dense_net, "magnitude", 0.3, highest=True)
+    assert masks.kept == masks.size - int(0.3 * masks.size + 1e-6)
+    kept = max(weights[path][mask].max() for path, mask in masks.items() if mask.any())
+    assert all(weights[path][~mask].min() >= kept for path, mask in masks.items() if not mask.all())

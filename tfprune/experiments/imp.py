@@ -7,7 +7,7 @@ repeat: prune each layer by magnitude; rewind what is left to the remembered wei
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from tfprune.data.images import ImageSet
 from tfprune.errors import InputError
 from tfprune.experiments.imp_spec import ImpSpec
 from tfprune.experiments.imp_training import IterationTrainer, Progress
+from tfprune.experiments.iterative import iterative_pruning
 from tfprune.models.imp_net import ImpNetwork, Weights, initial_weights
 from tfprune.pruning.layerwise import prune_layerwise, random_masks, shuffled_masks, unpruned_fraction
 from tfprune.records.atomic import atomic_write_text
@@ -23,6 +24,13 @@ from tfprune.records.imp_folder import ImpFolder
 from tfprune.records.imp_text import connected_fraction, iteration_text, step_text
 from tfprune.records.imp_types import IterationRecord, LayerSpec
 from tfprune.training.loop import Sampler
+
+
+class Plan(NamedTuple):
+    """What an iteration trains: one sparsity per prunable layer, and masks."""
+
+    ratios: np.ndarray
+    masks: Weights
 
 
 class Report(Protocol):
@@ -55,8 +63,20 @@ def run_imp(spec: ImpSpec, images: ImageSet, folder: ImpFolder, report: Report, 
     layers = trainer.network.layers
     iteration, ratios, masks, rewinding = _beginning(spec, trainer.network)
     texts, all_ratios, best = [], [], []
-    while iteration < spec.max_iterations and connected_fraction(layers, masks) > spec.stop_ratio:
-        record = _iteration(spec, trainer, folder, report, iteration, ratios, masks, rewinding, "".join(texts))
+
+    def train(iteration: int, plan: Plan) -> IterationRecord:
+        return _iteration(spec, trainer, folder, report, iteration, *plan, rewinding, "".join(texts))
+
+    def prune(iteration: int, record: IterationRecord, plan: Plan) -> Plan:
+        final = record.weights[record.recorded_steps.index(spec.prune_step)]
+        ratios = plan.ratios + spec.prune_ratio * (1 - plan.ratios)
+        return Plan(ratios, prune_layerwise(layers, final, plan.masks, ratios, spec.regrow))
+
+    def done(plan: Plan) -> bool:
+        return connected_fraction(layers, plan.masks) <= spec.stop_ratio
+
+    iterations = range(iteration, spec.max_iterations)
+    for iteration, record in iterative_pruning(iterations, Plan(ratios, masks), train, prune, done):
         if rewinding is None:
             rewinding = record.weights[record.recorded_steps.index(spec.weights_step)]
         elif spec.random_baseline:
@@ -67,10 +87,6 @@ def run_imp(spec: ImpSpec, images: ImageSet, folder: ImpFolder, report: Report, 
         atomic_write_text(out_path(folder.folder, folder.prefix), "".join(texts))
         write_findata(folder.path("findata.pkl"), layers, all_ratios, best)
         folder.drop_checkpoint("checkpoint")
-        final = record.weights[record.recorded_steps.index(spec.prune_step)]
-        ratios = ratios + spec.prune_ratio * (1 - ratios)
-        masks = prune_layerwise(layers, final, masks, ratios, spec.regrow)
-        iteration += 1
     if not best:
         write_findata(folder.path("findata.pkl"), layers, [], [])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tfprune.pruning.shuffle import shuffled
 from tfprune.records.imp_files import LayerSpec
 
 LayerArrays = list[list[np.ndarray]]
@@ -65,7 +66,7 @@ def random_masks(layers: tuple[LayerSpec, ...], sparsity: float, rng: np.random.
 
 def shuffled_masks(masks: LayerArrays, rng: np.random.Generator) -> LayerArrays:
     """Random masks with as many kept entries in every array as `masks` have: the same densities, no structure."""
-    return [[rng.permutation(mask.ravel()).reshape(mask.shape) for mask in layer] for layer in masks]
+    return [[shuffled(mask, rng) for mask in layer] for layer in masks]
 
 
 def unpruned_fraction(layers: tuple[LayerSpec, ...], masks: LayerArrays) -> float:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from math import prod
+from collections.abc import Callable, Collection, Mapping
 
 import keras
 import numpy as np
@@ -38,6 +37,8 @@ def prune(
     schedule: Schedule | None = None,
     loss: str | Loss = "cross_entropy",
     masks: Mapping[str, np.ndarray] | None = None,
+    ignore: Collection[str] = (),
+    highest: bool = False,
     batch_size: int = 128,
     input_shape: tuple | list | None = None,
 ) -> Masks:
@@ -61,6 +62,8 @@ def prune(
         schedule: rounds, instead of the pruner's own.
         loss: of SNIP and GraSP: `"cross_entropy"`, `"published"` or a function of (labels, outputs).
         masks: masks to start from; what they prune stays pruned and counts as pruned.
+        ignore: paths of kernels that stay as they are and count neither as weights nor as pruned.
+        highest: prune the highest scores in place of the lowest.
         batch_size: where `data` is a pair of arrays.
         input_shape: shape of an input without the batch axis, where the model leaves sizes open.
 
@@ -73,41 +76,74 @@ def prune(
     """
     _check(sparsity, pruning_type, seed)
     chosen = get_pruner(pruner).changed(scope, quota, schedule)
-    shapes = {path: tuple(variable.shape) for path, variable in prunable(model).items()}
-    if not shapes:
+    if not prunable(model):
         raise InputError(f"model {model.name!r} has no kernels that can be pruned")
     _check_weights(model)
-    start = Masks.dense(model) if masks is None else Masks(masks).check(model)
-    if start.kept < sum(map(prod, shapes.values())) * (1 - sparsity) * (1 - 1e-12):
+    whole = Masks.dense(model) if masks is None else Masks(masks).check(model)
+    start = _competing(whole, ignore)
+    if start.kept < start.size * (1 - sparsity) * (1 - 1e-12):
         raise InputError(f"sparsity {sparsity:.6g} is below that of the masks to start from, {start.sparsity:.6g}")
-    options = {"loss": loss, "input_shape": input_shape}
-    rounds = _rounds(model, chosen, sparsity, start, as_batches(data, batch_size), seed, quota_rule, options)
+
+    def completed(part: Mapping[str, np.ndarray]) -> Masks:
+        return Masks({path: part.get(path, mask) for path, mask in whole.items()}) if ignore else part
+
+    scores = _Scores(model, as_batches(data, batch_size), seed, completed, highest, loss=loss, input_shape=input_shape)
+    rounds = _rounds(scores, chosen, sparsity, start, seed, quota_rule)
     if pruning_type == "direct":
-        return rounds.final
-    effective = Reachability(model, input_shape)
-    return at_effective_sparsity(rounds.masks, effective, sparsity, start, rounds.landmarks())
+        return completed(rounds.final)
+    reachable = Reachability(model, input_shape)
+
+    def effective(part: Masks) -> Masks:
+        found = reachable(completed(part))
+        return Masks({path: found[path] for path in part}) if ignore else found
+
+    return completed(at_effective_sparsity(rounds.masks, effective, sparsity, start, rounds.landmarks()))
 
 
-def _rounds(model, pruner: Pruner, sparsity: float, start: Masks, batches, seed: int, rule: str, options) -> Rounds:
-    score = get_score(pruner.score)
-    if score.needs_data and batches is None:
-        raise InputError(
-            f"score {pruner.score} needs data=: a tf.data.Dataset of (inputs, labels) batches or a pair of arrays"
-        )
+class _Scores:
+    """Calls a score for kernels that compete, of a model whose other kernels stay as they are."""
+
+    def __init__(self, model, batches, seed: int, completed: Callable, highest: bool, **options):
+        self._model, self._batches, self._seed = model, batches, seed
+        self._completed, self._sign, self._options = completed, -1 if highest else 1, options
+
+    def of(self, name: str) -> Callable[[dict[str, np.ndarray], int], dict[str, np.ndarray]]:
+        """(masks before the round, number of the round) -> scores."""
+        score = get_score(name)
+        if score.needs_data and self._batches is None:
+            raise InputError(
+                f"score {name} needs data=: a tf.data.Dataset of (inputs, labels) batches or a pair of arrays"
+            )
+
+        def scored(before: dict[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
+            rng = np.random.default_rng((self._seed, number))
+            scores = score(self._model, self._batches, self._completed(before), rng, **self._options)
+            return scores if self._sign == 1 else {path: -scores[path] for path in before}
+
+        return scored
+
+
+def _competing(masks: Masks, ignore: Collection[str]) -> Masks:
+    unknown = [path for path in ignore if path not in masks]
+    if unknown:
+        raise InputError(f"ignore= holds {unknown[0]!r}, which is no prunable kernel; there are {', '.join(masks)}")
+    left = {path: mask for path, mask in masks.items() if path not in ignore}
+    if not left:
+        raise InputError("ignore= leaves no kernel to prune")
+    return Masks(left) if ignore else masks
+
+
+def _rounds(scores: _Scores, pruner: Pruner, sparsity: float, start: Masks, seed: int, rule: str) -> Rounds:
     landmarks = None
     shapes = {path: mask.shape for path, mask in start.items()}
     if pruner.like is not None:
-        other = _rounds(model, get_pruner(pruner.like), sparsity, start, batches, seed, rule, options)
+        other = _rounds(scores, get_pruner(pruner.like), sparsity, start, seed, rule)
         share = BorrowedShare(shapes, lambda kept: list(other.masks(kept).counts.values()))
         landmarks = other.landmarks()
     else:
         share = GlobalShare(shapes) if pruner.quota is None else QuotaShare(shapes, pruner.quota, rule)
-
-    def scored(before: dict[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
-        rng = np.random.default_rng((seed, number))
-        return score(model, batches, before, rng, **options)
-
-    return Rounds(scored, share, pruner.schedule.densities(1 - sparsity), start, seed, landmarks)
+    densities = pruner.schedule.densities(1 - sparsity)
+    return Rounds(scores.of(pruner.score), share, densities, start, seed, landmarks)
 
 
 def _check(sparsity: float, pruning_type: str, seed: int) -> None:
