@@ -46,6 +46,6 @@ def test_weights_of_another_model_change_nothing(change):
     else:
         weights["fc/bias"] = np.zeros(5, "f4")
     before = weights_of(model)
-    with pytest.raises(InputError, match="weight '(fc|other)/bias'"):
+    with pytest.raises(InputError, match=r"weight '(fc|other)/bias'"):
         set_weights(model, weights)
     assert all(np.array_equal(before[path], array) for path, array in weights_of(model).items())

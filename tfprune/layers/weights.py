@@ -42,7 +42,7 @@ def set_weights(model: keras.Model, weights: Mapping[str, np.ndarray]) -> None:
         InputError: a path is missing or unknown, or a shape differs; names it. The model is unchanged then.
     """
     variables = weight_variables(model)
-    for path in {*variables, *weights}:
+    for path in {**variables, **weights}:
         own = tuple(variables[path].shape) if path in variables else None
         given = np.shape(weights[path]) if path in weights else None
         if own != given:
