@@ -1,0 +1,63 @@
+"""How a level is pruned: by the magnitudes of all weights that are left, whatever their layer."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from math import ceil
+
+import keras
+
+from tfprune.errors import InputError
+from tfprune.layers.masks import Masks
+from tfprune.layers.prunable import prunable
+from tfprune.pruning.pruner import prune
+
+
+def ignored_kernels(model: keras.Model, names: str | None) -> list[str]:
+    """Paths of the kernels that `--pruning_layers_to_ignore` names.
+
+    Args:
+        model: the network.
+        names: separated by commas: kernels by our path, `fc/kernel`, or by the published code's name, `fc.weight`.
+
+    Raises:
+        InputError: a name is no kernel of the network; lists them.
+    """
+    paths = list(prunable(model))
+    known = {path.removesuffix("/kernel") + ".weight": path for path in paths} | {path: path for path in paths}
+    wanted = [name.strip() for name in (names or "").split(",") if name.strip()]
+    for name in wanted:
+        if name not in known:
+            raise InputError(
+                f"--pruning_layers_to_ignore must name kernels of {model.name}: {', '.join(paths)}. Received: {name!r}"
+            )
+    return [known[name] for name in wanted]
+
+
+def prune_magnitudes(
+    model: keras.Model, masks: Masks, fraction: float, ignore: Collection[str] = (), published: bool = False
+) -> Masks:
+    """Prunes the smallest of the weights that are left, all layers competing.
+
+    Args:
+        model: holds the weights, pruned ones of any value.
+        masks: what is left.
+        fraction: of it to prune: `ceil(fraction · n)` of the n weights left in kernels that are not ignored.
+        ignore: paths of kernels that are not pruned.
+        published: prune `ceil(fraction · n) + 1` with n counting the ignored kernels, too, as the published code does.
+
+    Raises:
+        InputError: there are not so many weights to prune.
+
+    Reference: Frankle & Carbin 2019, arXiv 1803.03635, section 2; the published code is OpenLTH.
+    """
+    competing = Masks({path: mask for path, mask in masks.items() if path not in ignore})
+    left = competing.kept
+    # In floating point 0.1 · 30 is a little more than 3; the published count has that, too.
+    gone = ceil(fraction * masks.kept) + 1 if published else ceil(round(fraction * left, 6))
+    if gone >= left:
+        raise InputError(
+            f"{gone} weights are to be pruned of the {left} that are left in {', '.join(competing)}: use fewer levels, "
+            "a smaller --pruning_fraction or ignore fewer layers"
+        )
+    return prune(model, "magnitude", 1 - (left - gone) / competing.size, masks=masks, ignore=ignore)
