@@ -16,12 +16,12 @@ import tensorflow as tf
 from tfprune.data.images import ImageSet
 from tfprune.data.prepared import load_prepared
 from tfprune.errors import InputError
+from tfprune.experiments.one_shot_masks import one_shot_masks
 from tfprune.experiments.one_shot_spec import DENSE, SNIP_LOSSES, OneShotSpec, missing_dense
 from tfprune.experiments.one_shot_training import EVALUATE_EVERY, History, Progress, SubnetworkTrainer
 from tfprune.layers.masks import Masks, load_masks, save_masks
 from tfprune.layers.prunable import prunable
 from tfprune.models.registry import build
-from tfprune.pruning.pruner import prune
 from tfprune.records.atomic import atomic_write_text
 from tfprune.records.one_shot_folder import (
     FINAL,
@@ -109,15 +109,14 @@ class OneShot:
         if spec.pruner == DENSE:
             masks = Masks.dense(model)
         else:
-            if spec.needs_dense:
-                _assign(model, self._dense_weights(spec, model, FINAL))
-            masks = prune(
+            masks = one_shot_masks(
                 model,
+                self._dense_weights(spec, model, FINAL) if spec.needs_dense else None,
                 spec.pruner,
                 spec.sparsity,
                 spec.pruning_type,
-                data=self._snip_batches(spec) if "snip" in spec.pruner else None,
                 seed=spec.seed,
+                data=self._snip_batches(spec) if "snip" in spec.pruner else None,
                 quota_rule=spec.quota_rule,
                 loss=SNIP_LOSSES[spec.snip_loss],
             )
@@ -193,8 +192,3 @@ def _write_sparsities(folder: OneShotFolder, found: SparsityReport) -> None:
 
 def _kernels(model: keras.Model) -> dict[str, np.ndarray]:
     return {path: np.array(kernel.numpy()) for path, kernel in prunable(model).items()}
-
-
-def _assign(model: keras.Model, kernels: dict[str, np.ndarray]) -> None:
-    for path, kernel in prunable(model).items():
-        kernel.assign(kernels[path])
