@@ -22,12 +22,15 @@ def lamp(model: keras.Model, batches, masks, rng: np.random.Generator) -> dict[s
 
 
 def _layer(weights: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    # What is no longer needed is overwritten: float64 squares and int64 positions are twice as large as the weights.
     kept = np.flatnonzero(mask)
-    squares = np.square(weights.ravel()[kept].astype(np.float64))
+    squares = np.square(weights.ravel()[kept], dtype=np.float64)
     order = np.argsort(squares)[::-1]
-    descending = squares[order]
-    sums = np.cumsum(descending)
+    kept = kept[order]
+    squares = squares[order]
+    del order
+    sums = np.cumsum(squares)
+    np.divide(squares, sums, out=squares, where=sums > 0)  # a layer of zeros has no scale: 0, not 0/0
     scores = np.zeros(weights.size, np.float32)
-    # A layer of zeros has no scale: 0, not 0/0.
-    scores[kept[order]] = np.divide(descending, sums, out=np.zeros_like(sums), where=sums > 0)
+    scores[kept] = squares
     return scores.reshape(weights.shape)
