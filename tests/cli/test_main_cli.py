@@ -75,6 +75,15 @@ def test_a_run_its_repetition_a_change_and_overwrite(tmp_path, refused):
     assert "after 50 steps" in result.stdout
 
 
+def test_layer_collapse_is_one_plain_line(tmp_path):
+    flags = ["--data=digits", "--pruner=snip", "--com_exp=4.2", "--train=0", f"--out_path={tmp_path}"]
+    result = _python("main", *flags)
+    assert result.returncode == 0, result.stderr
+    told = [line for line in result.stderr.splitlines() if "layer collapse" in line]
+    assert len(told) == 1 and told[0].startswith("warning: layer collapse at sparsity 0.9999")
+    assert "UserWarning" not in result.stderr and "prune(" not in result.stderr
+
+
 def test_save_0_leaves_nothing_and_train_dense_helps(tmp_path):
     flags = ["--data=digits", "--iterations=20", "--pruner=lamp", "--save", "0", "--train_dense"]
     result = _python("main", *flags, cwd=tmp_path, env=_environment())

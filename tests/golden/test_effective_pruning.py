@@ -34,6 +34,7 @@ def near(value, samples, deviation, least):
     return abs(value - samples.mean()) <= 5 * max(deviation, samples.std()) + least
 
 
+@pytest.mark.filterwarnings("ignore:layer collapse")  # SNIP at 0.999, as the original
 @pytest.mark.parametrize(("key", "seed"), CASES)
 @pytest.mark.parametrize("pruning_type", ["effective", "direct"])
 def test_sparsities(golden, seeded_model, data, key, seed, pruning_type):

@@ -172,6 +172,28 @@ def test_masks_that_are_too_sparse_to_start_from(dense_net):
         prune(dense_net, "magnitude", 0.5, masks={**Masks.dense(dense_net), next(iter(start)): np.ones((2, 2))})
 
 
+def thin_middle():
+    """Two wide kernels of weights near 1 around one of weights near 0."""
+    model = keras.Sequential([keras.Input((8,)), *(layers.Dense(8, use_bias=False, name=name) for name in "abc")])
+    rng = np.random.default_rng(0)
+    for layer, scale in zip(model.layers, (1, 1e-3, 1), strict=True):
+        layer.kernel.assign(scale * rng.uniform(0.5, 1, (8, 8)))
+    return model
+
+
+def test_layer_collapse_is_told(recwarn):
+    model = thin_middle()
+    masks = prune(model, "magnitude", 1 / 3)
+    assert masks.counts == {"a/kernel": 64, "b/kernel": 0, "c/kernel": 64}
+    told = "layer collapse at sparsity 0.333333: 1 of 3 kernels have no weights left: 'b/kernel'"
+    assert [str(warning.message) for warning in recwarn] == [told]
+    assert recwarn.pop().filename == __file__
+    prune(model, "magnitude", 0.4, masks=masks)  # it was so before
+    # The search passes masks without the middle on its way; those that it returns have some of it.
+    assert prune(model, "magnitude", 0.3, "effective").counts["b/kernel"] > 0
+    assert not list(recwarn)
+
+
 def test_effective_targets_out_of_reach(network):
     model, _ = network
     with pytest.raises(InputError, match="quota uniform_plus keeps the first layer"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 
 from absl import flags
@@ -17,7 +18,7 @@ def run(main: Callable[[Sequence[str]], None], usage: str) -> None:
     """Parses the command line, calls `main` with what is not a flag, and exits.
 
     Exit codes: 0 done (also `--help`), 2 bad input (one line on stderr), 130 interrupted. `--debug` lets the
-    exception through with its traceback.
+    exception through with its traceback. Warnings are one line, too; `--debug` lets them say where they come from.
 
     Args:
         main: the entry point's function.
@@ -34,6 +35,8 @@ def run(main: Callable[[Sequence[str]], None], usage: str) -> None:
         arguments = values(sys.argv)[1:]
     except flags.Error as error:
         _fail(f"{error}; --help lists the flags")
+    if not values.debug:
+        warnings.formatwarning = lambda message, *_args, **_kwargs: f"warning: {_in_one_line(message)}\n"
     try:
         main(arguments)
     except InputError as error:
@@ -46,5 +49,9 @@ def run(main: Callable[[Sequence[str]], None], usage: str) -> None:
 
 
 def _fail(message: str) -> None:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {_in_one_line(message)}", file=sys.stderr)
     sys.exit(2)
+
+
+def _in_one_line(message) -> str:
+    return " ".join(str(message).split())

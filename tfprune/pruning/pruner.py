@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Mapping
 
 import keras
@@ -70,6 +71,9 @@ def prune(
     Returns:
         Masks for all prunable kernels, bool, in network order.
 
+    Warns:
+        UserWarning: layer collapse: kernels lost all their weights, so that nothing passes through them; names three.
+
     Raises:
         InputError: unusable arguments, NaN in weights or scores (names the kernel), no data where it is needed, a
             sparsity that the masks, the quota or the network's paths put out of reach (says what is reachable).
@@ -90,14 +94,25 @@ def prune(
     scores = _Scores(model, as_batches(data, batch_size), seed, completed, highest, loss=loss, input_shape=input_shape)
     rounds = _rounds(scores, chosen, sparsity, start, seed, quota_rule)
     if pruning_type == "direct":
-        return completed(rounds.final)
+        return _told(completed(rounds.final), whole)
     reachable = Reachability(model, input_shape)
 
     def effective(part: Masks) -> Masks:
         found = reachable(completed(part))
         return Masks({path: found[path] for path in part}) if ignore else found
 
-    return completed(at_effective_sparsity(rounds.masks, effective, sparsity, start, rounds.landmarks()))
+    found = at_effective_sparsity(rounds.masks, effective, sparsity, start, rounds.landmarks())
+    return _told(completed(found), whole)
+
+
+def _told(masks: Masks, before: Masks) -> Masks:
+    """The masks, once a layer collapse has been told."""
+    empty = [path for path, mask in masks.items() if before[path].any() and not mask.any()]
+    if empty:
+        names = ", ".join(map(repr, empty[:3])) + (", ..." if len(empty) > 3 else "")
+        lost = f"{len(empty)} of {len(masks)} kernels have no weights left"
+        warnings.warn(f"layer collapse at sparsity {masks.sparsity:.6g}: {lost}: {names}", stacklevel=3)
+    return masks
 
 
 class _Scores:
