@@ -22,7 +22,9 @@ with quiet_start():
     from tfprune.data.images import ResidentImages
     from tfprune.models.imp_net import ImpNetwork, initial_weights
     from tfprune.pruning.layerwise import random_masks
-    from tfprune.training.loop import TrainingLoop, with_replacement
+    from tfprune.training.feeds import RowsFeed, normalised
+    from tfprune.training.loop import TrainingLoop
+    from tfprune.training.samplers import DrawnSampler, with_replacement
 
 LIMIT = 1.6
 BATCH, WIDTHS, IMAGES = 1000, (3072, 1024, 1024, 1024, 10), 50_000
@@ -37,8 +39,9 @@ def training_loop(rng: np.random.Generator) -> TrainingLoop:
         rng.integers(0, 256, (IMAGES, WIDTHS[0]), np.uint8), rng.integers(0, 10, IMAGES).astype(np.int32)
     )
     optimizer = keras.optimizers.SGD(0.1)
-    sample = with_replacement(0, IMAGES, BATCH)
-    return TrainingLoop(network.model, optimizer, images, np.full(WIDTHS[0], 127.5), 1 / 255, sample)
+    sampler = DrawnSampler(with_replacement(0, IMAGES, BATCH), BATCH)
+    feed = RowsFeed(images, sampler, normalised(np.full(WIDTHS[0], 127.5), 1 / 255))
+    return TrainingLoop(network.model, optimizer, feed)
 
 
 def bare_products(rng: np.random.Generator):

@@ -43,8 +43,8 @@ def loop_steps(model, masks, data: ImageSet):
     """A function that takes STEPS steps of our loop."""
     trainer = SubnetworkTrainer(model, OneShotSpec(), data)
     trainer._reset({path: kernel.numpy() for path, kernel in prunable(model).items()}, masks)
-    trainer._sampler.shuffle(0, 0)
-    trainer._loop.run(0, 0, 0)
+    trainer._loop.feed.begin(0, 0)
+    trainer._loop.trace(0)
     return lambda: trainer._loop.run(0, STEPS, 0)
 
 

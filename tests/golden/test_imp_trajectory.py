@@ -8,7 +8,10 @@ import pytest
 import tensorflow as tf
 
 from tfprune.models.imp_net import ImpNetwork
-from tfprune.training.loop import Evaluator, TrainingLoop
+from tfprune.training.evaluation import Evaluator
+from tfprune.training.feeds import RowsFeed, normalised
+from tfprune.training.loop import TrainingLoop
+from tfprune.training.samplers import DrawnSampler
 
 WIDTHS = (192, 32, 16, 10)
 
@@ -58,7 +61,8 @@ def test_26_steps(golden, recipe, minimizer):
     network.weights, network.masks = weights, masks
     optimizer = keras.optimizers.SGD(0.1) if minimizer == "sgd" else keras.optimizers.Adam(1e-3, epsilon=1e-8)
     table = tf.constant(batches)
-    loop = TrainingLoop(network.model, optimizer, train, np.zeros(192), 1.0, lambda stream, step: table[step])
+    sampler = DrawnSampler(lambda stream, step: table[step], 50)
+    loop = TrainingLoop(network.model, optimizer, RowsFeed(train, sampler, normalised(np.zeros(192), 1.0)))
     evaluator = Evaluator(network.model, evaluation, np.zeros(192), 1.0, batch_size=64)
 
     errors, costs, evaluations = [], [], []

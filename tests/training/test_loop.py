@@ -7,7 +7,10 @@ import tensorflow as tf
 
 from tfprune.data.images import ResidentImages
 from tfprune.data.rows import empty_rows
-from tfprune.training.loop import Evaluator, TrainingLoop, with_replacement
+from tfprune.training.evaluation import Evaluator
+from tfprune.training.feeds import RowsFeed, normalised
+from tfprune.training.loop import TrainingLoop
+from tfprune.training.samplers import DrawnSampler, with_replacement
 
 
 def _images(count, seed=0):
@@ -21,7 +24,8 @@ def _loop(images, optimizer=None):
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((12,)), keras.layers.Dense(8, activation="relu"), keras.layers.Dense(3)])
     optimizer = optimizer or keras.optimizers.Adam(0.01)
-    return TrainingLoop(model, optimizer, images, np.full(12, 100.0), 1 / 255, with_replacement(5, images.size, 16))
+    sampler = DrawnSampler(with_replacement(5, images.size, 16), 16)
+    return TrainingLoop(model, optimizer, RowsFeed(images, sampler, normalised(np.full(12, 100.0), 1 / 255)))
 
 
 def test_stretches_do_not_matter():

@@ -23,7 +23,7 @@ from tfprune.records.imp_files import iteration_path, out_path, read_iteration, 
 from tfprune.records.imp_folder import ImpFolder
 from tfprune.records.imp_text import connected_fraction, iteration_text, step_text
 from tfprune.records.imp_types import IterationRecord, LayerSpec
-from tfprune.training.loop import Sampler
+from tfprune.training.samplers import Draw
 
 
 class Plan(NamedTuple):
@@ -46,7 +46,7 @@ class Report(Protocol):
         """Training has ended with these results (a row of the summary or of the baseline's table)."""
 
 
-def run_imp(spec: ImpSpec, images: ImageSet, folder: ImpFolder, report: Report, sample: Sampler | None = None) -> None:
+def run_imp(spec: ImpSpec, images: ImageSet, folder: ImpFolder, report: Report, sample: Draw | None = None) -> None:
     """Runs an input file to its end, skipping what the folder already holds.
 
     Args:

@@ -11,7 +11,7 @@ from tfprune.experiments.imp_spec import ImpSpec
 from tfprune.experiments.imp_training import network_of
 from tfprune.records.imp_run import ImpRun
 from tfprune.records.imp_types import IterationRecord
-from tfprune.training.loop import Evaluator
+from tfprune.training.evaluation import Evaluator
 
 _RANDOM_DRAWS = 5
 

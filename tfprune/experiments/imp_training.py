@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 
 import keras
@@ -10,14 +9,15 @@ import numpy as np
 
 from tfprune.data.images import ImageSet
 from tfprune.data.load import load_images
-from tfprune.errors import InputError
 from tfprune.experiments.imp_spec import ImpSpec
 from tfprune.models.imp_net import ImpNetwork, Weights
 from tfprune.records.imp_folder import ImpFolder
 from tfprune.records.imp_types import IterationRecord
-from tfprune.training.loop import Evaluator, Sampler, TrainingLoop, with_replacement
-
-_SECONDS_PER_CALL = 0.5  # how long the compiled loop runs before progress is shown again
+from tfprune.training.drive import drive, read_checkpoint, write_checkpoint
+from tfprune.training.evaluation import Evaluator
+from tfprune.training.feeds import RowsFeed, normalised
+from tfprune.training.loop import TrainingLoop
+from tfprune.training.samplers import Draw, DrawnSampler, with_replacement
 
 
 @dataclass
@@ -86,7 +86,7 @@ class IterationTrainer:
         sample: gives the batch's indices for (iteration, step); by default drawn with replacement from the seed.
     """
 
-    def __init__(self, spec: ImpSpec, images: ImageSet, folder: ImpFolder, sample: Sampler | None = None):
+    def __init__(self, spec: ImpSpec, images: ImageSet, folder: ImpFolder, sample: Draw | None = None):
         self.spec = spec
         self.folder = folder
         self.network = network_of(spec, images)
@@ -95,9 +95,10 @@ class IterationTrainer:
         else:
             optimizer = keras.optimizers.SGD(spec.learning_rate)
         sample = sample or with_replacement(spec.seed, images.train.size, spec.batch_size)
-        self._loop = TrainingLoop(self.network.model, optimizer, images.train, images.mean, images.scale, sample)
+        sampler = DrawnSampler(sample, spec.batch_size)
+        feed = RowsFeed(images.train, sampler, normalised(images.mean, images.scale))
+        self._loop = TrainingLoop(self.network.model, optimizer, feed)
         self._evaluator = Evaluator(self.network.model, images.validation, images.mean, images.scale)
-        self._traced = False
 
     def train(
         self,
@@ -128,36 +129,40 @@ class IterationTrainer:
         Raises:
             InputError: the loss is no longer finite, or a file cannot be written.
         """
-        spec, loop = self.spec, self._loop
-        self._trace()
+        spec, end = self.spec, self.spec.steps + 1
         history = self._resume(iteration, checkpoint)
         if history is None:
             history = _History()
             self.network.weights, self.network.masks = weights, masks
             self.network.reset_averages()
-            loop.reset_optimizer()
+            self._loop.reset_optimizer()
             self._pause(history, record_at)
-        progress = Progress(iteration, history.step, spec.steps, np.nan, np.nan, np.nan, np.nan)
-        start, seconds, end = history.step, 0.0, spec.steps + 1
-        while history.step < end:
-            stop = min(
-                end,
-                self._next_pause(history.step, record_at),
-                history.step + self._stretch(seconds, history.step - start),
-            )
-            began = time.perf_counter()
-            errors, losses = loop.run(history.step, stop, iteration)
-            seconds += time.perf_counter() - began
-            self._check_finite(iteration, history.step, losses)
-            history.train_errors += list(errors)
-            history.step = stop
-            if stop < end:
+        milliseconds = 0.0
+        for stretch in drive(
+            self._loop,
+            iteration,
+            history.step,
+            end,
+            every=(spec.validate_step, spec.checkpoint_step),
+            at=record_at,
+            diverged=f"{spec.source}: training diverged: the loss is not finite at iteration {iteration}, step {{step}}; "
+            f"lower [Network] learning_rate = {spec.learning_rate}",
+        ):
+            history.train_errors += list(stretch.errors)
+            history.step, milliseconds = stretch.stop, stretch.milliseconds_per_step
+            if history.step < end:
                 self._pause(history, record_at)
-                if stop % spec.checkpoint_step == 0:
+                if history.step % spec.checkpoint_step == 0:
                     self._checkpoint(iteration, checkpoint, history)
-            progress.step, progress.loss, progress.train_error = stop, float(losses[-1]), float(errors.mean())
-            progress.validation_error = float(history.validation_errors[-1])
-            progress.milliseconds_per_step = 1e3 * seconds / (stop - start)
+            progress = Progress(
+                iteration,
+                history.step,
+                spec.steps,
+                float(stretch.losses[-1]),
+                float(stretch.errors.mean()),
+                float(history.validation_errors[-1]),
+                milliseconds,
+            )
             report(progress, history)
         record = IterationRecord(
             layers=self.network.layers,
@@ -171,20 +176,7 @@ class IterationTrainer:
             running_averages=history.running_averages,
             masks=masks,
         )
-        return record, 1e3 * seconds / max(1, end - start)
-
-    def _trace(self) -> None:
-        """Traces the compiled loop without a step, so that timings are of steps alone."""
-        if not self._traced:
-            self._loop.run(0, 0)
-            self._traced = True
-
-    def _stretch(self, seconds: float, steps: int) -> int:
-        return max(1, int(_SECONDS_PER_CALL * steps / seconds)) if seconds else 1
-
-    def _next_pause(self, step: int, record_at: list[int]) -> int:
-        regular = [(step // every + 1) * every for every in (self.spec.validate_step, self.spec.checkpoint_step)]
-        return min([*regular, *(at for at in record_at if at > step)])
+        return record, milliseconds
 
     def _pause(self, history: _History, record_at: list[int]) -> None:
         step = history.step
@@ -196,14 +188,6 @@ class IterationTrainer:
             history.weights.append(self.network.weights)
             history.running_averages.append(self.network.running_averages)
 
-    def _check_finite(self, iteration: int, step: int, losses: np.ndarray) -> None:
-        bad = np.flatnonzero(~np.isfinite(losses))
-        if bad.size:
-            raise InputError(
-                f"{self.spec.source}: training diverged: the loss is not finite at iteration {iteration}, step "
-                f"{step + bad[0]}; lower [Network] learning_rate = {self.spec.learning_rate}"
-            )
-
     def _checkpoint(self, iteration: int, name: str, history: _History) -> None:
         arrays = {
             "iteration": np.array(iteration),
@@ -213,20 +197,16 @@ class IterationTrainer:
             "validation_errors": np.array(history.validation_errors, np.float32),
             "recorded_steps": np.array(history.recorded_steps, int),
         }
-        for index, array in enumerate(self._loop.state):
-            arrays[f"state_{index}"] = array
         for index, (weights, averages) in enumerate(zip(history.weights, history.running_averages, strict=True)):
             for layer, layer_arrays in enumerate(weights):
                 for number, array in enumerate([*layer_arrays, averages[layer]]):
                     arrays[f"recorded_{index}_{layer}_{number}"] = array
-        self.folder.write_checkpoint(name, arrays)
+        write_checkpoint(self.folder, name, self._loop, arrays)
 
     def _resume(self, iteration: int, name: str) -> _History | None:
-        arrays = self.folder.read_checkpoint(name)
-        if arrays is None or arrays["iteration"] != iteration:
+        arrays = read_checkpoint(self.folder, name, self._loop, iteration=iteration)
+        if arrays is None:
             return None
-        state = self._loop.state
-        self._loop.state = [arrays[f"state_{index}"] for index in range(len(state))]
         history = _History(
             step=int(arrays["step"]),
             train_errors=list(arrays["train_errors"]),

@@ -32,7 +32,7 @@ from tfprune.records.one_shot_folder import (
     read_dense_weights,
 )
 from tfprune.sparsity.report import SparsityReport, sparsity
-from tfprune.training.loop import normalise
+from tfprune.training.feeds import normalise
 
 _SNIP_BATCHES = 300
 _ORDER = 5  # keeps the draw of SNIP's images apart from that of an epoch

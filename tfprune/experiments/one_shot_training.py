@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -12,7 +11,6 @@ import tensorflow as tf
 
 from tfprune.data.augment import augmentation_of
 from tfprune.data.images import ImageSet
-from tfprune.errors import InputError
 from tfprune.experiments.one_shot_spec import OneShotSpec
 from tfprune.layers.convert import masked, set_masks
 from tfprune.layers.kernel_masks import masks_of_layer
@@ -20,12 +18,14 @@ from tfprune.layers.prunable import prunable
 from tfprune.layers.topology import named_layers
 from tfprune.records.run_folder import RunFolder
 from tfprune.training.decay import KernelDecay
-from tfprune.training.epochs import EpochSampler
-from tfprune.training.loop import Evaluator, TrainingLoop, normalise
+from tfprune.training.drive import drive, read_checkpoint, write_checkpoint
+from tfprune.training.evaluation import Evaluator
+from tfprune.training.feeds import RowsFeed, normalised
+from tfprune.training.loop import TrainingLoop
 from tfprune.training.momentum import MomentumSGD
+from tfprune.training.samplers import EpochSampler
 
 EVALUATE_EVERY = 1000
-_SECONDS_PER_CALL = 0.5  # how long the compiled loop runs before progress is shown again
 _CHECKPOINT = "checkpoint"
 
 
@@ -76,8 +76,7 @@ class SubnetworkTrainer:
             keras.optimizers.schedules.PiecewiseConstantDecay(spec.drops, rates), momentum=settings.momentum
         )
         self._decay = KernelDecay(self.model, settings.weight_decay)
-        self._sampler = EpochSampler(images.train.size, settings.batch_size)
-        mean, scale = tf.constant(images.mean), tf.constant(images.scale)
+        normal = normalised(images.mean, images.scale)
         distort = augmentation_of(spec.dataset)
 
         def to_images(values):
@@ -86,7 +85,7 @@ class SubnetworkTrainer:
             return tf.transpose(shaped, [0, 2, 3, 1])
 
         def prepare(rows, stream, step):
-            return distort(to_images(normalise(rows, mean, scale)), stream, step)
+            return distort(to_images(normal(rows, stream, step)), stream, step)
 
         def evaluated(values, training):
             if spec.eval_batchnorm == "moving":
@@ -95,20 +94,11 @@ class SubnetworkTrainer:
             with keras.StatelessScope():
                 return logits(to_images(values), training=True)
 
-        self._loop = TrainingLoop(
-            logits,
-            optimizer,
-            images.train,
-            images.mean,
-            images.scale,
-            self._sampler,
-            prepare,
-            self._decay,
-            xla=all(len(kernel.shape) == 2 for kernel in prunable(model).values()),
-        )
+        feed = RowsFeed(images.train, EpochSampler(images.train.size, settings.batch_size), prepare)
+        dense = all(len(kernel.shape) == 2 for kernel in prunable(model).values())
+        self._loop = TrainingLoop(logits, optimizer, feed, decay=self._decay, xla=dense and feed.resident)
         batch = 128 if spec.eval_batchnorm == "batch" else 1000  # as published, where it matters
         self._evaluator = Evaluator(evaluated, images.validation, images.mean, images.scale, batch_size=batch)
-        self._traced = False
 
     @property
     def kernels(self) -> dict[str, np.ndarray]:
@@ -137,26 +127,17 @@ class SubnetworkTrainer:
         """
         self._reset(kernels, masks)
         history = self._resume(folder) or History()
-        if not self._traced:
-            self._sampler.shuffle(seed, 0)
-            self._loop.run(0, 0, seed)  # so that timings are of steps alone
-            self._traced = True
-        first, seconds, end = history.step, 0.0, self.spec.steps
+        end = self.spec.steps
         self._pause(history)
-        self._sampler.shuffle(seed, history.step)
-        while history.step < end:
-            stop = self._next_stop(history.step, seconds, first)
-            began = time.perf_counter()
-            _, losses = self._loop.run(history.step, stop, seed)
-            seconds += time.perf_counter() - began
-            self._check_finite(history.step, losses)
-            history.step = stop
+        for stretch in drive(
+            self._loop, seed, history.step, end, every=(EVALUATE_EVERY, self.spec.checkpoint_step)
+        ):
+            history.step = stretch.stop
             self._pause(history)
-            if stop < end and stop % self._sampler.steps_per_epoch == 0:
-                self._sampler.shuffle(seed, stop)
-            if stop < end and stop % self.spec.checkpoint_step == 0:
+            if history.step < end and history.step % self.spec.checkpoint_step == 0:
                 self._checkpoint(folder, history)
-            report(Progress(stop, end, float(losses[-1]), history.accuracies[-1], 1e3 * seconds / (stop - first)))
+            loss, accuracy = float(stretch.losses[-1]), history.accuracies[-1]
+            report(Progress(history.step, end, loss, accuracy, stretch.milliseconds_per_step))
         return history
 
     def _reset(self, kernels: Mapping[str, np.ndarray], masks: Mapping[str, np.ndarray]) -> None:
@@ -168,12 +149,6 @@ class SubnetworkTrainer:
         set_masks(self.model, masks)
         self._loop.reset_optimizer()
 
-    def _next_stop(self, step: int, seconds: float, first: int) -> int:
-        stretch = max(1, int(_SECONDS_PER_CALL * (step - first) / seconds)) if seconds else 1
-        every = (EVALUATE_EVERY, self.spec.checkpoint_step)
-        regular = [(step // steps + 1) * steps for steps in every]
-        return min(self.spec.steps, step + stretch, self._sampler.epoch_end(step), *regular)
-
     def _pause(self, history: History) -> None:
         """Evaluates where that is due and has not been done before the checkpoint was written."""
         if history.step % EVALUATE_EVERY and history.step < self.spec.steps:
@@ -184,27 +159,16 @@ class SubnetworkTrainer:
         history.accuracies.append(accuracy)
         history.losses.append(loss + self._decay.value())
 
-    def _check_finite(self, step: int, losses: np.ndarray) -> None:
-        bad = np.flatnonzero(~np.isfinite(losses))
-        if bad.size:
-            raise InputError(f"training diverged: the loss is not finite at step {step + bad[0]}")
-
     def _checkpoint(self, folder: RunFolder, history: History) -> None:
         arrays = {
             "step": np.array(history.step),
             "accuracies": np.array(history.accuracies),
             "losses": np.array(history.losses),
         }
-        arrays |= {f"state_{index}": array for index, array in enumerate(self._loop.state)}
-        folder.write_checkpoint(_CHECKPOINT, arrays)
+        write_checkpoint(folder, _CHECKPOINT, self._loop, arrays)
 
     def _resume(self, folder: RunFolder) -> History | None:
-        arrays = folder.read_checkpoint(_CHECKPOINT)
+        arrays = read_checkpoint(folder, _CHECKPOINT, self._loop)
         if arrays is None:
             return None
-        try:
-            self._loop.state = [arrays[f"state_{index}"] for index in range(len(self._loop.state))]
-            return History(int(arrays["step"]), arrays["accuracies"].tolist(), arrays["losses"].tolist())
-        except (KeyError, ValueError):
-            path = folder.path(f"{_CHECKPOINT}.npz")
-            raise InputError(f"{path}: not a checkpoint of this network; delete it to redo the training") from None
+        return History(int(arrays["step"]), arrays["accuracies"].tolist(), arrays["losses"].tolist())

@@ -51,6 +51,22 @@ def strip(model: keras.Model) -> keras.Model:
     return _copy(model, _plain_layer)
 
 
+def rebuilt(model: keras.Model, change: Callable[[keras.layers.Layer, dict], dict]) -> keras.Model:
+    """A copy of a model whose layers are made of changed configurations; weights and masks are those of `model`.
+
+    Args:
+        model: built Sequential or Functional model.
+        change: gives the configuration of a layer's copy; may change the one it is handed.
+
+    Raises:
+        InputError: a subclassed model or one without weights, or a layer that cannot be copied.
+    """
+    require_graph(model)
+    return _copy(
+        model, lambda layer: _from_config(layer, type(layer), lambda: change(layer, layer.get_config()))
+    )
+
+
 def load_model(path: str | Path, **arguments) -> keras.Model:
     """Reads a saved model, masked or plain.
 

@@ -1,6 +1,8 @@
-"""Weight decay as a term of the loss: the squares of all kernel weights."""
+"""Weight decay as a term of the loss: the squares of the weights."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import keras
 import tensorflow as tf
@@ -8,11 +10,29 @@ import tensorflow as tf
 from tfprune.layers.prunable import prunable
 
 
-class KernelDecay:
-    """λ · Σ w² over all kernels, whose gradient is 2λ·w: what `keras.regularizers.L2(λ)` adds.
+class _Squares:
+    """rate/2 · Σ w² over some variables, whose gradient is rate·w.
 
-    The gradient is given as a formula; automatic differentiation goes over a kernel several times. Masks are not looked
-    at: pruned weights are expected to be 0, and so is then what they add.
+    The gradient is given as a formula; automatic differentiation goes over a variable several times. Masks are not
+    looked at: pruned weights are expected to be 0, and so is then what they add.
+    """
+
+    def __init__(self, variables: Iterable[keras.Variable], rate: float):
+        self._rate = rate
+        self._variables = {id(variable): variable for variable in variables}
+
+    def gradient(self, variable: keras.Variable) -> tf.Tensor | None:
+        """rate·w of a variable that decays, None for another one."""
+        return self._rate * variable.value if id(variable) in self._variables else None
+
+    def value(self) -> float:
+        """The term itself."""
+        squares = [tf.reduce_sum(tf.square(variable)) for variable in self._variables.values()]
+        return self._rate / 2 * float(tf.add_n(squares))
+
+
+class KernelDecay(_Squares):
+    """λ · Σ w² over all kernels, whose gradient is 2λ·w: what `keras.regularizers.L2(λ)` adds.
 
     Args:
         model: Sequential or Functional, plain or masked.
@@ -20,13 +40,16 @@ class KernelDecay:
     """
 
     def __init__(self, model: keras.Model, rate: float):
-        self._rate = rate
-        self._kernels = {id(kernel): kernel for kernel in prunable(model).values()}
+        super().__init__(prunable(model).values(), 2 * rate)
 
-    def gradient(self, variable: keras.Variable) -> tf.Tensor | None:
-        """2λ·w of a kernel, None for a variable that is none."""
-        return 2 * self._rate * variable.value if id(variable) in self._kernels else None
 
-    def value(self) -> float:
-        """The term itself."""
-        return self._rate * float(tf.add_n([tf.reduce_sum(tf.square(kernel)) for kernel in self._kernels.values()]))
+class AllDecay(_Squares):
+    """λ/2 · Σ w² over all trainable variables, biases and normalisation too: what PyTorch's `weight_decay` λ adds.
+
+    Args:
+        model: any built model.
+        rate: λ; above 0.
+    """
+
+    def __init__(self, model: keras.Model, rate: float):
+        super().__init__(model.trainable_variables, rate)

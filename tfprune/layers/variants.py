@@ -1,0 +1,46 @@
+"""The same network in another precision, or for several devices."""
+
+from __future__ import annotations
+
+import keras
+
+from tfprune.errors import InputError
+from tfprune.layers.convert import rebuilt
+
+PRECISIONS = "float32", "mixed_float16", "mixed_bfloat16"
+
+
+def with_precision(model: keras.Model, precision: str) -> keras.Model:
+    """A copy of a model whose layers compute in another precision; weights and masks stay float32, with their values.
+
+    The outputs are of that precision: cast logits to float32 before a loss is taken of them. Gradients in float16 need
+    a scaled loss (`keras.optimizers.LossScaleOptimizer`; Micikevicius et al. 2018, arXiv 1710.03740).
+
+    Args:
+        model: built Sequential or Functional model, plain or masked.
+        precision: `float32`, `mixed_float16` or `mixed_bfloat16`, Keras's names of dtype policies.
+
+    Raises:
+        InputError: another precision, or a model that cannot be copied.
+    """
+    if precision not in PRECISIONS:
+        raise InputError(f"precision must be one of {', '.join(PRECISIONS)}. Received: {precision!r}")
+    return rebuilt(model, lambda layer, config: {**config, "dtype": precision})
+
+
+def with_synchronized_norm(model: keras.Model) -> keras.Model:
+    """A copy of a model whose batch normalisation takes its statistics of the batches of all replicas together.
+
+    On one device it computes what `model` does, up to rounding.
+
+    Args:
+        model: built Sequential or Functional model, plain or masked.
+
+    Raises:
+        InputError: a model that cannot be copied.
+    """
+
+    def change(layer, config):
+        return {**config, "synchronized": True} if isinstance(layer, keras.layers.BatchNormalization) else config
+
+    return rebuilt(model, change)
