@@ -61,7 +61,11 @@ def test_scores_do_not_import_each_other():
 
 @pytest.mark.parametrize(
     "module",
-    ["tfprune", "tfprune.imp", "tfprune.experiments.imp_spec", "tfprune.records.imp_run", "tfprune.plots.imp_report"],
+    [
+        *("tfprune", "tfprune.imp", "tfprune.experiments.imp_spec", "tfprune.records.imp_run"),
+        *("tfprune.plots.imp_report", "tfprune.lth", "tfprune.models.names", "tfprune.records.lottery_results"),
+        "tfprune.plots.lottery",
+    ],
 )
 def test_light_modules_do_not_load_tensorflow(module):
     code = f"import sys, {module}; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"

@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from absl import flags
 
 from tfprune.errors import InputError
 
 flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
+
+_HELP = ("--help", "-h", "-help", "--helpfull", "--helpshort")
+
+
+@dataclass(frozen=True)
+class Command:
+    """One of an entry point's commands, with flags of its own.
+
+    Attributes:
+        words: how it is called, for example `("branch", "train", "oneshot")`.
+        summary: one line for `--help`.
+        define: defines the flags and gives the titles of their groups (absl: modules), in the order of `--help`.
+        fill: is called with the parsed flags before `--help` shows them and before `main`; sets defaults that follow
+            from other flags.
+        main: does what was asked for.
+    """
+
+    words: tuple[str, ...]
+    summary: str
+    define: Callable[[flags.FlagValues], Sequence[str]]
+    fill: Callable[[flags.FlagValues], None]
+    main: Callable[[flags.FlagValues], None]
 
 
 def run(main: Callable[[Sequence[str]], None], usage: str) -> None:
@@ -24,33 +48,93 @@ def run(main: Callable[[Sequence[str]], None], usage: str) -> None:
         main: the entry point's function.
         usage: shown by `--help`, above the flags.
     """
+    values = flags.FLAGS
+    if any(word in _HELP for word in sys.argv[1:]):
+        _show_help(values, usage, [sys.modules["__main__"]])
+    with _told(values):
+        main(_parse(values, sys.argv))
+
+
+def run_command(commands: Sequence[Command], usage: str) -> None:
+    """As `run`, for an entry point whose first words say which of its commands is meant.
+
+    `--help` without a command lists the commands, after one it lists the flags of that command.
+
+    Args:
+        commands: all there are.
+        usage: shown by `--help`, above the commands.
+    """
+    values = flags.FLAGS
+    rest = [word for word in sys.argv[1:] if word not in _HELP]
+    wants_help = len(rest) < len(sys.argv) - 1
+    with _told(values):
+        command = _find(commands, rest)
+        if command is None:
+            width = max(len(" ".join(each.words)) for each in commands)
+            listed = "\n".join(f"  {' '.join(each.words):<{width}}  {each.summary}" for each in commands)
+            if wants_help:
+                print(f"{usage.strip()}\n\nCommands, each with its own --help:\n{listed}")
+                sys.exit(0)
+            raise InputError(f"begin with one of {_names(commands)}. Received: {' '.join(rest) or 'nothing'}")
+        groups = command.define(values)
+        arguments = _parse(values, [sys.argv[0], *rest[len(command.words) :]])
+        if arguments:
+            raise InputError(f"{' '.join(command.words)} takes flags only. Received: {' '.join(arguments)}")
+        command.fill(values)
+        if wants_help:
+            _show_help(values, f"{' '.join(command.words)}: {command.summary}", groups)
+        command.main(values)
+
+
+def _find(commands: Sequence[Command], words: Sequence[str]) -> Command | None:
+    found = [command for command in commands if command.words == tuple(words[: len(command.words)])]
+    return found[0] if found else None
+
+
+def _names(commands: Sequence[Command]) -> str:
+    return "; ".join(" ".join(command.words) for command in commands)
+
+
+def _parse(values: flags.FlagValues, words: Sequence[str]) -> list[str]:
+    try:
+        return values(words)[1:]
+    except flags.Error as error:
+        raise InputError(f"{error}; --help lists the flags") from None
+
+
+def _show_help(values: flags.FlagValues, usage: str, groups: Sequence) -> None:
+    shown = "\n".join(values.module_help(group) for group in groups)
+    print(f"{usage.strip()}\n\nFlags:\n{shown}")
+    print(values.module_help(sys.modules[__name__]))
+    sys.exit(0)
+
+
+@contextlib.contextmanager
+def _told(values: flags.FlagValues) -> Iterator[None]:
+    """Tells what went wrong in one line and exits."""
     # TensorFlow reads this when it is imported: its start-up notes would stand between the user and our lines.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    values = flags.FLAGS
-    if any(word in ("--help", "-h", "-help", "--helpfull", "--helpshort") for word in sys.argv[1:]):
-        print(f"{usage.strip()}\n\nFlags:\n{values.module_help(sys.modules['__main__'])}")
-        print(values.module_help(sys.modules[__name__]))
-        sys.exit(0)
+    _plain_warnings(values)
     try:
-        arguments = values(sys.argv)[1:]
-    except flags.Error as error:
-        _fail(f"{error}; --help lists the flags")
-    if not values.debug:
-        warnings.formatwarning = lambda message, *_args, **_kwargs: f"warning: {_in_one_line(message)}\n"
-    try:
-        main(arguments)
+        yield
     except InputError as error:
-        if values.debug:
+        if values["debug"].value:
             raise
-        _fail(str(error))
+        print(f"error: {_in_one_line(error)}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("\ninterrupted; the same command continues", file=sys.stderr)
         sys.exit(130)
 
 
-def _fail(message: str) -> None:
-    print(f"error: {_in_one_line(message)}", file=sys.stderr)
-    sys.exit(2)
+def _plain_warnings(values: flags.FlagValues) -> None:
+    """Shows a warning as one line, without the place in the code unless `--debug` asks for it."""
+    usual = warnings.formatwarning
+
+    def one_line(message, *place, **more):
+        return usual(message, *place, **more) if values["debug"].value else f"warning: {_in_one_line(message)}\n"
+
+    warnings.formatwarning = one_line
 
 
 def _in_one_line(message) -> str:

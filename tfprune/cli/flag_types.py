@@ -25,3 +25,21 @@ class YesNo(flags.ArgumentParser):
 
     def flag_type(self):
         return "0 or 1"
+
+
+class OrNone(flags.ArgumentParser):
+    """Another kind of flag that may also be left out on purpose: `--gamma=none`, or `--gamma=`.
+
+    Takes back a value that a default for a whole group of flags has set.
+    """
+
+    def __init__(self, parser: flags.ArgumentParser):
+        super().__init__()
+        self._parser = parser
+        self.syntactic_help = f"{parser.syntactic_help or parser.flag_type()}, or none".removeprefix("a ")
+
+    def parse(self, argument):
+        return None if argument in ("", "none") else self._parser.parse(argument)
+
+    def flag_type(self):
+        return self._parser.flag_type()

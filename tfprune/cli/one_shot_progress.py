@@ -1,33 +1,14 @@
-"""Progress of one-shot pruning: a bar on a terminal, plain lines elsewhere."""
+"""Progress of one-shot pruning, and the table at its end."""
 
 from __future__ import annotations
 
-import sys
-import time
-
 import pandas as pd
-from tqdm import tqdm
 
-_SECONDS_PER_LINE = 15.0
+from tfprune.cli.training_progress import TrainingProgress
 
 
-class OneShotProgress:
-    """Shows a run to the person who started it (the `Report` of `tfprune.experiments.one_shot`).
-
-    Args:
-        stream: where to; a bar is drawn if it is a terminal.
-    """
-
-    def __init__(self, stream=sys.stderr):
-        self._stream = stream
-        self._terminal = stream.isatty()
-        self._bar: tqdm | None = None
-        self._line_time = time.monotonic()
-
-    def say(self, text: str) -> None:
-        """Prints a line above the bar."""
-        tqdm.write(text, file=self._stream)
-        self._stream.flush()
+class OneShotProgress(TrainingProgress):
+    """Shows a run to the person who started it (the `Report` of `tfprune.experiments.one_shot`)."""
 
     def pruned(self, spec, found) -> None:
         self.say(
@@ -37,30 +18,6 @@ class OneShotProgress:
         )
         if spec.train and found.weights.effective == 0:
             self.say("no path leads from the input to the output: the network answers by chance and is not trained")
-
-    def progress(self, progress) -> None:
-        numbers = f"train loss {progress.train_loss:.3f}, test accuracy {progress.accuracy:.4f}"
-        if self._terminal:
-            if self._bar is None:
-                self._bar = tqdm(
-                    total=progress.steps,
-                    initial=progress.step,
-                    desc="training",
-                    file=self._stream,
-                    dynamic_ncols=True,
-                    leave=False,
-                    mininterval=0,  # we are called twice a second as it is
-                    unit="step",
-                )
-            self._bar.set_postfix_str(numbers, refresh=False)
-            self._bar.update(progress.step - self._bar.n)
-        elif time.monotonic() - self._line_time > _SECONDS_PER_LINE:
-            self._line_time = time.monotonic()
-            left = (progress.steps - progress.step) * progress.milliseconds_per_step / 1e3
-            self.say(f"step {progress.step}/{progress.steps}: {numbers}, {left:.0f} s left")
-        if progress.step == progress.steps and self._bar is not None:
-            self._bar.close()
-            self._bar = None
 
 
 def layer_table(found) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """The folder of a run while it is being made: who may write there, with which settings, and whether it is finished.
 
 Everything is written atomically, so a killed run leaves whole files, and a folder holds any number of runs that differ
-in their prefix.
+in their prefix, or one without.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class RunFolder(ABC):
 
     Args:
         folder: made if missing.
-        prefix: start of every file name, before an underscore.
+        prefix: start of every file name, before an underscore; empty for a folder of this run alone.
         named: how the user gave the folder, for messages.
 
     Raises:
@@ -36,6 +36,7 @@ class RunFolder(ABC):
 
     elsewhere = "another folder"  # what to use where the folder is taken, for messages
     unit = "run"  # what a damaged checkpoint costs
+    version: int | None = None  # of the files, where the record holds it
 
     def __init__(self, folder: str | Path, prefix: str, named: str = "folder"):
         self.folder = Path(folder)
@@ -45,18 +46,19 @@ class RunFolder(ABC):
             self._lock = open(self.path("run.lock"), "w")  # noqa: SIM115 - held until the process ends
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(f"{self.folder}: another process is writing the run {prefix!r} there") from None
+            which = f"the run {prefix!r}" if prefix else "this run"
+            raise InputError(f"{self.folder}: another process is writing {which} there") from None
         except OSError as error:
             raise InputError(f"{named} = {self.folder}: cannot use this folder: {error.strerror}") from None
-        remove_stale_temporaries(self.folder, f"{prefix}_")
+        remove_stale_temporaries(self.folder, f"{prefix}_" if prefix else "")
 
     def release(self) -> None:
         """Lets others write this run, before the process ends."""
         self._lock.close()
 
     def path(self, name: str) -> Path:
-        """The file `<prefix>_<name>`."""
-        return self.folder / f"{self.prefix}_{name}"
+        """The file `<prefix>_<name>`, or `<name>` without a prefix."""
+        return self.folder / (f"{self.prefix}_{name}" if self.prefix else name)
 
     def claim(self, record: dict, differing: Callable[[dict], list[str]], overwrite: bool = False) -> None:
         """Makes the folder this run's, or continues the run that is there if it has the same input.
@@ -83,8 +85,8 @@ class RunFolder(ABC):
                 )
         elif self._foreign():
             raise InputError(
-                f"{self.folder} holds {self._foreign()} of {self.prefix!r} that have no {path.name}. Use "
-                f"{self.elsewhere}, or --overwrite to replace them"
+                f"{self.folder} holds {self._foreign()}{f' of {self.prefix!r}' if self.prefix else ''} that have no "
+                f"{path.name}. Use {self.elsewhere}, or --overwrite to replace them"
             )
         if not path.exists():
             self._write_record({"input": record, "finished": False})
@@ -139,9 +141,16 @@ class RunFolder(ABC):
         path = self.path("run.json")
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-            return {"input": dict(record["input"]), "finished": record["finished"]}
-        except (OSError, ValueError, KeyError, TypeError):
+            found, kept = record.get("version"), {"input": dict(record["input"]), "finished": record["finished"]}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise InputError(f"{path}: not the record of a run; use --overwrite to start anew") from None
+        if found != self.version:
+            raise InputError(
+                f"{path}: files of version {found}, this package writes {self.version}; use {self.elsewhere}, or "
+                "--overwrite to start anew"
+            )
+        return kept
 
     def _write_record(self, record: dict) -> None:
-        atomic_write_text(self.path("run.json"), json.dumps(record, indent=1) + "\n")
+        version = {} if self.version is None else {"version": self.version}
+        atomic_write_text(self.path("run.json"), json.dumps({**version, **record}, indent=1) + "\n")

@@ -1,0 +1,224 @@
+"""Command lines of `python -m tfprune.lth`: what they ask for, what they show and what they refuse."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from absl import flags
+
+from tfprune.cli.lottery_flags import commands
+from tfprune.errors import InputError
+from tfprune.experiments.lottery.branches import RandomlyPruneArguments, RandomlyReinitializeArguments, RetrainArguments
+from tfprune.experiments.lottery.defaults import default_hparams
+from tfprune.experiments.lottery.requests import RunOptions
+
+LENET = "--default_hparams=mnist_lenet_300_100"
+DEFAULT = default_hparams("mnist_lenet_300_100")
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """`asked("train", "--lr=1", ...)`: the request that the command line makes."""
+
+    def ask(*words):
+        line = [word for word in words if not word.startswith("-")]
+        (command,) = (each for each in commands() if each.words == tuple(line))
+        got = []
+        monkeypatch.setattr("tfprune.cli.lottery_flags.run", got.append)
+        values = flags.FlagValues()
+        command.define(values)
+        values(["lth", *(word for word in words if word.startswith("-"))])
+        command.fill(values)
+        command.main(values)
+        return got[0]
+
+    return ask
+
+
+def _lth(*arguments, **keywords):
+    command = [sys.executable, "-m", "tfprune.lth", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, **keywords)
+
+
+def test_train(asked):
+    request = asked("train", LENET, "--lr=1", "--momentum=0.9", "--do_not_augment", "--quiet", "--replicate=3")
+    training = replace(DEFAULT.training, lr=1.0, momentum=0.9)
+    dataset = replace(DEFAULT.dataset, do_not_augment=True)
+    assert request.description == replace(DEFAULT.training_description(), training=training, dataset=dataset)
+    assert request.options == RunOptions(quiet=True, replicate=3)
+    assert str(request.folder).endswith("/replicate_3/main")
+
+
+def test_without_defaults(asked):
+    given = ["--model_name=mnist_lenet_300_100", "--model_init=kaiming_normal", "--batchnorm_init=uniform"]
+    given += ["--dataset_name=mnist", "--batch_size=128", "--optimizer_name=sgd", "--lr=0.1", "--training_steps=40ep"]
+    assert asked("train", *given) == asked("train", LENET)
+
+
+def test_defaults_give_way_wherever_they_stand(asked):
+    first = asked("train", "--lr=0.5", LENET)
+    assert first == asked("train", LENET, "--lr=0.5")
+    assert first.description.training.lr == 0.5
+
+
+def test_a_flag_file(asked, tmp_path):
+    path = tmp_path / "lenet.flags"
+    path.write_text(f"{LENET}\n--lr=0.5\n")
+    assert asked("train", f"--flagfile={path}").description.training.lr == 0.5
+
+
+def test_a_default_is_taken_back(asked):
+    resnet = "--default_hparams=cifar_resnet_20"
+    training = asked("train", resnet, "--milestone_steps=none", "--gamma=", "--weight_decay=none").description.training
+    assert (training.milestone_steps, training.gamma, training.weight_decay) == (None, None, None)
+
+
+def test_distribution_has_two_names(asked):
+    for command in (("train",), ("lottery", "--levels=1")):
+        for flag in ("--distribute=mirrored", "--strategy=mirrored"):
+            assert asked(*command, LENET, flag).options.distribute == "mirrored"
+        assert asked(*command, LENET, "--strategy=none").options.distribute == "none"
+    request = asked("lottery_branch", "randomly_prune", LENET, "--levels=1", "--seed=1", "--distribute=mirrored")
+    assert request.options.distribute == "mirrored"
+    with pytest.raises(InputError, match="contradict each other"):
+        asked("train", LENET, "--strategy=none", "--distribute=mirrored")
+
+
+def test_lottery(asked):
+    request = asked("lottery", LENET, "--levels=3", "--rewinding_steps=100it", "--pruning_count=published")
+    pruning = replace(DEFAULT.pruning, pruning_count="published")
+    assert request.description == replace(DEFAULT, pruning=pruning).rewinding_to("100it")
+    assert request.levels == 3
+    assert str(request.folder).endswith("/replicate_1/level_0/main")
+
+
+def test_pretraining(asked):
+    flags_given = ["--pretrain", "--pretrain_training_steps=2ep", "--pretrain_random_labels_fraction=1"]
+    request = asked("lottery", LENET, "--levels=1", "--lr=0.2", *flags_given, "--pretrain_dataset_name=kmnist")
+    description = request.description
+    assert description.pretrain_training == replace(DEFAULT.training, lr=0.2, training_steps="2ep")
+    expected = replace(DEFAULT.dataset, random_labels_fraction=1.0, dataset_name="kmnist")
+    assert description.pretrain_dataset == expected
+    same = asked("lottery", LENET, "--levels=1", "--pretrain", "--pretrain_training_steps=2ep").description
+    assert same == DEFAULT.rewinding_to("2ep")
+    none = asked("lottery", LENET, "--levels=1", "--pretrain", "--pretrain_training_steps=0it").description
+    assert none == DEFAULT
+
+
+def test_branches(asked):
+    request = asked("lottery_branch", "randomly_prune", LENET, "--levels=3,0-1", "--seed=7", "--strategy=even")
+    assert request.levels == (0, 1, 3)
+    assert request.arguments == RandomlyPruneArguments(7, "even")
+    assert request.description == DEFAULT
+    assert request.folder == request.folder_of(0) != request.folder_of(1)
+    assert request.label == "randomly_prune seed=7 strategy=even"
+    request = asked("lottery_branch", "randomly_reinitialize", LENET, "--levels=2")
+    assert request.arguments == RandomlyReinitializeArguments()
+    assert request.folder.name == "lottery_branch_randomly_reinitialize_7b99794732481fff503d5290ee43fb4b"
+
+
+def test_retraining(asked):
+    given = ["--levels=1", "--batch_size=64", "--retrain_lr=0.01", "--retrain_do_not_augment"]
+    request = asked("lottery_branch", "retrain", LENET, *given)
+    dataset = replace(DEFAULT.dataset, batch_size=64)
+    assert request.description.dataset == dataset
+    expected = RetrainArguments(replace(dataset, do_not_augment=True), replace(DEFAULT.training, lr=0.01))
+    assert request.arguments == expected
+
+
+def test_oneshot(asked):
+    given = ["--strategy=snip20", "--prune_fraction=0.75", "--state_step=1000it", "--prune_highest"]
+    request = asked("branch", "train", "oneshot", LENET, *given, "--prune_step=last")
+    assert request.arguments.prune_step == "40ep"
+    assert request.arguments.state_step == "1000it"
+    assert (request.arguments.scoring.score, request.arguments.scoring.examples_per_class) == ("snip", 20)
+    assert request.description == DEFAULT.training_description()
+    same = asked("branch", "train", "oneshot", LENET, *given, "--prune_step=40ep")
+    assert request.folder == same.folder and request.folder.name.startswith("branch_oneshot_")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["train", "--lr=0.1"], "--model_name, --model_init, --batchnorm_init, --dataset_name, --batch_size, "),
+        (["train", "--default_hparams=lenet"], "--default_hparams must be one of mnist_lenet_A_B_"),
+        (["train", LENET, "--lr=-1"], "--lr must be above 0. Received: -1.0"),
+        (["train", LENET, "--replicate=0"], "--replicate must be at least 1"),
+        (["train", LENET, "--device=tpu"], "--device must be one of auto, cpu, gpu"),
+        (["train", LENET, "--weight_save_steps=1000"], "--weight_save_steps: a step is written"),
+        (["train", LENET, "--root="], "--root must name a folder"),
+        (["lottery", LENET], "--levels is missing: the number of prunings"),
+        (["lottery", LENET, "--levels=-1"], "--levels must be at least 0"),
+        (["lottery", LENET, "--levels=1", "--pretrain"], "--pretrain needs --pretrain_training_steps"),
+        (["lottery", LENET, "--levels=1", "--pretrain_lr=1"], "--pretrain_lr goes with --pretrain"),
+        (
+            ["lottery", LENET, "--levels=1", "--pretrain", "--rewinding_steps=1it"],
+            "--rewinding_steps and --pretrain exclude each other",
+        ),
+        (
+            ["lottery", LENET, "--levels=1", "--pretrain", "--pretrain_training_steps=1it", "--pretrain_lr=0"],
+            "flags with --pretrain_ before their names: --lr must be above 0",
+        ),
+        (["lottery", LENET, "--levels=1", "--rewinding_steps=1"], "--rewinding_steps: a step is written"),
+        (["lottery_branch", "randomly_prune", LENET, "--seed=1"], "--levels is missing: the levels"),
+        (["lottery_branch", "randomly_prune", LENET, "--levels=0"], "--seed must be given: Seed of the mask."),
+        (["lottery_branch", "randomly_prune", LENET, "--levels=x", "--seed=1"], "--levels must be numbers and ranges"),
+        (["lottery_branch", "randomly_reinitialize", LENET, "--levels=3-1"], "--levels must hold a level"),
+        (["branch", "train", "oneshot", LENET, "--strategy=snip"], "--prune_fraction must be given"),
+        (
+            ["branch", "train", "oneshot", LENET, "--strategy=fisher", "--prune_fraction=0.5"],
+            "--strategy must be one of random, magnitude, synflow, snipN, graspN, graspabsN",
+        ),
+    ],
+)
+def test_refused(asked, words, told):
+    with pytest.raises(InputError) as caught:
+        asked(*words)
+    assert told in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "begin with one of train; lottery; lottery_branch randomly_prune; "),
+        (["lottery_branch"], "Received: lottery_branch"),
+        (["--lr=1", "train"], "Received: --lr=1 train"),
+        (["train", "lenet", LENET], "train takes flags only. Received: lenet"),
+        (["train", "--learning_rate=1"], "Unknown command line flag 'learning_rate'"),
+        (["train", "--batch_size=many"], "batch_size"),
+        (["lottery", LENET, "--levels=1", "--strategy=snip"], "value should be one of <none|mirrored>"),
+    ],
+)
+def test_bad_command_lines(words, told, refused):
+    refused(_lth(*words), told)
+
+
+def test_help_lists_the_commands():
+    result = _lth("--help")
+    assert result.returncode == 0, result.stderr
+    for command in commands():
+        assert f"  {' '.join(command.words)} " in result.stdout
+        assert command.summary in result.stdout
+
+
+def test_help_shows_the_defaults_that_are_filled_in():
+    plain = _lth("train", "--help")
+    assert plain.returncode == 0, plain.stderr
+    assert "--milestone_steps" in plain.stdout and "80ep,120ep" not in plain.stdout
+    assert "--pruning_fraction" not in plain.stdout
+    filled = _lth("lottery", "--default_hparams=cifar_resnet_20", "--help")
+    for text in ("(default: '80ep,120ep')", "(default: '0.0001')", "(default: 'sparse_global')", "--pretrain_lr"):
+        assert text in filled.stdout
+
+
+def test_the_output_location_without_tensorflow(tmp_path):
+    (tmp_path / "tensorflow.py").write_text("raise SystemExit('TensorFlow was imported')")
+    import os
+
+    root = str(Path(__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), root])}
+    result = _lth("train", "--default_hparams=cifar_resnet_20", "--display_output_location", env=environment)
+    expected = "lottery_runs/train_71bc92a970b64a76d7ab7681764b0021/replicate_1/main\n"
+    assert (result.returncode, result.stdout) == (0, expected), result.stderr

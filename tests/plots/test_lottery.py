@@ -1,0 +1,50 @@
+"""Figures of lottery runs draw what they are given."""
+
+import numpy as np
+import pandas as pd
+
+from tfprune.plots.lottery import draw_accuracy, draw_training
+
+
+def _summary():
+    rows = [("main", 1.0, 0.9, 0.01), ("main", 0.25, 0.8, 0.02), ("main", 0.5, 0.85, np.nan), ("x", 0.5, 0.6, np.nan)]
+    rows.append(("x", np.nan, 0.5, 0.1))
+    return pd.DataFrame(rows, columns=["branch", "density", "test_accuracy_mean", "test_accuracy_std"])
+
+
+def test_accuracy_over_density():
+    figure = draw_accuracy(_summary(), "title")
+    axes = figure.axes[0]
+    main, branch = axes.lines
+    assert main.get_xdata().tolist() == [1, 0.5, 0.25]
+    assert main.get_ydata().tolist() == [0.9, 0.85, 0.8]
+    assert branch.get_xdata().tolist() == [0.5]
+    assert axes.get_xscale() == "log" and axes.xaxis_inverted()
+    (band,) = axes.collections
+    heights = band.get_paths()[0].vertices[:, 1]
+    np.testing.assert_allclose([heights.min(), heights.max()], [0.78, 0.91])
+    assert axes.xaxis.get_majorticklocs().tolist() == [1, 0.5, 0.25]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["main", "x"]
+
+
+def test_ticks_have_room():
+    densities = 0.8 ** np.arange(30)
+    table = pd.DataFrame({"density": densities, "test_accuracy_mean": 0.5, "test_accuracy_std": 0.0, "branch": "main"})
+    figure = draw_accuracy(table)
+    assert 5 <= len(figure.axes[0].xaxis.get_majorticklocs()) <= 10
+    assert not figure.legends and not figure.axes[0].collections
+
+
+def test_accuracy_over_training():
+    rows = [(level, r, i, 0.1 * i + 0.1 * r) for level in (0, 2) for r in (0, 1) for i in (0, 1, 2)]
+    curves = pd.DataFrame(rows, columns=["level", "replicate", "iteration", "test_accuracy"])
+    axes = draw_training(curves).axes[0]
+    assert [line.get_label() for line in axes.lines] == ["level 0", "level 2"]
+    np.testing.assert_allclose(axes.lines[1].get_ydata(), [0.05, 0.15, 0.25])
+    assert len(axes.collections) == 2
+
+
+def test_nothing_to_draw():
+    for figure in (draw_accuracy(_summary()[:0]), draw_training(pd.DataFrame({"level": [], "test_accuracy": []}))):
+        assert [text.get_text() for text in figure.axes[0].texts] == ["no finished run"]
+        assert not figure.axes[0].lines

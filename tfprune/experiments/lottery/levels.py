@@ -1,0 +1,142 @@
+"""Ablations of the levels of a finished lottery run: the frame in which each branch says what is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from tfprune.errors import InputError
+from tfprune.experiments.lottery.branches import BRANCHES
+from tfprune.experiments.lottery.names import LotteryDescription
+from tfprune.experiments.lottery.pruning import ignored_kernels
+from tfprune.experiments.lottery.recipe import Workshop, claimed, saving, seed_of
+from tfprune.experiments.lottery.requests import BranchRequest
+from tfprune.experiments.lottery.steps import Step
+from tfprune.experiments.lottery.training import Report, Trainer
+from tfprune.layers.masks import Masks
+from tfprune.layers.weights import Weights
+from tfprune.records.lottery_files import is_finished, read_mask, read_weights
+from tfprune.records.lottery_folder import ReplicateLock
+
+
+@dataclass(frozen=True)
+class Level:
+    """A finished level of a lottery run.
+
+    Attributes:
+        number: prunings that led to it.
+        replicate: of the run.
+        description: of the run.
+        trainer: that trained it; its model may be given weights and scored.
+        workshop: makes others.
+        masks: the level's.
+        ignore: paths of the kernels that are never pruned.
+        start: weights from which the level was trained, 0 where pruned.
+        first: weights from which level 0 was trained.
+        start_step: the step of both.
+    """
+
+    number: int
+    replicate: int
+    description: LotteryDescription
+    trainer: Trainer
+    workshop: Workshop
+    masks: Masks
+    ignore: Sequence[str]
+    start: Weights
+    first: Weights
+    start_step: Step
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction pruned of the weights that may be pruned."""
+        return Masks({path: mask for path, mask in self.masks.items() if path not in self.ignore}).sparsity
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a branch trains at a level: these weights under these masks.
+
+    Attributes:
+        trainer: None for the level's own.
+        end: text of the step at which training ends; None for the level's own.
+    """
+
+    weights: Weights
+    masks: Masks
+    trainer: Trainer | None = None
+    end: str | None = None
+
+
+def run_branch(request: BranchRequest, workshop: Workshop, report: Report) -> None:
+    """Trains a branch of every level asked for, unless its folder is finished.
+
+    Raises:
+        InputError: a level has not been run (says which are there), or as for lottery runs.
+    """
+    options, description = request.options, request.description
+    check_levels(request)
+    with ReplicateLock(description.replicate_folder(options.root, options.replicate), shared=True):
+        trainer = workshop.trainer(description.model, description.dataset, description.training)
+        branch = BRANCHES[request.branch].load()
+        for number in request.levels:
+            folder = claimed(request.folder_of(number), request.label, description, options, **_record(request))
+            if options.overwrite:
+                folder.clear()
+                folder.release()
+                folder = claimed(request.folder_of(number), request.label, description, options, **_record(request))
+            if not folder.finished:
+                level = _level(request, workshop, trainer, number)
+                plan = branch(level, request.arguments)
+                chosen = plan.trainer or trainer
+                start = Step(level.start_step.iteration, chosen.data.steps_per_epoch)
+                end = chosen.step(plan.end or description.training.training_steps)
+                report.start(f"{request.label}, level {number}", plan.masks)
+                stream = seed_of("batches", options.replicate, number)
+                chosen.train(plan.weights, plan.masks, start, end, stream, folder, report, **saving(options, chosen))
+            folder.release()
+
+
+def check_levels(request: BranchRequest) -> None:
+    """Refuses levels that have not been run; reads files only.
+
+    Raises:
+        InputError: says which are there and how to make the others.
+    """
+    options, description = request.options, request.description
+
+    def there(level: int) -> bool:
+        return is_finished(description.folder(options.root, options.replicate, level))
+
+    missing = [level for level in request.levels if not there(level)]
+    if missing:
+        run = [level for level in range(max(request.levels) + 1) if there(level)]
+        replicate = description.replicate_folder(options.root, options.replicate)
+        raise InputError(
+            f"--levels: level {missing[0]} of {replicate} has not been run; finished levels: "
+            f"{', '.join(map(str, run)) or 'none'}. Run first: python -m tfprune.lth lottery "
+            f"--levels={max(request.levels)} with the same hyperparameters"
+        )
+
+
+def _level(request: BranchRequest, workshop: Workshop, trainer: Trainer, number: int) -> Level:
+    options, description = request.options, request.description
+    start = description.start_step(trainer.data.steps_per_epoch)
+    own, zeroth = (description.folder(options.root, options.replicate, level) for level in (number, 0))
+    masks = read_mask(own)
+    return Level(
+        number,
+        options.replicate,
+        description,
+        trainer,
+        workshop,
+        Masks.dense(trainer.model) if masks is None else Masks(masks).check(trainer.model),
+        ignored_kernels(trainer.model, description.pruning.pruning_layers_to_ignore),
+        read_weights(own, start),
+        read_weights(zeroth, start),
+        start,
+    )
+
+
+def _record(request: BranchRequest) -> dict:
+    return {request.branch: asdict(request.arguments)}

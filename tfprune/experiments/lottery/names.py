@@ -1,0 +1,167 @@
+"""What a run is, as one value, and the folders that follow from it.
+
+A run's name is a digest of the settings that differ from their defaults. Folders of one root:
+
+    train_<digest>/replicate_1/main                                   a training run
+    train_<digest>/replicate_1/branch_oneshot_<digest>                one-shot pruning of it
+    lottery_<digest>/replicate_1/level_pretrain/main                  training up to the rewinding point
+    lottery_<digest>/replicate_1/level_2/main                         after two prunings
+    lottery_<digest>/replicate_1/level_2/lottery_branch_<b>_<digest>  an ablation of that level
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tfprune.errors import InputError
+from tfprune.experiments.lottery.fields import canonical, digest, is_required
+from tfprune.experiments.lottery.hparams import (
+    DatasetHparams,
+    ModelHparams,
+    PruningHparams,
+    TrainingHparams,
+    check_fit,
+)
+from tfprune.experiments.lottery.steps import Step, check_step, is_zero
+
+MAIN = "main"
+PRETRAIN = "pretrain"
+
+
+class _Description:
+    """What both kinds of runs have: groups of settings and a name made of them."""
+
+    kind: str
+
+    def canonical(self) -> str:
+        """The text that is digested: the groups in the order of their names, absent ones left out."""
+        names = sorted(field.name for field in dataclasses.fields(self))
+        groups = [getattr(self, name) for name in names]
+        return ";".join(canonical(group) for group in groups if group is not None)
+
+    def name(self) -> str:
+        """`<kind>_<digest>`."""
+        return f"{self.kind}_{digest(self.canonical())}"
+
+    def replicate_folder(self, root: str | Path, replicate: int) -> Path:
+        """Folder of a replicate, below which all else lies."""
+        return Path(root, self.name(), f"replicate_{replicate}")
+
+    def record(self) -> dict[str, dict[str, Any]]:
+        """All settings as JSON values, group by group."""
+        groups = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: dataclasses.asdict(group) for name, group in groups.items() if group is not None}
+
+
+@dataclass(frozen=True)
+class TrainingDescription(_Description):
+    """A network that is trained.
+
+    Raises:
+        InputError: groups that do not go together.
+    """
+
+    model: ModelHparams
+    dataset: DatasetHparams
+    training: TrainingHparams
+
+    kind = "train"
+
+    def __post_init__(self):
+        check_fit(self.model, self.dataset, self.training)
+
+    def folder(self, root: str | Path, replicate: int, branch: str = MAIN) -> Path:
+        """Folder of the run, or of a branch of it (`branch_name`)."""
+        return self.replicate_folder(root, replicate) / branch
+
+
+@dataclass(frozen=True)
+class LotteryDescription(_Description):
+    """A network that is trained, pruned, rewound and trained again, level after level.
+
+    Args:
+        pretrain_dataset: data of the training before the rewinding point; None where weights rewind to step 0.
+        pretrain_training: its training; `training_steps` is the rewinding point.
+
+    Raises:
+        InputError: groups that do not go together.
+    """
+
+    model: ModelHparams
+    dataset: DatasetHparams
+    training: TrainingHparams
+    pruning: PruningHparams
+    pretrain_dataset: DatasetHparams | None = None
+    pretrain_training: TrainingHparams | None = None
+
+    kind = "lottery"
+
+    def __post_init__(self):
+        check_fit(self.model, self.dataset, self.training)
+        if (self.pretrain_dataset is None) != (self.pretrain_training is None):
+            raise InputError("pretraining needs settings for its data and for its training")
+        if self.pretrain_dataset is not None:
+            check_fit(self.model, self.pretrain_dataset, self.pretrain_training)
+
+    def rewinding_to(self, steps: str | None) -> LotteryDescription:
+        """The same run with weights rewound to a step, which it reaches by its own data and training.
+
+        Args:
+            steps: as text; None and the start mean that there is nothing to do before level 0.
+
+        Raises:
+            InputError: the text is no step.
+        """
+        if steps is not None:
+            check_step(steps, "--rewinding_steps")
+        if steps is None or is_zero(steps):
+            return replace(self, pretrain_dataset=None, pretrain_training=None)
+        training = replace(self.training, training_steps=steps)
+        return replace(self, pretrain_dataset=self.dataset, pretrain_training=training)
+
+    def start_step(self, iterations_per_epoch: int) -> Step:
+        """Where every level starts: the rewinding point in epochs of the run's own data."""
+        steps = self.pretrain_training.training_steps if self.pretrain_training else "0it"
+        return Step.parse(steps, iterations_per_epoch)
+
+    def end_step(self, iterations_per_epoch: int) -> Step:
+        """Where every level ends."""
+        return Step.parse(self.training.training_steps, iterations_per_epoch)
+
+    def training_description(self) -> TrainingDescription:
+        """The plain training run with the same settings."""
+        return TrainingDescription(self.model, self.dataset, self.training)
+
+    def folder(self, root: str | Path, replicate: int, level: int | str, branch: str = MAIN) -> Path:
+        """Folder of a level (a number, or `PRETRAIN`), or of a branch of it (`branch_name`)."""
+        return self.replicate_folder(root, replicate) / f"level_{level}" / branch
+
+
+def branch_name(branch: str, arguments: Any) -> str:
+    """Name and folder of a branch: of a training run for `oneshot`, else of a lottery run's levels.
+
+    Only the arguments are digested; the run they belong to is in the folder above.
+
+    Args:
+        branch: as on the command line.
+        arguments: the dataclass of its arguments.
+    """
+    kind = "branch" if branch == "oneshot" else "lottery_branch"
+    return f"{kind}_{branch}_{digest(canonical(arguments))}"
+
+
+def branch_label(branch: str, arguments: Any) -> str:
+    """A branch in words, for tables and legends: `randomly_prune seed=7`, `oneshot strategy=snip10`.
+
+    What a figure shows as its axis, the share of pruned weights, is left out.
+    """
+    words = [branch]
+    for field in dataclasses.fields(arguments):
+        value = getattr(arguments, field.name)
+        if field.name != "prune_fraction" and (is_required(field) or value != field.default):
+            nested = dataclasses.is_dataclass(value)
+            words.append(f"{field.name}={digest(canonical(value))[:6] if nested else value}")
+    return " ".join(words)

@@ -1,0 +1,96 @@
+"""One-shot pruning of a trained run.
+
+score the weights of one saved step; prune; [shuffle the mask in each layer]; take the weights of the same or another
+saved step, [or draw new ones]; train
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from tfprune.errors import InputError
+from tfprune.experiments.lottery.recipe import Workshop, claimed, saving, seed_of
+from tfprune.experiments.lottery.requests import OneshotRequest
+from tfprune.experiments.lottery.training import Report, Trainer
+from tfprune.experiments.one_shot_masks import one_shot_masks
+from tfprune.layers.masks import Masks
+from tfprune.layers.weights import Weights
+from tfprune.pruning.schedules import Schedule
+from tfprune.records.lottery_files import is_finished, read_mask, read_weights, saved_steps
+from tfprune.records.lottery_folder import ReplicateLock
+
+
+def run_oneshot(request: OneshotRequest, workshop: Workshop, report: Report) -> None:
+    """Prunes and trains, unless the folder is finished.
+
+    Raises:
+        InputError: the trained run or a step of it is missing (says which steps are there), or as for training runs.
+
+    Reference: Frankle et al. 2021, arXiv 2009.08576.
+    """
+    options, description, arguments = request.options, request.description, request.arguments
+    check_trained(request)
+    with ReplicateLock(description.replicate_folder(options.root, options.replicate), shared=True):
+        folder = claimed(request.folder, request.label, description, options, oneshot=asdict(arguments))
+        if options.overwrite:
+            folder.clear()
+            folder.release()
+            folder = claimed(request.folder, request.label, description, options, oneshot=asdict(arguments))
+        if folder.finished:
+            return
+        trainer = workshop.trainer(description.model, description.dataset, description.training)
+        scored, state = (_saved(request, trainer, name) for name in ("prune_step", "state_step"))
+        stored = read_mask(folder.folder)
+        masks = _masks(request, trainer, scored) if stored is None else Masks(stored).check(trainer.model)
+        if arguments.reinitialize:
+            state = trainer.initial_weights(seed_of("reinitialize", "replicate", options.replicate))
+        report.start(request.label, masks)
+        start, end = trainer.step(arguments.state_step), trainer.step(description.training.training_steps)
+        stream = seed_of("batches", options.replicate, request.name)
+        trainer.train(state, masks, start, end, stream, folder, report, **saving(options, trainer))
+
+
+def check_trained(request: OneshotRequest) -> None:
+    """Refuses a run that was not trained; reads files only.
+
+    Raises:
+        InputError: says how to train it.
+    """
+    main = request.description.folder(request.options.root, request.options.replicate)
+    if not is_finished(main):
+        raise InputError(
+            f"{main} is not trained; run first: python -m tfprune.lth train with the same hyperparameters "
+            "(--weight_save_steps keeps the weights of more steps)"
+        )
+
+
+def _saved(request: OneshotRequest, trainer: Trainer, name: str) -> Weights:
+    main = request.description.folder(request.options.root, request.options.replicate)
+    text = getattr(request.arguments, name)
+    step = trainer.step(text)
+    if str(step) not in saved_steps(main):
+        raise InputError(
+            f"--{name}={text}: {main} holds no weights of {step}; kept steps: {', '.join(saved_steps(main))} "
+            "(train with --weight_save_steps to keep more)"
+        )
+    return read_weights(main, step)
+
+
+def _masks(request: OneshotRequest, trainer: Trainer, scored: Weights) -> Masks:
+    arguments, seed = request.arguments, seed_of("oneshot", request.options.replicate)
+    scoring = arguments.scoring
+    data = None
+    if scoring.examples_per_class is not None:
+        data = [trainer.data.examples(scoring.examples_per_class, seed)]
+    return one_shot_masks(
+        trainer.model,
+        scored,
+        scoring.score,
+        arguments.prune_fraction,
+        seed=seed,
+        shuffle=arguments.randomize_layerwise,
+        data=data,
+        schedule=Schedule(arguments.prune_iterations),
+        # The published GraSP is the negative of ours, whose highest scores are kept: its highest are to be pruned.
+        highest=arguments.prune_highest != (scoring.score == "grasp"),
+    )

@@ -1,0 +1,175 @@
+"""Files of lottery and one-shot runs: their names, and how they are read.
+
+Reading needs no lock: every file is whole at any moment. A step is given as its text, `ep2_it3`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tfprune.errors import InputError
+from tfprune.records.mask_file import read_masks
+from tfprune.records.metric_log import MetricLog
+
+VERSION = 1
+RECORD, HPARAMS, LOGGER, MASK, REPORT = "run.json", "hparams.log", "logger", "mask.npz", "sparsity_report.json"
+CHECKPOINT = "checkpoint"
+_MODEL = re.compile(r"model_(?P<step>ep(?P<ep>[0-9]+)_it(?P<it>[0-9]+))\.npz")
+_LEVEL = re.compile(r"level_(?P<level>[0-9]+|pretrain)")
+
+
+@dataclass(frozen=True)
+class SparsityReport:
+    """Numbers of prunable weights: all, and those left."""
+
+    total: int
+    unpruned: int
+
+    @property
+    def density(self) -> float:
+        """Share of the weights that is left."""
+        return self.unpruned / self.total
+
+
+@dataclass(frozen=True)
+class Location:
+    """A folder in which a network was trained.
+
+    Attributes:
+        folder: the folder.
+        level: of a lottery run; None for its pretraining; 0 for a training run and its branches.
+        branch: name of the folder: `main` or the branch's.
+    """
+
+    folder: Path
+    level: int | None
+    branch: str
+
+
+def locations(replicate: str | Path) -> Iterator[Location]:
+    """The folders of a replicate that hold the record of a run, finished or not: by level, `main` before branches."""
+    replicate = Path(replicate)
+    found = [Location(path.parent, 0, path.parent.name) for path in replicate.glob(f"*/{RECORD}")]
+    for path in replicate.glob(f"level_*/*/{RECORD}"):
+        if match := _LEVEL.fullmatch(path.parts[-3]):
+            level = None if match["level"] == "pretrain" else int(match["level"])
+            found.append(Location(path.parent, level, path.parent.name))
+    yield from sorted(found, key=lambda at: (-1 if at.level is None else at.level, at.branch != "main", at.branch))
+
+
+def weights_name(step: object) -> str:
+    """File name of the weights at a step: its text, or a value with that text."""
+    name = f"model_{step}.npz"
+    if not _MODEL.fullmatch(name):
+        raise ValueError(f"a step of a file name is written ep2_it3. Received: {step}")
+    return name
+
+
+def saved_steps(folder: str | Path) -> list[str]:
+    """Texts of the steps whose weights are there, by time."""
+    found = [match for path in Path(folder).glob("model_*.npz") if (match := _MODEL.fullmatch(path.name))]
+    return [match["step"] for match in sorted(found, key=lambda match: (int(match["ep"]), int(match["it"])))]
+
+
+def read_weights(folder: str | Path, step: object) -> dict[str, np.ndarray]:
+    """Path -> float32 array of all weights at a step, in the order of the network.
+
+    Raises:
+        InputError: these weights were not kept (lists those that were), or the file is damaged or foreign.
+    """
+    path = Path(folder, weights_name(step))
+    if not path.exists():
+        steps = ", ".join(saved_steps(folder)) or "none"
+        raise InputError(f"{folder} holds no weights of step {step}; kept steps: {steps} (see --weight_save_steps)")
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            weights = {name: arrays[name] for name in arrays.files}
+    except Exception as error:  # damaged bytes make zipfile and NumPy raise almost anything
+        raise InputError(f"cannot read {path}: not weights, or damaged ({_line(error)})") from None
+    wrong = [name for name, array in weights.items() if array.dtype != np.float32]
+    if wrong or not weights:
+        raise InputError(f"cannot read {path}: weights must be float32. Received: {', '.join(wrong) or 'no array'}")
+    return weights
+
+
+def read_mask(folder: str | Path) -> dict[str, np.ndarray] | None:
+    """Path -> bool array, None where nothing was pruned.
+
+    Raises:
+        InputError: a damaged or foreign file.
+    """
+    path = Path(folder, MASK)
+    return read_masks(path) if path.exists() else None
+
+
+def read_report(folder: str | Path) -> SparsityReport | None:
+    """How many weights are left, None where the file is absent.
+
+    Raises:
+        InputError: a damaged or foreign file.
+    """
+    path = Path(folder, REPORT)
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        total, unpruned = content["total"], content["unpruned"]
+        if type(total) is not int or type(unpruned) is not int or not 0 <= unpruned <= total or not total:
+            raise ValueError("total and unpruned must be numbers of weights")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"cannot read {path}: not a sparsity report ({_line(error)})") from None
+    return SparsityReport(total, unpruned)
+
+
+def read_log(folder: str | Path) -> MetricLog:
+    """Metrics of a run, empty where there are none yet.
+
+    Raises:
+        InputError: a damaged or foreign file.
+    """
+    path = Path(folder, LOGGER)
+    try:
+        return MetricLog.parse(path.read_text("utf-8"), str(path))
+    except FileNotFoundError:
+        return MetricLog()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {path}: {_line(error)}") from None
+
+
+def read_record(folder: str | Path) -> dict | None:
+    """The record of a run, `input` and `finished`; None where there is none.
+
+    Raises:
+        InputError: a damaged or foreign file, or one of another version of this package.
+    """
+    path = Path(folder, RECORD)
+    try:
+        record = json.loads(path.read_text("utf-8"))
+        version, kept = record.get("version"), {"input": dict(record["input"]), "finished": bool(record["finished"])}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"cannot read {path}: not the record of a run ({_line(error)})") from None
+    if version != VERSION:
+        raise InputError(f"cannot read {path}: files of version {version}, this package reads {VERSION}")
+    return kept
+
+
+def is_finished(folder: str | Path) -> bool:
+    """Whether a run was made there and came to its end.
+
+    Raises:
+        InputError: as `read_record`.
+    """
+    record = read_record(folder)
+    return record is not None and record["finished"]
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,183 @@
+"""The folder in which a network of a lottery or one-shot run is being trained, and the lock of a replicate."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfprune.errors import InputError
+from tfprune.records import lottery_files as files
+from tfprune.records.atomic import atomic_write_bytes, atomic_write_text
+from tfprune.records.mask_file import write_masks
+from tfprune.records.metric_log import MetricLog
+from tfprune.records.run_folder import Checkpoint, RunFolder
+
+
+class LotteryFolder(RunFolder):
+    """Opens the folder of one training run (a level, a branch, ...), alone; see `RunFolder`.
+
+    Args:
+        folder: made if missing.
+
+    Raises:
+        InputError: the folder cannot be made or locked, or another process trains there.
+    """
+
+    elsewhere = "another --root"
+    version = files.VERSION
+
+    def __init__(self, folder: str | Path):
+        super().__init__(folder, "", named="--root: folder")
+
+    def claim(self, record: Mapping[str, Any], overwrite: bool = False) -> None:
+        """As `RunFolder.claim`; the record's keys that differ are named.
+
+        Args:
+            record: what defines the results, as JSON values; `label` names the run in tables.
+            overwrite: delete what is there and start anew.
+        """
+        # As JSON gives it back: tuples become lists.
+        record = json.loads(json.dumps(dict(record)))
+        super().claim(record, lambda found: _differing(record, found), overwrite)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run is there as a whole; usable before `claim`."""
+        return self.path(files.RECORD).exists() and super().finished
+
+    def write_hparams(self, groups: Mapping[str, Mapping[str, Any]]) -> None:
+        """Writes `hparams.log`, settings by group for people to read."""
+        blocks = [
+            "\n".join([f"[{group}]", *(f"{name} = {value}" for name, value in settings.items())])
+            for group, settings in groups.items()
+        ]
+        atomic_write_text(self.path(files.HPARAMS), "\n\n".join(blocks) + "\n")
+
+    def write_log(self, log: MetricLog) -> None:
+        """Writes `logger`, the whole of it."""
+        atomic_write_text(self.path(files.LOGGER), log.text())
+
+    def resume_log(self, iteration: int) -> MetricLog:
+        """The metrics up to an iteration, that of the checkpoint from which the run continues; −1 for none.
+
+        Raises:
+            InputError: a damaged file.
+        """
+        log = files.read_log(self.folder)
+        log.drop_after(iteration)
+        return log
+
+    def write_weights(self, step: object, weights: Mapping[str, np.ndarray]) -> None:
+        """Writes `model_<step>.npz`: path -> float32 array, in the order of the network."""
+        wrong = [name for name, array in weights.items() if array.dtype != np.float32]
+        if wrong:
+            raise ValueError(f"weights must be float32. Received: {', '.join(wrong)}")
+        buffer = io.BytesIO()
+        np.savez(buffer, **weights)
+        atomic_write_bytes(self.path(files.weights_name(step)), buffer.getbuffer())
+
+    def write_mask(self, masks: Mapping[str, np.ndarray]) -> None:
+        """Writes `mask.npz` and, counted from it, `sparsity_report.json`."""
+        total, unpruned = (sum(int(count(mask)) for mask in masks.values()) for count in (np.size, np.count_nonzero))
+        write_masks(self.path(files.MASK), masks)
+        self.write_report(total, unpruned)
+
+    def write_report(self, total: int, unpruned: int) -> None:
+        """Writes `sparsity_report.json` alone, for a network without a mask."""
+        report = {"total": int(total), "unpruned": int(unpruned)}
+        atomic_write_text(self.path(files.REPORT), json.dumps(report) + "\n")
+
+    def save_checkpoint(self, arrays: Checkpoint) -> None:
+        """Writes `checkpoint.npz`."""
+        self.write_checkpoint(files.CHECKPOINT, arrays)
+
+    def load_checkpoint(self) -> Checkpoint | None:
+        """The arrays of `checkpoint.npz`, None if there is no such file.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        return self.read_checkpoint(files.CHECKPOINT)
+
+    def finish(self) -> None:
+        """Marks the run finished and removes its checkpoint."""
+        self.mark_finished()
+        self.drop_checkpoint(files.CHECKPOINT)
+
+    def clear(self) -> None:
+        """Deletes the run; files that are not ours stay."""
+        self._clear()
+
+    def _found(self) -> list[str]:
+        names = [files.weights_name(step) for step in files.saved_steps(self.folder)]
+        names += [files.LOGGER, files.MASK, files.REPORT, f"{files.CHECKPOINT}.npz"]
+        return [name for name in names if self.path(name).exists()]
+
+    def _has_work(self) -> bool:
+        return bool(self._found())
+
+    def _foreign(self) -> str:
+        found = self._found()
+        return f"results ({', '.join(found)})" if found else ""
+
+    def _clear(self) -> None:
+        for name in (files.RECORD, files.HPARAMS, *self._found()):
+            self.path(name).unlink(missing_ok=True)
+
+
+class ReplicateLock:
+    """Keeps other processes out of a replicate while its levels are made one after the other.
+
+    Args:
+        folder: `<root>/<name>/replicate_<r>`; made if missing.
+        shared: for a branch, which only reads what is not in its own folder: any number of branches at once, but none
+            while a run without `shared` is there.
+
+    Raises:
+        InputError: the folder cannot be made or locked, or another process holds the lock.
+    """
+
+    def __init__(self, folder: str | Path, shared: bool = False):
+        self.folder = Path(folder)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._file = open(self.folder / "replicate.lock", "w")  # noqa: SIM115 - held until `release`
+            fcntl.flock(self._file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise InputError(f"{self.folder}: another process works on this replicate") from None
+        except OSError as error:
+            raise InputError(f"--root: folder = {self.folder}: cannot use this folder: {error.strerror}") from None
+
+    def clear(self) -> None:
+        """Deletes all runs of the replicate, branches too: they were made from what goes."""
+        for location in files.locations(self.folder):
+            run = LotteryFolder(location.folder)
+            run.clear()
+            run.release()
+
+    def release(self) -> None:
+        """Lets others in."""
+        self._file.close()
+
+    def __enter__(self) -> ReplicateLock:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.release()
+
+
+def _differing(now: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    names = [name for name in {**found, **now} if found.get(name) != now.get(name)]
+    return [f"{name}: {_short(found.get(name))} -> {_short(now.get(name))}" for name in names]
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,60 @@
+"""Metrics of a run as lines `name,iteration,value`."""
+
+from __future__ import annotations
+
+from tfprune.errors import InputError
+
+
+class MetricLog:
+    """Values by name and iteration, in the order in which they were first added."""
+
+    def __init__(self):
+        self._values: dict[tuple[str, int], float] = {}
+
+    @classmethod
+    def parse(cls, text: str, source: str = "logger") -> MetricLog:
+        """The log that `text()` gave.
+
+        Args:
+            text: lines `name,iteration,value`; may be empty.
+            source: its file, for messages.
+
+        Raises:
+            InputError: a line is something else.
+        """
+        log = cls()
+        for number, line in enumerate(text.splitlines(), 1):
+            try:
+                name, iteration, value = line.split(",")
+                log.add(name, int(iteration), float(value))
+            except ValueError:
+                raise InputError(
+                    f"{source}, line {number}: must be name,iteration,value. Received: {line[:80]!r}"
+                ) from None
+        return log
+
+    def add(self, name: str, iteration: int, value: float) -> None:
+        """Sets a value; one that is there is replaced."""
+        if not name or set(name) & set(",\r\n"):
+            raise ValueError(f"a name of a metric must have no comma or line end. Received: {name!r}")
+        self._values[name, int(iteration)] = float(value)
+
+    def get(self, name: str) -> list[tuple[int, float]]:
+        """(iteration, value) of a name, by iteration."""
+        return sorted((iteration, value) for (key, iteration), value in self._values.items() if key == name)
+
+    def last(self, name: str) -> float | None:
+        """Value at the last iteration that has one; None if there is none."""
+        values = self.get(name)
+        return values[-1][1] if values else None
+
+    def drop_after(self, iteration: int) -> None:
+        """Forgets what came after an iteration: where a run continues from a checkpoint."""
+        self._values = {key: value for key, value in self._values.items() if key[1] <= iteration}
+
+    def text(self) -> str:
+        """Lines `name,iteration,value`; floats with all their digits."""
+        return "".join(f"{name},{iteration},{value!r}\n" for (name, iteration), value in self._values.items())
+
+    def __len__(self):
+        return len(self._values)
