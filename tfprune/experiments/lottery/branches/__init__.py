@@ -28,9 +28,10 @@ class RandomlyPruneArguments:
 
     seed: int = setting(int, "Seed of the mask.")
     strategy: str = setting(
-        str, "What the mask keeps of the level's: global its density, layerwise each layer's, even one for all layers.",
+        str,
+        "What is as dense as in the level's mask: global all, layerwise each layer; even: all layers alike.",
         "layerwise",
-    )  # fmt: skip
+    )
 
     def __post_init__(self):
         check_kinds(self)
