@@ -129,9 +129,7 @@ class SubnetworkTrainer:
         history = self._resume(folder) or History()
         end = self.spec.steps
         self._pause(history)
-        for stretch in drive(
-            self._loop, seed, history.step, end, every=(EVALUATE_EVERY, self.spec.checkpoint_step)
-        ):
+        for stretch in drive(self._loop, seed, history.step, end, every=(EVALUATE_EVERY, self.spec.checkpoint_step)):
             history.step = stretch.stop
             self._pause(history)
             if history.step < end and history.step % self.spec.checkpoint_step == 0:

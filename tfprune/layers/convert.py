@@ -62,9 +62,7 @@ def rebuilt(model: keras.Model, change: Callable[[keras.layers.Layer, dict], dic
         InputError: a subclassed model or one without weights, or a layer that cannot be copied.
     """
     require_graph(model)
-    return _copy(
-        model, lambda layer: _from_config(layer, type(layer), lambda: change(layer, layer.get_config()))
-    )
+    return _copy(model, lambda layer: _from_config(layer, type(layer), lambda: change(layer, layer.get_config())))
 
 
 def load_model(path: str | Path, **arguments) -> keras.Model:

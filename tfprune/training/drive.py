@@ -83,9 +83,7 @@ def write_checkpoint(folder: RunFolder, name: str, loop: TrainingLoop, history: 
     folder.write_checkpoint(name, history | states)
 
 
-def read_checkpoint(
-    folder: RunFolder, name: str, loop: TrainingLoop, **wanted: int
-) -> dict[str, np.ndarray] | None:
+def read_checkpoint(folder: RunFolder, name: str, loop: TrainingLoop, **wanted: int) -> dict[str, np.ndarray] | None:
     """Puts a loop back into the state of a checkpoint.
 
     Args:
@@ -109,7 +107,5 @@ def read_checkpoint(
         loop.state = [arrays.pop(f"state_{index}") for index in range(len(loop.state))]
     except (KeyError, ValueError):
         path = folder.path(f"{name}.npz")
-        raise InputError(
-            f"{path}: not a checkpoint of this network; delete it to redo the {folder.unit}"
-        ) from None
+        raise InputError(f"{path}: not a checkpoint of this network; delete it to redo the {folder.unit}") from None
     return arrays

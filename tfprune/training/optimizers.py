@@ -34,9 +34,7 @@ def make_optimizer(
         if not 0 <= value < 1:
             raise InputError(f"{key} must be at least 0 and below 1. Received: {value}")
     if momentum and nesterov_momentum:
-        raise InputError(
-            f"give momentum or nesterov_momentum, not both. Received: {momentum} and {nesterov_momentum}"
-        )
+        raise InputError(f"give momentum or nesterov_momentum, not both. Received: {momentum} and {nesterov_momentum}")
     if name == "adam":
         optimizer = keras.optimizers.Adam(lr, beta_1=0.9, beta_2=0.999, epsilon=1e-8)
     elif name != "sgd":
