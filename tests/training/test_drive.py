@@ -80,7 +80,7 @@ def test_nothing_to_do():
 
 
 def test_divergence_is_told():
-    with pytest.raises(InputError, match="^training diverged: the loss is not finite at step 17$"):
+    with pytest.raises(InputError, match=r"^training diverged: the loss is not finite at step 17$"):
         list(drive(_Loop(bad=17), 0, 0, 25))
     with pytest.raises(InputError, match=r"^a\{b\}: step 17 of level 2$"):
         list(drive(_Loop(bad=17), 0, 0, 25, diverged="a{b}: step {step} of level 2"))
