@@ -64,3 +64,9 @@ def test_refusals():
     for seed in (-1, 1.5, True):
         with pytest.raises(InputError, match="seed"):
             build("lenet300100", seed=seed)
+
+
+def test_weights_of_a_seed_stay():
+    kernels = prunable(build("resnet18", input_shape=(8, 8, 3), seed=3))
+    first = {path: float(kernels[path].numpy().flat[0]) for path in ("conv/kernel", "stage4_block1_shortcut/kernel")}
+    assert first == pytest.approx({"conv/kernel": -0.02322407, "stage4_block1_shortcut/kernel": -0.06931005}, rel=1e-5)

@@ -6,6 +6,7 @@ import sys
 import keras
 import numpy as np
 import tensorflow as tf
+from sklearn.datasets import load_digits
 
 from tfprune.data.images import ResidentImages
 from tfprune.layers.convert import masked
@@ -46,8 +47,6 @@ def loop_of(kind, strategy=None):
         if hasattr(layer, "kernel_mask"):
             layer.kernel_mask.assign(np.random.default_rng(1).random(layer.kernel.shape) < 0.5)
             layer.kernel.assign(layer.kernel * layer.kernel_mask)
-    from sklearn.datasets import load_digits
-
     digits = load_digits()
     # 130 images in batches of 32: every fifth batch has 2.
     images = ResidentImages(digits.data[:130].astype(np.uint8), digits.target[:130].astype(np.int32))
@@ -65,6 +64,15 @@ def train(loop, start, stop):
         loop.feed.begin(0, step)
         losses += loop.run(step, step + 5)[1].tolist()
     return losses
+
+
+def seen_by_all(strategy, loop, value):
+    """What each replica makes of a gradient that is finite on the first, and `value` on the second."""
+    gradient = strategy.experimental_distribute_values_from_function(
+        lambda context: tf.constant([1.0, (2.0, value)[context.replica_id_in_sync_group]])
+    )
+    (checked,) = strategy.run(loop._all_or_none_finite, ([gradient],))
+    return [bool(np.isfinite(part).all()) for part in strategy.experimental_local_results(checked)]
 
 
 def main():
@@ -85,6 +93,7 @@ def main():
     result["variables"] = [
         float(np.abs(ours - theirs).max()) for ours, theirs in zip(one.state, two.state, strict=True)
     ]
+    result["seen"] = [seen_by_all(strategy, two, value) for value in (2.0, np.inf)]
     print(json.dumps(result))
 
 

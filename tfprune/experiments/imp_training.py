@@ -145,8 +145,8 @@ class IterationTrainer:
             end,
             every=(spec.validate_step, spec.checkpoint_step),
             at=record_at,
-            diverged=f"{spec.source}: training diverged: the loss is not finite at iteration {iteration}, step {{step}}; "
-            f"lower [Network] learning_rate = {spec.learning_rate}",
+            diverged=f"{spec.source}: training diverged: the loss is not finite at iteration {iteration}, step "
+            f"{{step}}; lower [Network] learning_rate = {spec.learning_rate}",
         ):
             history.train_errors += list(stretch.errors)
             history.step, milliseconds = stretch.stop, stretch.milliseconds_per_step

@@ -1,15 +1,22 @@
-"""What the classic networks are made of: a kernel layer, batch normalisation, ReLU."""
+"""What the classic networks are made of: a kernel layer, batch normalisation, ReLU, and a residual block of these."""
 
 from __future__ import annotations
 
-import keras
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
 import numpy as np
+from keras import layers
 
 from tfprune.errors import InputError
+from tfprune.models.initializers import SeedToInitializer, fan_average, ones, uniform, zeros
 
 
 class Seeds:
-    """A fresh integer seed for each kernel, all from one.
+    """A fresh integer seed for each array of weights, all from one.
+
+    Kernels draw from a stream of their own, so that they don't depend on how normalisation and biases start.
 
     Args:
         seed: a whole number ≥ 0.
@@ -21,34 +28,125 @@ class Seeds:
     def __init__(self, seed: int):
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
             raise InputError(f"seed must be a whole number of at least 0. Received: {seed!r}")
-        self._generator = np.random.default_rng(int(seed))
+        self._kernels = np.random.default_rng(int(seed))
+        self._others = np.random.default_rng((int(seed), 1))
 
-    def initializer(self) -> keras.initializers.Initializer:
-        """Normal kernels (cut at two standard deviations) of variance 2 / mean of fan-in and fan-out."""
-        seed = int(self._generator.integers(2**31))
-        return keras.initializers.VarianceScaling(2.0, "fan_avg", "truncated_normal", seed=seed)
+    def for_kernel(self) -> int:
+        return int(self._kernels.integers(2**31))
 
-
-def conv(x, filters: int, size: int, seeds: Seeds, name: str, strides=1, padding="same", relu=True):
-    """Convolution, batch normalisation and, if asked, ReLU. There is no bias: the normalisation would remove it."""
-    layer = keras.layers.Conv2D(
-        filters,
-        size,
-        strides=strides,
-        padding=padding,
-        use_bias=False,
-        kernel_initializer=seeds.initializer(),
-        name=name,
-    )
-    return _normalised(layer(x), name, "relu" if relu else None)
+    def for_other(self) -> int:
+        return int(self._others.integers(2**31))
 
 
-def dense(x, units: int, seeds: Seeds, name: str, activation: str = "relu"):
-    """Dense layer without bias, batch normalisation and activation."""
-    layer = keras.layers.Dense(units, use_bias=False, kernel_initializer=seeds.initializer(), name=name)
-    return _normalised(layer(x), name, activation)
+@dataclass(frozen=True)
+class Style:
+    """What the networks of one origin have in common. The defaults are Keras's.
+
+    Attributes:
+        kernels: how kernels start.
+        scales: how the scales (gamma) of batch normalisation start.
+        offsets: how its offsets (beta) start.
+        momentum: the share of a running statistic that a step keeps.
+        epsilon: added to the variance.
+        synchronized: whether replicas normalise by the statistics of their common batch.
+        symmetric: whether strided convolutions and pools see as many zeros before the image as after it, as PyTorch
+            pads; Keras's `same` puts the odd one after it.
+        norm_name: from a layer's name to that of the normalisation behind it.
+    """
+
+    kernels: SeedToInitializer = fan_average
+    scales: SeedToInitializer = ones
+    offsets: SeedToInitializer = zeros
+    momentum: float = 0.99
+    epsilon: float = 1e-3
+    synchronized: bool = False
+    symmetric: bool = False
+    norm_name: Callable[[str], str] = "{}_norm".format
 
 
-def _normalised(x, name: str, activation: str | None):
-    x = keras.layers.BatchNormalization(name=f"{name}_norm")(x)
-    return x if activation is None else keras.layers.Activation(activation, name=f"{name}_{activation}")(x)
+class Blocks:
+    """Makes the layers of one network; every method takes a tensor and gives one.
+
+    Args:
+        seed: of everything that is drawn; layers draw in the order they are made.
+        style: see there.
+
+    Raises:
+        InputError: `seed` is not a whole number ≥ 0.
+    """
+
+    def __init__(self, seed: int, style: Style | None = None):
+        self._seeds = Seeds(seed)
+        self._style = style or Style()
+
+    def conv(self, x, filters: int, size: int, name: str, strides=1, padding="same", relu=True, bias=False):
+        """Convolution, batch normalisation and, if asked, ReLU. A bias would do nothing that the offset cannot."""
+        fan_in = size * size * x.shape[-1]
+        if padding == "same":
+            x, padding = self._padded(x, size, strides, name)
+        layer = layers.Conv2D(filters, size, strides=strides, padding=padding, name=name, **self._weights(fan_in, bias))
+        return self._normalised(layer(x), name, "relu" if relu else None)
+
+    def dense(self, x, units: int, name: str, activation: str = "relu"):
+        """Dense layer without bias, batch normalisation and activation."""
+        layer = layers.Dense(units, name=name, **self._weights(x.shape[-1], bias=False))
+        return self._normalised(layer(x), name, activation)
+
+    def affine(self, x, units: int, name: str, activation: str | None = None):
+        """Dense layer with bias; no normalisation."""
+        x = layers.Dense(units, name=name, **self._weights(x.shape[-1], bias=True))(x)
+        return self._activated(x, name, activation)
+
+    def max_pool(self, x, size: int, strides: int, name: str):
+        """Maximum over windows of an image that holds nothing below 0, padded where they overlap."""
+        padding = "valid"
+        if size > strides:
+            x, padding = self._padded(x, size, strides, name)
+        return layers.MaxPooling2D(size, strides, padding=padding, name=name)(x)
+
+    def residual(self, x, convolutions: Sequence[tuple[int, int, int]], prefix: str, shortcut: str | None):
+        """`relu(branch(x) + x)`, the branch being convolutions with normalisation and, but for the last, ReLU.
+
+        Args:
+            x: images.
+            convolutions: (filters, size, strides) of each.
+            prefix: comes before the layers' names, `conv1`, `conv2`, ...
+            shortcut: name of the 1×1 convolution with normalisation that brings x to the branch's shape; None adds x.
+        """
+        branch = x
+        for number, (filters, size, strides) in enumerate(convolutions, start=1):
+            last = number == len(convolutions)
+            branch = self.conv(branch, filters, size, f"{prefix}conv{number}", strides, relu=not last)
+        if shortcut is not None:
+            strides = math.prod(strides for _, _, strides in convolutions)
+            x = self.conv(x, convolutions[-1][0], 1, f"{prefix}{shortcut}", strides, relu=False)
+        x = layers.Add(name=f"{prefix}add")([branch, x])
+        return layers.Activation("relu", name=f"{prefix}relu")(x)
+
+    def _padded(self, x, size: int, strides: int, name: str):
+        """The image and the padding that is still to be done."""
+        if not self._style.symmetric or size == 1 or strides == 1:
+            return x, "same"
+        return layers.ZeroPadding2D((size - 1) // 2, name=f"{name}_padding")(x), "valid"
+
+    def _weights(self, fan_in: int, bias: bool) -> dict:
+        given = {"use_bias": bias, "kernel_initializer": self._style.kernels(self._seeds.for_kernel())}
+        if bias:
+            most = 1 / math.sqrt(fan_in)
+            given["bias_initializer"] = uniform(-most, most)(self._seeds.for_other())
+        return given
+
+    def _normalised(self, x, name: str, activation: str | None):
+        style = self._style
+        x = layers.BatchNormalization(
+            momentum=style.momentum,
+            epsilon=style.epsilon,
+            gamma_initializer=style.scales(self._seeds.for_other()),
+            beta_initializer=style.offsets(self._seeds.for_other()),
+            synchronized=style.synchronized,
+            name=style.norm_name(name),
+        )(x)
+        return self._activated(x, name, activation)
+
+    def _activated(self, x, name: str, activation: str | None):
+        return x if activation is None else layers.Activation(activation, name=f"{name}_{activation}")(x)

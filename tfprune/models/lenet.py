@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from tfprune.models.blocks import Seeds, conv, dense
+from tfprune.models.blocks import Blocks
 
 
 def lenet300100(input_shape=(28, 28, 1), classes: int = 10, seed: int = 0) -> keras.Model:
@@ -20,12 +20,12 @@ def lenet300100(input_shape=(28, 28, 1), classes: int = 10, seed: int = 0) -> ke
 
     Reference: Vysogorets & Kempe 2021, arXiv 2107.02306 (their variant of LeCun et al. 1998).
     """
-    seeds = Seeds(seed)
+    blocks = Blocks(seed)
     inputs = keras.Input(input_shape, name="images")
     x = keras.layers.Flatten(name="flatten")(inputs)
-    x = dense(x, 300, seeds, "dense1")
-    x = dense(x, 100, seeds, "dense2")
-    return keras.Model(inputs, dense(x, classes, seeds, "dense3", "softmax"), name="lenet300100")
+    x = blocks.dense(x, 300, "dense1")
+    x = blocks.dense(x, 100, "dense2")
+    return keras.Model(inputs, blocks.dense(x, classes, "dense3", "softmax"), name="lenet300100")
 
 
 def lenet5(input_shape=(32, 32, 3), classes: int = 10, seed: int = 0) -> keras.Model:
@@ -33,12 +33,12 @@ def lenet5(input_shape=(32, 32, 3), classes: int = 10, seed: int = 0) -> keras.M
 
     Args, Returns and Reference as for `lenet300100`; images must be at least 16×16.
     """
-    seeds = Seeds(seed)
+    blocks = Blocks(seed)
     inputs = x = keras.Input(input_shape, name="images")
     for index, filters in enumerate((6, 16), start=1):
-        x = conv(x, filters, 5, seeds, f"conv{index}", padding="valid")
+        x = blocks.conv(x, filters, 5, f"conv{index}", padding="valid")
         x = keras.layers.AveragePooling2D(2, name=f"pool{index}")(x)
     x = keras.layers.Flatten(name="flatten")(x)
-    x = dense(x, 120, seeds, "dense1")
-    x = dense(x, 84, seeds, "dense2")
-    return keras.Model(inputs, dense(x, classes, seeds, "dense3", "softmax"), name="lenet5")
+    x = blocks.dense(x, 120, "dense1")
+    x = blocks.dense(x, 84, "dense2")
+    return keras.Model(inputs, blocks.dense(x, classes, "dense3", "softmax"), name="lenet5")

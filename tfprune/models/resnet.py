@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from tfprune.models.blocks import Seeds, conv, dense
+from tfprune.models.blocks import Blocks
 
 
 def resnet18(input_shape=(64, 64, 3), classes: int = 200, seed: int = 0) -> keras.Model:
@@ -24,20 +24,13 @@ def resnet18(input_shape=(64, 64, 3), classes: int = 200, seed: int = 0) -> kera
 
     Reference: Vysogorets & Kempe 2021, arXiv 2107.02306 (their variant of He et al. 2015, arXiv 1512.03385).
     """
-    seeds = Seeds(seed)
+    blocks = Blocks(seed)
     inputs = keras.Input(input_shape, name="images")
-    x = conv(inputs, 64, 3, seeds, "conv")
+    x = blocks.conv(inputs, 64, 3, "conv")
     for stage, filters in enumerate((64, 128, 256, 512), start=1):
         for block in (1, 2):
-            x = _residual(x, filters, seeds, f"stage{stage}_block{block}", 2 if stage > 1 and block == 1 else 1)
+            strides = 2 if stage > 1 and block == 1 else 1
+            convolutions = [(filters, 3, strides), (filters, 3, 1)]
+            x = blocks.residual(x, convolutions, f"stage{stage}_block{block}_", "shortcut" if strides > 1 else None)
     x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
-    return keras.Model(inputs, dense(x, classes, seeds, "dense", "softmax"), name="resnet18")
-
-
-def _residual(x, filters: int, seeds: Seeds, name: str, strides: int):
-    branch = conv(x, filters, 3, seeds, f"{name}_conv1", strides=strides)
-    branch = conv(branch, filters, 3, seeds, f"{name}_conv2", relu=False)
-    if strides != 1:
-        x = conv(x, filters, 1, seeds, f"{name}_shortcut", strides=strides, relu=False)
-    x = keras.layers.Add(name=f"{name}_add")([branch, x])
-    return keras.layers.Activation("relu", name=f"{name}_relu")(x)
+    return keras.Model(inputs, blocks.dense(x, classes, "dense", "softmax"), name="resnet18")

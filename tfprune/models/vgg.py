@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from tfprune.models.blocks import Seeds, conv, dense
+from tfprune.models.blocks import Blocks
 
 _FILTERS = (64, 128, 256, 512, 512)
 
@@ -31,14 +31,14 @@ def vgg19(input_shape=(32, 32, 3), classes: int = 100, seed: int = 0) -> keras.M
     return _vgg("vgg19", (2, 2, 4, 4, 4), input_shape, classes, seed)
 
 
-def _vgg(name: str, blocks: tuple[int, ...], input_shape, classes: int, seed: int) -> keras.Model:
-    seeds = Seeds(seed)
+def _vgg(name: str, plan: tuple[int, ...], input_shape, classes: int, seed: int) -> keras.Model:
+    blocks = Blocks(seed)
     inputs = x = keras.Input(input_shape, name="images")
     number = 0
-    for block, (convolutions, filters) in enumerate(zip(blocks, _FILTERS, strict=True), start=1):
+    for stage, (convolutions, filters) in enumerate(zip(plan, _FILTERS, strict=True), start=1):
         for _ in range(convolutions):
             number += 1
-            x = conv(x, filters, 3, seeds, f"conv{number}")
-        x = keras.layers.MaxPooling2D(2, name=f"pool{block}")(x)
+            x = blocks.conv(x, filters, 3, f"conv{number}")
+        x = keras.layers.MaxPooling2D(2, name=f"pool{stage}")(x)
     x = keras.layers.Flatten(name="flatten")(x)
-    return keras.Model(inputs, dense(x, classes, seeds, "dense", "softmax"), name=name)
+    return keras.Model(inputs, blocks.dense(x, classes, "dense", "softmax"), name=name)

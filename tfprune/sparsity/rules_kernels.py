@@ -28,7 +28,12 @@ def _conv(walk: Walk, layer, inputs):
     padding = layer.padding
     if padding == "causal":
         inputs, padding = ops.pad(inputs, layer._compute_causal_padding()), "valid"
-    outputs = ops.conv(inputs, walk.kernel(layer.kernel), padding=padding, **_geometry(layer))
+    geometry = _geometry(layer)
+    if all(size == 1 for size in layer.kernel_size) and layer.data_format == "channels_last":
+        # The same sums without strides: TensorFlow 2.21's gradient of a strided 1x1 kernel of few channels writes
+        # past its memory on CPUs.
+        inputs, geometry["strides"] = inputs[(slice(None), *(slice(None, None, by) for by in layer.strides))], 1
+    outputs = ops.conv(inputs, walk.kernel(layer.kernel), padding=padding, **geometry)
     walk.use(layer.kernel, _positions(layer, outputs))
     return outputs
 

@@ -1,0 +1,136 @@
+"""A training step of lottery tickets against that of the same network without masks, fed one batch over and over.
+
+cifar_resnet_20 and mnist_lenet_300_100, batch 128, four of five weights pruned, momentum, weight decay, a schedule.
+On one side all that `python -m tfprune.lth` does in a step: masks, a batch of a shuffled epoch gathered from bytes,
+normalised and, for CIFAR, shifted and mirrored. On the other side the same loop without masks over a batch that lies
+ready on the device. The two take turns, and the fastest round of each counts: what else runs on the machine only adds
+time.
+
+Prints one JSON line; exits with 1 above the limit.
+"""
+
+import json
+import sys
+import time
+
+from tfprune.cli.quiet import quiet_start
+
+with quiet_start():
+    import keras
+    import numpy as np
+    import tensorflow as tf
+    from keras import layers
+
+    from tfprune.data.augment import flip_and_shift
+    from tfprune.data.images import ResidentImages
+    from tfprune.layers.convert import masked
+    from tfprune.layers.prunable import prunable
+    from tfprune.training.decay import AllDecay
+    from tfprune.training.feeds import RowsFeed, normalised
+    from tfprune.training.loop import TrainingLoop
+    from tfprune.training.optimizers import WarmupMilestones, make_optimizer
+    from tfprune.training.samplers import NEVER, EpochSampler
+
+LIMIT = 1.15
+BATCH, DENSITY = 128, 0.2
+# Name -> images, (channels, height, width), steps per round, rounds.
+CASES = {
+    "mnist_lenet_300_100": (60_000, (1, 28, 28), 100, 25),
+    "cifar_resnet_20": (50_000, (3, 32, 32), 3, 7),
+}
+
+
+class OneBatch:
+    """A feed that always gives the same batch; in variables, as compilers work on constants ahead of time."""
+
+    resident = True
+
+    def __init__(self, inputs, labels):
+        self._inputs, self._labels = tf.Variable(inputs), tf.Variable(labels)
+
+    def begin(self, stream, step):
+        pass
+
+    def epoch_end(self, step):
+        return NEVER
+
+    def batch_size(self, step):
+        return BATCH
+
+    def batch(self, stream, step, size):
+        return self._inputs.read_value(), self._labels.read_value()
+
+
+def lenet() -> keras.Model:
+    hidden = [layers.Dense(width, activation="relu") for width in (300, 100)]
+    return keras.Sequential([keras.Input((28, 28, 1)), layers.Flatten(), *hidden, layers.Dense(10)])
+
+
+def resnet() -> keras.Model:
+    def convolution(x, filters, size=3, strides=1):
+        x = layers.Conv2D(filters, size, strides, padding="same", use_bias=False)(x)
+        return layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
+
+    inputs = keras.Input((32, 32, 3))
+    x = layers.ReLU()(convolution(inputs, 16))
+    for filters, strides in [(16, 1)] * 3 + [(32, 2)] + [(32, 1)] * 2 + [(64, 2)] + [(64, 1)] * 2:
+        branch = convolution(layers.ReLU()(convolution(x, filters, strides=strides)), filters)
+        x = layers.ReLU()(branch + (x if strides == 1 else convolution(x, filters, 1, strides)))
+    return keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling2D()(x)))
+
+
+def loop_of(model: keras.Model, feed) -> TrainingLoop:
+    dense = all(len(kernel.shape) == 2 for kernel in prunable(model).values())
+    optimizer, schedule = make_optimizer("sgd", 0.01, momentum=0.9), WarmupMilestones(0.01, [10**6], 0.1, 100)
+    return TrainingLoop(model, optimizer, feed, decay=AllDecay(model, 1e-4), schedule=schedule, xla=dense)
+
+
+def sides(name: str) -> list[TrainingLoop]:
+    count, shape, *_ = CASES[name]
+    rng = np.random.default_rng(0)
+    images = ResidentImages(
+        rng.integers(0, 256, (count, int(np.prod(shape))), np.uint8), rng.integers(0, 10, count).astype(np.int32)
+    )
+    normal = normalised(np.full(images.width, 127.5), 1 / 64)
+
+    def prepare(rows, stream, step):
+        inputs = tf.transpose(tf.reshape(normal(rows, stream, step), [-1, *shape]), [0, 2, 3, 1])
+        return flip_and_shift(inputs, stream, step) if name.startswith("cifar") else inputs
+
+    model = resnet() if name.startswith("cifar") else lenet()
+    masks = {path: rng.random(kernel.shape) < DENSITY for path, kernel in prunable(model).items()}
+    sparse = masked(model, masks)
+    for path, kernel in prunable(sparse).items():
+        kernel.assign(kernel * masks[path])
+    feed = RowsFeed(images, EpochSampler(count, BATCH, short=True), prepare)
+    feed.begin(0, 0)
+    return [loop_of(sparse, feed), loop_of(model, OneBatch(*feed.batch(tf.constant(0), tf.constant(0), BATCH)))]
+
+
+def milliseconds(loop: TrainingLoop, steps: int) -> float:
+    began = time.perf_counter()
+    loop.run(0, steps)
+    return 1e3 * (time.perf_counter() - began) / steps
+
+
+def measured(name: str) -> dict:
+    loops, (*_, steps, rounds) = sides(name), CASES[name]
+    for loop in loops:
+        loop.run(0, steps)
+    times = np.array([[milliseconds(loop, steps) for loop in loops] for _ in range(rounds)]).min(axis=0)
+    return {
+        "step_ms": round(float(times[0]), 2),
+        "bare_ms": round(float(times[1]), 2),
+        "ratio": round(float(times[0] / times[1]), 3),
+    }
+
+
+def main() -> int:
+    results = {name: measured(name) for name in CASES}
+    worst = max(result["ratio"] for result in results.values())
+    print(json.dumps({"benchmark": "lottery_training_step", **results, "ratio": worst, "limit": LIMIT}))
+    return int(worst > LIMIT)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
