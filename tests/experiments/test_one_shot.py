@@ -128,6 +128,7 @@ def test_pruned_weights_stay_out_and_decay_pulls(run, digits):
     assert abs((kernels != 0).sum() - 5020) <= 3
 
 
+@pytest.mark.filterwarnings("ignore:layer collapse")
 def test_a_disconnected_network_gives_every_image_one_class(run, digits):
     _, folder, found, _ = run(pruner="random/uniform", com_exp=4.5, iterations=20)
     assert found.weights.effective == 0
