@@ -1,0 +1,167 @@
+"""Training, lottery tickets and rewinding on digits: every number follows from the one before."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tfprune.errors import InputError
+from tfprune.experiments.lottery.recipe import run_lottery, run_training
+from tfprune.experiments.lottery.requests import LotteryRequest, TrainRequest
+from tfprune.records.lottery_files import read_log, read_mask, read_report, read_weights, saved_steps
+from tfprune.records.lottery_folder import ReplicateLock
+
+
+@pytest.fixture
+def lottery(workshop, description, options, silent):
+    """`lottery(levels, **changes)`: runs it; gives the request."""
+
+    def run(levels, report=None, made=None, **changes):
+        request = LotteryRequest(options(**changes), made or description(), levels)
+        run_lottery(request, workshop, report or silent())
+        return request
+
+    return run
+
+
+def _files(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def _level(request, level):
+    return request.description.folder(request.options.root, request.options.replicate, level)
+
+
+def test_each_level_prunes_a_fifth_of_the_smallest_and_rewinds(lottery):
+    request = lottery(2)
+    kept = 64 * 20 + 20 * 12  # the output layer is left out
+    before = None
+    for level in range(3):
+        folder = _level(request, level)
+        mask, report = read_mask(folder), read_report(folder)
+        hidden = ["fc_layers.0/kernel", "fc_layers.1/kernel"]
+        assert sum(int(mask[path].sum()) for path in hidden) == kept
+        assert mask["fc/kernel"].all()
+        assert (report.unpruned, report.total) == (kept + 120, 64 * 20 + 20 * 12 + 120)
+        start, end = (read_weights(folder, step) for step in ("ep0_it0", "ep2_it0"))
+        if level:
+            old_mask, old_start, old_end = before
+            magnitudes = {path: np.abs(old_end[path][old_mask[path]]) for path in hidden}
+            threshold = min(magnitudes[path][mask[path][old_mask[path]]].min() for path in hidden)
+            for path in hidden:
+                assert not (mask[path] & ~old_mask[path]).any()
+                assert (magnitudes[path][~mask[path][old_mask[path]]] <= threshold).all()
+                np.testing.assert_array_equal(start[path], old_start[path] * mask[path])
+                assert not end[path][~mask[path]].any()
+            np.testing.assert_array_equal(start["fc/bias"], old_start["fc/bias"])
+        before = mask, start, end
+        kept -= -(-kept // 5)
+
+
+def test_logger_holds_every_epoch(lottery):
+    log = read_log(_level(lottery(0), 0))
+    assert [step for step, _ in log.get("test_accuracy")] == [0, 12, 24]
+    assert [step for step, _ in log.get("train_loss")] == [12, 24]
+    losses = [loss for _, loss in log.get("test_loss")]
+    assert losses == sorted(losses, reverse=True)
+    assert log.last("test_accuracy") > 0.4
+
+
+def test_rewinding_goes_through_pretraining_as_one_training(lottery, workshop, description, options, silent):
+    made = description().rewinding_to("1ep3it")
+    request = lottery(1, made=made)
+    pretrained = read_weights(made.folder(request.options.root, 1, "pretrain"), "ep1_it3")
+    for path, array in read_weights(_level(request, 0), "ep1_it3").items():
+        np.testing.assert_array_equal(array, pretrained[path])
+    later, mask = read_weights(_level(request, 1), "ep1_it3"), read_mask(_level(request, 1))
+    np.testing.assert_array_equal(
+        later["fc_layers.0/kernel"], pretrained["fc_layers.0/kernel"] * mask["fc_layers.0/kernel"]
+    )
+    # Without momentum nothing is lost at the rewinding step: one training through it gives the same weights.
+    plain = TrainRequest(options(), description().training_description())
+    run_training(plain, workshop, silent())
+    whole, parts = read_weights(plain.folder, "ep2_it0"), read_weights(_level(request, 0), "ep2_it0")
+    assert all(np.array_equal(whole[path], parts[path]) for path in whole)
+
+
+def test_rewinding_beyond_the_end(lottery, description):
+    with pytest.raises(InputError, match="--rewinding_steps must lie before --training_steps"):
+        lottery(1, made=description().rewinding_to("2ep"))
+
+
+@pytest.mark.parametrize("stop_at", [5, 13, 24])
+def test_interrupted_run_ends_with_the_same_bytes(lottery, silent, tmp_path, options, stop_at):
+    whole = _files(_level(lottery(1), 0).parents[2])
+    request = LotteryRequest(options(root=str(tmp_path / "again")), lottery(1).description, 1)
+    with pytest.raises(KeyboardInterrupt):
+        lottery(1, silent(stop_at), root=str(tmp_path / "again"))
+    assert _files(_level(request, 0).parents[2]) != whole
+    lottery(1, root=str(tmp_path / "again"))
+    again = _files(_level(request, 0).parents[2])
+    assert sorted(again) == sorted(whole)
+    assert [name for name in whole if again[name] != whole[name]] == []
+
+
+def test_finished_levels_are_not_run_again(lottery, silent):
+    lottery(1)
+    report = silent()
+    lottery(2, report)
+    assert report.started == ["level 2 of 2"]
+
+
+def test_replicates_differ_and_repeat(lottery, tmp_path):
+    first, second = (read_weights(_level(lottery(0, replicate=r), 0), "ep2_it0") for r in (1, 2))
+    assert not np.array_equal(first["fc/kernel"], second["fc/kernel"])
+    again = read_weights(_level(lottery(0, replicate=2, root=str(tmp_path / "again")), 0), "ep2_it0")
+    assert all(np.array_equal(again[path], second[path]) for path in second)
+
+
+def test_kept_steps_and_tests_at_the_end_only(lottery):
+    folder = _level(lottery(0, weight_save_steps="5it,1ep2it", evaluate_only_at_end=True), 0)
+    assert saved_steps(folder) == ["ep0_it0", "ep0_it5", "ep1_it2", "ep2_it0"]
+    assert [step for step, _ in read_log(folder).get("test_accuracy")] == [24]
+
+
+def test_another_process_is_told(lottery, description, tmp_path):
+    with ReplicateLock(description().replicate_folder(tmp_path, 1)), pytest.raises(InputError, match="another process"):
+        lottery(0)
+
+
+def test_one_order_of_data_for_all_streams(workshop, description):
+    made = description(data_order_seed=3)
+    trainer = workshop.trainer(made.model, made.dataset, made.training)
+    same, own = [], []
+    for seed, labels in ((3, same), (None, own)):
+        feed = trainer.data.feed(seed)
+        for stream in (1, 2):
+            feed.begin(stream, 0)
+            labels.append(np.array(feed.batch(stream, 0, 128)[1]))
+    np.testing.assert_array_equal(*same)
+    assert not np.array_equal(*own)
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision(workshop, description, options, silent, precision):
+    request = TrainRequest(options(), description(precision=precision).training_description())
+    run_training(request, workshop, silent())
+    weights = read_weights(request.folder, "ep2_it0")
+    assert {array.dtype for array in weights.values()} == {np.dtype("float32")}
+    assert read_log(request.folder).last("test_accuracy") > 0.4
+
+
+def test_batch_norm_and_decay_and_momentum(workshop, description, options, silent):
+    made = description("cifar_resnet_8_4", training_steps="3it", milestone_steps="2it")
+    request = TrainRequest(options(), made.training_description())
+    run_training(request, workshop, silent())
+    start, end = (read_weights(request.folder, step) for step in ("ep0_it0", "ep0_it3"))
+    assert all(np.isfinite(array).all() for array in end.values())
+    changed = [path for path in start if not np.array_equal(start[path], end[path])]
+    assert len(changed) == len(start)
+
+
+def test_published_count(lottery, description):
+    made = description()
+    made = replace(made, pruning=replace(made.pruning, pruning_count="published"))
+    request = lottery(1, made=made)
+    total = 64 * 20 + 20 * 12 + 120
+    assert read_report(_level(request, 1)).unpruned == total - -(-total // 5) - 1
