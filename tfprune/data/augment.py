@@ -85,5 +85,35 @@ def flip_and_shift(images: tf.Tensor, seed: tf.Tensor, step: tf.Tensor) -> tf.Te
     return tf.gather(shifted, columns, axis=2, batch_dims=1)
 
 
+def flip_and_crop(images: tf.Tensor, seed: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    """Mirrors half of the images and crops each at random from itself with 4 black pixels around it.
+
+    The usual distortion of CIFAR-10. It takes the bytes before normalisation, for which black is 0.
+
+    Args:
+        images: uint8 (batch, height, width, channels), the batch known when the function is traced.
+        seed: integer scalar.
+        step: integer scalar.
+
+    Returns:
+        float32 of the same shape, holding the bytes' values.
+
+    Reference: He et al. 2015, arXiv 1512.03385, section 4.2.
+    """
+    count, height, width = (int(size) for size in images.shape[:3])
+    corners = tf.random.stateless_uniform(
+        [2, count, 1], _key(seed, step, 0), -MOST_PIXELS, MOST_PIXELS + 1, dtype=tf.int32
+    )
+    flips = tf.random.stateless_uniform([count, 1], _key(seed, step, 1), 0, 2, dtype=tf.int32) == 1
+    rows, columns = tf.range(height)[None] + corners[0], tf.range(width)[None] + corners[1]
+    columns = tf.where(flips, width - 1 - columns, columns)
+    # Products with rows of the identity, and of zeros beyond the border: exact for bytes in any precision, and on CPUs
+    # four times faster than gathers, which GPUs don't have for bytes.
+    channels_first = tf.cast(tf.transpose(images, [0, 3, 1, 2]), tf.float32)
+    cropped = tf.matmul(tf.one_hot(rows, height)[:, None], channels_first)
+    cropped = tf.matmul(cropped, tf.one_hot(columns, width)[:, None], transpose_b=True)
+    return tf.transpose(cropped, [0, 2, 3, 1])
+
+
 def _key(seed: tf.Tensor, step: tf.Tensor, draw: int) -> tf.Tensor:
     return tf.stack([tf.cast(seed, tf.int64) * 2**16 + _KEY + draw, tf.cast(step, tf.int64)])
