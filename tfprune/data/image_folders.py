@@ -6,20 +6,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
+from tfprune.data.augment import CROP_AREA, CROP_RATIO
 from tfprune.data.prepared import STATISTICS
 from tfprune.data.variants import random_labels, subsample
 from tfprune.errors import InputError
 
 _SUFFIXES = (".jpeg", ".jpg", ".png")
-# Of random crops, as in OpenLTH: share of the image's area, width over height.
-CROP_AREA = (0.1, 1.0)
-CROP_RATIO = (0.8, 1.25)
 _KEY = 0x1A6E  # keeps these numbers apart from those of other draws with the same seed
 
 
@@ -55,7 +54,7 @@ class FolderBatches:
             try:
                 tf.io.decode_image(tf.io.read_file(file), channels=3, expand_animations=False)
             except tf.errors.OpError as fault:
-                return InputError(f"cannot read {file}: {' '.join(fault.message.split())[:200]}")
+                return InputError(f"cannot read {os.fsdecode(file)}: {' '.join(fault.message.split())[:200]}")
         return error
 
 
@@ -199,10 +198,10 @@ def _classes(part: Path) -> list[str]:
 
 
 def _listed(part: Path, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """All image files of a part as strings, by class and name, and their labels."""
+    """All image files of a part as byte strings, by class and name, and their labels."""
     files, labels = [], []
     for number, name in enumerate(names):
-        found = sorted(str(path) for path in (part / name).iterdir() if path.suffix.lower() in _SUFFIXES)
+        found = sorted(os.fsencode(path) for path in (part / name).iterdir() if path.suffix.lower() in _SUFFIXES)
         files += found
         labels += [number] * len(found)
     if not files:
