@@ -66,6 +66,25 @@ def test_tiny_imagenet(tiny):
     np.testing.assert_allclose(images.mean[[0, 4096, 8192]], 255 * np.array([0.4802, 0.4481, 0.3975]), rtol=1e-6)
 
 
+def test_tiny_imagenet_in_one_folder_per_class(tiny):
+    original = load_tiny_imagenet(tiny)
+    root = tiny / "tiny-imagenet-200"
+    for name in ("n01", "n02", "n03"):
+        for path in list((root / "train" / name / "images").iterdir()):
+            path.rename(root / "train" / name / path.name)
+        (root / "train" / name / "images").rmdir()
+        (root / "val" / name).mkdir()
+    for line in (root / "val" / "val_annotations.txt").read_text().splitlines():
+        image, name = line.split()[:2]
+        (root / "val" / "images" / image).rename(root / "val" / name / image)
+    (root / "val" / "val_annotations.txt").unlink()
+    moved = load_tiny_imagenet(tiny)
+    np.testing.assert_array_equal(moved.train.parts[0], original.train.parts[0])
+    assert moved.validation.labels.tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(moved.validation.parts[0], original.validation.parts[0][[1, 0, 2]])
+    assert load_prepared("tinyimagenet2", tiny).mean[0] == pytest.approx(255 * 0.4802)
+
+
 def test_tiny_imagenet_refuses(tiny):
     with pytest.raises(InputError, match="needs --path_to_data"):
         load_tiny_imagenet(None)

@@ -1,4 +1,4 @@
-"""Data sets as one-shot pruning uses them: whole, normalised by each channel's mean and spread, large enough."""
+"""Data sets for one-shot pruning and lottery tickets: in memory, normalised by channel, large enough."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from tfprune.data.images import ImageSet, ResidentImages
 from tfprune.data.rows import Rows, Source, empty_rows
+from tfprune.data.variants import subsampled, with_random_labels
 from tfprune.errors import InputError
 
 # Published means and standard deviations of images in [0, 1], per channel.
@@ -17,10 +18,19 @@ STATISTICS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
     "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
     "tinyimagenet": ((0.4802, 0.4481, 0.3975), (0.2770, 0.2691, 0.2821)),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
 
 
-def load_prepared(dataset: str, folder: str | Path | None = None, least_side: int = 1) -> ImageSet:
+def load_prepared(
+    dataset: str,
+    folder: str | Path | None = None,
+    least_side: int = 1,
+    subsample_fraction: float | None = None,
+    random_labels_fraction: float | None = None,
+    seed: int = 0,
+    statistics: str | None = None,
+) -> ImageSet:
     """Loads all images of a data set.
 
     Bytes are normalised to `(x/255 − mean) / deviation` with the published constants of `STATISTICS`; sets that are
@@ -28,15 +38,26 @@ def load_prepared(dataset: str, folder: str | Path | None = None, least_side: in
     `least_side` are enlarged by a whole factor, each pixel repeated.
 
     Args:
-        dataset: `digits`, `tinyimagenet` or the name of a TFDS set.
+        dataset: `digits`, `tinyimagenet` (`tinyimagenet2` is the same images) or the name of a TFDS set.
         folder: of tinyimagenet's files, or TFDS's data_dir; `digits` needs none.
         least_side: the smallest image that the network takes.
+        subsample_fraction: share of the training images that is used, drawn by `seed`; None takes all.
+        random_labels_fraction: share of the training images that get random labels, drawn by `seed` before any are
+            left out; None for none.
+        seed: of both draws.
+        statistics: whose constants of `STATISTICS` to use instead of the data set's own; OpenLTH uses `imagenet` for
+            cifar10.
 
     Raises:
-        InputError: an unknown or unusable data set.
+        InputError: an unknown or unusable data set, or a fraction outside (0, 1].
     """
-    source = _enlarged(_source(dataset, folder), least_side)
-    mean, scale = _normalisation(dataset, source)
+    source = _source(dataset, folder)
+    if random_labels_fraction is not None:
+        source = with_random_labels(source, random_labels_fraction, seed)
+    if subsample_fraction is not None:
+        source = subsampled(source, subsample_fraction, seed)
+    source = _enlarged(source, least_side)
+    mean, scale = _normalisation(statistics or dataset, source)
     return ImageSet(
         train=ResidentImages(source.train.parts[0], source.train.labels),
         validation=ResidentImages(source.validation.parts[0], source.validation.labels),
@@ -53,7 +74,7 @@ def _source(dataset: str, folder: str | Path | None) -> Source:
         from tfprune.data.digits import load_digits
 
         return load_digits(val_size=None)
-    if dataset == "tinyimagenet":
+    if dataset in ("tinyimagenet", "tinyimagenet2"):
         from tfprune.data.tiny_imagenet import load_tiny_imagenet
 
         return load_tiny_imagenet(folder)
@@ -69,8 +90,9 @@ def _source(dataset: str, folder: str | Path | None) -> Source:
 def _normalisation(dataset: str, source: Source) -> tuple[np.ndarray, np.ndarray]:
     """Mean and factor per component of a row, in units of the bytes: the network sees (x − mean) · factor."""
     channels, height, width = source.image_shape
-    if dataset in STATISTICS:
-        mean, deviation = (255 * np.array(values) for values in STATISTICS[dataset])
+    constants = STATISTICS.get(dataset.removesuffix("2"))
+    if constants is not None:
+        mean, deviation = (255 * np.array(values) for values in constants)
     else:
         pixels = source.train.parts[0].reshape(-1, channels, height * width)
         mean, deviation = pixels.mean(axis=(0, 2)), np.maximum(pixels.std(axis=(0, 2)), 1e-3)

@@ -2,6 +2,8 @@
 
 <folder>/tiny-imagenet-200/train/<wnid>/images/*.JPEG
 <folder>/tiny-imagenet-200/val/images/*.JPEG, val/val_annotations.txt
+
+Often the files are moved into one folder per class, `train/<wnid>/*.JPEG` and `val/<wnid>/*.JPEG`, which will do, too.
 """
 
 from __future__ import annotations
@@ -35,11 +37,7 @@ def load_tiny_imagenet(folder: str | Path | None) -> Source:
     classes = sorted(path.name for path in (root / "train").iterdir() if path.is_dir())
     if not classes:
         raise InputError(f"{root / 'train'}: holds no folders of classes")
-    train = [
-        (path, number)
-        for number, name in enumerate(classes)
-        for path in sorted((root / "train" / name / "images").glob("*.JPEG"))
-    ]
+    train = [(path, number) for number, name in enumerate(classes) for path in _images(root / "train" / name)]
     sources = [_rows(root / "train", train), _rows(root / "val", _validation(root, classes))]
     mean = pixel_mean(sources[0].parts[0])
     return Source(*sources, mean=mean, scale=1 / 255, image_shape=(3, _SIDE, _SIDE), classes=len(classes))
@@ -47,6 +45,8 @@ def load_tiny_imagenet(folder: str | Path | None) -> Source:
 
 def _validation(root: Path, classes: list[str]) -> list[tuple[Path, int]]:
     path = root / "val" / "val_annotations.txt"
+    if not path.exists() and any((root / "val" / name).is_dir() for name in classes):
+        return [(image, number) for number, name in enumerate(classes) for image in _images(root / "val" / name)]
     try:
         lines = [line.split() for line in path.read_text("utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
@@ -56,6 +56,10 @@ def _validation(root: Path, classes: list[str]) -> list[tuple[Path, int]]:
         if len(words) < 2 or words[1] not in numbers:
             raise InputError(f"{path}: line {position} names no image and class of {root / 'train'}")
     return [(root / "val" / "images" / words[0], numbers[words[1]]) for words in lines]
+
+
+def _images(folder: Path) -> list[Path]:
+    return sorted((folder / "images" if (folder / "images").is_dir() else folder).glob("*.JPEG"))
 
 
 def _rows(part: Path, images: list[tuple[Path, int]]) -> Rows:

@@ -1,0 +1,68 @@
+"""Fewer training images and random labels: how many, which, and that only the seed decides."""
+
+import numpy as np
+import pytest
+
+from tfprune.data.prepared import load_prepared
+from tfprune.data.rows import Rows, Source
+from tfprune.data.variants import subsampled, with_random_labels
+from tfprune.errors import InputError
+
+
+@pytest.fixture
+def source():
+    rows = np.arange(1000 * 8).reshape(1000, 8).astype(np.uint8)
+    labels = np.arange(1000, dtype=np.int32) % 10
+    return Source(Rows([rows], labels), Rows([rows[:5]], labels[:5]), np.zeros(8, "f4"), 1.0, (1, 2, 4), 10)
+
+
+@pytest.mark.parametrize(("fraction", "count"), [(0.1, 100), (0.0001, 1), (0.3, 300), (0.1001, 101), (1, 1000)])
+def test_subsample(source, fraction, count):
+    small = subsampled(source, fraction, 3)
+    assert small.train.size == count and small.train.parts[0].shape == (count, 8)
+    # Rows keep their labels, none comes twice, and the validation images stay.
+    assert small.validation is source.validation
+    wanted = {(row.tobytes(), label) for row, label in zip(source.train.parts[0], source.train.labels, strict=True)}
+    assert {
+        (row.tobytes(), label) for row, label in zip(small.train.parts[0], small.train.labels, strict=True)
+    } <= wanted
+    np.testing.assert_array_equal(small.train.parts[0], subsampled(source, fraction, 3).train.parts[0])
+    if 1 < count < 1000:
+        assert (small.train.parts[0] != subsampled(source, fraction, 4).train.parts[0]).any()
+
+
+def test_random_labels(source):
+    changed = with_random_labels(source, 0.5, 3).train
+    assert changed.parts is source.train.parts
+    # A tenth of the 500 draws hits the old label.
+    assert 0.42 < (changed.labels != source.train.labels).mean() < 0.48
+    assert set(changed.labels) == set(range(10)) and changed.labels.dtype == np.int32
+    np.testing.assert_array_equal(source.train.labels, np.arange(1000) % 10)
+    np.testing.assert_array_equal(changed.labels, with_random_labels(source, 0.5, 3).train.labels)
+    assert (changed.labels != with_random_labels(source, 0.5, 4).train.labels).any()
+    assert (with_random_labels(source, 1.0, 3).train.labels == source.train.labels).mean() < 0.15
+
+
+@pytest.mark.parametrize("fraction", [0, -0.1, 1.5, True, float("nan")])
+def test_fractions_out_of_range(source, fraction):
+    with pytest.raises(InputError, match="--subsample_fraction must be above 0 and at most 1"):
+        subsampled(source, fraction, 0)
+    with pytest.raises(InputError, match="--random_labels_fraction must be above 0 and at most 1"):
+        with_random_labels(source, fraction, 0)
+
+
+def test_prepared():
+    whole, small = load_prepared("digits"), load_prepared("digits", subsample_fraction=0.1, seed=1)
+    assert (small.train.size, small.validation.size) == (144, 360)
+    mixed = load_prepared("digits", random_labels_fraction=1.0, seed=1)
+    assert (mixed.train.labels == whole.train.labels).mean() < 0.2
+    np.testing.assert_array_equal(mixed.validation.labels, whole.validation.labels)
+    # Both: labels are drawn first, so that a subsample of the mixed set is one of the mixed set.
+    both = load_prepared("digits", subsample_fraction=0.1, random_labels_fraction=1.0, seed=1)
+    rows = np.concatenate([rows for rows, _ in mixed.train.chunks()])
+    known = {(row.tobytes(), label) for row, label in zip(rows, mixed.train.labels, strict=True)}
+    assert {
+        (row.tobytes(), label) for rows, labels in both.train.chunks() for row, label in zip(rows, labels, strict=True)
+    } <= known
+    other = load_prepared("digits", statistics="mnist")
+    np.testing.assert_allclose(other.mean, 255 * 0.1307, rtol=1e-6)
