@@ -103,7 +103,7 @@ def _rounds(model, pruner: Pruner, sparsity: float, start: Masks, batches, seed:
     else:
         share = GlobalShare(shapes) if pruner.quota is None else QuotaShare(shapes, pruner.quota, rule)
 
-    def scored(before: dict[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
+    def scored(before: Mapping[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
         rng = np.random.default_rng((seed, number))
         return score(model, batches, before, rng, **options)
 
