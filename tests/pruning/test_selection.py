@@ -5,7 +5,7 @@ import pytest
 
 from tfprune.errors import InputError
 from tfprune.pruning import selection
-from tfprune.pruning.selection import TopSets, kept_count, largest, tie_keys
+from tfprune.pruning.selection import TopSets, kept_count, largest, lowest, tie_keys
 
 
 def by_full_sort(scores, k, seed):
@@ -81,3 +81,23 @@ def test_kth_largest(kind, monkeypatch):
     ordered = np.sort(values)[::-1]
     for k in [1, 2, 50, 51, 99, 101, 2500, 4999, 5000]:
         assert largest(values, k) == ordered[k - 1]
+
+
+@pytest.mark.parametrize("sampled", [True, False])
+def test_lowest_is_what_the_best_leave_out(scores, sampled, monkeypatch):
+    monkeypatch.setattr(selection, "SAMPLE", 200 if sampled else 10**6)
+    masks = np.random.default_rng(1).random(4000) < 0.7
+    living = np.flatnonzero(masks)
+    for kept in [0, 1, 700, len(living) - 100, len(living) - 1, len(living), 4000]:
+        best = TopSets(scores[living], seed=5).top(min(kept, len(living)))
+        parts = lowest(np.split(scores, [1000, 1000, 3000]), np.split(masks, [1000, 1000, 3000]), kept, seed=5)
+        found = np.concatenate([start + part for start, part in zip([0, 1000, 1000, 3000], parts, strict=True)])
+        np.testing.assert_array_equal(np.sort(found), living[~best])
+
+
+def test_lowest_survives_a_misleading_sample(monkeypatch):
+    monkeypatch.setattr(selection, "SAMPLE", 100)
+    scores = np.arange(1, 10_001, dtype=np.float32)
+    scores[::101] = 0  # all that the sample meets
+    (found,) = lowest([scores], [scores > -1], 5000, seed=0)
+    np.testing.assert_array_equal(found, np.flatnonzero(~TopSets(scores, seed=0).top(5000)))

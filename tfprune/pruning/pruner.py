@@ -122,7 +122,7 @@ class _Scores:
         self._model, self._batches, self._seed = model, batches, seed
         self._completed, self._sign, self._options = completed, -1 if highest else 1, options
 
-    def of(self, name: str) -> Callable[[dict[str, np.ndarray], int], dict[str, np.ndarray]]:
+    def of(self, name: str) -> Callable[[Mapping[str, np.ndarray], int], dict[str, np.ndarray]]:
         """(masks before the round, number of the round) -> scores."""
         score = get_score(name)
         if score.needs_data and self._batches is None:
@@ -130,7 +130,7 @@ class _Scores:
                 f"score {name} needs data=: a tf.data.Dataset of (inputs, labels) batches or a pair of arrays"
             )
 
-        def scored(before: dict[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
+        def scored(before: Mapping[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
             rng = np.random.default_rng((self._seed, number))
             scores = score(self._model, self._batches, self._completed(before), rng, **self._options)
             return scores if self._sign == 1 else {path: -scores[path] for path in before}

@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 
 import numpy as np
 
 from tfprune.errors import InputError
 from tfprune.layers.masks import Masks
-from tfprune.pruning.selection import TopSets
+from tfprune.pruning.selection import TopSets, lowest
 
 
 class Alive:
     """The weights that are not pruned, held so that work on them costs what they are, not what the network is.
 
-    Per kernel a flat mask and the positions of its ones, int32; None where the kernel is whole.
+    Per kernel the positions of its ones, int32; None where the kernel is whole.
 
     Args:
         masks: path -> bool array.
     """
 
-    def __init__(self, masks: Masks):
+    def __init__(self, masks: Mapping[str, np.ndarray]):
         self._shapes = {path: mask.shape for path, mask in masks.items()}
-        self._flat = {path: mask.ravel().copy() for path, mask in masks.items()}
         self._positions = {
-            path: None if mask.all() else np.flatnonzero(mask).astype(np.int32) for path, mask in self._flat.items()
+            path: None if mask.all() else np.flatnonzero(mask).astype(np.int32) for path, mask in masks.items()
         }
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Path -> bool array of the kernel's shape: views, which change when more is pruned."""
-        return {path: mask.reshape(self._shapes[path]) for path, mask in self._flat.items()}
 
     def of(self, path: str, array: np.ndarray) -> np.ndarray:
         """The entries of an array of the kernel's shape that are alive, flat."""
@@ -42,26 +38,10 @@ class Alive:
         for path, shape in self._shapes.items():
             positions, mask = self._positions[path], chosen[path]
             if positions is not None:
-                mask = np.zeros(self._flat[path].size, bool)
+                mask = np.zeros(prod(shape), bool)
                 mask[positions[chosen[path]]] = True
             masks[path] = mask.reshape(shape)
         return Masks(masks)
-
-    def keep(self, chosen: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Prunes all but the chosen, in place.
-
-        Returns:
-            Path -> positions of those that were pruned.
-        """
-        pruned = {}
-        for path, mask in chosen.items():
-            positions = self._positions[path]
-            gone = np.flatnonzero(~mask) if positions is None else positions[~mask]
-            if gone.size:
-                self._positions[path] = np.flatnonzero(mask).astype(np.int32) if positions is None else positions[mask]
-                self._flat[path][gone] = False
-            pruned[path] = gone
-        return pruned
 
 
 class Ranking:
@@ -84,21 +64,41 @@ class Ranking:
         for group in groups:
             values = [alive.of(path, scores[path]) for path in group]
             for path, part in zip(group, values, strict=True):
-                if part.size and not np.isfinite([part.min(), part.max()]).all():  # both pass NaN on
-                    raise InputError(f"scores of kernel {path!r} are not finite (NaN or infinite)")
+                _require_finite(path, part)
                 self._sizes[path] = part.size
             self._sets.append(TopSets(values[0] if len(values) == 1 else np.concatenate(values), seed))
 
-    def best(self, counts: Sequence[int]) -> dict[str, np.ndarray]:
-        """Path -> flat bool array over the living: the best `counts` of every group, or all where there are fewer."""
+    def masks(self, counts: Sequence[int]) -> Masks:
+        """Masks of the best `counts` of every group, or of all where there are fewer."""
         found = {}
         for group, sets, count in zip(self._groups, self._sets, counts, strict=True):
             flat, start = sets.top(min(count, sets.size)), 0
             for path in group:
                 found[path] = flat[start : start + self._sizes[path]]
                 start += self._sizes[path]
-        return found
+        return self._alive.chosen(found)
 
-    def masks(self, counts: Sequence[int]) -> Masks:
-        """The same as masks."""
-        return self._alive.chosen(self.best(counts))
+
+def pruned(
+    scores: Mapping[str, np.ndarray],
+    masks: Mapping[str, np.ndarray],
+    groups: list[list[str]],
+    counts: Sequence[int],
+    seed: int,
+) -> dict[str, np.ndarray]:
+    """Path -> flat positions of what leaves the masks where each group keeps its best `counts`; as `Ranking` has it."""
+    gone = {}
+    for group, count in zip(groups, counts, strict=True):
+        values = [scores[path].ravel() for path in group]
+        for path, part in zip(group, values, strict=True):
+            _require_finite(path, part)
+        flat = [masks[path].ravel() for path in group]
+        gone.update(zip(group, lowest(values, flat, count, seed), strict=True))
+    return gone
+
+
+def _require_finite(path: str, scores: np.ndarray) -> None:
+    with np.errstate(all="ignore"):
+        finite = np.isfinite(scores.sum())  # one pass that NaN and infinity come through; so does an overflow
+    if not finite and not np.isfinite(scores).all():
+        raise InputError(f"scores of kernel {path!r} are not finite (NaN or infinite)")

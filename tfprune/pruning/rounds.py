@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
 
 from tfprune.layers.masks import Masks
-from tfprune.pruning.ranking import Alive, Ranking
+from tfprune.pruning.ranking import Alive, Ranking, pruned
 from tfprune.pruning.selection import kept_count
 from tfprune.pruning.shares import Share
 
@@ -34,7 +34,7 @@ class Rounds:
 
     def __init__(
         self,
-        score: Callable[[dict[str, np.ndarray], int], dict[str, np.ndarray]],
+        score: Callable[[Mapping[str, np.ndarray], int], dict[str, np.ndarray]],
         share: Share,
         densities: Sequence[float],
         start: Masks,
@@ -65,10 +65,11 @@ class Rounds:
         """
         ends = self.ends
         number = next((number for number, end in enumerate(ends, 1) if end <= kept), len(ends))
-        if kept == ends[number - 1]:
-            density = self._densities[number - 1]
-            return self._after(number) if len(ends) > 1 else self._ranking(number).masks(self._share.counts(density))
-        return self._ranking(number).masks(self._share.counts(kept / self._size))
+        exact = kept == ends[number - 1]
+        if exact and number < len(ends):
+            return self._after(number)
+        density = self._densities[-1] if exact else kept / self._size
+        return self._ranking(number).masks(self._share.counts(density))
 
     def landmarks(self) -> list[int]:
         """Rising numbers of kept weights, up to all that the start keeps, for a search to narrow down on first."""
@@ -82,17 +83,21 @@ class Rounds:
 
     @cached_property
     def _pruned_in(self) -> dict[str, np.ndarray]:
-        """Path -> uint16: the round that pruned each weight, 0 for the start, one more than the last for none.
+        """Path -> uint16: the round that pruned each weight, 0 for the start, that of the last round for the rest.
 
-        This runs all rounds.
+        This runs all rounds but the last, whose end is as good as any point on the way to it.
         """
-        never = len(self._densities) + 1
-        pruned_in = {path: np.where(mask.ravel(), never, 0).astype(np.uint16) for path, mask in self._start.items()}
-        alive = Alive(self._start)
-        for number, density in enumerate(self._densities, 1):
-            ranking = self._new_ranking(number, alive)
-            for path, positions in alive.keep(ranking.best(self._share.counts(density))).items():
+        last = len(self._densities)
+        pruned_in = {path: np.where(mask, last, 0).astype(np.uint16).ravel() for path, mask in self._start.items()}
+        flat = {path: mask.flatten() for path, mask in self._start.items()}
+        masks = {path: mask.reshape(self._start[path].shape) for path, mask in flat.items()}
+        for number, density in enumerate(self._densities[:-1], 1):
+            counts = self._share.counts(density)
+            scores = self._score(masks, number)
+            for path, positions in pruned(scores, masks, self._share.groups, counts, self._seed).items():
+                flat[path][positions] = False
                 pruned_in[path][positions] = number
+            del scores  # before the next ones are made
         return pruned_in
 
     def _after(self, number: int) -> Masks:
@@ -104,8 +109,7 @@ class Rounds:
         """The last one asked for is kept."""
         if self._ranked is None or self._ranked[0] != number:
             self._ranked = None  # frees the old scores before the new ones are made
-            self._ranked = number, self._new_ranking(number, Alive(self._after(number - 1)))
+            before = self._after(number - 1)
+            scores = self._score(before, number)
+            self._ranked = number, Ranking(scores, Alive(before), self._share.groups, self._seed)
         return self._ranked[1]
-
-    def _new_ranking(self, number: int, alive: Alive) -> Ranking:
-        return Ranking(self._score(alive.arrays(), number), alive, self._share.groups, self._seed)

@@ -142,9 +142,65 @@ def largest(values: np.ndarray, k: int) -> np.float32:
         middle, spread = place * len(sample) // len(values), int(3 * np.sqrt(len(sample)))
         low = sample[max(middle - spread, 0)] if middle > spread else -np.inf
         high = sample[middle + spread] if middle + spread < len(sample) else np.inf
-        between = values[(values >= low) & (values <= high)]
+        between = values.take(np.flatnonzero((values >= low) & (values <= high)))
         place_between = place - int(np.count_nonzero(values < low))
         if 0 <= place_between < len(between):
             between.partition(place_between)
             return between[place_between]
     return np.partition(values, place)[place]
+
+
+def lowest(scores: list[np.ndarray], masks: list[np.ndarray], kept: int, seed: int) -> list[np.ndarray]:
+    """Positions of what `TopSets` of the living would leave out, found without a copy of all that live.
+
+    Of the scores only those below a bound from a sample are looked at twice: cheap where few of many go.
+
+    Args:
+        scores: float32 arrays, flat and finite.
+        masks: bool arrays of the same sizes: what lives.
+        kept: how many stay.
+        seed: breaks ties.
+
+    Returns:
+        Integer positions in each of the arrays, in no order.
+    """
+    alive = sum(map(np.count_nonzero, masks))
+    count = alive - kept
+    if count <= 0 or kept == 0:
+        return [np.flatnonzero(mask & (count > 0)) for mask in masks]
+    for bound in (_bound(scores, masks, count / alive, alive), np.inf):
+        found = [np.flatnonzero((score <= bound) & mask) for score, mask in zip(scores, masks, strict=True)]
+        values = [score.take(positions) for score, positions in zip(scores, found, strict=True)]
+        low = np.concatenate(values)
+        if len(low) > count:  # else the sample misled
+            break
+    low.partition(count)
+    gone = [positions[part < low[count]] for positions, part in zip(found, values, strict=True)]
+    spare = count - sum(map(len, gone))
+    if spare:
+        ties = [positions[part == low[count]] for positions, part in zip(found, values, strict=True)]
+        gone = map(np.append, gone, _last(ties, masks, spare, seed))
+    return list(gone)
+
+
+def _bound(scores: list[np.ndarray], masks: list[np.ndarray], part: float, alive: int) -> np.float32:
+    """A score that, very likely, a little more than that part of the living does not exceed."""
+    step = alive // SAMPLE | 1  # odd, or it would meet the same few channels again and again
+    living = [score[::step][mask[::step]] for score, mask in zip(scores, masks, strict=True)]
+    sample = np.sort(np.concatenate(living))
+    place = part * len(sample)
+    return sample[min(int(place + 4 * np.sqrt(place)) + 1, len(sample) - 1)] if len(sample) else np.inf
+
+
+def _last(ties: list[np.ndarray], masks: list[np.ndarray], spare: int, seed: int) -> list[np.ndarray]:
+    """Which `spare` of the tied come last for `TopSets`, where a weight's position is its rank among the living."""
+    before = np.cumsum([0, *map(np.count_nonzero, masks)])[:-1]
+    ranks = [
+        start + np.cumsum(mask)[tied] - 1 if len(tied) else tied
+        for start, mask, tied in zip(before, masks, ties, strict=True)
+    ]
+    keys = tie_keys(np.concatenate(ranks), seed)
+    last = np.zeros(len(keys), bool)
+    last[np.argpartition(keys, len(keys) - spare)[len(keys) - spare :]] = True
+    parts = np.split(last, np.cumsum([len(tied) for tied in ties])[:-1])
+    return [tied[part] for tied, part in zip(ties, parts, strict=True)]
