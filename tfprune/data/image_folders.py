@@ -36,6 +36,11 @@ class FolderBatches:
         self._files = files
         self._batch_size = batch_size
 
+    @property
+    def element_spec(self) -> tuple[tf.TensorSpec, tf.TensorSpec]:
+        """Of a batch, as `tf.data.Dataset` has it."""
+        return self.dataset.element_spec
+
     def __len__(self) -> int:
         return -(-len(self._files) // self._batch_size)
 
@@ -75,6 +80,7 @@ class FolderImages:
         classes: number of classes.
         class_names: their folders' names.
         labels: int32 (size,), of the training images.
+        input_shape: (side, side, 3).
 
     Raises:
         InputError: a missing or empty folder, or classes of `val` that differ from those of `train`.
@@ -96,6 +102,7 @@ class FolderImages:
             raise InputError(f"{root}: train and val must hold the same classes; {odd!r} is in one of them only")
         self.classes = len(self.class_names)
         self._side, self._resize = side, resize
+        self.input_shape = side, side, 3
         self._files, self.labels = _listed(root / "train", self.class_names)
         self._validation = _listed(root / "val", self.class_names)
         if random_labels_fraction is not None:
@@ -139,6 +146,11 @@ class FolderImages:
         """All validation images in order; the last batch may be shorter."""
         files, labels = self._validation
         return self._batches(files, labels, np.arange(len(labels)), batch_size, None)
+
+    def examples(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Training images without distortion, as one batch: float32 (n, side, side, 3) and int32 (n,)."""
+        batches = self._batches(self._files[indices], self.labels[indices], indices, len(indices), None)
+        return tuple(part.numpy() for part in next(iter(batches)))
 
     def _batches(self, files, labels, places, batch_size, load) -> FolderBatches:
         mean, deviation = (tf.constant(values) * 255 for values in STATISTICS["imagenet"])

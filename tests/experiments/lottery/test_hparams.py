@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tfprune.errors import InputError
-from tfprune.experiments.lottery.branches import BRANCHES, RandomlyPruneArguments
+from tfprune.experiments.lottery.branches import RandomlyPruneArguments
 from tfprune.experiments.lottery.defaults import default_hparams
 from tfprune.experiments.lottery.fields import settings_of
 from tfprune.experiments.lottery.oneshot_arguments import OneshotArguments, ScoringStrategy
@@ -116,8 +116,3 @@ def test_wrong_branch_arguments():
         RandomlyPruneArguments(seed=1, strategy="random")
     with pytest.raises(InputError, match="--seed must lie in"):
         RandomlyPruneArguments(seed=-1)
-
-
-def test_branches_are_named_after_their_files():
-    for name, branch in BRANCHES.items():
-        assert branch.code == f"tfprune.experiments.lottery.branches.{name}:run"

@@ -7,11 +7,14 @@ from abc import ABC, abstractmethod
 import numpy as np
 import tensorflow as tf
 
+from tfprune.data.augment import byte_augmentation_of
+from tfprune.data.image_folders import FolderBatches, FolderImages
 from tfprune.data.images import ImageSet
 from tfprune.data.prepared import load_prepared
+from tfprune.errors import InputError
 from tfprune.experiments.lottery.hparams import DatasetHparams
-from tfprune.training.evaluation import Evaluator
-from tfprune.training.feeds import Feed, RowsFeed, normalise, normalised
+from tfprune.training.evaluation import Evaluator, StreamEvaluator
+from tfprune.training.feeds import Feed, RowsFeed, StreamFeed, normalise
 from tfprune.training.samplers import EpochSampler
 
 
@@ -40,6 +43,10 @@ class LotteryData(ABC):
     def evaluator(self, model):
         """Measures accuracy and loss of a model on the test set."""
 
+    def blame(self, error: Exception, order_seed: int | None, stream: int, step: int) -> Exception:
+        """What to raise when TensorFlow failed with `error` at a batch of this stream, at `step` or soon after."""
+        return error
+
     @abstractmethod
     def examples(self, per_class: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Training examples, undistorted, as one batch.
@@ -65,7 +72,7 @@ class ResidentData(LotteryData):
         channels, height, width = images.image_shape
         self.classes, self.input_shape = images.classes, (height, width, channels)
         self._images, self._hparams = images, hparams
-        self._normal = normalised(images.mean, images.scale)
+        self._distort = None if hparams.do_not_augment else byte_augmentation_of(hparams.dataset_name)
         self.steps_per_epoch = self._sampler(None).steps_per_epoch
 
     def feed(self, order_seed: int | None = None) -> RowsFeed:
@@ -88,7 +95,11 @@ class ResidentData(LotteryData):
         return EpochSampler(self._images.train.size, self._hparams.batch_size, short=True, seed=order_seed)
 
     def _prepared(self, rows, stream, step):
-        return self._to_images(self._normal(rows, stream, step))
+        images = self._to_images(rows)
+        if self._distort is not None:
+            images = self._distort(images, stream, step)
+        mean, scale = (self._to_images(values[None]) for values in (self._images.mean, self._images.scale))
+        return normalise(images, mean, scale)
 
     def _to_images(self, values):
         """(B, D), flattened c, y, x, to (B, height, width, channels)."""
@@ -96,13 +107,65 @@ class ResidentData(LotteryData):
         return tf.transpose(shaped, [0, 2, 3, 1])
 
 
+class StreamedData(LotteryData):
+    """Images that stay in the files of a folder and are decoded while training.
+
+    Args:
+        images: the folder.
+        hparams: batch size and distortions.
+    """
+
+    def __init__(self, images: FolderImages, hparams: DatasetHparams):
+        self.classes, self.input_shape = images.classes, images.input_shape
+        self._images, self._hparams = images, hparams
+        self.steps_per_epoch = -(-images.size // hparams.batch_size)
+
+    def feed(self, order_seed: int | None = None) -> StreamFeed:
+        return StreamFeed(lambda *place: self._batches(order_seed, *place).dataset, self.steps_per_epoch)
+
+    def evaluator(self, model) -> StreamEvaluator:
+        return StreamEvaluator(model, lambda: self._images.validation_batches(self._hparams.batch_size))
+
+    def blame(self, error: Exception, order_seed: int | None, stream: int, step: int) -> Exception:
+        batches = self._batches(order_seed, stream, *divmod(step, self.steps_per_epoch))
+        found = (batches.blame(number, error) for number in range(len(batches)))
+        return next((fault for fault in found if fault is not error), error)
+
+    def examples(self, per_class: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        return self._images.examples(chosen_per_class(self._images.labels, per_class, seed))
+
+    def _batches(self, order_seed: int | None, stream: int, epoch: int, first: int) -> FolderBatches:
+        order = stream if order_seed is None else order_seed
+        augment = not self._hparams.do_not_augment
+        return self._images.train_batches(order, epoch, self._hparams.batch_size, first, augment, stream)
+
+
 def load_data(hparams: DatasetHparams, path_to_data: str | None, least_side: int = 1) -> LotteryData:
-    """Loads a data set.
+    """Loads a data set, or opens the folder that it stays in.
+
+    Args:
+        hparams: what to load; random labels and subsets are drawn by its `transformation_seed`, 0 if it has none.
+        path_to_data: ImageNet's folder, that of Tiny ImageNet, or TFDS's data_dir.
+        least_side: smaller images are enlarged, as `load_prepared` says.
 
     Raises:
         InputError: it is not there, or damaged; names the flag or file.
     """
-    return ResidentData(load_prepared(hparams.dataset_name, path_to_data, least_side), hparams)
+    variant = {
+        "subsample_fraction": hparams.subsample_fraction,
+        "random_labels_fraction": hparams.random_labels_fraction,
+        "seed": hparams.transformation_seed or 0,
+    }
+    if hparams.dataset_name == "imagenet":
+        if path_to_data is None:
+            raise InputError("--dataset_name=imagenet needs --path_to_data, the folder that holds train and val")
+        return StreamedData(FolderImages(path_to_data, **variant), hparams)
+    try:
+        images = load_prepared(hparams.dataset_name, path_to_data, least_side, **variant)
+    except InputError as error:
+        # The loader speaks of the flag of another entry point.
+        raise InputError(str(error).replace("--data=", "--dataset_name=")) from None
+    return ResidentData(images, hparams)
 
 
 def chosen_per_class(labels: np.ndarray, per_class: int, seed: int) -> np.ndarray:

@@ -22,6 +22,7 @@ _TINY_IMAGENET = TrainingHparams(
     momentum=0.9,
     milestone_steps="100ep,150ep",
     gamma=0.1,
+    warmup_steps="5ep",
     weight_decay=1e-4,
 )
 _IMAGENET = TrainingHparams(

@@ -13,7 +13,7 @@ from tfprune.experiments.lottery.steps import check_step, check_steps, is_zero
 from tfprune.models.names import parse
 
 MODEL_INITS = ("kaiming_normal", "kaiming_uniform", "orthogonal", "binary", "standard_normal")
-BATCHNORM_INITS = ("uniform", "fixed")
+BATCHNORM_INITS = ("uniform", "fixed", "oneone", "positivenegative")
 # The last four are small sets beside the published ones; `digits` comes with scikit-learn and needs no download.
 DATASETS = (
     *("mnist", "cifar10", "tinyimagenet", "tinyimagenet2", "imagenet"),
@@ -39,7 +39,9 @@ class ModelHparams:
 
     model_name: str = setting(str, "Network, for example mnist_lenet_300_100, cifar_resnet_20, cifar_vgg_16.")
     model_init: str = setting(str, f"Distribution of the first weights: one of {', '.join(MODEL_INITS)}.")
-    batchnorm_init: str = setting(str, "First scales of batch norm: uniform (drawn from [0, 1)) or fixed (ones).")
+    batchnorm_init: str = setting(
+        str, f"First scales of batch norm: one of {', '.join(BATCHNORM_INITS)} (fixed: ones)."
+    )
     batchnorm_frozen: bool = setting(bool, "Leave batch norm's scales and offsets as they were drawn.", False)
     output_frozen: bool = setting(bool, "Leave the output layer as it was drawn.", False)
     others_frozen: bool = setting(bool, "Leave everything but output layer and batch norm as it was drawn.", False)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from tfprune.errors import InputError
-from tfprune.experiments.lottery.branches import BRANCHES
+from tfprune.experiments.lottery.branches import load_plan
 from tfprune.experiments.lottery.names import LotteryDescription
 from tfprune.experiments.lottery.pruning import ignored_kernels
 from tfprune.experiments.lottery.recipe import Workshop, claimed, saving, seed_of
@@ -78,7 +78,7 @@ def run_branch(request: BranchRequest, workshop: Workshop, report: Report) -> No
     check_levels(request)
     with ReplicateLock(description.replicate_folder(options.root, options.replicate), shared=True):
         trainer = workshop.trainer(description.model, description.dataset, description.training)
-        branch = BRANCHES[request.branch].load()
+        branch = load_plan(request.branch)
         for number in request.levels:
             folder = claimed(request.folder_of(number), request.label, description, options, **_record(request))
             if options.overwrite:

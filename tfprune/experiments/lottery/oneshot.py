@@ -6,9 +6,11 @@ saved step, [or draw new ones]; train
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict
 
 from tfprune.errors import InputError
+from tfprune.experiments.lottery.pruning import ignored_kernels
 from tfprune.experiments.lottery.recipe import Workshop, claimed, saving, seed_of
 from tfprune.experiments.lottery.requests import OneshotRequest
 from tfprune.experiments.lottery.training import Report, Trainer
@@ -78,8 +80,9 @@ def _saved(request: OneshotRequest, trainer: Trainer, name: str) -> Weights:
 
 def _masks(request: OneshotRequest, trainer: Trainer, scored: Weights) -> Masks:
     arguments, seed = request.arguments, seed_of("oneshot", request.options.replicate)
-    scoring = arguments.scoring
-    data = None
+    scoring, data = arguments.scoring, None
+    if scoring.score == "grasp" and not arguments.prune_highest:
+        warnings.warn("the paper's GraSP is --strategy=grasp with --prune_highest; this is its opposite", stacklevel=2)
     if scoring.examples_per_class is not None:
         data = [trainer.data.examples(scoring.examples_per_class, seed)]
     return one_shot_masks(
@@ -89,6 +92,7 @@ def _masks(request: OneshotRequest, trainer: Trainer, scored: Weights) -> Masks:
         arguments.prune_fraction,
         seed=seed,
         shuffle=arguments.randomize_layerwise,
+        ignore=ignored_kernels(trainer.model, arguments.layers_to_ignore, "--layers_to_ignore"),
         data=data,
         schedule=Schedule(arguments.prune_iterations),
         # The published GraSP is the negative of ours, whose highest scores are kept: its highest are to be pruned.

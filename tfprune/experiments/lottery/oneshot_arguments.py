@@ -60,6 +60,9 @@ class OneshotArguments:
     prune_iterations: int = setting(int, "Rounds of scoring and pruning.", 1)
     prune_highest: bool = setting(bool, "Prune the highest scores in place of the lowest (for grasp).", False)
     randomize_layerwise: bool = setting(bool, "Shuffle the mask within each layer.", False)
+    layers_to_ignore: str | None = setting(
+        str, "Layers, separated by commas, that are not pruned: fc.weight or fc/kernel.", None
+    )
     reinitialize: bool = setting(bool, "Train newly drawn weights in place of those of --state_step.", False)
 
     def __post_init__(self):

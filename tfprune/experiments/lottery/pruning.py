@@ -10,27 +10,27 @@ import keras
 from tfprune.errors import InputError
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import prunable
+from tfprune.models.freezing import tensor_name
 from tfprune.pruning.pruner import prune
 
 
-def ignored_kernels(model: keras.Model, names: str | None) -> list[str]:
-    """Paths of the kernels that `--pruning_layers_to_ignore` names.
+def ignored_kernels(model: keras.Model, names: str | None, flag: str = "--pruning_layers_to_ignore") -> list[str]:
+    """Paths of the kernels that a flag names.
 
     Args:
         model: the network.
         names: separated by commas: kernels by our path, `fc/kernel`, or by the published code's name, `fc.weight`.
+        flag: for messages.
 
     Raises:
         InputError: a name is no kernel of the network; lists them.
     """
     paths = list(prunable(model))
-    known = {path.removesuffix("/kernel") + ".weight": path for path in paths} | {path: path for path in paths}
+    known = {name: path for path in paths for name in (path, tensor_name(path))}
     wanted = [name.strip() for name in (names or "").split(",") if name.strip()]
     for name in wanted:
         if name not in known:
-            raise InputError(
-                f"--pruning_layers_to_ignore must name kernels of {model.name}: {', '.join(paths)}. Received: {name!r}"
-            )
+            raise InputError(f"{flag} must name kernels of {model.name}: {', '.join(paths)}. Received: {name!r}")
     return [known[name] for name in wanted]
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfprune.experiments.lottery.data import LotteryData
 from tfprune.experiments.lottery.hparams import ModelHparams, TrainingHparams
@@ -76,7 +77,7 @@ class Trainer:
         devices: Collection[str] | None = None,
     ):
         self.data = data
-        self._hparams = model
+        self._hparams, self._order_seed = model, training.data_order_seed
         self.model = self._built(0)
         strategy = mirrored_strategy(devices) if distribute == "mirrored" else None
         with strategy.scope() if strategy else contextlib.nullcontext():
@@ -147,7 +148,7 @@ class Trainer:
                 self._test(log, step)
         kept = {each.iteration: each for each in (*keep, end) if start < each <= end}
         recent: list[Stretch] = []
-        for stretch in drive(self._loop, stream, step, end.iteration, at=list(kept)):
+        for stretch in self._stretches(stream, step, end.iteration, list(kept)):
             step = stretch.stop
             recent.append(stretch)
             if step in kept:
@@ -168,6 +169,14 @@ class Trainer:
             self._test(log, step)
             folder.write_log(log)
         folder.finish()
+
+    def _stretches(self, stream: int, step: int, end: int, at: list[int]) -> Iterator[Stretch]:
+        try:
+            for stretch in drive(self._loop, stream, step, end, at=at):
+                step = stretch.stop
+                yield stretch
+        except tf.errors.OpError as error:
+            raise self.data.blame(error, self._order_seed, stream, step) from None
 
     def _built(self, seed: int) -> keras.Model:
         hparams = self._hparams

@@ -76,33 +76,19 @@ class Branch:
     Attributes:
         summary: one line for `--help`.
         arguments: dataclass of its arguments.
-        code: `module:function`.
     """
 
     summary: str
     arguments: type
-    code: str
-
-    def load(self) -> Callable:
-        """The function that runs it; imports TensorFlow."""
-        module, function = self.code.split(":")
-        return getattr(importlib.import_module(module), function)
 
 
 BRANCHES: dict[str, Branch] = {
-    "randomly_prune": Branch(
-        "train random masks as dense as each level's",
-        RandomlyPruneArguments,
-        "tfprune.experiments.lottery.branches.randomly_prune:plan",
-    ),
-    "randomly_reinitialize": Branch(
-        "train each level's mask with newly drawn weights",
-        RandomlyReinitializeArguments,
-        "tfprune.experiments.lottery.branches.randomly_reinitialize:plan",
-    ),
-    "retrain": Branch(
-        "train each level with other data or another training",
-        RetrainArguments,
-        "tfprune.experiments.lottery.branches.retrain:plan",
-    ),
+    "randomly_prune": Branch("train random masks as dense as each level's", RandomlyPruneArguments),
+    "randomly_reinitialize": Branch("train each level's mask with newly drawn weights", RandomlyReinitializeArguments),
+    "retrain": Branch("train each level with other data or another training", RetrainArguments),
 }
+
+
+def load_plan(branch: str) -> Callable:
+    """The function `plan` of the file named after a branch: (level, arguments) -> what to train; imports TensorFlow."""
+    return importlib.import_module(f"{__name__}.{branch}").plan

@@ -1,0 +1,104 @@
+"""One-shot pruning of a trained run on digits."""
+
+import numpy as np
+import pytest
+
+from tfprune.errors import InputError
+from tfprune.experiments.lottery.oneshot import run_oneshot
+from tfprune.experiments.lottery.oneshot_arguments import OneshotArguments
+from tfprune.experiments.lottery.recipe import run_training
+from tfprune.experiments.lottery.requests import OneshotRequest, TrainRequest
+from tfprune.layers.masks import Masks
+from tfprune.layers.weights import set_weights
+from tfprune.pruning.pruner import prune
+from tfprune.records.lottery_files import read_mask, read_weights, saved_steps
+
+KERNELS = ("fc_layers.0/kernel", "fc_layers.1/kernel", "fc/kernel")
+
+
+@pytest.fixture
+def oneshot(workshop, description, options, silent):
+    """`oneshot(strategy=..., ...)`: prunes a run trained with weights of step 5 kept; gives masks and folder."""
+    train = TrainRequest(options(weight_save_steps="5it"), description().training_description())
+    run_training(train, workshop, silent())
+
+    def run(strategy, fraction=0.6, **changes):
+        request = OneshotRequest(options(), train.description, OneshotArguments(strategy, fraction, **changes))
+        run_oneshot(request, workshop, silent())
+        return Masks(read_mask(request.folder)), request.folder
+
+    return run
+
+
+@pytest.mark.parametrize("strategy", ["random", "magnitude", "snip3", "grasp3", "graspabs3", "synflow"])
+def test_every_strategy_prunes_the_fraction(oneshot, strategy):
+    masks, folder = oneshot(strategy, prune_highest=strategy == "grasp3")
+    size = 64 * 20 + 20 * 12 + 120
+    assert masks.kept == size - int(0.6 * size)
+    assert saved_steps(folder) == ["ep0_it0", "ep2_it0"]
+    start = read_weights(folder, "ep0_it0")
+    assert all(not start[path][~masks[path]].any() for path in KERNELS)
+
+
+def test_scores_are_of_the_step_asked_for(oneshot, workshop, description):
+    made = description()
+    trainer = workshop.trainer(made.model, made.dataset, made.training)
+    for step, name in (("0it", "ep0_it0"), ("5it", "ep0_it5"), ("2ep", "ep2_it0")):
+        masks, folder = oneshot("magnitude", prune_step=step)
+        set_weights(trainer.model, read_weights(folder.parent / "main", name))
+        expected = prune(trainer.model, "magnitude", 0.6)
+        assert {path: mask.tolist() for path, mask in masks.items()} == {
+            path: mask.tolist() for path, mask in expected.items()
+        }
+
+
+def test_training_goes_on_from_the_state_step(oneshot):
+    masks, folder = oneshot("magnitude", prune_step="2ep", state_step="5it")
+    assert saved_steps(folder) == ["ep0_it5", "ep2_it0"]
+    start, source = (read_weights(place, "ep0_it5") for place in (folder, folder.parent / "main"))
+    for path in KERNELS:
+        np.testing.assert_array_equal(start[path], source[path] * masks[path])
+
+
+def test_shuffling_keeps_each_layers_count(oneshot):
+    plain, shuffled = oneshot("magnitude")[0], oneshot("magnitude", randomize_layerwise=True)[0]
+    assert shuffled.counts == plain.counts and shuffled != plain
+
+
+def test_highest_scores(oneshot, workshop):
+    lowest, highest = oneshot("magnitude", 0.5)[0], oneshot("magnitude", 0.5, prune_highest=True)[0]
+    assert not any((lowest[path] & highest[path]).any() for path in KERNELS)
+
+
+def test_published_grasp_needs_the_highest(oneshot):
+    with pytest.warns(UserWarning, match="--prune_highest"):
+        opposite = oneshot("grasp3", 0.5)[0]
+    right = oneshot("grasp3", 0.5, prune_highest=True)[0]
+    assert not any((opposite[path] & right[path]).any() for path in KERNELS)
+
+
+def test_new_weights(oneshot):
+    masks, folder = oneshot("magnitude", reinitialize=True)
+    start, source = (read_weights(place, "ep0_it0") for place in (folder, folder.parent / "main"))
+    for path in KERNELS:
+        assert not (start[path] == source[path])[masks[path]].any()
+
+
+def test_rounds_and_ignored_layers(oneshot):
+    once, often = oneshot("synflow")[0], oneshot("synflow", prune_iterations=10)[0]
+    assert once.kept == often.kept and once != often
+    masks = oneshot("magnitude", layers_to_ignore="fc.weight")[0]
+    assert masks["fc/kernel"].all()
+    with pytest.raises(InputError, match="--layers_to_ignore must name kernels"):
+        oneshot("magnitude", layers_to_ignore="conv.weight")
+
+
+def test_step_that_was_not_kept(oneshot):
+    with pytest.raises(InputError, match=r"--prune_step=6it: .* kept steps: ep0_it0, ep0_it5, ep2_it0"):
+        oneshot("magnitude", prune_step="6it")
+
+
+def test_run_that_was_not_trained(workshop, description, options, silent):
+    request = OneshotRequest(options(), description().training_description(), OneshotArguments("magnitude", 0.5))
+    with pytest.raises(InputError, match="is not trained; run first: python -m"):
+        run_oneshot(request, workshop, silent())
