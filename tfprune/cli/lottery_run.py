@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tfprune.cli.quiet import quiet_start
+from tfprune.experiments.lottery.names import MAIN
 from tfprune.experiments.lottery.requests import BranchRequest, LotteryRequest, OneshotRequest, Request, TrainRequest
 from tfprune.records.lottery_files import is_finished
 
@@ -34,16 +35,17 @@ def run(request: Request) -> None:
     dataset = request.description.dataset.dataset_name
     progress.say(f"{request.description.model.model_name} on {dataset}, {device}; files: {request.folder}")
     _recipe(request)(request, Workshop(options), progress)
-    text = report(top)
+    text = report(top, f"{request.description.model.model_name} on {dataset}")
     if not options.quiet:
         print(text)
 
 
-def report(top: Path) -> str:
+def report(top: Path, title: str) -> str:
     """Writes the summary and the figures of all finished runs below a folder, from their files alone.
 
     Args:
         top: `<root>/<name>`.
+        title: of the figures.
 
     Returns:
         The summary as text, and where the figures are.
@@ -55,8 +57,9 @@ def report(top: Path) -> str:
 
     table = summary(read_results(top))
     path = write_summary(top)
-    save_png(draw_accuracy(table, top.name), top / "accuracy.png")
-    save_png(draw_training(read_curves(top), top.name), top / "training.png")
+    curves = read_curves(top)
+    save_png(draw_accuracy(table, title), top / "accuracy.png")
+    save_png(draw_training(curves[curves["branch"] == MAIN], title), top / "training.png")
     return f"{summary_text(table)}\nfiles: {path}, accuracy.png and training.png beside it"
 
 

@@ -70,7 +70,11 @@ def test_retraining_is_named_by_its_groups():
 
 
 def test_labels():
-    assert branch_label("randomly_prune", RandomlyPruneArguments(7)) == "randomly_prune seed=7"
+    assert branch_label("randomly_prune", RandomlyPruneArguments(7), LENET) == "randomly_prune seed=7"
     oneshot = OneshotArguments("grasp10", 0.5, prune_highest=True)
-    assert branch_label("oneshot", oneshot) == "oneshot strategy=grasp10 prune_highest=True"
-    assert branch_label("oneshot", replace(oneshot, prune_fraction=0.9)) == branch_label("oneshot", oneshot)
+    assert branch_label("oneshot", oneshot, LENET) == "oneshot strategy=grasp10 prune_highest=True"
+    assert branch_label("oneshot", replace(oneshot, prune_fraction=0.9), LENET) == branch_label(
+        "oneshot", oneshot, LENET
+    )
+    retrain = RetrainArguments(LENET.dataset, replace(LENET.training, lr=0.5, momentum=0.9))
+    assert branch_label("retrain", retrain, LENET) == "retrain lr=0.5 momentum=0.9"

@@ -153,15 +153,24 @@ def branch_name(branch: str, arguments: Any) -> str:
     return f"{kind}_{branch}_{digest(canonical(arguments))}"
 
 
-def branch_label(branch: str, arguments: Any) -> str:
+def branch_label(branch: str, arguments: Any, base: LotteryDescription | TrainingDescription) -> str:
     """A branch in words, for tables and legends: `randomly_prune seed=7`, `oneshot strategy=snip10`.
 
-    What a figure shows as its axis, the share of pruned weights, is left out.
+    What a figure shows as its axis, the share of pruned weights, is left out. Of groups of settings the words name what
+    differs from the base run's.
     """
     words = [branch]
     for field in dataclasses.fields(arguments):
         value = getattr(arguments, field.name)
-        if field.name != "prune_fraction" and (is_required(field) or value != field.default):
-            nested = dataclasses.is_dataclass(value)
-            words.append(f"{field.name}={digest(canonical(value))[:6] if nested else value}")
+        if dataclasses.is_dataclass(value):
+            own = base.dataset if isinstance(value, DatasetHparams) else base.training
+            words += _differences(value, own)
+        elif field.name != "prune_fraction" and (is_required(field) or value != field.default):
+            words.append(f"{field.name}={value}")
     return " ".join(words)
+
+
+def _differences(group: Any, base: Any) -> list[str]:
+    """`name=value` of every setting in which a group differs from another one of its kind."""
+    pairs = ((field.name, getattr(group, field.name)) for field in dataclasses.fields(group))
+    return [f"{name}={value}" for name, value in pairs if value != getattr(base, name)]

@@ -116,7 +116,7 @@ class BranchRequest:
     @property
     def label(self) -> str:
         """The branch in words, for tables and legends."""
-        return branch_label(self.branch, self.arguments)
+        return branch_label(self.branch, self.arguments, self.description)
 
     @property
     def folder(self) -> Path:
@@ -144,7 +144,7 @@ class OneshotRequest:
     @property
     def label(self) -> str:
         """The branch in words, for tables and legends."""
-        return branch_label("oneshot", self.arguments)
+        return branch_label("oneshot", self.arguments, self.description)
 
     @property
     def folder(self) -> Path:
