@@ -35,7 +35,7 @@ LIMIT = 1.15
 BATCH, DENSITY = 128, 0.2
 # Name -> images, (channels, height, width), steps per round, rounds.
 CASES = {
-    "mnist_lenet_300_100": (60_000, (1, 28, 28), 100, 25),
+    "mnist_lenet_300_100": (60_000, (1, 28, 28), 50, 100),
     "cifar_resnet_20": (50_000, (3, 32, 32), 2, 15),
 }
 
