@@ -19,12 +19,12 @@ with quiet_start():
     import keras
     import numpy as np
     import tensorflow as tf
-    from keras import layers
 
     from tfprune.data.augment import flip_and_shift
     from tfprune.data.images import ResidentImages
     from tfprune.layers.convert import masked
     from tfprune.layers.prunable import prunable
+    from tfprune.models.named import build_named
     from tfprune.training.decay import AllDecay
     from tfprune.training.feeds import RowsFeed, normalised
     from tfprune.training.loop import TrainingLoop
@@ -35,8 +35,8 @@ LIMIT = 1.15
 BATCH, DENSITY = 128, 0.2
 # Name -> images, (channels, height, width), steps per round, rounds.
 CASES = {
-    "mnist_lenet_300_100": (60_000, (1, 28, 28), 100, 25),
-    "cifar_resnet_20": (50_000, (3, 32, 32), 3, 7),
+    "mnist_lenet_300_100": (60_000, (1, 28, 28), 50, 100),
+    "cifar_resnet_20": (50_000, (3, 32, 32), 2, 15),
 }
 
 
@@ -61,24 +61,6 @@ class OneBatch:
         return self._inputs.read_value(), self._labels.read_value()
 
 
-def lenet() -> keras.Model:
-    hidden = [layers.Dense(width, activation="relu") for width in (300, 100)]
-    return keras.Sequential([keras.Input((28, 28, 1)), layers.Flatten(), *hidden, layers.Dense(10)])
-
-
-def resnet() -> keras.Model:
-    def convolution(x, filters, size=3, strides=1):
-        x = layers.Conv2D(filters, size, strides, padding="same", use_bias=False)(x)
-        return layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
-
-    inputs = keras.Input((32, 32, 3))
-    x = layers.ReLU()(convolution(inputs, 16))
-    for filters, strides in [(16, 1)] * 3 + [(32, 2)] + [(32, 1)] * 2 + [(64, 2)] + [(64, 1)] * 2:
-        branch = convolution(layers.ReLU()(convolution(x, filters, strides=strides)), filters)
-        x = layers.ReLU()(branch + (x if strides == 1 else convolution(x, filters, 1, strides)))
-    return keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling2D()(x)))
-
-
 def loop_of(model: keras.Model, feed) -> TrainingLoop:
     dense = all(len(kernel.shape) == 2 for kernel in prunable(model).values())
     optimizer, schedule = make_optimizer("sgd", 0.01, momentum=0.9), WarmupMilestones(0.01, [10**6], 0.1, 100)
@@ -97,7 +79,7 @@ def sides(name: str) -> list[TrainingLoop]:
         inputs = tf.transpose(tf.reshape(normal(rows, stream, step), [-1, *shape]), [0, 2, 3, 1])
         return flip_and_shift(inputs, stream, step) if name.startswith("cifar") else inputs
 
-    model = resnet() if name.startswith("cifar") else lenet()
+    model = build_named(name, (*shape[1:], shape[0]), 10, 0)
     masks = {path: rng.random(kernel.shape) < DENSITY for path, kernel in prunable(model).items()}
     sparse = masked(model, masks)
     for path, kernel in prunable(sparse).items():

@@ -12,7 +12,7 @@ from tfprune.data.images import ResidentImages
 from tfprune.layers.convert import masked
 from tfprune.layers.variants import with_precision, with_synchronized_norm
 from tfprune.training.decay import AllDecay
-from tfprune.training.feeds import RowsFeed, normalised
+from tfprune.training.feeds import RowsFeed, StreamFeed, normalised
 from tfprune.training.loop import TrainingLoop
 from tfprune.training.mirrored import MirroredLoop, mirrored_strategy
 from tfprune.training.optimizers import WarmupMilestones, make_optimizer
@@ -49,8 +49,13 @@ def loop_of(kind, strategy=None):
             layer.kernel.assign(layer.kernel * layer.kernel_mask)
     digits = load_digits()
     # 130 images in batches of 32: every fifth batch has 2.
-    images = ResidentImages(digits.data[:130].astype(np.uint8), digits.target[:130].astype(np.int32))
-    feed = RowsFeed(images, EpochSampler(130, 32, short=True), normalised(np.full(64, 4.9), 1 / 6))
+    rows, labels = digits.data[:130].astype(np.uint8), digits.target[:130].astype(np.int32)
+    prepare = normalised(np.full(64, 4.9), 1 / 6)
+    if kind == "stream":
+        pairs = tf.data.Dataset.from_tensor_slices((rows, labels)).batch(32)
+        feed = StreamFeed(lambda stream, epoch, first: pairs.skip(first), 5, prepare)
+    else:
+        feed = RowsFeed(ResidentImages(rows, labels), EpochSampler(130, 32, short=True), prepare)
     optimizer = make_optimizer("sgd", 0.05, momentum=0.9, loss_scaling=kind == "float16")
     settings = {"decay": AllDecay(model, 1e-3), "schedule": WarmupMilestones(0.05, [20], 0.1, warmup=4)}
     if strategy is None:
