@@ -22,4 +22,4 @@ def snip(
     """
     weights = masked_weights(model, masks)
     gradients = mean_gradients(model, batches, weights, rng, get_loss(loss))
-    return {path: np.abs(gradients[path] * weights[path]) for path in weights}
+    return {path: np.abs(gradients.pop(path) * weights.pop(path)) for path in list(weights)}
