@@ -80,7 +80,8 @@ def mean_gradients(
     tensors = [weights[path] for path in paths]
     vectors = [along[path] for path in paths] if products else []
     totals = [tf.Variable(tf.zeros_like(tensor), trainable=False) for tensor in tensors]
-    handle_specs = [tf.TensorSpec([], tf.resource)] * len(totals)  # a function keeps the variables that it is traced with
+    # Handles: a function would keep the variables that it is traced with.
+    handle_specs = [tf.TensorSpec([], tf.resource)] * len(totals)
     seeds = _seed_states(model)
     concrete = traced_for = None
     count = 0
@@ -147,7 +148,7 @@ def _build(own: weakref.ref, loss: Loss, temperature: float, products: bool) -> 
 
     @tf.function(autograph=False)
     def step(inputs, labels, seeds, weights, vectors, totals):
-        """Adds to variables, whose handles are `totals`, the gradients of a group of batches, stacked along a first axis."""
+        """Adds the gradients of a group of batches, stacked along a first axis, to the variables behind `totals`."""
 
         def add(index):
             batch = tf.nest.map_structure(lambda group: group[index], (inputs, labels, seeds))

@@ -48,7 +48,7 @@ class Ranking:
     """The living in the order of their scores.
 
     Args:
-        scores: path -> float32 array of the kernel's shape, higher is kept; emptied, lest they stay beside the living's.
+        scores: path -> float32 array of the kernel's shape, higher is kept; emptied, to hold no score twice.
         alive: nothing else can be kept.
         groups: lists of paths that compete.
         seed: breaks ties.

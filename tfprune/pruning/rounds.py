@@ -20,8 +20,8 @@ class Rounds:
     """Nested masks for every number of kept weights, from the start down to a schedule's last round.
 
     Between two rounds' ends the order is that of the later round's scores. What was pruned never comes back. Of the
-    past only the round in which each weight was pruned is stored, a byte a weight (two from 256 rounds on); a round that is looked at again
-    is scored again, with the same random numbers.
+    past only the round in which each weight was pruned is stored, a byte a weight (two from 256 rounds on); a round
+    that is looked at again is scored again, with the same random numbers.
 
     Args:
         score: (masks before the round, number of the round from 1) -> scores; the same for the same arguments.

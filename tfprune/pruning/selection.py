@@ -18,7 +18,8 @@ from tfprune.errors import InputError
 SORTED_PART = 8
 LEAST_SORTED = 1 << 16
 SAMPLE = 1 << 14  # scores that are sorted to bound a threshold
-OUT, OPEN, IN = range(3)  # what is known of a weight: it is in none of the sets in question, in some, in all
+# What is known of a weight: it is in none of the sets in question; in some; in some and in the last answer; in all.
+OUT, OPEN, LAST, IN = range(4)
 
 
 def tie_keys(positions: np.ndarray, seed: int) -> np.ndarray:
@@ -66,9 +67,9 @@ class TopSets:
 
     def _reset(self) -> None:
         self._low, self._high = 0, self.size
-        self._states: np.ndarray | None = None  # OUT, OPEN or IN for each weight; None: all open
+        self._states = np.full(self.size, OPEN, np.uint8)
         self._sorted: np.ndarray | None = None
-        self._last: tuple[int, np.ndarray] | None = None
+        self._last: int | None = None
 
     def top(self, k: int) -> np.ndarray:
         """bool array (N,) with exactly k entries; it belongs to the caller.
@@ -85,15 +86,16 @@ class TopSets:
             return self._states == IN
         if k == self._high:
             return self._states != OUT
-        if self._states is not None and self._high - self._low <= max(LEAST_SORTED, self.size // SORTED_PART):
+        window = self._high - self._low
+        if window < self.size and window <= max(LEAST_SORTED, self.size // SORTED_PART):
             if self._sorted is None:
                 self._sorted = self._in_order(np.flatnonzero(self._states == OPEN))
             chosen = self._states == IN
             chosen[self._sorted[: k - self._low]] = True
             return chosen
-        chosen = self._best_open(k - self._low)
-        self._last = k, chosen
-        return chosen.copy()
+        self._states[self._best_open(k - self._low)] = LAST
+        self._last = k
+        return self._states >= LAST
 
     def _close_in(self, k: int) -> None:
         """Moves the window's nearer end to the last answer, or opens it again if k lies outside."""
@@ -101,20 +103,17 @@ class TopSets:
             self._reset()
         if self._last is None:
             return
-        last, chosen = self._last
-        if self._states is None:
-            self._states = np.full(self.size, OPEN, np.uint8)
-        if k >= last:
-            self._states[chosen] = IN
-            self._low = last
+        if k >= self._last:
+            self._states += self._states == LAST  # is in
+            self._low = self._last
         else:
-            self._states *= chosen
-            self._high = last
+            self._states -= (self._states == OPEN) | (self._states == LAST)  # is out, or open again
+            self._high = self._last
         self._last = None
 
     def _best_open(self, count: int) -> np.ndarray:
-        """What is in and the best `count` of what is open."""
-        found = np.ones(self.size, bool) if self._states is None else self._states == OPEN
+        """bool array (N,): the best `count` of what is open."""
+        found = self._states == OPEN
         threshold = largest(self._scores, self._parts(found), count)
         for score, part in zip(self._scores, self._parts(found), strict=True):
             part &= score >= threshold
@@ -124,8 +123,6 @@ class TopSets:
             ties = np.concatenate([np.flatnonzero(part & (score == threshold)) + start for score, part, start in parts])
             keys = tie_keys(ties, self._seed)
             found[ties[np.argpartition(keys, len(ties) - spare)[len(ties) - spare :]]] = False
-        if self._states is not None:
-            found |= self._states == IN
         return found
 
     def _parts(self, array: np.ndarray) -> list[np.ndarray]:
