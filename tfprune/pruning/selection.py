@@ -93,7 +93,7 @@ class TopSets:
             chosen = self._states == IN
             chosen[self._sorted[: k - self._low]] = True
             return chosen
-        self._states[self._best_open(k - self._low)] = LAST
+        self._states += self._best_open(k - self._low)  # was open, is in the last answer
         self._last = k
         return self._states >= LAST
 
@@ -171,10 +171,11 @@ def _between(scores: list[np.ndarray], masks: list[np.ndarray], low, high) -> tu
     """How many scores of what the masks keep lie above `high`, and those from `low` to `high`."""
     above, between = 0, []
     for score, mask in zip(scores, masks, strict=True):
-        over = (score > high) & mask
-        found = (score >= low) & mask
-        found ^= over
-        above += np.count_nonzero(over)
+        found = score > high
+        found &= mask
+        above += np.count_nonzero(found)
+        found ^= mask  # those not above
+        found &= score >= low
         between.append(score.take(np.flatnonzero(found)))
     return above, np.concatenate(between)
 
