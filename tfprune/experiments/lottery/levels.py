@@ -80,11 +80,9 @@ def run_branch(request: BranchRequest, workshop: Workshop, report: Report) -> No
         trainer = workshop.trainer(description.model, description.dataset, description.training)
         branch = load_plan(request.branch)
         for number in request.levels:
-            folder = claimed(request.folder_of(number), request.label, description, options, **_record(request))
-            if options.overwrite:
-                folder.clear()
-                folder.release()
-                folder = claimed(request.folder_of(number), request.label, description, options, **_record(request))
+            record = {request.branch: asdict(request.arguments)}
+            place = request.folder_of(number)
+            folder = claimed(place, request.label, description, options, options.overwrite, **record)
             if not folder.finished:
                 level = _level(request, workshop, trainer, number)
                 plan = branch(level, request.arguments)
@@ -136,7 +134,3 @@ def _level(request: BranchRequest, workshop: Workshop, trainer: Trainer, number:
         read_weights(zeroth, start),
         start,
     )
-
-
-def _record(request: BranchRequest) -> dict:
-    return {request.branch: asdict(request.arguments)}

@@ -33,11 +33,8 @@ def run_oneshot(request: OneshotRequest, workshop: Workshop, report: Report) -> 
     options, description, arguments = request.options, request.description, request.arguments
     check_trained(request)
     with ReplicateLock(description.replicate_folder(options.root, options.replicate), shared=True):
-        folder = claimed(request.folder, request.label, description, options, oneshot=asdict(arguments))
-        if options.overwrite:
-            folder.clear()
-            folder.release()
-            folder = claimed(request.folder, request.label, description, options, oneshot=asdict(arguments))
+        record = {"oneshot": asdict(arguments)}
+        folder = claimed(request.folder, request.label, description, options, options.overwrite, **record)
         if folder.finished:
             return
         trainer = workshop.trainer(description.model, description.dataset, description.training)

@@ -156,7 +156,9 @@ def _beginning(request: LotteryRequest, workshop: Workshop, trainer: Trainer, re
     }
 
 
-def claimed(path: Path, label: str, description, options: RunOptions, **more: Mapping) -> LotteryFolder:
+def claimed(
+    path: Path, label: str, description, options: RunOptions, overwrite: bool = False, **more: Mapping
+) -> LotteryFolder:
     """The folder of one training, ready to be written.
 
     Args:
@@ -164,6 +166,7 @@ def claimed(path: Path, label: str, description, options: RunOptions, **more: Ma
         label: the training in words, for tables.
         description: of the run that it belongs to.
         options: the replicate is recorded.
+        overwrite: deletes what is there of this training.
         **more: groups of settings beside the description's.
 
     Raises:
@@ -171,7 +174,7 @@ def claimed(path: Path, label: str, description, options: RunOptions, **more: Ma
     """
     folder = LotteryFolder(path)
     groups = {**description.record(), **more}
-    folder.claim({"label": label, "replicate": options.replicate, **groups})
+    folder.claim({"label": label, "replicate": options.replicate, **groups}, overwrite)
     if not folder.finished:
         folder.write_hparams(groups)
     return folder
