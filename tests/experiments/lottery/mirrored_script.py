@@ -1,13 +1,10 @@
-"""Trains a network of the lottery system on one CPU and on two logical ones, and compares; run in a process of its own."""
+"""Trains a network of the lottery system on one CPU and on two logical ones, and compares; for a process of its own."""
 
 import sys
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 from tfprune.experiments.lottery.data import load_data
 from tfprune.experiments.lottery.defaults import default_hparams
@@ -29,6 +26,8 @@ class Silent:
 
 
 def main(name, root):
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     data = load_data(DatasetHparams("digits", 100), None)
     made = default_hparams(name)
     found = []
