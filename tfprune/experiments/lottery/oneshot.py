@@ -7,7 +7,6 @@ saved step, [or draw new ones]; train
 from __future__ import annotations
 
 import warnings
-from dataclasses import asdict
 
 from tfprune.errors import InputError
 from tfprune.experiments.lottery.pruning import ignored_kernels
@@ -33,8 +32,7 @@ def run_oneshot(request: OneshotRequest, workshop: Workshop, report: Report) -> 
     options, description, arguments = request.options, request.description, request.arguments
     check_trained(request)
     with ReplicateLock(description.replicate_folder(options.root, options.replicate), shared=True):
-        record = {"oneshot": asdict(arguments)}
-        folder = claimed(request.folder, request.label, description, options, options.overwrite, **record)
+        folder = claimed(request.folder, request.label, description, options, arguments, options.overwrite)
         if folder.finished:
             return
         trainer = workshop.trainer(description.model, description.dataset, description.training)

@@ -7,8 +7,7 @@ the weights that are left; set the others back to where this training began; tra
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import numpy as np
 from tfprune.errors import InputError
 from tfprune.experiments.iterative import iterative_pruning
 from tfprune.experiments.lottery.data import LotteryData, load_data
+from tfprune.experiments.lottery.fields import canonical
 from tfprune.experiments.lottery.hparams import DatasetHparams, ModelHparams, TrainingHparams
 from tfprune.experiments.lottery.names import PRETRAIN
 from tfprune.experiments.lottery.pruning import ignored_kernels, prune_magnitudes
@@ -157,24 +157,29 @@ def _beginning(request: LotteryRequest, workshop: Workshop, trainer: Trainer, re
 
 
 def claimed(
-    path: Path, label: str, description, options: RunOptions, overwrite: bool = False, **more: Mapping
+    path: Path, label: str, description, options: RunOptions, arguments: object = None, overwrite: bool = False
 ) -> LotteryFolder:
     """The folder of one training, ready to be written.
+
+    What is compared with the run that is there are the texts that names are made of, so that settings which are new in
+    this version, and at their defaults, leave old runs as good as they were.
 
     Args:
         path: where it is.
         label: the training in words, for tables.
         description: of the run that it belongs to.
         options: the replicate is recorded.
+        arguments: of a branch, a dataclass.
         overwrite: deletes what is there of this training.
-        **more: groups of settings beside the description's.
 
     Raises:
         InputError: another process writes there, or it holds something else.
     """
     folder = LotteryFolder(path)
-    groups = {**description.record(), **more}
-    folder.claim({"label": label, "replicate": options.replicate, **groups}, overwrite)
+    record, groups = {"replicate": options.replicate, "run": description.canonical()}, description.record()
+    if arguments is not None:
+        record["branch"], groups["branch"] = canonical(arguments), asdict(arguments)
+    folder.claim({"label": label, **record}, overwrite)
     if not folder.finished:
         folder.write_hparams(groups)
     return folder
