@@ -90,7 +90,8 @@ def run_branch(request: BranchRequest, workshop: Workshop, report: Report) -> No
                 end = chosen.step(plan.end or description.training.training_steps)
                 report.start(f"{request.label}, level {number}", plan.masks)
                 stream = seed_of("batches", options.replicate, number)
-                chosen.train(plan.weights, plan.masks, start, end, stream, folder, report, **saving(options, chosen))
+                how = saving(options, chosen, end)
+                chosen.train(plan.weights, plan.masks, start, end, stream, folder, report, **how)
             folder.release()
 
 
