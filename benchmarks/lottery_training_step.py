@@ -2,7 +2,7 @@
 
 cifar_resnet_20 and mnist_lenet_300_100, batch 128, four of five weights pruned, momentum, weight decay, a schedule.
 On one side all that `python -m tfprune.lth` does in a step: masks, a batch of a shuffled epoch gathered from bytes,
-normalised and, for CIFAR, shifted and mirrored. On the other side the same loop without masks over a batch that lies
+normalised and, for CIFAR, cropped and mirrored. On the other side the same loop without masks over a batch that lies
 ready on the device. The two take turns, and the fastest round of each counts: what else runs on the machine only adds
 time.
 
@@ -20,16 +20,16 @@ with quiet_start():
     import numpy as np
     import tensorflow as tf
 
-    from tfprune.data.augment import flip_and_shift
-    from tfprune.data.images import ResidentImages
+    from tfprune.data.images import ImageSet, ResidentImages
+    from tfprune.experiments.lottery.data import ResidentData
+    from tfprune.experiments.lottery.hparams import DatasetHparams
     from tfprune.layers.convert import masked
     from tfprune.layers.prunable import prunable
     from tfprune.models.named import build_named
     from tfprune.training.decay import AllDecay
-    from tfprune.training.feeds import RowsFeed, normalised
     from tfprune.training.loop import TrainingLoop
     from tfprune.training.optimizers import WarmupMilestones, make_optimizer
-    from tfprune.training.samplers import NEVER, EpochSampler
+    from tfprune.training.samplers import NEVER
 
 LIMIT = 1.15
 BATCH, DENSITY = 128, 0.2
@@ -73,18 +73,17 @@ def sides(name: str) -> list[TrainingLoop]:
     images = ResidentImages(
         rng.integers(0, 256, (count, int(np.prod(shape))), np.uint8), rng.integers(0, 10, count).astype(np.int32)
     )
-    normal = normalised(np.full(images.width, 127.5), 1 / 64)
-
-    def prepare(rows, stream, step):
-        inputs = tf.transpose(tf.reshape(normal(rows, stream, step), [-1, *shape]), [0, 2, 3, 1])
-        return flip_and_shift(inputs, stream, step) if name.startswith("cifar") else inputs
-
+    spread = np.full(images.width, 127.5, np.float32), np.full(images.width, 1 / 64, np.float32)
+    data = ResidentData(
+        ImageSet(images, images, *spread, image_shape=shape, classes=10),
+        DatasetHparams(dataset_name="cifar10" if name.startswith("cifar") else "mnist", batch_size=BATCH),
+    )
     model = build_named(name, (*shape[1:], shape[0]), 10, 0)
     masks = {path: rng.random(kernel.shape) < DENSITY for path, kernel in prunable(model).items()}
     sparse = masked(model, masks)
     for path, kernel in prunable(sparse).items():
         kernel.assign(kernel * masks[path])
-    feed = RowsFeed(images, EpochSampler(count, BATCH, short=True), prepare)
+    feed = data.feed()
     feed.begin(0, 0)
     return [loop_of(sparse, feed), loop_of(model, OneBatch(*feed.batch(tf.constant(0), tf.constant(0), BATCH)))]
 

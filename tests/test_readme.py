@@ -44,10 +44,25 @@ def test_files_and_modules_that_are_named_exist():
         assert (ROOT / (module.replace(".", "/") + ".py")).exists(), command
 
 
+def _shown(*words):
+    """Text of `--help` after some words."""
+    result = subprocess.run([sys.executable, "-m", *words, "--help"], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
 @pytest.mark.parametrize("module", ["imp", "main", "demo", "visualization"])
 def test_help_of_every_entry_point(module):
-    result = subprocess.run([sys.executable, "-m", f"tfprune.{module}", "--help"], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
+    shown = _shown(f"tfprune.{module}")
     commands = re.findall(rf"tfprune\.{module} ([^#`\n]*)", TEXT)
     for flag in {flag for command in commands for flag in re.findall(r"--(\w+)", command)} - {"help", "flagfile"}:
-        assert re.search(rf"--(\[no\])?{flag}\b", result.stdout), flag
+        assert re.search(rf"--(\[no\])?{flag}\b", shown), flag
+
+
+def test_flags_of_lottery_commands():
+    commands = re.findall(r"-m tfprune\.lth ([a-z_ ]*[a-z])([^#`\n]*)", TEXT)
+    assert len(commands) >= 6
+    shown = {words: _shown("tfprune.lth", *words.split()) for words in {words for words, _ in commands}}
+    for words, rest in commands:
+        for flag in set(re.findall(r"--(\w+)", rest)) - {"help", "flagfile"}:
+            assert re.search(rf"--(\[no\])?{flag}\b", shown[words]), (words, flag)

@@ -14,6 +14,7 @@ from tfprune.experiments.lottery.branches import RandomlyPruneArguments, Randoml
 from tfprune.experiments.lottery.defaults import default_hparams
 from tfprune.experiments.lottery.requests import RunOptions
 
+ROOT = Path(__file__).parents[2]
 LENET = "--default_hparams=mnist_lenet_300_100"
 DEFAULT = default_hparams("mnist_lenet_300_100")
 
@@ -222,3 +223,17 @@ def test_the_output_location_without_tensorflow(tmp_path):
     result = _lth("train", "--default_hparams=cifar_resnet_20", "--display_output_location", env=environment)
     expected = "lottery_runs/train_71bc92a970b64a76d7ab7681764b0021/replicate_1/main\n"
     assert (result.returncode, result.stdout) == (0, expected), result.stderr
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "flags/lth").glob("*.flags")), ids=lambda path: path.stem)
+def test_flag_files(asked, path):
+    words = {"lottery": ["lottery"], "oneshot": ["branch", "train", "oneshot"]}.get(path.stem.split("-")[0], ["train"])
+    more = [LENET, "--prune_fraction=0.9"] if words[0] == "branch" else []
+    request = asked(*words, f"--flagfile={path}", *more)
+    if path.stem == "digits":
+        assert request.description.dataset.dataset_name == "digits"
+    elif words == ["lottery"]:
+        assert path.stem == f"lottery-{request.description.model.model_name}"
+    else:
+        assert path.stem == f"oneshot-{request.arguments.scoring.score}"
+        assert request.arguments.prune_highest == (request.arguments.scoring.score == "grasp")

@@ -61,6 +61,9 @@ def test_tiny_imagenet(tiny):
     assert source.train.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4  # classes in order of their names
     assert source.validation.labels.tolist() == [1, 0, 2]
     np.testing.assert_allclose(source.train.parts[0][0], 40, atol=1)  # n01 was written second
+    with Image.open(tiny / "tiny-imagenet-200" / "val" / "images" / "v1.JPEG") as image:
+        pixels = np.asarray(image).transpose(2, 0, 1).ravel()
+    np.testing.assert_allclose(source.validation.parts[0][1].astype(int), pixels.astype(int), atol=1)
     assert load_tiny_imagenet(tiny / "tiny-imagenet-200").train.size == 12
     images = load_prepared("tinyimagenet", tiny)
     np.testing.assert_allclose(images.mean[[0, 4096, 8192]], 255 * np.array([0.4802, 0.4481, 0.3975]), rtol=1e-6)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from tfprune.errors import InputError
 from tfprune.experiments.lottery.branches import load_plan
@@ -80,11 +80,8 @@ def run_branch(request: BranchRequest, workshop: Workshop, report: Report) -> No
         trainer = workshop.trainer(description.model, description.dataset, description.training)
         branch = load_plan(request.branch)
         for number in request.levels:
-            folder = claimed(request.folder_of(number), request.label, description, options, **_record(request))
-            if options.overwrite:
-                folder.clear()
-                folder.release()
-                folder = claimed(request.folder_of(number), request.label, description, options, **_record(request))
+            place, overwrite = request.folder_of(number), options.overwrite
+            folder = claimed(place, request.label, description, options, request.arguments, overwrite)
             if not folder.finished:
                 level = _level(request, workshop, trainer, number)
                 plan = branch(level, request.arguments)
@@ -93,7 +90,8 @@ def run_branch(request: BranchRequest, workshop: Workshop, report: Report) -> No
                 end = chosen.step(plan.end or description.training.training_steps)
                 report.start(f"{request.label}, level {number}", plan.masks)
                 stream = seed_of("batches", options.replicate, number)
-                chosen.train(plan.weights, plan.masks, start, end, stream, folder, report, **saving(options, chosen))
+                how = saving(options, chosen, end)
+                chosen.train(plan.weights, plan.masks, start, end, stream, folder, report, **how)
             folder.release()
 
 
@@ -136,7 +134,3 @@ def _level(request: BranchRequest, workshop: Workshop, trainer: Trainer, number:
         read_weights(zeroth, start),
         start,
     )
-
-
-def _record(request: BranchRequest) -> dict:
-    return {request.branch: asdict(request.arguments)}
