@@ -65,6 +65,20 @@ def test_masked_model_and_other_order_give_the_same(model):
     assert Reachability(model)({path: masks[path] for path in reversed(list(masks))}) == expected
 
 
+def test_how_a_layer_is_called_and_how_often():
+    pixels = keras.Input((3,))
+    shared = L.Dense(3, name="shared")
+    once = shared(inputs=shared(pixels, training=False))
+    reachability = Reachability(keras.Model(pixels, L.Dense(1, name="head")(once, training=False)))
+    # The kernel is used twice: 0 → 1 → 2, which the head reads. Nothing that starts with 2 → 0 gets there.
+    kernel = np.zeros((3, 3), bool)
+    kernel[0, 1] = kernel[1, 2] = kernel[2, 0] = True
+    head = np.array([[False], [False], [True]])
+    effective = reachability({"shared/kernel": kernel, "head/kernel": head})
+    assert np.argwhere(effective["shared/kernel"]).tolist() == [[0, 1], [1, 2]]
+    assert reachability.uses == {"shared/kernel": 2, "head/kernel": 1}
+
+
 def test_wrong_masks_are_refused(model):
     reachability = Reachability(model)
     masks = Masks.dense(model)

@@ -148,7 +148,7 @@ class LeanWalk(Walk):
             made(inputs)
             return call(operation, inputs), gradient
 
-        return layer(*args, *kwargs.values(), self._anchor)
+        return layer(args[0] if args else kwargs["inputs"], self._anchor)
 
 
 def evaluate(model, kernels, inputs=None, step=None, boolean=False, input_shape=None) -> list[tf.Tensor]:
