@@ -344,6 +344,21 @@ def test_layers_that_mix_features_keep_their_channels(lively, check):
         assert check(model).get_layer("a").filters == 4
 
 
+def test_operations_of_keras(lively, check):
+    """Gates, sums and products written as operators; a quotient keeps its channels."""
+    x = inputs = keras.Input((5, 5, 2))
+    x = L.Conv2D(4, 3, name="a")(x)
+    x = keras.ops.relu(2 - x) * keras.ops.mean(x, axis=(1, 2), keepdims=True) / 3 + 0.5
+    y = L.Conv2D(3, 1, name="b")(keras.ops.concatenate([x, L.Conv2D(3, 1, name="c")(x)], -1))
+    z = L.Conv2D(3, 1, activation="softplus", name="d")(y) / L.Conv2D(3, 1, activation="softplus", name="e")(y)
+    model = lively(keras.Model(inputs, L.Conv2D(2, 1, name="last")(z)))
+    _zero(model.get_layer("a"), 1, bias=2.0)  # relu(2 - 2) is 0, and 0.5 moves on
+    _zero(model.get_layer("b"), 4, axis=2)
+    _zero(model.get_layer("last"), 1, axis=2)
+    small = check(model)
+    assert [small.get_layer(name).filters for name in "abcde"] == [3, 3, 2, 3, 3]
+
+
 def test_masks_are_baked_in_and_masked_models_become_plain(lively):
     model = lively(keras.Sequential([keras.Input((3,)), L.Dense(4, "relu", name="a"), L.Dense(2, name="b")]))
     masks = {"a/kernel": np.ones((3, 4), bool), "b/kernel": np.ones((4, 2), bool)}

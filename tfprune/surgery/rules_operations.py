@@ -46,6 +46,9 @@ def _minimum(trace: Trace, operation, spec, x1, x2):
 
 @register_rule("Divide", "TrueDivide")
 def _divide(trace: Trace, operation, spec, x1, x2):
+    # A divisor that nothing needs any more could become 0, and the quotient infinite: then 0 times it is no 0.
+    if isinstance(x2, Signal):
+        return trace.keep(operation, spec, x1, x2)
     return _merged(trace, operation, spec, x1, x2, np.divide)
 
 
