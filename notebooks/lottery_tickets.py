@@ -39,7 +39,7 @@ from tfprune.experiments.lottery.requests import (
     RunOptions,
     TrainRequest,
 )
-from tfprune.plots.lottery import draw_accuracy
+from tfprune.plots.lottery import draw_accuracy, draw_shuffled
 from tfprune.plots.style import save_png
 from tfprune.records.lottery_results import read_results, summary
 
@@ -82,10 +82,20 @@ def requests(root: str, epochs: int, path_to_data: str | None) -> Iterator[Reque
                     yield OneshotRequest(options, training, arguments)
 
 
-def results(request: Request, epochs: int) -> pd.DataFrame:
-    """All finished runs of the request's name, without what differs from machine to machine."""
-    table = read_results(Path(request.options.root, request.description.name()))
-    return table.drop(columns=["run"]).assign(epochs=epochs).round({"density": 6, "test_loss": 5})
+def tables(root: str, planned: list[Request], epochs: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """All finished runs, those of lottery tickets and those pruned at initialisation."""
+    found = []
+    for kind in (LotteryRequest, TrainRequest):
+        first = next(request for request in planned if isinstance(request, kind))
+        table = read_results(Path(root, first.description.name())).drop(columns=["run"])
+        found.append(table.assign(epochs=epochs).round({"density": 6, "test_loss": 5}))
+    tickets, oneshot = found
+    oneshot = oneshot[oneshot["branch"] != "main"]
+    oneshot = oneshot.assign(
+        score=oneshot["branch"].str.extract(r"strategy=(\w+)", expand=False),
+        shuffled=oneshot["branch"].str.contains("randomize_layerwise=True"),
+    )
+    return tickets, oneshot
 
 
 def main() -> None:
@@ -99,12 +109,14 @@ def main() -> None:
     for number, request in enumerate(planned, 1):
         RECIPES[type(request)](request, workshop, progress)
         progress.say(f"{number} of {len(planned)} runs, {time.monotonic() - began:.0f} s")
-    for kind, name in ((LotteryRequest, "lottery_tickets"), (TrainRequest, "oneshot_shuffled")):
-        first = next(request for request in planned if isinstance(request, kind))
-        results(first, arguments.epochs).to_csv(RESULTS / f"{name}.csv", index=False)
-        table = summary(read_results(Path(arguments.root, first.description.name())))
-        title = f"LeNet-300-100 on MNIST, {arguments.epochs} epochs"
-        save_png(draw_accuracy(table, title), RESULTS / f"{name}.png")
+    tickets, oneshot = tables(arguments.root, planned, arguments.epochs)
+    tickets.to_csv(RESULTS / "lottery_tickets.csv", index=False)
+    oneshot.to_csv(RESULTS / "oneshot_shuffled.csv", index=False)
+    title = f"LeNet-300-100 on MNIST, {arguments.epochs} epochs"
+    save_png(draw_accuracy(summary(tickets.assign(run=tickets["branch"])), title), RESULTS / "lottery_tickets.png")
+    dense = tickets[tickets["level"] == 0]["test_accuracy"].mean()
+    title = f"LeNet-300-100 on MNIST, pruned at initialisation, {arguments.epochs} epochs"
+    save_png(draw_shuffled(oneshot, dense, title), RESULTS / "oneshot_shuffled.png")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Shared paths. `TFPRUNE_SHARED` names the folder with golden files and data sets; tests skip where it is absent."""
 
 import os
+import subprocess
+import warnings
 from pathlib import Path
 
 import pytest
@@ -25,3 +27,26 @@ def golden():
 def tfds_dir():
     """TFDS data_dir with MNIST and CIFAR-10."""
     return _shared("data/tfds")
+
+
+@pytest.fixture
+def lth(capsys, monkeypatch):
+    """`lth("train", "--lr=1", ...)`: `python -m tfprune.lth` in this process; gives returncode, stdout and stderr."""
+    from absl import flags
+
+    from tfprune.cli import app
+    from tfprune.cli.lottery_flags import commands
+
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # entry points change it for good
+
+    def run(*words):
+        values = flags.FlagValues()
+        flags.DEFINE_bool("debug", False, "As that of every entry point.", flag_values=values)
+        code = 0
+        try:
+            app.run_command(commands(), "", values, list(map(str, words)))
+        except SystemExit as end:
+            code = end.code
+        return subprocess.CompletedProcess(words, code, *capsys.readouterr())
+
+    return run

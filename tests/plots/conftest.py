@@ -4,10 +4,13 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 
 from tfprune.records.imp_files import IterationRecord, LayerSpec, iteration_path, write_iteration
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
 @dataclass
@@ -115,3 +118,20 @@ def written_run(tmp_path):
     for k, record in make_run((3, 8, 8), (12, 5), iterations=3).records.items():
         write_iteration(iteration_path(tmp_path, "IMP", k), record)
     return tmp_path
+
+
+@pytest.fixture
+def executed(monkeypatch):
+    """`executed(name, **environment)`: runs a notebook; its outputs as a list of {MIME type: data}."""
+    nbclient = pytest.importorskip("nbclient")
+
+    def run(name, **environment):
+        for variable, value in {"PYTHONPATH": NOTEBOOKS.parent, **environment}.items():
+            monkeypatch.setenv(variable, str(value))
+        notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
+        nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
+        outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+        assert not [o for o in outputs if o.output_type == "stream" and o.name == "stderr"]
+        return [output.data for output in outputs if "data" in output]
+
+    return run

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from tfprune.plots.lottery import draw_accuracy, draw_training
+from tfprune.plots.lottery import draw_accuracy, draw_shuffled, draw_training
 
 
 def _summary():
@@ -48,3 +48,19 @@ def test_nothing_to_draw():
     for figure in (draw_accuracy(_summary()[:0]), draw_training(pd.DataFrame({"level": [], "test_accuracy": []}))):
         assert [text.get_text() for text in figure.axes[0].texts] == ["no finished run"]
         assert not figure.axes[0].lines
+
+
+def test_shuffled_against_scored():
+    rows = [("snip", False, 0.5, 0.9), ("snip", False, 0.5, 0.8), ("snip", False, 0.1, 0.7), ("snip", True, 0.5, 0.6)]
+    rows.append(("random", False, 0.5, 0.5))
+    table = pd.DataFrame(rows, columns=["score", "shuffled", "density", "test_accuracy"])
+    figure = draw_shuffled(table, dense=0.95, title="title")
+    first, second = figure.axes
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["snip", "random"]
+    scored, shuffled, dense = first.lines
+    assert scored.get_xdata().tolist() == [0.1, 0.5]
+    np.testing.assert_allclose(scored.get_ydata(), [0.3, 0.15])
+    np.testing.assert_allclose(shuffled.get_ydata(), [0.4])
+    np.testing.assert_allclose(dense.get_ydata(), 0.05)
+    assert first.get_yscale() == "log" and first.xaxis_inverted() and second.xaxis_inverted()
+    assert draw_shuffled(table[:0]).axes[0].texts[0].get_text() == "no finished run"

@@ -55,7 +55,12 @@ def run(main: Callable[[Sequence[str]], None], usage: str) -> None:
         main(_parse(values, sys.argv))
 
 
-def run_command(commands: Sequence[Command], usage: str) -> None:
+def run_command(
+    commands: Sequence[Command],
+    usage: str,
+    values: flags.FlagValues = flags.FLAGS,
+    given: Sequence[str] | None = None,
+) -> None:
     """As `run`, for an entry point whose first words say which of its commands is meant.
 
     `--help` without a command lists the commands, after one it lists the flags of that command.
@@ -63,10 +68,12 @@ def run_command(commands: Sequence[Command], usage: str) -> None:
     Args:
         commands: all there are.
         usage: shown by `--help`, above the commands.
+        values: where the command's flags are defined.
+        given: words and flags; None for those of the command line.
     """
-    values = flags.FLAGS
-    rest = [word for word in sys.argv[1:] if word not in _HELP]
-    wants_help = len(rest) < len(sys.argv) - 1
+    given = sys.argv[1:] if given is None else given
+    rest = [word for word in given if word not in _HELP]
+    wants_help = len(rest) < len(given)
     with _told(values):
         command = _find(commands, rest)
         if command is None:

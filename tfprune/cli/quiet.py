@@ -8,10 +8,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
+from tfprune.errors import InputError
+
 
 @contextlib.contextmanager
 def quiet_start() -> Iterator[None]:
-    """Holds back everything written to the stderr file descriptor; shows it if the block fails.
+    """Holds back everything written to the stderr file descriptor; shows it if the block crashes.
 
     TensorFlow tells at import and at the first look for a GPU what it was built with and what it did not find, before
     its own log level is read, so the descriptor itself is turned away for that moment.
@@ -22,6 +24,8 @@ def quiet_start() -> Iterator[None]:
         os.dup2(held.fileno(), 2)
         try:
             yield
+        except InputError:  # says all there is to say
+            raise
         except BaseException:
             held.seek(0)
             os.write(kept, held.read())

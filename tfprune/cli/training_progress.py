@@ -19,8 +19,8 @@ class TrainingProgress:
         quiet: shows nothing.
     """
 
-    def __init__(self, stream=sys.stderr, quiet: bool = False):
-        self._stream = stream
+    def __init__(self, stream=None, quiet: bool = False):
+        self._stream = stream = stream or sys.stderr
         self._quiet = quiet
         self._terminal = stream.isatty()
         self._bar: tqdm | None = None

@@ -18,7 +18,7 @@ from tfprune.data.prepared import load_prepared
 from tfprune.errors import InputError
 from tfprune.experiments.one_shot_masks import one_shot_masks
 from tfprune.experiments.one_shot_spec import DENSE, SNIP_LOSSES, OneShotSpec, missing_dense
-from tfprune.experiments.one_shot_training import EVALUATE_EVERY, History, Progress, SubnetworkTrainer
+from tfprune.experiments.one_shot_training import EVALUATE_EVERY, History, SubnetworkTrainer
 from tfprune.layers.masks import Masks, load_masks, save_masks
 from tfprune.layers.prunable import prunable
 from tfprune.models.registry import build
@@ -32,6 +32,7 @@ from tfprune.records.one_shot_folder import (
     read_dense_weights,
 )
 from tfprune.sparsity.report import SparsityReport, sparsity
+from tfprune.training.drive import Progress
 from tfprune.training.feeds import normalise
 
 _SNIP_BATCHES = 300

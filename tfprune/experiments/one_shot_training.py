@@ -18,7 +18,7 @@ from tfprune.layers.prunable import prunable
 from tfprune.layers.topology import named_layers
 from tfprune.records.run_folder import RunFolder
 from tfprune.training.decay import KernelDecay
-from tfprune.training.drive import drive, read_checkpoint, write_checkpoint
+from tfprune.training.drive import Progress, drive, read_checkpoint, write_checkpoint
 from tfprune.training.evaluation import Evaluator
 from tfprune.training.feeds import RowsFeed, normalised
 from tfprune.training.loop import TrainingLoop
@@ -39,17 +39,6 @@ class History:
     step: int = 0
     accuracies: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
-
-
-@dataclass
-class Progress:
-    """Where a training stands."""
-
-    step: int
-    steps: int
-    train_loss: float
-    accuracy: float
-    milliseconds_per_step: float
 
 
 class SubnetworkTrainer:

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-from tfprune.plots.style import COLORS, label, message, new_figure, sequence_colors
+from tfprune.plots.style import BASELINE_COLOR, COLORS, PLAIN, label, message, new_figure, sequence_colors
 
 _MARKERS = "osD^vP"
 
@@ -73,6 +73,45 @@ def draw_training(curves: pd.DataFrame, title: str = "") -> Figure:
         message(axes, "no finished run")
     elif len(levels) > 1:
         figure.legend(fontsize=10, frameon=False, loc="outside right upper")
+    return figure
+
+
+def draw_shuffled(results: pd.DataFrame, dense: float | None = None, title: str = "") -> Figure:
+    """Test error against density, one panel for each score: masks as scored, and shuffled within each layer.
+
+    Errors are 1 − accuracy on a logarithmic axis, on which a collapse does not hide what lies below it.
+
+    Args:
+        results: one row for each run: `score`, `shuffled` (bool), `density`, `test_accuracy`.
+        dense: accuracy of the network that is not pruned, drawn as a line.
+        title: of the figure.
+    """
+    scores = list(dict.fromkeys(results["score"]))
+    figure = new_figure(2.6 * max(1, len(scores)), 3.6)
+    figure.suptitle(title, fontsize=12, x=0.01, ha="left")
+    panels = figure.subplots(1, max(1, len(scores)), sharey=True, squeeze=False)[0]
+    for axes, score in zip(panels, scores, strict=False):
+        label(axes, score, "density", "test error" if axes is panels[0] else "")
+        for shuffled, color, words in ((False, COLORS[0], "as scored"), (True, COLORS[1], "shuffled in each layer")):
+            rows = results[(results["score"] == score) & (results["shuffled"] == shuffled)]
+            errors = (1 - rows["test_accuracy"]).groupby(rows["density"]).agg(["mean", "std"]).sort_index()
+            _band(axes, errors.index, errors["mean"], errors["std"], color)
+            line = "--" if shuffled else "-"
+            axes.plot(errors.index, errors["mean"], line, color=color, marker="o", markersize=4, label=words)
+        if dense is not None:
+            axes.axhline(1 - dense, color=BASELINE_COLOR, linewidth=1, linestyle=":", label="dense")
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(PLAIN)
+        axes.yaxis.set_minor_locator(NullLocator())
+        _density_ticks(axes, results["density"])
+        axes.invert_xaxis()
+    if scores:
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, fontsize=10, frameon=False, loc="outside lower center", ncols=3)
+    else:
+        message(panels[0], "no finished run")
     return figure
 
 

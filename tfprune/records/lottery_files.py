@@ -135,11 +135,15 @@ def read_log(folder: str | Path) -> MetricLog:
     """
     path = Path(folder, LOGGER)
     try:
-        return MetricLog.parse(path.read_text("utf-8"), str(path))
+        text = path.read_text("utf-8")
     except FileNotFoundError:
         return MetricLog()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read {path}: {_line(error)}") from None
+    log = MetricLog.parse(text, str(path))
+    if text and not text.endswith("\n"):
+        raise InputError(f"cannot read {path}: its last line is cut off")
+    return log
 
 
 def read_record(folder: str | Path) -> dict | None:
@@ -152,7 +156,7 @@ def read_record(folder: str | Path) -> dict | None:
     try:
         record = json.loads(path.read_text("utf-8"))
         version, kept = record.get("version"), {"input": dict(record["input"]), "finished": bool(record["finished"])}
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"cannot read {path}: not the record of a run ({_line(error)})") from None

@@ -39,7 +39,7 @@ class LotteryFolder(RunFolder):
         """As `RunFolder.claim`; the record's keys that differ are named.
 
         Args:
-            record: what defines the results, as JSON values; `label` names the run in tables.
+            record: what defines the results, as JSON values; its `label` names the run in tables and may differ.
             overwrite: delete what is there and start anew.
         """
         # As JSON gives it back: tuples become lists.
@@ -174,7 +174,7 @@ class ReplicateLock:
 
 
 def _differing(now: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
-    names = [name for name in {**found, **now} if found.get(name) != now.get(name)]
+    names = [name for name in {**found, **now} if name != "label" and found.get(name) != now.get(name)]
     return [f"{name}: {_short(found.get(name))} -> {_short(now.get(name))}" for name in names]
 
 

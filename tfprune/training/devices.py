@@ -24,7 +24,7 @@ def use_device(device: str) -> str:
     """
     gpus = tf.config.list_physical_devices("GPU")
     if device == "gpu" and not gpus:
-        raise InputError("[Run] device = gpu, but TensorFlow finds no GPU; use auto or cpu")
+        raise InputError("device = gpu, but TensorFlow finds no GPU; use auto or cpu")
     if device == "cpu" or not gpus:
         tf.config.set_visible_devices([], "GPU")
         return "CPU"

@@ -32,6 +32,25 @@ class Stretch:
     milliseconds_per_step: float
 
 
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands, for those who watch it.
+
+    Attributes:
+        step: steps taken.
+        steps: of all the training.
+        train_loss: of the last batch, in nats.
+        accuracy: on the test set, when it was last measured; NaN if it never was.
+        milliseconds_per_step: as in `Stretch`.
+    """
+
+    step: int
+    steps: int
+    train_loss: float
+    accuracy: float
+    milliseconds_per_step: float
+
+
 def drive(
     loop: TrainingLoop,
     stream: int,

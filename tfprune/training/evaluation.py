@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 import tensorflow as tf
@@ -72,10 +73,14 @@ class Evaluator(_Evaluator):
         self._batch_size = min(batch_size, images.size)
 
     def _totals(self):
-        hits, loss = self._sums()
+        hits, loss = self._compiled()
         return hits.numpy(), loss.numpy(), self._images.size
 
-    @tf.function(autograph=False)
+    @cached_property
+    def _compiled(self):
+        # Traced by hand, as in the training loop: TensorFlow takes several evaluators for one that is traced too often.
+        return tf.function(self._sums, autograph=False).get_concrete_function()
+
     def _sums(self):
         size, batch = self._images.size, self._batch_size
         whole = size // batch

@@ -55,7 +55,7 @@ class TrainingLoop:
         # XLA wants to know how long the histories are; the others are told at each call.
         self._most_steps = _STEPS_PER_XLA_CALL if xla else None
         self._run = tf.function(self._stretch, autograph=False, jit_compile=True if xla else None)
-        self._traced = False
+        self._compiled: dict[int | None, Callable] = {}
         self._variables = list(model.trainable_variables)
         optimizer.build(self._variables)
         self._optimizer_start = [np.array(variable.numpy()) for variable in optimizer.variables]
@@ -77,11 +77,10 @@ class TrainingLoop:
 
     def trace(self, stream: int = 0) -> None:
         """Compiles what an epoch needs, once, without a step, so that timings are of steps alone."""
-        if not self._traced:
+        if not self._compiled:
             steps = 0, self.feed.epoch_end(0) - 1
             for size in {self.feed.batch_size(step) for step in steps}:
-                self._run(tf.constant(0), tf.constant(0), tf.constant(stream), size)
-            self._traced = True
+                self._call(0, 0, stream, size)
 
     def run(self, start: int, stop: int, stream: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Takes steps `start .. stop - 1`, all of one epoch.
@@ -98,7 +97,7 @@ class TrainingLoop:
         step = start
         while step < stop:
             size, end = self._alike(step, stop)
-            histories = self._run(tf.constant(step), tf.constant(end), tf.constant(stream), size)
+            histories = self._call(step, end, stream, size)
             for whole, part in zip((errors, losses), histories, strict=True):
                 whole[step - start : end - start] = part.numpy()[: end - step]
             step = end
@@ -109,6 +108,13 @@ class TrainingLoop:
         size = self.feed.batch_size(step)
         end = stop if self._most_steps is None else min(stop, step + self._most_steps)
         return size, next((later for later in range(step + 1, end) if self.feed.batch_size(later) != size), end)
+
+    def _call(self, start, stop, stream, size):
+        # Traced by hand: TensorFlow takes several loops in a process for one that is traced too often, and warns.
+        if size not in self._compiled:
+            number = tf.TensorSpec([], tf.int32)
+            self._compiled[size] = self._run.get_concrete_function(number, number, number, size)
+        return self._compiled[size](tf.constant(start), tf.constant(stop), tf.constant(stream))
 
     def _stretch(self, start, stop, stream, size):
         steps = stop - start if self._most_steps is None else self._most_steps

@@ -165,3 +165,10 @@ def test_published_count(lottery, description):
     request = lottery(1, made=made)
     total = 64 * 20 + 20 * 12 + 120
     assert read_report(_level(request, 1)).unpruned == total - -(-total // 5) - 1
+
+
+def test_runs_from_before_a_setting_existed_are_continued(lottery):
+    """The record holds what names are made of: a new field at its default changes neither."""
+    request = lottery(0)
+    record = (_level(request, 0) / "run.json").read_text()
+    assert "mnist_lenet_20_12" in record and "precision" not in record and "weight_decay" not in record

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from tfprune.errors import InputError
 from tfprune.experiments.lottery.branches import load_plan
@@ -80,9 +80,8 @@ def run_branch(request: BranchRequest, workshop: Workshop, report: Report) -> No
         trainer = workshop.trainer(description.model, description.dataset, description.training)
         branch = load_plan(request.branch)
         for number in request.levels:
-            record = {request.branch: asdict(request.arguments)}
-            place = request.folder_of(number)
-            folder = claimed(place, request.label, description, options, options.overwrite, **record)
+            place, overwrite = request.folder_of(number), options.overwrite
+            folder = claimed(place, request.label, description, options, request.arguments, overwrite)
             if not folder.finished:
                 level = _level(request, workshop, trainer, number)
                 plan = branch(level, request.arguments)
@@ -91,7 +90,8 @@ def run_branch(request: BranchRequest, workshop: Workshop, report: Report) -> No
                 end = chosen.step(plan.end or description.training.training_steps)
                 report.start(f"{request.label}, level {number}", plan.masks)
                 stream = seed_of("batches", options.replicate, number)
-                chosen.train(plan.weights, plan.masks, start, end, stream, folder, report, **saving(options, chosen))
+                how = saving(options, chosen, end)
+                chosen.train(plan.weights, plan.masks, start, end, stream, folder, report, **how)
             folder.release()
 
 

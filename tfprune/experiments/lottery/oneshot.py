@@ -7,7 +7,6 @@ saved step, [or draw new ones]; train
 from __future__ import annotations
 
 import warnings
-from dataclasses import asdict
 
 from tfprune.errors import InputError
 from tfprune.experiments.lottery.pruning import ignored_kernels
@@ -33,20 +32,20 @@ def run_oneshot(request: OneshotRequest, workshop: Workshop, report: Report) -> 
     options, description, arguments = request.options, request.description, request.arguments
     check_trained(request)
     with ReplicateLock(description.replicate_folder(options.root, options.replicate), shared=True):
-        record = {"oneshot": asdict(arguments)}
-        folder = claimed(request.folder, request.label, description, options, options.overwrite, **record)
-        if folder.finished:
-            return
         trainer = workshop.trainer(description.model, description.dataset, description.training)
         scored, state = (_saved(request, trainer, name) for name in ("prune_step", "state_step"))
+        start, end = trainer.step(arguments.state_step), trainer.step(description.training.training_steps)
+        how = saving(options, trainer, end)
+        folder = claimed(request.folder, request.label, description, options, arguments, options.overwrite)
+        if folder.finished:
+            return
         stored = read_mask(folder.folder)
         masks = _masks(request, trainer, scored) if stored is None else Masks(stored).check(trainer.model)
         if arguments.reinitialize:
             state = trainer.initial_weights(seed_of("reinitialize", "replicate", options.replicate))
         report.start(request.label, masks)
-        start, end = trainer.step(arguments.state_step), trainer.step(description.training.training_steps)
         stream = seed_of("batches", options.replicate, request.name)
-        trainer.train(state, masks, start, end, stream, folder, report, **saving(options, trainer))
+        trainer.train(state, masks, start, end, stream, folder, report, **how)
 
 
 def check_trained(request: OneshotRequest) -> None:
@@ -70,7 +69,7 @@ def _saved(request: OneshotRequest, trainer: Trainer, name: str) -> Weights:
     if str(step) not in saved_steps(main):
         raise InputError(
             f"--{name}={text}: {main} holds no weights of {step}; kept steps: {', '.join(saved_steps(main))} "
-            "(train with --weight_save_steps to keep more)"
+            "(train again with --weight_save_steps and --overwrite to keep more)"
         )
     return read_weights(main, step)
 

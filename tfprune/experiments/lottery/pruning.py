@@ -34,6 +34,39 @@ def ignored_kernels(model: keras.Model, names: str | None, flag: str = "--prunin
     return [known[name] for name in wanted]
 
 
+def check_levels_possible(
+    model: keras.Model, levels: int, fraction: float, ignore: Collection[str] = (), published: bool = False
+) -> None:
+    """Refuses a number of prunings after which no weights would be left, before anything is trained.
+
+    Args:
+        model: the network.
+        levels: number of prunings.
+        fraction: see `prune_magnitudes`, as for the others.
+
+    Raises:
+        InputError: says how many are possible.
+    """
+    sizes = {path: mask.size for path, mask in Masks.dense(model).items()}
+    left = sum(size for path, size in sizes.items() if path not in ignore)
+    ignored = sum(sizes.values()) - left
+    if levels and not left:
+        raise InputError("--pruning_layers_to_ignore leaves no kernel to prune")
+    for level in range(1, levels + 1):
+        gone = _count(left, left + ignored, fraction, published)
+        if gone >= left:
+            raise InputError(
+                f"--levels={levels}: level {level} would prune {gone} of the {left} weights that are left; at most "
+                f"--levels={level - 1}, or a smaller --pruning_fraction"
+            )
+        left -= gone
+
+
+def _count(left: int, left_with_ignored: int, fraction: float, published: bool) -> int:
+    # In floating point 0.1 · 30 is a little more than 3; the published count has that, too.
+    return ceil(fraction * left_with_ignored) + 1 if published else ceil(round(fraction * left, 6))
+
+
 def prune_magnitudes(
     model: keras.Model, masks: Masks, fraction: float, ignore: Collection[str] = (), published: bool = False
 ) -> Masks:
@@ -53,8 +86,7 @@ def prune_magnitudes(
     """
     competing = Masks({path: mask for path, mask in masks.items() if path not in ignore})
     left = competing.kept
-    # In floating point 0.1 · 30 is a little more than 3; the published count has that, too.
-    gone = ceil(fraction * masks.kept) + 1 if published else ceil(round(fraction * left, 6))
+    gone = _count(left, masks.kept, fraction, published)
     if gone >= left:
         raise InputError(
             f"{gone} weights are to be pruned of the {left} that are left in {', '.join(competing)}: use fewer levels, "

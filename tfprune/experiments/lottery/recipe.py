@@ -7,8 +7,7 @@ the weights that are left; set the others back to where this training began; tra
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 
@@ -17,11 +16,12 @@ import numpy as np
 from tfprune.errors import InputError
 from tfprune.experiments.iterative import iterative_pruning
 from tfprune.experiments.lottery.data import LotteryData, load_data
+from tfprune.experiments.lottery.fields import canonical
 from tfprune.experiments.lottery.hparams import DatasetHparams, ModelHparams, TrainingHparams
 from tfprune.experiments.lottery.names import PRETRAIN
-from tfprune.experiments.lottery.pruning import ignored_kernels, prune_magnitudes
+from tfprune.experiments.lottery.pruning import check_levels_possible, ignored_kernels, prune_magnitudes
 from tfprune.experiments.lottery.requests import LotteryRequest, RunOptions, TrainRequest
-from tfprune.experiments.lottery.steps import parse_steps
+from tfprune.experiments.lottery.steps import Step, parse_steps
 from tfprune.experiments.lottery.training import Report, Trainer
 from tfprune.layers.masks import Masks
 from tfprune.layers.weights import Weights, set_weights
@@ -64,9 +64,11 @@ def run_training(request: TrainRequest, workshop: Workshop, report: Report) -> N
     """
     options, description = request.options, request.description
     with ReplicateLock(description.replicate_folder(options.root, options.replicate)) as lock:
-        if options.overwrite:
-            lock.clear()
         trainer = workshop.trainer(description.model, description.dataset, description.training)
+        end = trainer.step(description.training.training_steps)
+        how = saving(options, trainer, end)
+        if options.overwrite:  # not before the data are there and all else is checked
+            lock.clear()
         folder = claimed(request.folder, "main", description, options)
         if folder.finished:
             return
@@ -76,11 +78,11 @@ def run_training(request: TrainRequest, workshop: Workshop, report: Report) -> N
             trainer.initial_weights(seed_of("weights", options.replicate)),
             masks,
             trainer.step("0it"),
-            trainer.step(description.training.training_steps),
+            end,
             seed_of("batches", options.replicate, 0),
             folder,
             report,
-            **saving(options, trainer),
+            **how,
         )
 
 
@@ -94,8 +96,6 @@ def run_lottery(request: LotteryRequest, workshop: Workshop, report: Report) -> 
     """
     options, description = request.options, request.description
     with ReplicateLock(description.replicate_folder(options.root, options.replicate)) as lock:
-        if options.overwrite:
-            lock.clear()
         trainer = workshop.trainer(description.model, description.dataset, description.training)
         start = description.start_step(trainer.data.steps_per_epoch)
         end = description.end_step(trainer.data.steps_per_epoch)
@@ -103,6 +103,11 @@ def run_lottery(request: LotteryRequest, workshop: Workshop, report: Report) -> 
         ignore = ignored_kernels(trainer.model, pruning.pruning_layers_to_ignore)
         if start >= end:
             raise InputError(f"--rewinding_steps must lie before --training_steps. Received: {start} and {end}")
+        how = saving(options, trainer, end)
+        published = pruning.pruning_count == "published"
+        check_levels_possible(trainer.model, request.levels, pruning.pruning_fraction, ignore, published)
+        if options.overwrite:  # not before the data are there and all else is checked
+            lock.clear()
 
         def path(level: int) -> Path:
             return description.folder(options.root, options.replicate, level)
@@ -115,7 +120,7 @@ def run_lottery(request: LotteryRequest, workshop: Workshop, report: Report) -> 
                 )
                 report.start(f"level {level} of {request.levels}", masks)
                 stream = seed_of("batches", options.replicate, level)
-                trainer.train(rewound, masks, start, end, stream, folder, report, **saving(options, trainer))
+                trainer.train(rewound, masks, start, end, stream, folder, report, **how)
             folder.release()
             return folder.folder
 
@@ -124,7 +129,6 @@ def run_lottery(request: LotteryRequest, workshop: Workshop, report: Report) -> 
             if stored is not None:
                 return Masks(stored).check(trainer.model)
             set_weights(trainer.model, read_weights(trained, end))
-            published = pruning.pruning_count == "published"
             return prune_magnitudes(trainer.model, masks, pruning.pruning_fraction, ignore, published)
 
         for _ in iterative_pruning(range(request.levels + 1), Masks.dense(trainer.model), train, prune):
@@ -157,32 +161,46 @@ def _beginning(request: LotteryRequest, workshop: Workshop, trainer: Trainer, re
 
 
 def claimed(
-    path: Path, label: str, description, options: RunOptions, overwrite: bool = False, **more: Mapping
+    path: Path, label: str, description, options: RunOptions, arguments: object = None, overwrite: bool = False
 ) -> LotteryFolder:
     """The folder of one training, ready to be written.
+
+    What is compared with the run that is there are the texts that names are made of, so that settings which are new in
+    this version, and at their defaults, leave old runs as good as they were.
 
     Args:
         path: where it is.
         label: the training in words, for tables.
         description: of the run that it belongs to.
         options: the replicate is recorded.
+        arguments: of a branch, a dataclass.
         overwrite: deletes what is there of this training.
-        **more: groups of settings beside the description's.
 
     Raises:
         InputError: another process writes there, or it holds something else.
     """
     folder = LotteryFolder(path)
-    groups = {**description.record(), **more}
-    folder.claim({"label": label, "replicate": options.replicate, **groups}, overwrite)
+    record, groups = {"replicate": options.replicate, "run": description.canonical()}, description.record()
+    if arguments is not None:
+        record["branch"], groups["branch"] = canonical(arguments), asdict(arguments)
+    folder.claim({"label": label, **record}, overwrite)
     if not folder.finished:
         folder.write_hparams(groups)
     return folder
 
 
-def saving(options: RunOptions, trainer: Trainer) -> dict:
-    """What `Trainer.train` keeps and measures on the way."""
+def saving(options: RunOptions, trainer: Trainer, end: Step | None = None) -> dict:
+    """What `Trainer.train` keeps and measures on the way.
+
+    Raises:
+        InputError: weights are to be kept at a step after `end`.
+    """
     keep = parse_steps(options.weight_save_steps, trainer.data.steps_per_epoch)
+    late = [step for step in keep if end is not None and step > end]
+    if late:
+        raise InputError(
+            f"--weight_save_steps={options.weight_save_steps}: {late[0]} lies after the end of training, {end}"
+        )
     return {"keep": keep, "only_at_end": options.evaluate_only_at_end}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 import keras
@@ -26,21 +25,10 @@ from tfprune.records.lottery_folder import LotteryFolder
 from tfprune.records.lottery_results import ACCURACY, LOSS
 from tfprune.records.metric_log import MetricLog
 from tfprune.training.decay import AllDecay
-from tfprune.training.drive import Stretch, drive, read_checkpoint, write_checkpoint
+from tfprune.training.drive import Progress, Stretch, drive, read_checkpoint, write_checkpoint
 from tfprune.training.loop import TrainingLoop
 from tfprune.training.mirrored import MirroredLoop, mirrored_strategy
 from tfprune.training.optimizers import WarmupMilestones, make_optimizer
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a training stands; the loss is the last batch's, in nats, the accuracy the last one measured."""
-
-    step: int
-    steps: int
-    train_loss: float
-    accuracy: float
-    milliseconds_per_step: float
 
 
 class Report(Protocol):
