@@ -118,6 +118,32 @@ def test_a_scale_of_zero_cuts_what_is_before_it(lively, check):
     assert small.get_layer("a").units == 3 and small.get_layer("b").units == 2
 
 
+def test_a_scale_of_zero_that_stays_needs_nothing_before_it(lively, check):
+    """The offset of channel 0 stays in front of padding; the unit that fed the channel leaves all the same."""
+    layers = [
+        L.Conv2D(4, 1, name="a"),
+        L.Conv2D(3, 1, name="b"),
+        L.BatchNormalization(),
+        L.Conv2D(2, 3, padding="same"),
+    ]
+    model = lively(keras.Sequential([keras.Input((4, 4, 2)), *layers]))
+    _, b, norm, _ = model.layers
+    norm.gamma.assign([0.0, 1.0, 2.0])
+    kernel = b.kernel.numpy()
+    kernel[:, :, 3, 1:] = 0
+    b.kernel.assign(kernel)
+    small = check(model)
+    assert (small.get_layer("a").filters, small.get_layer("b").filters) == (3, 3)
+
+
+def test_padding_by_a_layer_makes_constants_differ_at_the_border(lively, check):
+    layers = [L.Conv2D(4, 1, name="a"), L.ZeroPadding2D(1), L.Conv2D(2, 3)]
+    model = lively(keras.Sequential([keras.Input((4, 4, 2)), *layers]))
+    _zero(model.layers[0], 1, bias=0.5)
+    _zero(model.layers[0], 2, bias=0.0)
+    assert check(model).get_layer("a").filters == 3
+
+
 def _residual(lively, last="valid"):
     x = inputs = keras.Input((5, 5, 2))
     x = L.Conv2D(4, 1, name="stem")(x)
