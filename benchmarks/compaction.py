@@ -49,13 +49,11 @@ def main() -> int:
     images = tf.constant(np.random.default_rng(0).normal(size=(arguments.batch, *model.input_shape[1:])), tf.float32)
     dense, compacted = _inference(model), _inference(small)
     _seconds(dense, images), _seconds(compacted, images)  # warm
-    # Alternating, in spans of about the same length, and the best of several: other programs only ever add time.
-    calls = round(SPEEDUP)
-    times = [
-        (_seconds(dense, images), _seconds(_repeated, compacted, images, calls) / calls)
-        for _ in range(arguments.repeats)
-    ]
-    best_dense, best_compacted = np.min(times, axis=0)
+    # Alternating, both for about as long, and the best call of each: other programs only ever add time.
+    best_dense = best_compacted = np.inf
+    for _ in range(arguments.repeats):
+        best_dense = min(best_dense, _seconds(dense, images))
+        best_compacted = min(best_compacted, *(_seconds(compacted, images) for _ in range(round(SPEEDUP))))
     bytes_dense, bytes_compacted = _bytes(model), _bytes(small)
     record = {
         "benchmark": "compaction",
@@ -97,12 +95,6 @@ def _shake(model) -> None:
 
 def _inference(model):
     return tf.function(lambda images: model(images, training=False))
-
-
-def _repeated(function, images, calls: int):
-    for _ in range(calls):
-        outputs = function(images)
-    return outputs
 
 
 def _bytes(model) -> int:
