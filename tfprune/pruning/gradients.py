@@ -79,7 +79,9 @@ def mean_gradients(
     paths = list(weights)
     tensors = [weights[path] for path in paths]
     vectors = [along[path] for path in paths] if products else []
-    totals = [tf.zeros_like(tensor) for tensor in tensors]
+    totals = [tf.Variable(tf.zeros_like(tensor), trainable=False) for tensor in tensors]
+    # Handles: a function would keep the variables that it is traced with.
+    handle_specs = [tf.TensorSpec([], tf.resource)] * len(totals)
     seeds = _seed_states(model)
     concrete = traced_for = None
     count = 0
@@ -89,13 +91,13 @@ def mean_gradients(
         specs = tf.nest.map_structure(_any_length, (inputs, labels))
         if specs != traced_for:
             seed_specs = [tf.TensorSpec([None, *seed.shape], tf.uint32) for seed in seeds]
-            concrete = step.get_concrete_function(*specs, seed_specs, tensors, vectors, totals)
+            concrete = step.get_concrete_function(*specs, seed_specs, tensors, vectors, handle_specs)
             traced_for = specs
-        totals = concrete(inputs, labels, drawn, tensors, vectors, totals)
+        concrete(inputs, labels, drawn, tensors, vectors, [total.handle for total in totals])
         count += number
     if not count:
         raise InputError("data holds no batches, and this pruner needs at least one")
-    return {path: total / count for path, total in zip(paths, totals, strict=True)}
+    return {path: totals.pop(0) / count for path in paths}  # as one comes, the other goes
 
 
 def gradient_flow_change(
@@ -119,10 +121,10 @@ def gradient_flow_change(
     state = rng.bit_generator.state
     gradients = mean_gradients(model, batches, weights, rng, loss, temperature)
     # Only a kept weight can be moved along its gradient.
-    along = {path: tf.where(masks[path], gradient, 0.0) for path, gradient in gradients.items()}
+    along = {path: tf.where(masks[path], gradients.pop(path), 0.0) for path in weights}
     rng.bit_generator.state = state
     products = mean_gradients(model, batches, weights, rng, loss, temperature, along)
-    return {path: np.asarray(products[path] * weights[path]) for path in weights}
+    return {path: np.asarray(products.pop(path) * weights.pop(path)) for path in list(weights)}
 
 
 def _build(own: weakref.ref, loss: Loss, temperature: float, products: bool) -> Callable:
@@ -146,15 +148,16 @@ def _build(own: weakref.ref, loss: Loss, temperature: float, products: bool) -> 
 
     @tf.function(autograph=False)
     def step(inputs, labels, seeds, weights, vectors, totals):
-        """`totals` plus the gradients of a group of batches, stacked along a first axis."""
+        """Adds the gradients of a group of batches, stacked along a first axis, to the variables behind `totals`."""
 
-        def add(index, totals):
+        def add(index):
             batch = tf.nest.map_structure(lambda group: group[index], (inputs, labels, seeds))
-            gradients = batch_gradients(*batch, weights, vectors)
-            return index + 1, [total + gradient for total, gradient in zip(totals, gradients, strict=True)]
+            for total, gradient in zip(totals, batch_gradients(*batch, weights, vectors), strict=True):
+                tf.raw_ops.AssignAddVariableOp(resource=total, value=gradient)
+            return (index + 1,)
 
         number = tf.shape(tf.nest.flatten(labels)[0])[0]
-        return tf.while_loop(lambda index, _: index < number, add, (0, totals), parallel_iterations=1)[1]
+        tf.while_loop(lambda index: index < number, add, (0,), parallel_iterations=1)
 
     return step
 

@@ -48,7 +48,7 @@ class Ranking:
     """The living in the order of their scores.
 
     Args:
-        scores: path -> float32 array of the kernel's shape, higher is kept.
+        scores: path -> float32 array of the kernel's shape, higher is kept; emptied, to hold no score twice.
         alive: nothing else can be kept.
         groups: lists of paths that compete.
         seed: breaks ties.
@@ -57,16 +57,17 @@ class Ranking:
         InputError: a score is not finite; names the kernel.
     """
 
-    def __init__(self, scores: Mapping[str, np.ndarray], alive: Alive, groups: list[list[str]], seed: int):
+    def __init__(self, scores: dict[str, np.ndarray], alive: Alive, groups: list[list[str]], seed: int):
         self._alive, self._groups = alive, groups
         self._sizes: dict[str, int] = {}
         self._sets = []
         for group in groups:
-            values = [alive.of(path, scores[path]) for path in group]
-            for path, part in zip(group, values, strict=True):
-                _require_finite(path, part)
-                self._sizes[path] = part.size
-            self._sets.append(TopSets(values[0] if len(values) == 1 else np.concatenate(values), seed))
+            values = []
+            for path in group:
+                values.append(alive.of(path, scores.pop(path)))
+                _require_finite(path, values[-1])
+                self._sizes[path] = values[-1].size
+            self._sets.append(TopSets(values, seed))
 
     def masks(self, counts: Sequence[int]) -> Masks:
         """Masks of the best `counts` of every group, or of all where there are fewer."""

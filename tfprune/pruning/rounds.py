@@ -20,8 +20,8 @@ class Rounds:
     """Nested masks for every number of kept weights, from the start down to a schedule's last round.
 
     Between two rounds' ends the order is that of the later round's scores. What was pruned never comes back. Of the
-    past only the round in which each weight was pruned is stored, two bytes a weight; a round that is looked at again
-    is scored again, with the same random numbers.
+    past only the round in which each weight was pruned is stored, a byte a weight (two from 256 rounds on); a round
+    that is looked at again is scored again, with the same random numbers.
 
     Args:
         score: (masks before the round, number of the round from 1) -> scores; the same for the same arguments.
@@ -83,12 +83,14 @@ class Rounds:
 
     @cached_property
     def _pruned_in(self) -> dict[str, np.ndarray]:
-        """Path -> uint16: the round that pruned each weight, 0 for the start, that of the last round for the rest.
+        """Path -> integers: the round that pruned each weight, 0 for the start, that of the last round for the rest.
 
         This runs all rounds but the last, whose end is as good as any point on the way to it.
         """
         last = len(self._densities)
-        pruned_in = {path: np.where(mask, last, 0).astype(np.uint16).ravel() for path, mask in self._start.items()}
+        # A product of booleans and one small integer is made of small integers.
+        narrow = np.min_scalar_type(last).type(last)
+        pruned_in = {path: (mask * narrow).ravel() for path, mask in self._start.items()}
         flat = {path: mask.flatten() for path, mask in self._start.items()}
         masks = {path: mask.reshape(self._start[path].shape) for path, mask in flat.items()}
         for number, density in enumerate(self._densities[:-1], 1):
@@ -110,6 +112,5 @@ class Rounds:
         if self._ranked is None or self._ranked[0] != number:
             self._ranked = None  # frees the old scores before the new ones are made
             before = self._after(number - 1)
-            scores = self._score(before, number)
-            self._ranked = number, Ranking(scores, Alive(before), self._share.groups, self._seed)
+            self._ranked = number, Ranking(self._score(before, number), Alive(before), self._share.groups, self._seed)
         return self._ranked[1]

@@ -7,6 +7,8 @@ are always nested.
 
 from __future__ import annotations
 
+from itertools import accumulate, pairwise
+
 import numpy as np
 
 from tfprune.errors import InputError
@@ -16,6 +18,8 @@ from tfprune.errors import InputError
 SORTED_PART = 8
 LEAST_SORTED = 1 << 16
 SAMPLE = 1 << 14  # scores that are sorted to bound a threshold
+# What is known of a weight: it is in none of the sets in question; in some; in some and in the last answer; in all.
+OUT, OPEN, LAST, IN = range(4)
 
 
 def tie_keys(positions: np.ndarray, seed: int) -> np.ndarray:
@@ -50,22 +54,22 @@ class TopSets:
     question takes a few passes over the scores.
 
     Args:
-        scores: float32 array (N,), finite.
+        scores: float32 arrays, flat and finite; a weight's position is that in all of them, one after the other.
         seed: breaks ties.
     """
 
-    def __init__(self, scores: np.ndarray, seed: int):
+    def __init__(self, scores: list[np.ndarray], seed: int):
         self._scores = scores
         self._seed = seed
-        self.size = len(scores)
+        self._bounds = [0, *accumulate(map(len, scores))]
+        self.size = self._bounds[-1]
         self._reset()
 
     def _reset(self) -> None:
         self._low, self._high = 0, self.size
-        self._inside: np.ndarray | None = None  # None: nothing
-        self._open: np.ndarray | None = None  # None: everything
+        self._states = np.full(self.size, OPEN, np.uint8)
         self._sorted: np.ndarray | None = None
-        self._last: tuple[int, np.ndarray] | None = None
+        self._last: int | None = None
 
     def top(self, k: int) -> np.ndarray:
         """bool array (N,) with exactly k entries; it belongs to the caller.
@@ -79,21 +83,19 @@ class TopSets:
             return np.full(self.size, k > 0)
         self._close_in(k)
         if k == self._low:
-            return self._inside.copy()
+            return self._states == IN
         if k == self._high:
-            return self._open.copy() if self._inside is None else self._inside | self._open
+            return self._states != OUT
         window = self._high - self._low
-        if self._open is not None and window <= max(LEAST_SORTED, self.size // SORTED_PART):
+        if window < self.size and window <= max(LEAST_SORTED, self.size // SORTED_PART):
             if self._sorted is None:
-                self._sorted = self._in_order(np.flatnonzero(self._open))
-            chosen = np.zeros(self.size, bool) if self._inside is None else self._inside.copy()
+                self._sorted = self._in_order(np.flatnonzero(self._states == OPEN))
+            chosen = self._states == IN
             chosen[self._sorted[: k - self._low]] = True
             return chosen
-        chosen = self._best_open(k - self._low)
-        if self._inside is not None:
-            chosen |= self._inside
-        self._last = k, chosen
-        return chosen.copy()
+        self._states += self._best_open(k - self._low)  # was open, is in the last answer
+        self._last = k
+        return self._states >= LAST
 
     def _close_in(self, k: int) -> None:
         """Moves the window's nearer end to the last answer, or opens it again if k lies outside."""
@@ -101,53 +103,87 @@ class TopSets:
             self._reset()
         if self._last is None:
             return
-        last, chosen = self._last
-        if k >= last:
-            self._open = ~chosen if self._open is None else self._open & ~chosen
-            self._low, self._inside = last, chosen
+        if k >= self._last:
+            self._states += self._states == LAST  # is in
+            self._low = self._last
         else:
-            self._open = chosen if self._inside is None else chosen & ~self._inside
-            self._high = last
+            self._states -= (self._states == OPEN) | (self._states == LAST)  # is out, or open again
+            self._high = self._last
         self._last = None
 
     def _best_open(self, count: int) -> np.ndarray:
-        threshold = largest(self._scores if self._open is None else self._scores[self._open], count)
-        chosen = self._scores >= threshold
-        if self._open is not None:
-            chosen &= self._open
-        spare = int(np.count_nonzero(chosen)) - count
+        """bool array (N,): the best `count` of what is open."""
+        found = self._states == OPEN
+        threshold = largest(self._scores, self._parts(found), count)
+        for score, part in zip(self._scores, self._parts(found), strict=True):
+            part &= score >= threshold
+        spare = int(np.count_nonzero(found)) - count
         if spare:
-            ties = np.flatnonzero(chosen & (self._scores == threshold))
+            parts = zip(self._scores, self._parts(found), self._bounds, strict=False)
+            ties = np.concatenate([np.flatnonzero(part & (score == threshold)) + start for score, part, start in parts])
             keys = tie_keys(ties, self._seed)
-            chosen[ties[np.argpartition(keys, len(ties) - spare)[len(ties) - spare :]]] = False
-        return chosen
+            found[ties[np.argpartition(keys, len(ties) - spare)[len(ties) - spare :]]] = False
+        return found
+
+    def _parts(self, array: np.ndarray) -> list[np.ndarray]:
+        """Views of an array (N,), one for each array of scores."""
+        return [array[start:end] for start, end in pairwise(self._bounds)]
 
     def _in_order(self, positions: np.ndarray) -> np.ndarray:
-        """Best first. One integer holds the score, in the order of its bits, above the tie's key."""
-        bits = (self._scores[positions] + np.float32(0)).view(np.int32)  # + 0 makes −0 equal to 0
+        """Rising positions, best first. One integer holds the score, in the order of its bits, above the tie's key."""
+        cuts = np.searchsorted(positions, self._bounds)
+        scores = [
+            score.take(positions[first:last] - start)
+            for score, start, (first, last) in zip(self._scores, self._bounds, pairwise(cuts), strict=False)
+        ]
+        bits = (np.concatenate(scores) + np.float32(0)).view(np.int32)  # + 0 makes −0 equal to 0
         ascending = np.where(bits < 0, np.int32(-(2**31)) - bits, bits).astype(np.int64)
         keys = (-ascending << 32) + tie_keys(positions, self._seed)
         return positions[np.argsort(keys)]
 
 
-def largest(values: np.ndarray, k: int) -> np.float32:
-    """The k-th largest of `values`, 1 ≤ k ≤ N, as `np.partition` finds it.
+def largest(scores: list[np.ndarray], masks: list[np.ndarray], k: int) -> np.float32:
+    """The k-th largest score of what the masks keep, 1 ≤ k ≤ their number.
 
     A sorted sample first bounds it from both sides, so that only what lies between the bounds is copied and
     partitioned; should the sample mislead, all is.
+
+    Args:
+        scores: float32 arrays, flat and finite.
+        masks: bool arrays of the same sizes.
+        k: from 1.
     """
-    place = len(values) - k
-    if len(values) >= 4 * SAMPLE:
-        sample = np.sort(values[:: len(values) // SAMPLE])
-        middle, spread = place * len(sample) // len(values), int(3 * np.sqrt(len(sample)))
-        low = sample[max(middle - spread, 0)] if middle > spread else -np.inf
-        high = sample[middle + spread] if middle + spread < len(sample) else np.inf
-        between = values.take(np.flatnonzero((values >= low) & (values <= high)))
-        place_between = place - int(np.count_nonzero(values < low))
-        if 0 <= place_between < len(between):
-            between.partition(place_between)
-            return between[place_between]
-    return np.partition(values, place)[place]
+    alive = sum(map(np.count_nonzero, masks))
+    sample = _sample(scores, masks, alive)
+    middle, spread = (alive - k) * len(sample) // alive, int(3 * np.sqrt(len(sample)))
+    low = sample[middle - spread] if middle > spread else -np.inf
+    high = sample[middle + spread] if middle + spread < len(sample) else np.inf
+    for bounds in ((low, high), (-np.inf, np.inf)):
+        above, between = _between(scores, masks, *bounds)
+        place = len(between) - (k - above)
+        if 0 <= place < len(between):  # else the sample misled
+            break
+    between.partition(place)
+    return between[place]
+
+
+def _between(scores: list[np.ndarray], masks: list[np.ndarray], low, high) -> tuple[int, np.ndarray]:
+    """How many scores of what the masks keep lie above `high`, and those from `low` to `high`."""
+    above, between = 0, []
+    for score, mask in zip(scores, masks, strict=True):
+        found = score > high
+        found &= mask
+        above += np.count_nonzero(found)
+        found ^= mask  # those not above
+        found &= score >= low
+        between.append(score.take(np.flatnonzero(found)))
+    return above, np.concatenate(between)
+
+
+def _sample(scores: list[np.ndarray], masks: list[np.ndarray], alive: int) -> np.ndarray:
+    """Scores of about SAMPLE of the living, in order."""
+    step = alive // SAMPLE | 1  # odd, or it would meet the same few channels again and again
+    return np.sort(np.concatenate([score[::step][mask[::step]] for score, mask in zip(scores, masks, strict=True)]))
 
 
 def lowest(scores: list[np.ndarray], masks: list[np.ndarray], kept: int, seed: int) -> list[np.ndarray]:
@@ -185,9 +221,7 @@ def lowest(scores: list[np.ndarray], masks: list[np.ndarray], kept: int, seed: i
 
 def _bound(scores: list[np.ndarray], masks: list[np.ndarray], part: float, alive: int) -> np.float32:
     """A score that, very likely, a little more than that part of the living does not exceed."""
-    step = alive // SAMPLE | 1  # odd, or it would meet the same few channels again and again
-    living = [score[::step][mask[::step]] for score, mask in zip(scores, masks, strict=True)]
-    sample = np.sort(np.concatenate(living))
+    sample = _sample(scores, masks, alive)
     place = part * len(sample)
     return sample[min(int(place + 4 * np.sqrt(place)) + 1, len(sample) - 1)] if len(sample) else np.inf
 

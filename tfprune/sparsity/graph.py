@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras import tree
 
 from tfprune.errors import InputError
-from tfprune.layers.prunable import prunable
+from tfprune.layers.prunable import kernels_of, prunable
 from tfprune.layers.rule_table import Rule, RuleTable
 from tfprune.layers.topology import flat_inputs, run
 
@@ -85,6 +85,64 @@ class Walk:
         if self._step is None or any(outputs is given for given in args):
             return outputs
         return tree.map_structure(self._step, outputs)
+
+
+class LeanWalk(Walk):
+    """A walk and its way back that hold the kernels of one layer at a time, and no gradient of a kernel.
+
+    A layer's kernels are made when the layer runs, and again when the gradient of its output has come back. What else
+    the layer computes for a second time is left out of the compiled graph: a linear layer's gradients do not need it.
+
+    Args:
+        model: Sequential or Functional model.
+        make: path -> float32 tensor of the kernel's shape.
+        take: called with path, kernel and gradient on the way back, once for every use of the kernel.
+        step: as in `Walk`.
+        boolean: as in `Walk`.
+    """
+
+    def __init__(self, model: keras.Model, make: Callable, take: Callable, step=None, boolean: bool = False):
+        super().__init__(model, dict.fromkeys(prunable(model)), step, boolean)
+        self._make, self._take = make, take
+        self._anchor = tf.constant(0.0)  # every layer with kernels seems to depend on it, so none is left out
+
+    def there_and_back(self, total: Callable[[], tf.Tensor | list]):
+        """The tensors that `total` computes with this walk, once their gradients have been taken."""
+        with tf.GradientTape() as tape:
+            tape.watch(self._anchor)
+            outputs = total()
+        tape.gradient(outputs, self._anchor)
+        return outputs
+
+    def _call(self, operation: keras.Operation, *args, **kwargs):
+        paths = [self._paths[id(variable)] for variable in kernels_of(operation).values()]
+        if not paths:
+            return super()._call(operation, *args, **kwargs)
+        call = super()._call  # of layers with kernels, each takes one tensor and returns one
+
+        def made(trigger: tf.Tensor) -> dict[str, tf.Tensor]:
+            with tf.control_dependencies([trigger]):
+                self._kernels = {path: self._make(path) for path in paths}
+            return self._kernels
+
+        @tf.custom_gradient
+        def layer(inputs, anchor):
+            def gradient(upstream):
+                uses = dict(self.uses)
+                kernels = made(upstream)
+                with tf.GradientTape() as tape:
+                    tape.watch((inputs, kernels))
+                    outputs = call(operation, inputs)
+                back, gradients = tape.gradient(outputs, (inputs, kernels), upstream, "zero")
+                self.uses = uses
+                for path in paths:
+                    self._take(path, kernels[path], gradients[path])
+                return back, tf.zeros_like(anchor)
+
+            made(inputs)
+            return call(operation, inputs), gradient
+
+        return layer(*args, *kwargs.values(), self._anchor)
 
 
 def evaluate(model, kernels, inputs=None, step=None, boolean=False, input_shape=None) -> list[tf.Tensor]:

@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import prunable
-from tfprune.sparsity.graph import Walk, ones_input
+from tfprune.sparsity.graph import LeanWalk, ones_input
 
 
 class Reachability:
@@ -63,15 +63,18 @@ class Reachability:
         return Masks({path: array.numpy() for path, array in zip(masks, effective, strict=True)})
 
     def _effective(self, *masks: tf.Tensor) -> list[tf.Tensor]:
-        kernels = {path: tf.cast(mask, tf.float32) for path, mask in zip(self._shapes, masks, strict=True)}
-        with tf.GradientTape() as tape:
-            tape.watch(kernels)
-            walk = Walk(self._model, kernels, step=_cut, boolean=True)
-            outputs = walk.run(self._model, ones_input(self._model, self._input_shape))
-        self.uses = walk.uses
+        masks = dict(zip(self._shapes, masks, strict=True))
+        reached = {}
+
+        def take(path: str, kernel: tf.Tensor, gradient: tf.Tensor) -> None:
+            found = tf.logical_and(masks[path], gradient > 0.5)
+            reached[path] = tf.logical_or(reached[path], found) if path in reached else found
+
+        walk = LeanWalk(self._model, lambda path: tf.cast(masks[path], tf.float32), take, step=_cut, boolean=True)
         # The gradient of the sum of all outputs: every output is an end of paths.
-        gradients = tape.gradient(outputs, kernels, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        return [tf.logical_and(mask, gradients[path] > 0.5) for path, mask in zip(self._shapes, masks, strict=True)]
+        walk.there_and_back(lambda: walk.run(self._model, ones_input(self._model, self._input_shape)))
+        self.uses = walk.uses
+        return [reached[path] if path in reached else tf.zeros_like(masks[path]) for path in masks]
 
 
 def effective_masks(model: keras.Model, masks: Mapping[str, np.ndarray], input_shape=None) -> Masks:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfprune.pruning.gradients import Batches, masked_weights, mean_gradients
 from tfprune.pruning.losses import Loss, get_loss
@@ -22,4 +23,4 @@ def snip(
     """
     weights = masked_weights(model, masks)
     gradients = mean_gradients(model, batches, weights, rng, get_loss(loss))
-    return {path: np.abs(gradients[path] * weights[path]) for path in weights}
+    return {path: np.asarray(tf.abs(gradients.pop(path) * weights.pop(path))) for path in list(weights)}
