@@ -12,6 +12,8 @@ __all__ = [
     "InputError",
     "Masks",
     "Reachability",
+    "compact",
+    "compaction_report",
     "load_masks",
     "load_model",
     "masked",
@@ -32,12 +34,16 @@ if TYPE_CHECKING:
     from tfprune.layers.masks import Masks, load_masks, save_masks
     from tfprune.layers.prunable import prunable, unsupported
     from tfprune.pruning.pruner import prune
+    from tfprune.sparsity.compaction import compaction_report
     from tfprune.sparsity.reachability import Reachability
+    from tfprune.surgery.compact import compact
 
 _HOMES = {
     "InputError": "tfprune.errors",
     "Masks": "tfprune.layers.masks",
     "Reachability": "tfprune.sparsity.reachability",
+    "compact": "tfprune.surgery.compact",
+    "compaction_report": "tfprune.sparsity.compaction",
     "load_masks": "tfprune.layers.masks",
     "load_model": "tfprune.layers.convert",
     "masked": "tfprune.layers.convert",

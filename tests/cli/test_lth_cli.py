@@ -148,7 +148,7 @@ def pictures(tmp_path):
 
 
 def test_a_folder_of_pictures(pictures, lth, refused, tmp_path, monkeypatch):
-    words = ["train", "--default_hparams=imagenet_resnet_18_16", "--batch_size=4", "--training_steps=2ep"]
+    words = ["train", "--default_hparams=imagenet_resnet_18_4", "--batch_size=4", "--training_steps=2ep"]
     words += ["--milestone_steps=none", "--gamma=none", "--warmup_steps=none", f"--path_to_data={pictures}"]
     whole, stopped = f"--root={tmp_path / 'whole'}", f"--root={tmp_path / 'stopped'}"
     assert lth(*words, whole).returncode == 0

@@ -179,3 +179,11 @@ def test_quantized_layers_are_not_prunable():
     model.layers[0].enable_lora(2)
     assert list(prunable(model)) == ["e/kernel"]
     assert unsupported(model) == ["d"]
+
+
+def test_adapted_normalization_is_copied():
+    normalization = keras.layers.Normalization()
+    normalization.adapt(np.array([[1.0], [5.0]], np.float32))  # mean 3, deviation 2
+    model = keras.Sequential([keras.Input((1,)), normalization])
+    for copy in (masked(model), strip(model)):
+        np.testing.assert_allclose(copy(np.array([[7.0]], np.float32)), [[2.0]], rtol=1e-6)

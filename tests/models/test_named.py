@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfprune.errors import InputError
 from tfprune.layers.convert import load_model, masked, masks_of
@@ -162,6 +163,21 @@ def test_the_modified_stem_keeps_the_image():
     plain = _build("tinyimagenet_resnet_18", (64, 64, 3), 200)
     assert [plain.get_layer(f"model.layer{stage}.1.relu").output.shape[1] for stage in (1, 4)] == [16, 2]
     assert set(prunable(plain)) == set(prunable(model))
+
+
+def test_shortcuts_of_narrow_networks_train():
+    """Strided 1×1 kernels of few channels crash TensorFlow's CPU gradient; here the image is thinned out before."""
+    model = _build("imagenet_resnet_18_4", (224, 224, 3))
+    images = tf.constant(np.random.default_rng(0).normal(size=(4, 224, 224, 3)), tf.float32)
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(model(images, training=True) ** 2)
+    gradients = tape.gradient(total, [variable.value for variable in model.trainable_variables])
+    assert all(np.isfinite(gradient).all() for gradient in gradients)
+    layer = model.get_layer("model.layer2.0.downsample.0")
+    inside = keras.Model(model.inputs, [model.get_layer("model.layer1.1.relu").output, layer.output])
+    before, after = inside(images[:1])
+    expected = np.einsum("byxi,io->byxo", before[:, ::2, ::2], layer.kernel.numpy()[0, 0])
+    np.testing.assert_allclose(after, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_synchronized():

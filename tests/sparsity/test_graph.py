@@ -148,7 +148,7 @@ def test_unknown_layers_are_named_until_they_are_taught():
         masks = Masks.dense(model)
         assert Reachability(model)(masks) == masks
     finally:
-        del graph._LAYER_RULES[Doubled]
+        del graph._RULES._layers[Doubled]
 
 
 def test_a_subclass_that_computes_something_else_is_unknown():

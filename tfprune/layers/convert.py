@@ -48,7 +48,7 @@ def strip(model: keras.Model) -> keras.Model:
         InputError: a subclassed model, or a masked layer that has no counterpart in plain Keras; names it.
     """
     require_graph(model)
-    return _copy(model, _plain_layer)
+    return _copy(model, plain_layer)
 
 
 def rebuilt(model: keras.Model, change: Callable[[keras.layers.Layer, dict], dict]) -> keras.Model:
@@ -126,16 +126,53 @@ def _as_masks(masks: Mapping[str, np.ndarray]) -> Masks:
     return masks if isinstance(masks, Masks) else Masks(masks)
 
 
-def _copy(model: keras.Model, convert: Callable[[keras.Operation], keras.Operation]) -> keras.Model:
+def remade(model: keras.Model, convert: Callable, input_shape: Callable | None = None) -> keras.Model:
+    """The graph of a model with other layers, which have initial weights.
+
+    Args:
+        model: built Sequential or Functional model.
+        convert: from a layer or operation to the one in its place.
+        input_shape: from an input tensor of the model or a nested one to the shape, with batch axis, in its place; None
+            keeps all shapes.
+    """
     copies: dict[int, keras.Operation] = {}  # shared layers and shared models stay shared
+
+    def input_like(tensor):
+        shape = tensor.shape if input_shape is None else input_shape(tensor)
+        return keras.Input(batch_shape=shape, dtype=tensor.dtype, sparse=tensor.sparse, name=tensor.name)
 
     def copy_of(operation: keras.Operation) -> keras.Operation:
         if id(operation) not in copies:
             inner = isinstance(operation, keras.Model)
-            copies[id(operation)] = _copy_graph(operation, copy_of) if inner else convert(operation)
+            copies[id(operation)] = _copy_graph(operation, copy_of, input_like) if inner else convert(operation)
         return copies[id(operation)]
 
-    copy = copy_of(model)
+    return copy_of(model)
+
+
+def plain_layer(layer: keras.Operation, change: Callable[[dict], dict] = lambda config: config) -> keras.Operation:
+    """A new layer of the plain class of a masked one, or of a plain layer's own class.
+
+    Args:
+        layer: anything in a model's graph; a Keras operation that is no layer is given back.
+        change: from the layer's configuration to that of the new one.
+
+    Raises:
+        InputError: a masked layer that has no counterpart in plain Keras, or a layer that cannot be copied; names it.
+    """
+    if not isinstance(layer, KernelMasks):
+        return _from_config(layer, type(layer), lambda: change(layer.get_config()))
+    if type(layer) is not MASKED[layer.plain_class]:
+        raise InputError(f"layer {layer.name!r}: {type(layer).__name__} has no counterpart in plain Keras")
+
+    def config():
+        return change({key: value for key, value in layer.get_config().items() if key != "product_dtype"})
+
+    return _from_config(layer, layer.plain_class, config)
+
+
+def _copy(model: keras.Model, convert: Callable[[keras.Operation], keras.Operation]) -> keras.Model:
+    copy = remade(model, convert)
     for (path, layer), (_, new) in zip(named_layers(model), named_layers(copy), strict=True):
         _copy_values(path, layer, new)
     if model.compiled:
@@ -152,11 +189,11 @@ def _compile_alike(copy: keras.Model, model: keras.Model) -> None:
         warnings.warn(f"the copy of {model.name!r} is not compiled, call compile yourself: {reason}", stacklevel=4)
 
 
-def _copy_graph(model: keras.Model, copy_of: Callable) -> keras.Model:
+def _copy_graph(model: keras.Model, copy_of: Callable, input_like: Callable) -> keras.Model:
     if isinstance(model, keras.Sequential):
         # Not the model's layers alone: what came before its first layer says the input's shape and type.
-        return _same_kind(model, [_input_like(model.inputs[0]), *(copy_of(layer) for layer in model.layers)])
-    inputs = tree.map_structure(_input_like, model.input)
+        return _same_kind(model, [input_like(model.inputs[0]), *(copy_of(layer) for layer in model.layers)])
+    inputs = tree.map_structure(input_like, model.input)
     outputs = run(model, tree.flatten(inputs), lambda operation, *args, **kwargs: copy_of(operation)(*args, **kwargs))
     return _same_kind(model, inputs, tree.pack_sequence_as(model.output, outputs))
 
@@ -170,25 +207,9 @@ def _same_kind(model: keras.Model, *arguments) -> keras.Model:
     return copy
 
 
-def _input_like(tensor):
-    return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, sparse=tensor.sparse, name=tensor.name)
-
-
 def _masked_layer(layer: keras.Operation) -> keras.Operation:
     base = None if isinstance(layer, KernelMasks) else kernel_class(layer)
     return _from_config(layer, type(layer) if base is None else MASKED[base], layer.get_config)
-
-
-def _plain_layer(layer: keras.Operation) -> keras.Operation:
-    if not isinstance(layer, KernelMasks):
-        return _from_config(layer, type(layer), layer.get_config)
-    if type(layer) is not MASKED[layer.plain_class]:
-        raise InputError(f"layer {layer.name!r}: {type(layer).__name__} has no counterpart in plain Keras")
-
-    def config():
-        return {key: value for key, value in layer.get_config().items() if key != "product_dtype"}
-
-    return _from_config(layer, layer.plain_class, config)
 
 
 def _from_config(layer: keras.Operation, target: type, config: Callable[[], dict]) -> keras.Operation:
@@ -210,12 +231,19 @@ def _copy_values(path: str, layer: keras.layers.Layer, new: keras.layers.Layer) 
         raise InputError(f"layer {path!r} ({type(layer).__name__}) cannot be copied: its copy has other variables")
     for old, variable in zip(old_variables, new_variables, strict=True):
         variable.assign(old)
+    refresh(new)
     for name, mask in masks.items():
         if name in new_masks:
             new_masks[name].assign(mask)
         else:
             kernel = getattr(new, name)
             kernel.assign(ops.where(ops.not_equal(mask, 0), kernel, ops.zeros_like(kernel)))
+
+
+def refresh(layer: keras.layers.Layer) -> None:
+    """Lets a layer take over variables that were assigned."""
+    if isinstance(layer, keras.layers.Normalization):
+        layer.finalize_state()  # it computes with tensors that it makes of its variables
 
 
 def _without(variables, excluded) -> list[keras.Variable]:

@@ -75,6 +75,14 @@ def run(model: keras.Model, inputs: list, call: Callable) -> list:
     return tree.flatten(outputs)
 
 
+def flat_inputs(model: keras.Model, inputs) -> list:
+    """What a nested model is called with, as a flat list in the order of `model.inputs`."""
+    # A nested model called with a dict may have been built from a list, as Keras allows: then names decide.
+    if isinstance(inputs, dict) and not isinstance(model.input, dict):
+        return [inputs[tensor.name] for tensor in model.inputs]
+    return tree.flatten(inputs)
+
+
 def _is_graph(model: keras.Model) -> bool:
     plain = keras.Sequential if isinstance(model, keras.Sequential) else _FUNCTIONAL
     return isinstance(model, plain) and type(model).call is plain.call

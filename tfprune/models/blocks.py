@@ -82,6 +82,9 @@ class Blocks:
     def conv(self, x, filters: int, size: int, name: str, strides=1, padding="same", relu=True, bias=False):
         """Convolution, batch normalisation and, if asked, ReLU. A bias would do nothing that the offset cannot."""
         fan_in = size * size * x.shape[-1]
+        if size == 1 and strides != 1 and self._style.symmetric:
+            # The same numbers; TensorFlow 2.21's gradient of narrow strided 1×1 kernels crashes on CPUs.
+            x, strides = layers.MaxPooling2D(1, strides, name=f"{name}_strides")(x), 1
         if padding == "same":
             x, padding = self._padded(x, size, strides, name)
         layer = layers.Conv2D(filters, size, strides=strides, padding=padding, name=name, **self._weights(fan_in, bias))

@@ -15,12 +15,12 @@ from keras import tree
 
 from tfprune.errors import InputError
 from tfprune.layers.prunable import kernels_of, prunable
-from tfprune.layers.topology import run
+from tfprune.layers.rule_table import Rule, RuleTable
+from tfprune.layers.topology import flat_inputs, run
 
-Rule = Callable  # rule(walk, operation, *args, **kwargs) -> tensor, or a structure of them
-
-_LAYER_RULES: dict[type, Rule] = {}
-_OPERATION_RULES: dict[str, Rule] = {}
+_RULES = RuleTable(
+    "nothing says which outputs of {what} depend on which inputs", "tfprune.sparsity.graph.register_rule"
+)
 
 
 def register_rule(*operations: type | str) -> Callable[[Rule], Rule]:
@@ -36,13 +36,7 @@ def register_rule(*operations: type | str) -> Callable[[Rule], Rule]:
         *operations: layer classes, which stand for their subclasses too unless these override `call`; or names of
             Keras operations (`"Add"` for `keras.ops.add`).
     """
-
-    def register(rule: Rule) -> Rule:
-        for operation in operations:
-            (_OPERATION_RULES if isinstance(operation, str) else _LAYER_RULES)[operation] = rule
-        return rule
-
-    return register
+    return _RULES.register(*operations)
 
 
 class Walk:
@@ -83,11 +77,11 @@ class Walk:
     def _call(self, operation: keras.Operation, *args, **kwargs):
         if isinstance(operation, keras.Model):
             (inputs,) = args or (kwargs["inputs"],)
-            outputs = self.run(operation, _flat_inputs(operation, inputs))
+            outputs = self.run(operation, flat_inputs(operation, inputs))
             return outputs[0] if len(outputs) == 1 else outputs
         if isinstance(operation, keras.layers.Layer):
             kwargs = {key: value for key, value in kwargs.items() if key not in ("training", "mask")}
-        outputs = _rule(operation)(self, operation, *args, **kwargs)
+        outputs = _RULES.find(operation)(self, operation, *args, **kwargs)
         if self._step is None or any(outputs is given for given in args):
             return outputs
         return tree.map_structure(self._step, outputs)
@@ -210,32 +204,3 @@ def _sizes(model: keras.Model, tensor, given) -> tuple[int, ...]:
             f"Received: {given}"
         )
     return shape
-
-
-def _flat_inputs(model: keras.Model, inputs) -> list:
-    # A nested model called with a dict may have been built from a list, as Keras allows: then names decide.
-    if isinstance(inputs, dict) and not isinstance(model.input, dict):
-        return [inputs[tensor.name] for tensor in model.inputs]
-    return tree.flatten(inputs)
-
-
-def _rule(operation: keras.Operation) -> Rule:
-    kind = type(operation)
-    if not isinstance(operation, keras.layers.Layer):
-        rule = _OPERATION_RULES.get(kind.__name__) if kind.__module__.startswith("keras.") else None
-        if rule is None:
-            raise _no_rule(operation, f"the operation {kind.__name__}", f'"{kind.__name__}"')
-        return rule
-    # A masked layer computes what its plain class does; that it overrides `call` says nothing.
-    kind = getattr(operation, "plain_class", kind)
-    base = next((base for base in kind.__mro__ if base in _LAYER_RULES), None)
-    if base is None or kind.call is not base.call:
-        raise _no_rule(operation, f"the layer type {kind.__name__}", kind.__name__)
-    return _LAYER_RULES[base]
-
-
-def _no_rule(operation: keras.Operation, what: str, key: str) -> InputError:
-    return InputError(
-        f"{operation.name!r}: nothing says which outputs of {what} depend on which inputs; teach it with "
-        f"@tfprune.sparsity.graph.register_rule({key})"
-    )

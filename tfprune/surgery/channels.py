@@ -1,0 +1,94 @@
+"""Channels: numbered once where they arise, coupled where they can only go together."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+
+class Channels:
+    """All channels of a model, as numbers, and which of them are one: a set of disjoint classes.
+
+    A channel is an index along one axis of a tensor, with all that lies there. The same number on several tensors, or
+    several times on one (after Flatten), and numbers that are coupled, stand for one thing that goes or stays.
+    """
+
+    def __init__(self):
+        self._parents: list[int] = []
+        self._sources: list[int] = []
+        self._fixed: set[int] = set()
+
+    def new(self, count: int, fixed: bool = False) -> np.ndarray:
+        """`count` new channels, int array; fixed ones never go."""
+        first = len(self._parents)
+        numbers = np.arange(first, first + count)
+        self._parents.extend(range(first, first + count))
+        self._sources.extend([first] * count)
+        if fixed:
+            self.fix(numbers)
+        return numbers
+
+    def fix(self, numbers: np.ndarray) -> None:
+        """Says that these channels, and those coupled with them, never go."""
+        self._fixed.update(numbers.tolist())
+
+    def couple(self, first: np.ndarray, second: np.ndarray) -> None:
+        """Says that channels go together, pair by pair."""
+        if first is second or np.array_equal(first, second):
+            return
+        for a, b in zip(first.tolist(), second.tolist(), strict=True):
+            a, b = self._root(a), self._root(b)
+            self._parents[max(a, b)] = min(a, b)  # the smallest number stands for a class
+
+    @property
+    def classes(self) -> np.ndarray:
+        """Number of the class of every channel; int array."""
+        return np.array([self._root(number) for number in range(len(self._parents))], int)
+
+    @property
+    def fixed(self) -> np.ndarray:
+        """Whether every channel's class is fixed; bool array."""
+        classes = self.classes
+        fixed = np.zeros(len(classes), bool)
+        fixed[classes[sorted(self._fixed)]] = True
+        return fixed[classes]
+
+    @property
+    def sources(self) -> np.ndarray:
+        """Of every channel, the first of those that were made in the same call of `new`; int array."""
+        return np.array(self._sources, int)
+
+    def _root(self, number: int) -> int:
+        while self._parents[number] != number:
+            self._parents[number] = number = self._parents[self._parents[number]]
+        return number
+
+
+def channel_axis(layer: keras.layers.Layer) -> int:
+    """The axis that a layer takes for that of the channels."""
+    return 1 if getattr(layer, "data_format", None) == "channels_first" else -1
+
+
+class Signal:
+    """A tensor of the graph with the channels along one of its axes.
+
+    Args:
+        spec: shape (with batch axis) and dtype.
+        axis: the axis of the channels, ≥ 1; None for a tensor without one.
+        channels: int array, one number per index of the axis.
+
+    Attributes:
+        constant: per channel, the value it has at all positions of all examples; NaN where it is not such a channel.
+        needed: per channel, whether the model's outputs depend on its values.
+    """
+
+    def __init__(self, spec: keras.KerasTensor, axis: int | None, channels: np.ndarray):
+        self.spec = spec
+        self.axis = axis
+        self.channels = channels
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets what is known of constants and needs."""
+        self.constant = np.full(len(self.channels), np.nan)
+        self.needed = np.zeros(len(self.channels), bool)

@@ -1,0 +1,70 @@
+"""A sparse model made smaller: channels that do nothing leave it, its outputs stay the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+
+from tfprune.layers.convert import masks_of
+from tfprune.layers.masks import Masks
+from tfprune.layers.topology import require_graph
+from tfprune.layers.weights import weights_of
+from tfprune.surgery.rebuild import rebuild
+from tfprune.surgery.trace import Trace
+
+
+def compact(model: keras.Model, masks: Mapping[str, np.ndarray] | None = None) -> keras.Model:
+    """A smaller model in plain Keras with the same outputs in inference, up to rounding.
+
+    - A channel that the outputs do not depend on leaves every layer it passes through. Channels that are added,
+      multiplied or otherwise coupled leave together or not at all.
+    - A channel that is constant, because nothing but biases and normalisation leads to it, moves into the bias of the
+      next layer, which gets one if it has none. In front of a convolution that pads with zeros this would be wrong at
+      the image's border: there a constant 0 leaves, and of all other constant channels one stays that stands for them.
+    - Inputs, outputs and whatever Keras operation or layer mixes features (layer normalisation, attention, grouped
+      convolutions, softmax, recurrent layers, ...) keep all their channels. No layer becomes empty: one channel stays.
+
+    Args:
+        model: built Sequential or Functional model, plain or masked, with nested models and shared layers; is left as
+            it is.
+        masks: path -> bool array for every path of `prunable(model)`; None for the model's own. Weights that are 0
+            count as pruned in any case.
+
+    Returns:
+        Model with the same inputs, outputs and layer names; pruned weights are 0; not compiled. The same model and
+        masks give the same result, and compacting that again changes nothing.
+
+    Raises:
+        InputError: a subclassed model, masks that do not fit, or a layer that no rule of `tfprune.surgery` knows; names
+            it.
+    """
+    require_graph(model)
+    masks = masks_of(model) if masks is None else (masks if isinstance(masks, Masks) else Masks(masks)).check(model)
+    weights = weights_of(model)
+    own_biases = {path for path in weights if path.endswith("/bias")}
+    for path, mask in masks.items():
+        weights[path] = np.where(mask, weights[path], np.zeros_like(weights[path]))
+    trace = Trace(model, weights)
+    stays, settled = None, False
+    while not settled:
+        trace.settle()
+        before, stays = stays, remaining(trace)
+        settled = before is not None and np.array_equal(before, stays)
+    for path in [path for path in weights if path.endswith("/bias") and path not in own_biases]:
+        if not weights[path].any():
+            del weights[path]
+    return rebuild(model, trace, stays)
+
+
+def remaining(trace: Trace) -> np.ndarray:
+    """Which channels of a settled trace have to stay; bool array."""
+    classes = trace.channels.classes
+    kept = trace.channels.fixed  # by class from here on
+    for signal in trace.signals:
+        kept[classes[signal.channels[signal.needed]]] = True
+    for signal in trace.signals:
+        if len(signal.channels) and not kept[classes[signal.channels]].any():
+            kept[classes[signal.channels[0]]] = True
+    return kept[classes]

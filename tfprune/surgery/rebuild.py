@@ -1,0 +1,74 @@
+"""A model with fewer channels, built anew from the configurations of its layers."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import keras
+import numpy as np
+
+from tfprune.layers.convert import plain_layer, refresh, remade
+from tfprune.layers.kernel_masks import masks_of_layer
+from tfprune.layers.topology import named_layers
+from tfprune.surgery.trace import Trace
+
+
+def rebuild(model: keras.Model, trace: Trace, stays: np.ndarray) -> keras.Model:
+    """A copy of a model in plain Keras, with the weights of a trace, without some channels.
+
+    Args:
+        model: the traced model; is left as it is.
+        trace: its channels, and the weights that the copy gets.
+        stays: bool array, for every channel of the trace, alike for coupled ones.
+
+    Returns:
+        Model with the same names of layers; not compiled.
+    """
+    paths = {id(layer): path for path, layer in named_layers(model)}
+
+    def count(channels: np.ndarray) -> int:
+        return int(np.count_nonzero(stays[channels]))
+
+    def smaller(layer: keras.Operation) -> keras.Operation:
+        path = paths.get(id(layer))
+
+        def change(config: dict) -> dict:
+            if path in trace.edits:
+                trace.edits[path](config, count, f"{path}/bias" in trace.weights)
+            return config
+
+        return plain_layer(layer, change)
+
+    def input_shape(tensor) -> tuple:
+        signal = trace.inner_inputs.get(id(tensor))
+        if signal is None or signal.axis is None:
+            return tensor.shape
+        shape = list(tensor.shape)
+        shape[signal.axis] = count(signal.channels)
+        return tuple(shape)
+
+    copy = remade(model, smaller, input_shape)
+    for (path, layer), (_, new) in zip(named_layers(model), named_layers(copy), strict=True):
+        _assign(path, layer, new, trace, stays)
+    return copy
+
+
+def _assign(path: str, layer, new, trace: Trace, stays: np.ndarray) -> None:
+    masks = {id(mask) for mask in masks_of_layer(layer).values()}
+    old = [variable for variable in layer.variables if id(variable) not in masks]
+    if max(Counter(variable.name for variable in old).values(), default=1) > 1:
+        # Layers made of layers: none of them is cut.
+        values = [variable.numpy() for variable in old]
+    else:
+        named = {variable.name: variable for variable in old}
+        values = [_value(f"{path}/{variable.name}", named, variable.name, trace, stays) for variable in new.variables]
+    for variable, value in zip(new.variables, values, strict=True):
+        variable.assign(value)
+    refresh(new)
+
+
+def _value(path: str, named: dict, name: str, trace: Trace, stays: np.ndarray) -> np.ndarray:
+    value = trace.weights[path] if path in trace.weights else named[name].numpy()
+    for axis, channels in trace.axes.get(path, {}).items():
+        value = np.compress(stays[channels], value, axis)
+    return value

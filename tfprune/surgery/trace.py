@@ -1,0 +1,210 @@
+"""The graph of a model as channels: which of them are one, and what links them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import keras
+import numpy as np
+from keras import tree
+
+from tfprune.layers.rule_table import Rule, RuleTable
+from tfprune.layers.topology import flat_inputs, named_layers, run
+from tfprune.surgery.channels import Channels, Signal
+from tfprune.surgery.links import Opaque, Product, Slotwise
+
+_RULES = RuleTable(
+    "nothing says what {what} does to channels, so that none can be removed around it",
+    "tfprune.surgery.trace.register_rule",
+)
+
+Edit = Callable[[dict, Callable[[np.ndarray], int], bool], None]
+
+
+def register_rule(*operations: type | str) -> Callable[[Rule], Rule]:
+    """Registers what layers of a type do to channels; a decorator.
+
+    The rule is called as `rule(trace, layer, spec, *args, **kwargs)` with the arguments of the layer's call, `Signal`s
+    in place of tensors, and `spec`, the KerasTensor that comes out (or a structure of them); it returns as many
+    signals. `trace.keep` is a rule by itself, right for every layer: its inputs and outputs keep all their channels.
+    For a layer that does the same to every feature, and gives a constant for a constant, return
+    `trace.slotwise([x], spec, function)`.
+
+    Args:
+        *operations: layer classes, which stand for their subclasses too unless these override `call`; or names of
+            Keras operations (`"Add"` for `keras.ops.add`).
+    """
+    return _RULES.register(*operations)
+
+
+class Trace:
+    """The channels of one model.
+
+    Args:
+        model: built Sequential or Functional model.
+        weights: path -> array as `tfprune.layers.weights.weights_of` gives them; links read and change these.
+
+    Attributes:
+        channels: all channels.
+        links: links in the graph's order.
+        kernels: the `Product` or `Filters` of every layer that has one; separable convolutions have both.
+        signals: every signal once.
+        outputs: signals of the model's outputs.
+        axes: path of a variable -> {axis: channels along it}.
+        edits: path of a layer -> function(config, count, biased) that puts the numbers of channels into its
+            configuration; `count(channels)` says how many stay, `biased` whether the layer has a bias.
+        inner_inputs: id of an input tensor of a nested model -> its signal.
+
+    Raises:
+        InputError: a layer without a rule; names it.
+    """
+
+    def __init__(self, model: keras.Model, weights: Mapping[str, np.ndarray]):
+        self.channels = Channels()
+        self.weights = weights
+        self.links: list = []
+        self.kernels: dict[str, object] = {}
+        self.signals: list[Signal] = []
+        self.axes: dict[str, dict[int, np.ndarray]] = {}
+        self.edits: dict[str, Edit] = {}
+        self.inner_inputs: dict[int, Signal] = {}
+        self._paths = {id(layer): path for path, layer in named_layers(model)}
+        inputs = [self.fixed(keras.KerasTensor(tensor.shape, tensor.dtype)) for tensor in model.inputs]
+        self.outputs = run(model, inputs, self._call)
+        for output in self.outputs:
+            self.channels.fix(output.channels)
+
+    # What rules use.
+
+    def path(self, layer: keras.layers.Layer, name: str) -> str:
+        """Path of a layer's variable."""
+        return f"{self._paths[id(layer)]}/{name}"
+
+    def signal(self, spec: keras.KerasTensor, axis: int, channels: np.ndarray) -> Signal:
+        """A new signal; `axis` may be negative."""
+        self.signals.append(Signal(spec, axis % len(spec.shape), channels))
+        return self.signals[-1]
+
+    def fixed(self, spec: keras.KerasTensor, axis: int = -1) -> Signal:
+        """A new signal whose channels never go."""
+        rank = len(spec.shape)
+        if rank < 2 or spec.shape[axis] is None:
+            self.signals.append(Signal(spec, None, np.zeros(0, int)))
+            return self.signals[-1]
+        return self.signal(spec, axis, self.channels.new(spec.shape[axis], fixed=True))
+
+    def along(self, x: Signal, axis: int) -> Signal:
+        """The signal with its channels on this axis; if they are on another one, those of both axes stay."""
+        if x.axis == axis % len(x.spec.shape):
+            return x
+        self.channels.fix(x.channels)
+        other = self.fixed(x.spec, axis)
+        self.links.append(Opaque([x], [other]))
+        return other
+
+    def keep(self, operation, spec, *args, **kwargs):
+        """The rule of an operation of which nothing is known."""
+        given = [x for x in tree.flatten((args, kwargs)) if isinstance(x, Signal)]
+        for x in given:
+            self.channels.fix(x.channels)
+        outputs = tree.map_structure(self.fixed, spec)
+        self.links.append(Opaque(given, tree.flatten(outputs)))
+        return outputs
+
+    def slotwise(
+        self, inputs: Sequence[Signal], spec, function: Callable, axis: int | None = None, index=None, uses=None
+    ) -> Signal:
+        """Links an output to inputs channel by channel, and couples their channels.
+
+        Args:
+            inputs: signals with as many channels each, or single ones, which serve all channels and stay.
+            spec: of the output.
+            function: see `Slotwise`.
+            axis: the output's axis of channels; None for that of the first input, counted from the end.
+            index: int array: output channel k comes from the inputs' channel index[k]; None for k.
+            uses: see `Slotwise`.
+        """
+        width = max(len(x.channels) for x in inputs)
+        full = [x for x in inputs if len(x.channels) == width]
+        for x in inputs:
+            if len(x.channels) == width:
+                self.channels.couple(full[0].channels, x.channels)
+            else:
+                self.channels.fix(x.channels)
+        index = np.arange(width) if index is None else index
+        if axis is None and full[0].axis is not None:
+            axis = full[0].axis - len(full[0].spec.shape)
+        output = self.fixed(spec) if axis is None else self.signal(spec, axis, full[0].channels[index])
+        pairs = [(x, index if len(x.channels) == width else np.zeros_like(index)) for x in inputs]
+        self.links.append(Slotwise(pairs, output, function, uses))
+        return output
+
+    def bind(self, layer: keras.layers.Layer, name: str, axis: int, channels: np.ndarray) -> np.ndarray:
+        """Says that a variable has these channels along an axis; in each further use of the layer they are coupled.
+
+        Returns:
+            The channels of the first use.
+        """
+        bound = self.axes.setdefault(self.path(layer, name), {}).setdefault(axis, channels)
+        self.channels.couple(bound, channels)
+        return bound
+
+    def outputs_of(self, layer: keras.layers.Layer, name: str, axis: int, count: int) -> np.ndarray:
+        """The channels that a layer makes, along an axis of its kernel: new in its first use, the same later."""
+        bound = self.axes.setdefault(self.path(layer, name), {})
+        if axis not in bound:
+            bound[axis] = self.channels.new(count)
+        return bound[axis]
+
+    def kernel(self, layer: keras.layers.Layer, name: str, make: Callable[[], object]):
+        """The `Product` or `Filters` of a layer, made in its first use."""
+        path = self.path(layer, name)
+        if path not in self.kernels:
+            self.kernels[path] = make()
+        return self.kernels[path]
+
+    def edit(self, layer: keras.layers.Layer, edit: Edit) -> None:
+        """See `edits`."""
+        self.edits.setdefault(self._paths[id(layer)], edit)
+
+    # What `compact` uses.
+
+    def settle(self) -> None:
+        """Folds constants, finds what is needed, and sets to 0 what leads to nothing."""
+        for signal in self.signals:
+            signal.reset()
+        for link in self.links:
+            link.forward()
+        for kernel in self.kernels.values():
+            if isinstance(kernel, Product):
+                kernel.fold()
+        for output in self.outputs:
+            output.needed[:] = True
+        for link in reversed(self.links):
+            link.backward()
+        for kernel in self.kernels.values():
+            kernel.cut()
+
+    def _call(self, operation: keras.Operation, *args, **kwargs):
+        if isinstance(operation, keras.Model):
+            (given,) = args or (kwargs["inputs"],)
+            outputs = run(operation, self._entering(operation, flat_inputs(operation, given)), self._call)
+            return outputs[0] if len(outputs) == 1 else outputs
+        rule = _RULES.find(operation, default=Trace.keep)
+        specs = tree.map_structure(lambda x: x.spec if isinstance(x, Signal) else x, (args, kwargs))
+        spec = operation.compute_output_spec(*specs[0], **specs[1])
+        if isinstance(kwargs.get("mask"), Signal):
+            return self.keep(operation, spec, *args, **kwargs)
+        return rule(self, operation, spec, *args, **kwargs)
+
+    def _entering(self, model: keras.Model, inputs: list[Signal]) -> list[Signal]:
+        """Inputs of a nested model: in all its uses they have the same channels."""
+        entering = []
+        for tensor, x in zip(model.inputs, inputs, strict=True):
+            first = self.inner_inputs.setdefault(id(tensor), x)
+            if first.axis != x.axis:
+                x = self.along(x, -1)
+                first = self.inner_inputs[id(tensor)] = self.along(first, -1)
+            self.channels.couple(first.channels, x.channels)
+            entering.append(x)
+        return entering
