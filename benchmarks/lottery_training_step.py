@@ -24,6 +24,8 @@ with quiet_start():
     from tfprune.experiments.lottery.data import ResidentData
     from tfprune.experiments.lottery.hparams import DatasetHparams
     from tfprune.layers.convert import masked
+    from tfprune.layers.masked import MaskedDense
+    from tfprune.layers.products import pruned_matmul
     from tfprune.layers.prunable import prunable
     from tfprune.models.named import build_named
     from tfprune.training.decay import AllDecay
@@ -83,6 +85,9 @@ def sides(name: str) -> list[TrainingLoop]:
     sparse = masked(model, masks)
     for path, kernel in prunable(sparse).items():
         kernel.assign(kernel * masks[path])
+    for layer in sparse.layers:
+        if isinstance(layer, MaskedDense):
+            layer.product = pruned_matmul  # as `python -m tfprune.lth` trains
     feed = data.feed()
     feed.begin(0, 0)
     return [loop_of(sparse, feed), loop_of(model, OneBatch(*feed.batch(tf.constant(0), tf.constant(0), BATCH)))]

@@ -6,6 +6,7 @@ nothing else in the package multiplies by a mask during training.
 
 from __future__ import annotations
 
+import tensorflow as tf
 from keras import ops
 
 
@@ -21,7 +22,23 @@ def masked_matmul(inputs, kernel, mask, dtype=None):
     Returns:
         float32 tensor (batch, out).
     """
-    kernel = ops.multiply(kernel, mask)
+    return _matmul(inputs, ops.multiply(kernel, mask), dtype)
+
+
+def pruned_matmul(inputs, kernel, mask, dtype=None):
+    """As `masked_matmul`, for a kernel whose pruned weights are 0: the same numbers, with one pass less over it.
+
+    Its gradient is masked, so that training from such a kernel keeps it such a one.
+    """
+    return _matmul(inputs, _kept(ops.convert_to_tensor(kernel), ops.convert_to_tensor(mask)), dtype)
+
+
+def _matmul(inputs, kernel, dtype):
     if dtype is None:
         return ops.matmul(inputs, kernel)
     return ops.cast(ops.matmul(ops.cast(inputs, dtype), ops.cast(kernel, dtype)), inputs.dtype)
+
+
+@tf.custom_gradient
+def _kept(kernel, mask):
+    return tf.identity(kernel), lambda gradient: (gradient * mask, None)

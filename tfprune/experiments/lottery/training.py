@@ -14,8 +14,11 @@ from tfprune.experiments.lottery.data import LotteryData
 from tfprune.experiments.lottery.hparams import ModelHparams, TrainingHparams
 from tfprune.experiments.lottery.steps import Step, parse_steps
 from tfprune.layers.convert import masked, set_masks
+from tfprune.layers.masked import MaskedDense
 from tfprune.layers.masks import Masks
+from tfprune.layers.products import pruned_matmul
 from tfprune.layers.prunable import prunable
+from tfprune.layers.topology import named_layers
 from tfprune.layers.variants import with_precision, with_synchronized_norm
 from tfprune.layers.weights import Weights, set_weights, weights_of
 from tfprune.models.freezing import freeze
@@ -184,6 +187,9 @@ class Trainer:
         if several_devices:
             model = with_synchronized_norm(model)
         exceptions = hparams.others_frozen_exceptions
+        for _, layer in named_layers(model):
+            if isinstance(layer, MaskedDense):
+                layer.product = pruned_matmul  # `train` starts from weights that are 0 where pruned
         freeze(model, hparams.batchnorm_frozen, hparams.output_frozen, hparams.others_frozen, exceptions)
         return model
 
