@@ -17,7 +17,7 @@ test: $(READY)
 	$(RUN) -m pytest
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs lottery_runs
 
 $(READY): setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
