@@ -36,7 +36,7 @@ def _refused(call, *told):
 def test_everything_comes_back(folder):
     folder.write_weights("ep0_it0", WEIGHTS)
     folder.write_mask(MASK)
-    folder.save_checkpoint({"iteration": np.int64(5)})
+    folder.write_checkpoint("checkpoint", {"iteration": np.int64(5)})
     found = files.read_weights(folder.folder, "ep0_it0")
     assert list(found) == list(WEIGHTS)
     for name, array in WEIGHTS.items():
@@ -44,9 +44,9 @@ def test_everything_comes_back(folder):
     np.testing.assert_array_equal(files.read_mask(folder.folder)["fc/kernel"], MASK["fc/kernel"])
     assert json.loads((folder.folder / "sparsity_report.json").read_text()) == {"total": 6, "unpruned": 4}
     assert files.read_report(folder.folder).density == pytest.approx(2 / 3)
-    assert folder.load_checkpoint()["iteration"] == 5
+    assert folder.read_checkpoint("checkpoint")["iteration"] == 5
     folder.finish()
-    assert folder.load_checkpoint() is None
+    assert folder.read_checkpoint("checkpoint") is None
     assert files.is_finished(folder.folder) and folder.finished
 
 
@@ -137,11 +137,11 @@ def test_foreign_reports(folder, text):
 def test_damaged_arrays(folder):
     folder.write_weights("ep0_it0", WEIGHTS)
     folder.write_mask(MASK)
-    folder.save_checkpoint({"a": np.zeros(100)})
+    folder.write_checkpoint("checkpoint", {"a": np.zeros(100)})
     reads = {
         "model_ep0_it0.npz": lambda: files.read_weights(folder.folder, "ep0_it0"),
         "mask.npz": lambda: files.read_mask(folder.folder),
-        "checkpoint.npz": folder.load_checkpoint,
+        "checkpoint.npz": lambda: folder.read_checkpoint("checkpoint"),
     }
     for name, read in reads.items():
         path = folder.folder / name

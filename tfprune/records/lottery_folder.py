@@ -16,7 +16,7 @@ from tfprune.records import lottery_files as files
 from tfprune.records.atomic import atomic_write_bytes, atomic_write_text
 from tfprune.records.mask_file import write_masks
 from tfprune.records.metric_log import MetricLog
-from tfprune.records.run_folder import Checkpoint, RunFolder
+from tfprune.records.run_folder import RunFolder
 
 
 class LotteryFolder(RunFolder):
@@ -92,18 +92,6 @@ class LotteryFolder(RunFolder):
         """Writes `sparsity_report.json` alone, for a network without a mask."""
         report = {"total": int(total), "unpruned": int(unpruned)}
         atomic_write_text(self.path(files.REPORT), json.dumps(report) + "\n")
-
-    def save_checkpoint(self, arrays: Checkpoint) -> None:
-        """Writes `checkpoint.npz`."""
-        self.write_checkpoint(files.CHECKPOINT, arrays)
-
-    def load_checkpoint(self) -> Checkpoint | None:
-        """The arrays of `checkpoint.npz`, None if there is no such file.
-
-        Raises:
-            InputError: the file is damaged.
-        """
-        return self.read_checkpoint(files.CHECKPOINT)
 
     def finish(self) -> None:
         """Marks the run finished and removes its checkpoint."""

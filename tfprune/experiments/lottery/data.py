@@ -13,6 +13,7 @@ from tfprune.data.images import ImageSet
 from tfprune.data.prepared import load_prepared
 from tfprune.errors import InputError
 from tfprune.experiments.lottery.hparams import DatasetHparams
+from tfprune.experiments.lottery.steps import iterations_per_epoch
 from tfprune.training.evaluation import Evaluator, StreamEvaluator
 from tfprune.training.feeds import Feed, RowsFeed, StreamFeed, normalise
 from tfprune.training.samplers import EpochSampler
@@ -118,7 +119,7 @@ class StreamedData(LotteryData):
     def __init__(self, images: FolderImages, hparams: DatasetHparams):
         self.classes, self.input_shape = images.classes, images.input_shape
         self._images, self._hparams = images, hparams
-        self.steps_per_epoch = -(-images.size // hparams.batch_size)
+        self.steps_per_epoch = iterations_per_epoch(images.size, hparams.batch_size)
 
     def feed(self, order_seed: int | None = None) -> StreamFeed:
         return StreamFeed(lambda *place: self._batches(order_seed, *place).dataset, self.steps_per_epoch)
@@ -140,13 +141,12 @@ class StreamedData(LotteryData):
         return self._images.train_batches(order, epoch, self._hparams.batch_size, first, augment, stream)
 
 
-def load_data(hparams: DatasetHparams, path_to_data: str | None, least_side: int = 1) -> LotteryData:
+def load_data(hparams: DatasetHparams, path_to_data: str | None) -> LotteryData:
     """Loads a data set, or opens the folder that it stays in.
 
     Args:
         hparams: what to load; random labels and subsets are drawn by its `transformation_seed`, 0 if it has none.
         path_to_data: ImageNet's folder, that of Tiny ImageNet, or TFDS's data_dir.
-        least_side: smaller images are enlarged, as `load_prepared` says.
 
     Raises:
         InputError: it is not there, or damaged; names the flag or file.
@@ -161,7 +161,7 @@ def load_data(hparams: DatasetHparams, path_to_data: str | None, least_side: int
             raise InputError("--dataset_name=imagenet needs --path_to_data, the folder that holds train and val")
         return StreamedData(FolderImages(path_to_data, **variant), hparams)
     try:
-        images = load_prepared(hparams.dataset_name, path_to_data, least_side, **variant)
+        images = load_prepared(hparams.dataset_name, path_to_data, **variant)
     except InputError as error:
         # The loader speaks of the flag of another entry point.
         raise InputError(str(error).replace("--data=", "--dataset_name=")) from None

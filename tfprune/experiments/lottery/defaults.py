@@ -36,7 +36,7 @@ _IMAGENET = TrainingHparams(
     weight_decay=1e-4,
 )
 # Family -> data set, batch size, training, layers that are not pruned. Frankle & Carbin 2019 (arXiv 1803.03635);
-# Frankle et al. 2021 (arXiv 2009.08576), appendix A, for Tiny ImageNet.
+# Tiny ImageNet's are those of code derived from that of Frankle et al. 2021 (arXiv 2009.08576).
 _FAMILIES = {
     "mnist_lenet": ("mnist", 128, TrainingHparams(optimizer_name="sgd", lr=0.1, training_steps="40ep"), "fc.weight"),
     "cifar_resnet": ("cifar10", 128, _CIFAR, None),
