@@ -9,7 +9,7 @@ import numpy as np
 
 from tfprune.data.images import ImageSet, ResidentImages
 from tfprune.data.rows import Rows, Source, empty_rows
-from tfprune.data.variants import subsampled, with_random_labels
+from tfprune.data.variants import resized, subsampled, with_channels, with_random_labels
 from tfprune.errors import InputError
 
 # Published means and standard deviations of images in [0, 1], per channel.
@@ -30,6 +30,8 @@ def load_prepared(
     random_labels_fraction: float | None = None,
     seed: int = 0,
     statistics: str | None = None,
+    side: int | None = None,
+    channels: int | None = None,
 ) -> ImageSet:
     """Loads all images of a data set.
 
@@ -47,16 +49,21 @@ def load_prepared(
         seed: of both draws.
         statistics: whose constants of `STATISTICS` to use instead of the data set's own; OpenLTH uses `imagenet` for
             cifar10.
+        side: smaller images are made this high and wide, bilinearly; None leaves them to `least_side`.
+        channels: how many the images shall have; grey ones are repeated. None takes what there are.
 
     Raises:
-        InputError: an unknown or unusable data set, or a fraction outside (0, 1].
+        InputError: an unknown or unusable data set, images that cannot have so many channels, or a fraction outside
+            (0, 1].
     """
     source = _source(dataset, folder)
     if random_labels_fraction is not None:
         source = with_random_labels(source, random_labels_fraction, seed)
     if subsample_fraction is not None:
         source = subsampled(source, subsample_fraction, seed)
-    source = _enlarged(source, least_side)
+    source = _enlarged(source, least_side) if side is None else resized(source, side)
+    if channels is not None:
+        source = with_channels(source, channels)
     mean, scale = _normalisation(statistics or dataset, source)
     return ImageSet(
         train=ResidentImages(source.train.parts[0], source.train.labels),
@@ -92,7 +99,8 @@ def _normalisation(dataset: str, source: Source) -> tuple[np.ndarray, np.ndarray
     channels, height, width = source.image_shape
     constants = STATISTICS.get(dataset.removesuffix("2"))
     if constants is not None:
-        mean, deviation = (255 * np.array(values) for values in constants)
+        # Grey images may have been given more channels: all alike.
+        mean, deviation = (255 * np.resize(values, channels) for values in constants)
     else:
         pixels = source.train.parts[0].reshape(-1, channels, height * width)
         mean, deviation = pixels.mean(axis=(0, 2)), np.maximum(pixels.std(axis=(0, 2)), 1e-3)

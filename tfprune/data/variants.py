@@ -1,6 +1,7 @@
-"""Variants of a data set: fewer training images, or labels that mean nothing. Validation stays as it is.
+"""Variants of a data set: fewer training images, labels that mean nothing, larger images, more channels.
 
-Both choose by a seed alone, so that a run and its continuation see the same set.
+What is random is chosen by a seed alone, so that a run and its continuation see the same set, and only among the
+training images.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from tfprune.data.rows import Rows, Source, empty_rows
 from tfprune.errors import InputError
 
 _SUBSAMPLE, _LABELS = 0, 1  # keeps the draws of the two apart
+_CHUNK = 1000  # images that are floats at a time
 
 
 def subsampled(source: Source, fraction: float, seed: int) -> Source:
@@ -39,6 +41,57 @@ def with_random_labels(source: Source, fraction: float, seed: int) -> Source:
     """
     labels = random_labels(source.train.labels, source.classes, fraction, seed)
     return replace(source, train=Rows(source.train.parts, labels))
+
+
+def resized(source: Source, side: int) -> Source:
+    """A data set of side × side images, interpolated bilinearly, if its own are smaller in height or width."""
+    channels, height, width = source.image_shape
+    if min(height, width) >= side:
+        return source
+    down, along = _interpolation(height, side), _interpolation(width, side)
+
+    def rows(given: Rows) -> Rows:
+        images = _whole(given).reshape(-1, channels, height, width)
+        large = empty_rows(len(images), channels * side * side)
+        for start in range(0, len(images), _CHUNK):
+            part = down @ images[start : start + _CHUNK].astype(np.float32) @ along.T
+            large[start : start + _CHUNK] = np.rint(part).reshape(len(part), -1)
+        return Rows([large], given.labels)
+
+    shape = (channels, side, side)
+    return replace(source, train=rows(source.train), validation=rows(source.validation), image_shape=shape)
+
+
+def with_channels(source: Source, channels: int) -> Source:
+    """A data set whose grey images have their channel several times.
+
+    Raises:
+        InputError: the images have several channels, but not so many.
+    """
+    found, height, width = source.image_shape
+    if found == channels:
+        return source
+    if found != 1:
+        raise InputError(f"images with {channels} channels are needed, or grey ones. Received: {found} channels")
+
+    def rows(given: Rows) -> Rows:
+        images = _whole(given)
+        repeated = empty_rows(len(images), channels * images.shape[1])
+        repeated.reshape(len(images), channels, -1)[:] = images[:, None]
+        return Rows([repeated], given.labels)
+
+    shape = (channels, height, width)
+    return replace(source, train=rows(source.train), validation=rows(source.validation), image_shape=shape)
+
+
+def _interpolation(size: int, larger: int) -> np.ndarray:
+    """float32 (larger, size): what each new pixel takes of the old ones, pixels being centred in their cells."""
+    at = np.clip((np.arange(larger) + 0.5) * size / larger - 0.5, 0, size - 1)
+    left = np.minimum(at.astype(int), size - 2) if size > 1 else np.zeros(larger, int)
+    matrix = np.zeros((larger, size), np.float32)
+    np.add.at(matrix, (np.arange(larger), left), 1 - (at - left))
+    np.add.at(matrix, (np.arange(larger), np.minimum(left + 1, size - 1)), at - left)
+    return matrix
 
 
 def subsample(size: int, fraction: float, seed: int) -> np.ndarray:

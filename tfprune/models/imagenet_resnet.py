@@ -36,17 +36,22 @@ def small_stem_resnet(
     return _resnet(name, sizes, input_shape, classes, seed, style, small=True)
 
 
-def _resnet(
-    name: str, sizes: tuple[int, ...], input_shape, classes: int, seed: int, style: Style, small: bool
-) -> keras.Model:
-    depth, width = (*sizes, _WIDTH)[:2]
+def resnet_features(images, blocks: Blocks, depth: int, width: int, prefix: str, small_stem: bool = False):
+    """Stem, stages and the mean of each channel.
+
+    Args:
+        images: tensor (batch, height, width, channels).
+        blocks: makes the layers.
+        depth: 18, 34, 50, 101, 152 or 200.
+        width: filters of the first stage.
+        prefix: comes before all names of layers.
+        small_stem: see `small_stem_resnet`.
+    """
     basic = depth in _BASIC
     plan = (_BASIC if basic else _BOTTLENECK)[depth]
-    blocks = Blocks(seed, style)
-    inputs = keras.Input(input_shape, name="images")
-    x = blocks.conv(inputs, width, *((3, "model.conv1", 1) if small else (7, "model.conv1", 2)))
-    if not small:
-        x = blocks.max_pool(x, 3, 2, "model.maxpool")
+    x = blocks.conv(images, width, *((3, f"{prefix}conv1", 1) if small_stem else (7, f"{prefix}conv1", 2)))
+    if not small_stem:
+        x = blocks.max_pool(x, 3, 2, f"{prefix}maxpool")
     for stage, count in enumerate(plan):
         filters = width * 2**stage
         for index in range(count):
@@ -56,7 +61,16 @@ def _resnet(
                 convolutions = [(filters, 1, 1), (filters, 3, strides), (filters * _EXPANSION, 1, 1)]
             changes = strides > 1 or x.shape[-1] != convolutions[-1][0]
             x = blocks.residual(
-                x, convolutions, f"model.layer{stage + 1}.{index}.", "downsample.0" if changes else None
+                x, convolutions, f"{prefix}layer{stage + 1}.{index}.", "downsample.0" if changes else None
             )
-    x = keras.layers.GlobalAveragePooling2D(name="model.avgpool")(x)
+    return keras.layers.GlobalAveragePooling2D(name=f"{prefix}avgpool")(x)
+
+
+def _resnet(
+    name: str, sizes: tuple[int, ...], input_shape, classes: int, seed: int, style: Style, small: bool
+) -> keras.Model:
+    depth, width = (*sizes, _WIDTH)[:2]
+    blocks = Blocks(seed, style)
+    inputs = keras.Input(input_shape, name="images")
+    x = resnet_features(inputs, blocks, depth, width, "model.", small)
     return keras.Model(inputs, blocks.affine(x, classes, "model.fc"), name=name)

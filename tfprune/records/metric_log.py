@@ -39,6 +39,11 @@ class MetricLog:
             raise ValueError(f"a name of a metric must have no comma or line end. Received: {name!r}")
         self._values[name, int(iteration)] = float(value)
 
+    @property
+    def names(self) -> list[str]:
+        """The metrics that there are."""
+        return list(dict.fromkeys(name for name, _ in self._values))
+
     def get(self, name: str) -> list[tuple[int, float]]:
         """(iteration, value) of a name, by iteration."""
         return sorted((iteration, value) for (key, iteration), value in self._values.items() if key == name)

@@ -77,3 +77,26 @@ class WarmupMilestones(keras.optimizers.schedules.LearningRateSchedule):
 
     def get_config(self) -> dict:
         return {"lr": self.lr, "milestones": self.milestones, "gamma": self.gamma, "warmup": self.warmup}
+
+
+@keras.saving.register_keras_serializable("tfprune")
+class Cosine(keras.optimizers.schedules.LearningRateSchedule):
+    """η(s) = lr · (1 + cos(π · s / steps)) / 2.
+
+    Args:
+        lr: the rate at step 0.
+        steps: where it reaches 0.
+
+    Reference: Loshchilov & Hutter 2017, arXiv 1608.03983, without restarts.
+    """
+
+    def __init__(self, lr: float, steps: int):
+        self.lr, self.steps = lr, steps
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        """float32 scalar; step is an integer scalar."""
+        done = tf.minimum(tf.cast(step, tf.float32) / np.float32(max(1, self.steps)), 1.0)
+        return self.lr * (1 + tf.cos(np.float32(np.pi) * done)) / 2
+
+    def get_config(self) -> dict:
+        return {"lr": self.lr, "steps": self.steps}

@@ -1,0 +1,34 @@
+"""Parameters, kept filters and multiplications of every published version, exactly those of the reproduction."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tfprune.experiments.filters.recipe import kept_filters, prune_version
+from tfprune.experiments.filters.spec import FilterSpec
+from tfprune.experiments.filters.versions import versions
+from tfprune.models.filter_networks import NETWORKS
+from tfprune.sparsity.compaction import compaction_report
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_versions(name, golden):
+    stored = json.loads((golden / "filters" / "parameter_counts.json").read_text())[name]
+    assert versions(name) == {version: tuple(facts["p"]) for version, facts in stored["versions"].items()}
+    model = NETWORKS[name].build((32, 32, 3), 10, 0)
+    spec = FilterSpec(model=name, version=("v0",))
+    for version, fractions in versions(name).items():
+        pruned = prune_version(model, spec, "l1_norm", fractions)
+        facts = stored["versions"][version]
+        assert kept_filters(pruned, name) == facts["kept_filters"]
+        assert sum(int(np.prod(variable.shape)) for variable in pruned.trainable_variables) == facts["params"]
+        assert compaction_report(pruned, pruned).after.flops == 2 * facts["macs_32x32"]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_unpruned(name, golden):
+    stored = json.loads((golden / "filters" / "parameter_counts.json").read_text())[name]
+    model = NETWORKS[name].build((32, 32, 3), 10, 0)
+    assert sum(int(np.prod(variable.shape)) for variable in model.trainable_variables) == stored["params_unpruned"]
+    assert kept_filters(model, name) == stored["prunable_layer_filters"]

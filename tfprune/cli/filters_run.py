@@ -1,0 +1,57 @@
+"""`python -m tfprune.filters` from its spec to its files, told to the person who started it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tfprune.cli.quiet import quiet_start
+from tfprune.experiments.filters.spec import FilterSpec
+from tfprune.records.filter_folder import is_finished
+
+
+def run(spec: FilterSpec, device: str = "auto", overwrite: bool = False) -> None:
+    """Runs a spec, or what is left of it, and draws the figures of all networks with that fine-tuning.
+
+    Raises:
+        InputError: the spec, the data or a folder cannot be used.
+    """
+    folders = [spec.version_folder(scoring, version) for scoring in spec.scoring for version in spec.vectors]
+    if not overwrite and all(is_finished(folder) for folder in folders):
+        print(f"{spec.results_folder}: finished; nothing to do (--overwrite starts anew)")
+        return
+    # Only now: a refused or finished run should answer at once.
+    with quiet_start():
+        from tfprune.cli.filters_progress import FiltersProgress
+        from tfprune.experiments.filters.recipe import run_filters
+        from tfprune.training.devices import use_device
+
+        used = use_device(device)
+    progress = FiltersProgress()
+    progress.say(f"{spec.model} on {spec.data}, {used}; files: {spec.results_folder}")
+    try:
+        run_filters(spec, progress, overwrite)
+    finally:
+        # Networks that are finished have their place in the figures even if a later one fails.
+        if any(is_finished(folder) for folder in folders):
+            print(report(spec.results_folder, f"{spec.model} on {spec.data}"))
+
+
+def report(folder: Path, title: str) -> str:
+    """Writes the table and the figures of all finished networks, from their files alone.
+
+    Args:
+        folder: `results_folder` of a spec.
+        title: of the figures.
+
+    Returns:
+        The table as text, and where the figures are.
+    """
+    from tfprune.cli.filters_progress import results_text
+    from tfprune.plots.filters import draw_accuracy, draw_training
+    from tfprune.plots.style import save_png
+    from tfprune.records.filter_results import RESULTS, read_curves, write_results
+
+    table = write_results(folder)
+    save_png(draw_accuracy(table, title), folder / "accuracy.png")
+    save_png(draw_training(read_curves(folder), title), folder / "training.png")
+    return f"{results_text(table)}\nfiles: {folder / RESULTS}, results.csv, accuracy.png and training.png beside it"

@@ -1,0 +1,1 @@
+"""Passive filter pruning: train, score filters by their weights, keep the best, fine-tune."""

@@ -1,0 +1,130 @@
+"""Passive filter pruning, as in Singh, Li & Plumbley 2022.
+
+train the network; for every scoring and version: score its filters by their weights alone; keep the best; fine-tune
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from tfprune.data.images import ImageSet
+from tfprune.data.prepared import load_prepared
+from tfprune.errors import InputError
+from tfprune.experiments.filters.spec import FilterSpec
+from tfprune.experiments.filters.training import METRICS, FilterTrainer, Report
+from tfprune.models.filter_networks import LEAST_SIDE, NETWORKS
+from tfprune.models.pretrained import load_pretrained
+from tfprune.pruning.filters import prune_filters
+from tfprune.records.atomic import atomic_write_bytes
+from tfprune.records.filter_folder import MODEL, UNPRUNED, FilterFolder
+from tfprune.sparsity.compaction import compaction_report
+
+_CHANNELS = 3
+_TRAINING, _FINETUNING = 0, 1  # keeps the orders of their batches apart
+
+
+def run_filters(spec: FilterSpec, report: Report, overwrite: bool = False) -> None:
+    """Trains, prunes and fine-tunes, skipping what the folders already hold.
+
+    Args:
+        spec: what to do.
+        report: is told how it goes.
+        overwrite: deletes the pruned networks that are asked for, and trains them anew; the unpruned one stays.
+
+    Raises:
+        InputError: the data, the weights or a folder cannot be used, a version would leave a layer without filters, or
+            a training diverges.
+    """
+    images = load_prepared(spec.data, spec.path_to_data, side=LEAST_SIDE, channels=_CHANNELS)
+    trainer = FilterTrainer(images, spec)
+    unpruned = _unpruned(spec, images, trainer, report)
+    for scoring in spec.scoring:
+        for version, fractions in spec.vectors.items():
+            folder = FilterFolder(spec.version_folder(scoring, version))
+            folder.claim(spec.version_record(scoring, version), overwrite)
+            if not folder.finished:
+                pruned = prune_version(unpruned, spec, scoring, fractions)
+                report.start(f"{scoring} {version}", pruned)
+                head = {"scoring": scoring, "version": version, "p": list(fractions)}
+                _train(pruned, spec, trainer, folder, report, head, _FINETUNING)
+            folder.release()
+
+
+def prune_version(unpruned: keras.Model, spec: FilterSpec, scoring: str, fractions: tuple[float, ...]) -> keras.Model:
+    """The smaller network of a p-vector, not yet fine-tuned.
+
+    Raises:
+        InputError: a layer would have no filter left; names it.
+    """
+    network = NETWORKS[spec.model]
+    pruned = prune_filters(unpruned, scoring, dict(zip(network.layers, fractions, strict=True)), seed=spec.seed)
+    if spec.pruned_batchnorm == "restart":
+        for name in network.norms:
+            norm = pruned.get_layer(name)
+            norm.moving_mean.assign(np.zeros(norm.moving_mean.shape))
+            norm.moving_variance.assign(np.ones(norm.moving_variance.shape))
+    return pruned
+
+
+def kept_filters(model: keras.Model, name: str) -> list[int]:
+    """Number of filters of each convolution that a p-vector speaks of.
+
+    Args:
+        model: one of `NETWORKS`, pruned or not.
+        name: its name there.
+    """
+    return [model.get_layer(layer).filters for layer in NETWORKS[name].layers]
+
+
+def _unpruned(spec: FilterSpec, images: ImageSet, trainer: FilterTrainer, report: Report) -> keras.Model:
+    folder = FilterFolder(spec.unpruned_folder)
+    folder.claim(spec.unpruned_record)
+    if not folder.finished:
+        channels, height, width = images.image_shape
+        model = NETWORKS[spec.model].build((height, width, channels), images.classes, spec.seed, spec.width)
+        if spec.weights is not None:
+            load_pretrained(model, spec.weights)
+        report.start("unpruned network", model)
+        _train(model, spec, trainer, folder, report, {"scoring": UNPRUNED, "version": UNPRUNED}, _TRAINING)
+    model = _load(folder.path(MODEL))
+    folder.release()
+    return model
+
+
+def _train(model, spec, trainer, folder, report, head: dict, what: int) -> None:
+    phase = spec.training if what == _TRAINING else spec.finetuning
+    stream = int(np.random.default_rng((spec.seed, what)).integers(2**31))
+    log, seconds = trainer.train(model, phase, stream, folder, report)
+    _save(model, folder.path(MODEL))
+    last = {name: log.last(name) for name in METRICS}
+    size = compaction_report(model, model).after
+    tested = dict(log.get("test_accuracy"))
+    facts = {
+        "kept_filters": kept_filters(model, spec.model),
+        "parameters": sum(int(np.prod(variable.shape)) for variable in model.trainable_variables),
+        "flops": size.flops,
+        "bytes": folder.path(MODEL).stat().st_size,
+        "pruned_test_accuracy": None if what == _TRAINING else tested[0],
+        "epochs": phase.epochs,
+        "finetuning_seconds": round(seconds, 3),
+    }
+    folder.finish(head | facts | last)
+
+
+def _save(model: keras.Model, path: Path) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        file = Path(place, MODEL)
+        model.save(file)
+        atomic_write_bytes(path, file.read_bytes())
+
+
+def _load(path: Path) -> keras.Model:
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"cannot read {path}: {reason}; delete its folder to train the network anew") from None
