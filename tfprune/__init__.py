@@ -20,6 +20,7 @@ __all__ = [
     "masks_of",
     "prunable",
     "prune",
+    "prune_filters",
     "save_masks",
     "set_masks",
     "sparsity",
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from tfprune.layers.convert import load_model, masked, masks_of, set_masks, strip
     from tfprune.layers.masks import Masks, load_masks, save_masks
     from tfprune.layers.prunable import prunable, unsupported
+    from tfprune.pruning.filters import prune_filters
     from tfprune.pruning.pruner import prune
     from tfprune.sparsity.compaction import compaction_report
     from tfprune.sparsity.reachability import Reachability
@@ -50,6 +52,7 @@ _HOMES = {
     "masks_of": "tfprune.layers.convert",
     "prunable": "tfprune.layers.prunable",
     "prune": "tfprune.pruning.pruner",
+    "prune_filters": "tfprune.pruning.filters",
     "save_masks": "tfprune.layers.masks",
     "set_masks": "tfprune.layers.convert",
     "strip": "tfprune.layers.convert",

@@ -124,6 +124,17 @@ class Product:
         return np.moveaxis(self._weights[self._path], self._axes, (-2, -1))
 
     @property
+    def filters(self) -> np.ndarray:
+        """(positions, inputs, outputs)"""
+        kernel = self.kernel
+        return kernel.reshape(-1, *kernel.shape[-2:])
+
+    @property
+    def made(self) -> np.ndarray:
+        """Channels that the filters make, one each; (outputs,)."""
+        return self._uses[0].output.channels
+
+    @property
     def connected(self) -> np.ndarray:
         """(inputs, outputs): whether any weight connects them."""
         kernel = self.kernel
@@ -194,6 +205,16 @@ class Filters:
     def kernel(self) -> np.ndarray:
         """(..., inputs, m)"""
         return self._weights[self._path]
+
+    @property
+    def filters(self) -> np.ndarray:
+        """(positions, 1, outputs): each filter reads one channel."""
+        return self.flat[:, None]
+
+    @property
+    def made(self) -> np.ndarray:
+        """Channels that the filters make, one each; (outputs,)."""
+        return self._uses[0].output.channels
 
     @property
     def flat(self) -> np.ndarray:

@@ -1,0 +1,101 @@
+"""What fraction of its filters each layer is to lose, and how many that leaves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tfprune.errors import InputError
+from tfprune.surgery.filter_sets import FilterSet
+
+NEEDED = "the model's outputs or an operation that mixes features need all of them"
+
+Fractions = float | Sequence[float] | Mapping[str, float]
+
+
+def kept_filters(count: int, fraction: float) -> int:
+    """⌊(1 − fraction)·count⌋, where a product meant to be whole is whole: 0.9 of 10 leaves 1."""
+    return int((1 - fraction) * count + 1e-9)
+
+
+def fractions_of_sets(fractions: Fractions, convolutions: Mapping[str, str], sets: Sequence[FilterSet]) -> list[float]:
+    """The fraction of every filter set.
+
+    Args:
+        fractions: as for `tfprune.prune_filters`.
+        convolutions: path of a layer -> path of its kernel.
+        sets: all filter sets of the model.
+
+    Raises:
+        InputError: see `tfprune.prune_filters`.
+    """
+    if isinstance(fractions, np.ndarray):
+        fractions = fractions.tolist()
+    losing = [
+        [] if one.fixed else [layer for layer, kernel in convolutions.items() if kernel in one.members] for one in sets
+    ]
+    able = list(dict.fromkeys(layer for layers in losing for layer in layers))
+    if not able:
+        raise InputError(f"no convolution of the model can lose filters: {NEEDED if convolutions else 'there is none'}")
+    if isinstance(fractions, Mapping):
+        given = _by_layer(fractions, convolutions)
+    elif isinstance(fractions, (list, tuple)):
+        given = _in_order(fractions, convolutions)
+    else:
+        given = dict.fromkeys(able, _checked(fractions, "fractions"))
+    for layer, fraction in given.items():
+        if fraction and layer not in able:
+            raise InputError(f"layer {layer!r} cannot lose filters, received fraction {fraction:g}: {NEEDED}")
+    return [_agreed(given, layers, len(one.channels)) for one, layers in zip(sets, losing, strict=True)]
+
+
+def _agreed(given: Mapping[str, float], layers: Sequence[str], count: int) -> float:
+    """The one fraction of layers that lose the same filters."""
+    layers = [layer for layer in layers if layer in given]
+    if not layers:
+        return 0.0
+    first, fraction = layers[0], given[layers[0]]
+    for other in layers[1:]:
+        if given[other] != fraction:
+            raise InputError(
+                f"layers {first!r} and {other!r} lose the same filters and need one fraction; "
+                f"received {fraction:g} and {given[other]:g}"
+            )
+    if not kept_filters(count, fraction):
+        most = math.floor(1e4 * (1 - 1 / count) + 1e-6) / 1e4
+        raise InputError(f"layer {first!r}: fraction {fraction:g} leaves none of its {count} filters; at most {most:g}")
+    return fraction
+
+
+def _by_layer(fractions: Mapping[str, float], convolutions: Mapping[str, str]) -> dict[str, float]:
+    given: dict[str, float] = {}
+    for name, fraction in fractions.items():
+        found = [path for path in convolutions if path == name] or [
+            path for path in convolutions if path.endswith(f"/{name}")
+        ]
+        if len(found) != 1:
+            problem = f"could be any of {', '.join(found)}" if found else f"is none of {', '.join(convolutions)}"
+            raise InputError(f"fractions: {name!r} {problem}, the paths of convolutions with filters")
+        given[found[0]] = _checked(fraction, f"fraction of {name!r}")
+    return given
+
+
+def _in_order(fractions: Sequence[float], convolutions: Mapping[str, str]) -> dict[str, float]:
+    numbers = list(fractions)
+    if len(numbers) != len(convolutions):
+        raise InputError(
+            f"fractions must hold {len(convolutions)} numbers, one each for {', '.join(convolutions)}; "
+            f"received {len(numbers)}"
+        )
+    return {
+        layer: _checked(number, f"fraction of {layer!r}") for layer, number in zip(convolutions, numbers, strict=True)
+    }
+
+
+def _checked(fraction, what: str) -> float:
+    number = isinstance(fraction, (int, float, np.integer, np.floating)) and not isinstance(fraction, bool)
+    if not number or not 0 <= fraction < 1:  # NaN fails the comparison
+        raise InputError(f"{what} must be a number in [0, 1); received {fraction!r}")
+    return float(fraction)

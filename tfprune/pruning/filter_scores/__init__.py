@@ -1,0 +1,73 @@
+"""Filter scores: how much each filter of a kernel matters. The registry; one file per method.
+
+A filter score is a function `(kernels, rng) -> scores`:
+
+* kernels: list of float64 tensors (positions, channels, filters): what filter f does to the channels that it reads.
+  This is Keras's own layout of a convolution, with all positions on one axis; a dense layer has one position, and a
+  depthwise convolution one channel, as each of its filters reads a single one.
+* rng: `np.random.Generator`, the only source of randomness.
+* returns: one float64 tensor (filters,) per kernel; finite and ≥ 0, higher means keep. A kernel's scores depend on no
+  other kernel, except where they are drawn. A kernel of zeros scores 0, as far as weights decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfprune.errors import InputError
+from tfprune.pruning.filter_scores.gm_norm import gm_norm
+from tfprune.pruning.filter_scores.l1_norm import l1_norm
+from tfprune.pruning.filter_scores.l2 import l2
+from tfprune.pruning.filter_scores.operator_norm import operator_norm
+from tfprune.pruning.filter_scores.operator_norm_absolute import operator_norm_absolute
+from tfprune.pruning.filter_scores.random import random
+
+FilterScore = Callable[[Sequence[tf.Tensor], np.random.Generator], list[tf.Tensor]]
+
+FILTER_SCORES: dict[str, FilterScore] = {
+    "operator_norm": operator_norm,
+    "operator_norm_absolute": operator_norm_absolute,
+    "l1_norm": l1_norm,
+    "l2": l2,
+    "gm_norm": gm_norm,
+    "random": random,
+}
+
+
+def get_filter_score(name: str) -> FilterScore:
+    """The filter score of that name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in FILTER_SCORES:
+        raise InputError(f"scoring must be one of {', '.join(FILTER_SCORES)}; received {name!r}")
+    return FILTER_SCORES[name]
+
+
+def score_filters(kernels: Mapping[str, np.ndarray], scoring: str, seed: int = 0) -> dict[str, np.ndarray]:
+    """Scores of the filters of each kernel.
+
+    Args:
+        kernels: name -> array (positions, channels, filters).
+        scoring: a name of `FILTER_SCORES`.
+        seed: of random scores; a non-negative integer.
+
+    Returns:
+        The same names -> float32 array (filters,).
+
+    Raises:
+        InputError: unknown scoring, a negative seed, or NaN or infinite weights; names the kernel.
+    """
+    function = get_filter_score(scoring)
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise InputError(f"seed must be a non-negative integer; received {seed!r}")
+    for name, kernel in kernels.items():
+        if not np.isfinite(kernel).all():
+            raise InputError(f"kernel {name!r} holds NaN or infinite weights")
+    tensors = [tf.cast(tf.convert_to_tensor(kernel), tf.float64) for kernel in kernels.values()]
+    scores = function(tensors, np.random.default_rng(seed))
+    return {name: score.numpy().astype(np.float32) for name, score in zip(kernels, scores, strict=True)}
