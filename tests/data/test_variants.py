@@ -5,7 +5,7 @@ import pytest
 
 from tfprune.data.prepared import load_prepared
 from tfprune.data.rows import Rows, Source
-from tfprune.data.variants import subsampled, with_random_labels
+from tfprune.data.variants import resized, subsampled, with_channels, with_random_labels
 from tfprune.errors import InputError
 
 
@@ -66,3 +66,34 @@ def test_prepared():
     } <= known
     other = load_prepared("digits", statistics="mnist")
     np.testing.assert_allclose(other.mean, 255 * 0.1307, rtol=1e-6)
+
+
+def test_larger_images_are_those_of_tensorflow(source):
+    import tensorflow as tf
+
+    large = resized(source, 5)
+    assert large.image_shape == (1, 5, 5) and large.train.labels is source.train.labels
+    images = source.train.parts[0].reshape(-1, 2, 4, 1)
+    expected = np.rint(tf.image.resize(images, (5, 5)).numpy())
+    # Halves may be rounded either way.
+    assert np.abs(large.train.parts[0].reshape(-1, 5, 5, 1) - expected).max() <= 1
+    assert (large.train.parts[0].reshape(-1, 5, 5, 1) == expected).mean() > 0.98
+    np.testing.assert_array_equal(large.validation.parts[0], large.train.parts[0][:5])
+    assert resized(source, 2) is source
+
+
+def test_grey_images_with_three_channels(source):
+    coloured = with_channels(source, 3)
+    assert coloured.image_shape == (3, 2, 4) and coloured.validation.parts[0].shape == (5, 24)
+    for channel in range(3):
+        np.testing.assert_array_equal(coloured.train.parts[0][:, 8 * channel : 8 * channel + 8], source.train.parts[0])
+    assert with_channels(coloured, 3) is coloured
+    with pytest.raises(InputError, match=r"images with 4 channels are needed, or grey ones. Received: 3 channels"):
+        with_channels(coloured, 4)
+
+
+def test_prepared_for_networks_of_three_channels():
+    images = load_prepared("digits", side=32, channels=3)
+    assert images.image_shape == (3, 32, 32)
+    assert images.mean.shape == images.scale.shape == (3 * 32 * 32,)
+    assert len(set(images.mean.tolist())) == 1

@@ -71,7 +71,9 @@ def test_foreign_weights(resnet, ending, tmp_path):
     after = weights_of(resnet)
     # Filter 1, input 2, row 0, column 1.
     assert after["layer1.0.conv2/kernel"][0, 1, 2, 1] == tensors["layer1.0.conv2.weight"][1, 2, 0, 1]
-    np.testing.assert_array_equal(after["layer3.0.downsample.1/moving_mean"], tensors["layer3.0.downsample.1.running_mean"])
+    np.testing.assert_array_equal(
+        after["layer3.0.downsample.1/moving_mean"], tensors["layer3.0.downsample.1.running_mean"]
+    )
     np.testing.assert_array_equal(after["bn1/gamma"], tensors["bn1.weight"])
     for path in before:
         assert np.array_equal(before[path], after[path]) == path.startswith(("hidden", "logits")), path

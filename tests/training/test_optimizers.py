@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfprune.errors import InputError
 from tfprune.training.momentum import MomentumSGD
-from tfprune.training.optimizers import WarmupMilestones, make_optimizer
+from tfprune.training.optimizers import Cosine, WarmupMilestones, make_optimizer
 
 RATES = [0.1, 0.1, 0.01, 0.01, 0.02, 0.02]
 
@@ -105,3 +105,10 @@ def test_a_schedule_in_a_graph_is_the_one_at_hand():
 def test_a_schedule_without_milestones():
     assert [WarmupMilestones(0.1).at(step) for step in (0, 10**6)] == [0.1, 0.1]
     assert float(WarmupMilestones(0.1)(tf.constant(5))) == np.float32(0.1)
+
+
+def test_cosine():
+    schedule = Cosine(0.2, 10)
+    rates = [float(schedule(tf.constant(step))) for step in (0, 5, 10, 12)]
+    np.testing.assert_allclose(rates, [0.2, 0.1, 0, 0], atol=1e-7)
+    assert float(Cosine.from_config(schedule.get_config())(tf.constant(1))) == float(schedule(tf.constant(1)))

@@ -33,7 +33,7 @@ def draw_accuracy(table: pd.DataFrame, title: str = "", size: str = "parameters"
     for _, row in whole.iterrows():
         axes.axhline(row["test_accuracy"], color=BASELINE_COLOR, linewidth=1, linestyle=":")
         axes.plot(row[size], row["test_accuracy"], "*", color=BASELINE_COLOR, markersize=11, label="unpruned")
-    families = pruned["version"].str.partition("_")[0]
+    families = pruned["version"].str.split("_").str[0]
     marker_of = {name: _MARKERS[index % len(_MARKERS)] for index, name in enumerate(sorted(families.unique()))}
     for index, (scoring, rows) in enumerate(pruned.groupby("scoring", sort=False)):
         color = COLORS[index % len(COLORS)]

@@ -57,7 +57,14 @@ def test_which_runs_share_a_folder():
     for changed in tuned:
         other = replace(spec, **changed)
         assert other.unpruned_folder == spec.unpruned_folder and other.results_folder != spec.results_folder
-    trained = [{"epochs": 3}, {"seed": 1}, {"width": 0.5}, {"learning_rate": 0.1}, {"augment": True}, {"loss": "published"}]
+    trained = [
+        {"epochs": 3},
+        {"seed": 1},
+        {"width": 0.5},
+        {"learning_rate": 0.1},
+        {"augment": True},
+        {"loss": "published"},
+    ]
     assert len({replace(spec, **changed).unpruned_folder for changed in ({}, *trained)}) == 1 + len(trained)
 
 
