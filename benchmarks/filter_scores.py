@@ -5,7 +5,7 @@ decomposition, with a filters × filters matrix, of every channel: that is measu
 NumPy, and compared with the scores of this layer and of all 13.
 Prints one JSON line; exits 1 over the limit.
 
-    python benchmarks/filter_scores.py [--scoring operator_norm] [--repeats 10]
+    python benchmarks/filter_scores.py [--scoring operator_norm] [--repeats 20]
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SECONDS = 0.5
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--scoring", default="operator_norm", choices=FILTER_SCORES)
-    parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--repeats", type=int, default=20)
     arguments = parser.parse_args()
 
     keras.utils.set_random_seed(0)
