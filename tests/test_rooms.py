@@ -53,10 +53,11 @@ def test_imports_point_down(path):
             assert target in ONLY.get(room, ORDER), f"{path} imports {name}"
 
 
-def test_scores_do_not_import_each_other():
-    for path in (PACKAGE / "pruning/scores").glob("*.py"):
+@pytest.mark.parametrize("registry", ["scores", "filter_scores"])
+def test_scores_do_not_import_each_other(registry):
+    for path in (PACKAGE / "pruning" / registry).glob("*.py"):
         if path.name != "__init__.py":
-            assert not [name for name in _imports(path) if name.startswith("tfprune.pruning.scores")], path
+            assert not [name for name in _imports(path) if name.startswith(f"tfprune.pruning.{registry}")], path
 
 
 @pytest.mark.parametrize(

@@ -27,10 +27,7 @@ CONVOLUTIONS = (
 
 
 def prune_filters(
-    model: keras.Model,
-    scoring: str = "operator_norm",
-    fractions: Fractions = 0.5,
-    seed: int = 0,
+    model: keras.Model, scoring: str = "operator_norm", fractions: Fractions = 0.5, seed: int = 0
 ) -> keras.Model:
     """A smaller model without the convolution filters that score lowest; no data is used.
 
@@ -42,7 +39,8 @@ def prune_filters(
     Filters whose channels are added, multiplied or otherwise coupled leave together: they have one fraction, and one
     score, the sum of those of all kernels that make the channel, each over its kernel's maximum. Among these kernels
     are those of depthwise convolutions and dense layers (squeeze-and-excite); a separable convolution counts as the
-    depthwise and the pointwise one that it consists of. Masked weights count as 0.
+    depthwise and the pointwise one that it consists of. Where layers have only some channels in common, or some that
+    have to stay, those filters are counted and pruned apart. Masked weights count as 0.
 
     Args:
         model: built Sequential or Functional model, plain or masked; is left as it is.
@@ -119,7 +117,7 @@ class _Network:
         require_graph(model)
         weights = weights_of(model)
         for path, mask in masks_of(model).items():
-            weights[path] = np.where(mask, weights[path], np.zeros_like(weights[path]))
+            weights[path][~mask] = 0
         self.trace = Trace(model, weights)
         makers = {path: f"{path}/{name}" for path, layer in named_layers(model) if (name := _maker(layer)) is not None}
         # Grouped convolutions have no kernel in the trace.

@@ -19,17 +19,18 @@ def leading_vectors(kernels: Sequence[tf.Tensor]) -> list[tf.Tensor]:
     Returns:
         Float64, (channels, filters) for each kernel. The sign of a row is arbitrary; rows are 0 where channels are.
     """
+    matrices = [tf.transpose(kernel, (1, 0, 2)) for kernel in kernels]
     directions: dict[int, tf.Tensor] = {}
-    for size in dict.fromkeys(kernel.shape[0] for kernel in kernels):
-        alike = [index for index, kernel in enumerate(kernels) if kernel.shape[0] == size]
-        squares = [tf.einsum("pcf,qcf->cpq", kernels[index], kernels[index]) for index in alike]
+    for size in dict.fromkeys(matrix.shape[1] for matrix in matrices):
+        alike = [index for index, matrix in enumerate(matrices) if matrix.shape[1] == size]
+        squares = [tf.matmul(matrices[index], matrices[index], transpose_b=True) for index in alike]
         leading = _leading_eigenvectors(tf.concat(squares, 0))
         found = tf.split(leading, [square.shape[0] for square in squares])
         directions.update(zip(alike, found, strict=True))
-    return [tf.einsum("cp,pcf->cf", directions[index], kernel) for index, kernel in enumerate(kernels)]
+    return [tf.linalg.matvec(matrix, directions[index], transpose_a=True) for index, matrix in enumerate(matrices)]
 
 
 def _leading_eigenvectors(matrices: tf.Tensor) -> tf.Tensor:
     """(batch, size, size) symmetric -> (batch, size), of norm 1."""
-    with tf.device("CPU"):  # a GPU solves a batch of such small matrices one after the other
+    with tf.device("CPU"):  # on a GPU TensorFlow solves the matrices of a batch one after the other
         return tf.linalg.eigh(matrices)[1][..., -1]  # eigenvalues ascend
