@@ -330,6 +330,14 @@ def test_refused(model, fractions, message):
         prune_filters(model, "l2", fractions)
 
 
+def test_a_layer_given_twice_is_refused():
+    x = inputs = keras.Input((4, 4, 3))
+    x = keras.Sequential([keras.Input((4, 4, 3)), L.Conv2D(4, 1, name="conv")], name="block")(x)
+    model = keras.Model(inputs, L.Conv2D(2, 1, name="last")(x))
+    with pytest.raises(tfprune.InputError, match=r"^fractions: 'conv' is the layer 'block/conv', which has a fraction"):
+        prune_filters(model, "l2", {"block/conv": 0.25, "conv": 0.5})
+
+
 def test_other_models_are_refused():
     dense = keras.Sequential([keras.Input((3,)), L.Dense(4), L.Dense(2)])
     with pytest.raises(tfprune.InputError, match=r"^no convolution of the model can lose filters: there is none$"):

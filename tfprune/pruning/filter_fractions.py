@@ -78,6 +78,8 @@ def _by_layer(fractions: Mapping[str, float], convolutions: Mapping[str, str]) -
         if len(found) != 1:
             problem = f"could be any of {', '.join(found)}" if found else f"is none of {', '.join(convolutions)}"
             raise InputError(f"fractions: {name!r} {problem}, the paths of convolutions with filters")
+        if found[0] in given:
+            raise InputError(f"fractions: {name!r} is the layer {found[0]!r}, which has a fraction already")
         given[found[0]] = _checked(fraction, f"fraction of {name!r}")
     return given
 

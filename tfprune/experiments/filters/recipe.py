@@ -39,9 +39,8 @@ def run_filters(spec: FilterSpec, report: Report, overwrite: bool = False) -> No
         InputError: the data, the weights or a folder cannot be used, a version would leave a layer without filters, or
             a training diverges.
     """
-    images = load_prepared(spec.data, spec.path_to_data, side=LEAST_SIDE, channels=_CHANNELS)
-    trainer = FilterTrainer(images, spec)
-    unpruned = _unpruned(spec, images, trainer, report)
+    trainer = FilterTrainer(load_images(spec), spec)
+    unpruned = _unpruned(spec, trainer, report)
     for scoring in spec.scoring:
         for version, fractions in spec.vectors.items():
             folder = FilterFolder(spec.version_folder(scoring, version))
@@ -52,6 +51,15 @@ def run_filters(spec: FilterSpec, report: Report, overwrite: bool = False) -> No
                 head = {"scoring": scoring, "version": version, "p": list(fractions)}
                 _train(pruned, spec, trainer, folder, report, head, _FINETUNING)
             folder.release()
+
+
+def load_images(spec: FilterSpec) -> ImageSet:
+    """The data of a spec, at least 32 pixels wide, in three channels.
+
+    Raises:
+        InputError: they cannot be used; names the flag or file.
+    """
+    return load_prepared(spec.data, spec.path_to_data, side=LEAST_SIDE, channels=_CHANNELS)
 
 
 def prune_version(unpruned: keras.Model, spec: FilterSpec, scoring: str, fractions: tuple[float, ...]) -> keras.Model:
@@ -80,12 +88,12 @@ def kept_filters(model: keras.Model, name: str) -> list[int]:
     return [model.get_layer(layer).filters for layer in NETWORKS[name].layers]
 
 
-def _unpruned(spec: FilterSpec, images: ImageSet, trainer: FilterTrainer, report: Report) -> keras.Model:
+def _unpruned(spec: FilterSpec, trainer: FilterTrainer, report: Report) -> keras.Model:
     folder = FilterFolder(spec.unpruned_folder)
     folder.claim(spec.unpruned_record)
     if not folder.finished:
-        channels, height, width = images.image_shape
-        model = NETWORKS[spec.model].build((height, width, channels), images.classes, spec.seed, spec.width)
+        batches = trainer.batches
+        model = NETWORKS[spec.model].build(batches.input_shape, batches.classes, spec.seed, spec.width)
         if spec.weights is not None:
             load_pretrained(model, spec.weights)
         report.start("unpruned network", model)

@@ -19,10 +19,9 @@ from tfprune.records.metric_log import MetricLog
 from tfprune.training.decay import AllDecay
 from tfprune.training.drive import Progress, drive, read_checkpoint, write_checkpoint
 from tfprune.training.evaluation import Evaluator
-from tfprune.training.feeds import RowsFeed, normalise
+from tfprune.training.image_batches import ImageBatches
 from tfprune.training.loop import TrainingLoop
 from tfprune.training.optimizers import Cosine, make_optimizer
-from tfprune.training.samplers import EpochSampler
 
 METRICS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 _MOMENTUM = 0.9
@@ -44,11 +43,14 @@ class FilterTrainer:
     Args:
         images: the data.
         spec: batch size, distortions, loss and what dropout does in tests.
+
+    Attributes:
+        batches: the data as networks see them.
     """
 
     def __init__(self, images: ImageSet, spec: FilterSpec):
-        self._images, self._spec = images, spec
-        self._distort = byte_augmentation_of(spec.data) if spec.augment else None
+        distort = byte_augmentation_of(spec.data) if spec.augment else None
+        self.batches, self._spec = ImageBatches(images, spec.batch_size, distort), spec
 
     def train(
         self, model: keras.Model, phase: Phase, stream: int, folder: FilterFolder, report: Report
@@ -68,8 +70,7 @@ class FilterTrainer:
         Raises:
             InputError: the loss is no longer finite, or a file cannot be read or written.
         """
-        feed = RowsFeed(self._images.train, self._sampler(), self._prepared)
-        steps_per_epoch = feed.epoch_end(0)
+        steps_per_epoch = self.batches.steps_per_epoch
         end = phase.epochs * steps_per_epoch
         settings = {"decay": AllDecay(model, phase.weight_decay)} if phase.weight_decay else {}
         if phase.schedule == "cosine":
@@ -77,7 +78,7 @@ class FilterTrainer:
         optimizer = make_optimizer(
             phase.optimizer, phase.learning_rate, nesterov_momentum=_MOMENTUM if phase.optimizer == "sgd" else 0.0
         )
-        loop = TrainingLoop(self._trained(model), optimizer, feed, **settings)
+        loop = TrainingLoop(self._with_loss(model), optimizer, self.batches.feed(), **settings)
         evaluator = self.evaluator(model)
         arrays = read_checkpoint(folder, CHECKPOINT, loop)
         step = 0 if arrays is None else int(arrays["step"])
@@ -108,34 +109,17 @@ class FilterTrainer:
 
     def evaluator(self, model: keras.Model) -> Evaluator:
         """Measures accuracy and loss of a model on the test images."""
-        if self._spec.loss == "published":
-            model = _with_softmax(model)
-        dropping = self._spec.test_dropout == "on"
+        model = self._with_loss(model)
+        if self._spec.test_dropout == "off":
+            return self.batches.evaluator(model)
+        return self.batches.evaluator(lambda images, training: _with_dropout(model, images))
 
-        def on_rows(rows, training):
-            images = self._to_images(rows)
-            return _with_dropout(model, images) if dropping else model(images, training=training)
-
-        images = self._images
-        return Evaluator(on_rows, images.validation, images.mean, images.scale)
-
-    def _trained(self, model: keras.Model) -> keras.Model:
-        return _with_softmax(model) if self._spec.loss == "published" else model
-
-    def _sampler(self) -> EpochSampler:
-        return EpochSampler(self._images.train.size, self._spec.batch_size, short=True)
-
-    def _prepared(self, rows, stream, step):
-        images = self._to_images(rows)
-        if self._distort is not None:
-            images = self._distort(images, stream, step)
-        mean, scale = (self._to_images(values[None]) for values in (self._images.mean, self._images.scale))
-        return normalise(images, mean, scale)
-
-    def _to_images(self, values):
-        """(B, D), flattened c, y, x, to (B, height, width, channels)."""
-        shaped = tf.reshape(values, [-1, *self._images.image_shape])
-        return tf.transpose(shaped, [0, 2, 3, 1])
+    def _with_loss(self, model: keras.Model) -> keras.Model:
+        """What the cross-entropy takes for logits: for the published loss, probabilities of the same layers."""
+        if self._spec.loss == "standard":
+            return model
+        probabilities = layers.Softmax(name="probabilities")(model.outputs[0])
+        return keras.Model(model.inputs, probabilities, name=model.name)
 
 
 class _Curves:
@@ -167,11 +151,6 @@ class _Curves:
 def _tested(evaluator: Evaluator) -> dict[str, float]:
     accuracy, loss = evaluator.accuracy_and_loss()
     return {"test_loss": loss, "test_accuracy": accuracy}
-
-
-def _with_softmax(model: keras.Model) -> keras.Model:
-    """The same layers with a softmax behind the logits, whose probabilities the loss then takes for logits."""
-    return keras.Model(model.inputs, layers.Softmax(name="probabilities")(model.outputs[0]), name=model.name)
 
 
 def _with_dropout(model: keras.Model, images):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import numpy as np
-import tensorflow as tf
 
 from tfprune.data.augment import byte_augmentation_of
 from tfprune.data.image_folders import FolderBatches, FolderImages
@@ -15,8 +14,8 @@ from tfprune.errors import InputError
 from tfprune.experiments.lottery.hparams import DatasetHparams
 from tfprune.experiments.lottery.steps import iterations_per_epoch
 from tfprune.training.evaluation import Evaluator, StreamEvaluator
-from tfprune.training.feeds import Feed, RowsFeed, StreamFeed, normalise
-from tfprune.training.samplers import EpochSampler
+from tfprune.training.feeds import Feed, RowsFeed, StreamFeed
+from tfprune.training.image_batches import ImageBatches
 
 
 class LotteryData(ABC):
@@ -70,42 +69,20 @@ class ResidentData(LotteryData):
     """
 
     def __init__(self, images: ImageSet, hparams: DatasetHparams):
-        channels, height, width = images.image_shape
-        self.classes, self.input_shape = images.classes, (height, width, channels)
-        self._images, self._hparams = images, hparams
-        self._distort = None if hparams.do_not_augment else byte_augmentation_of(hparams.dataset_name)
-        self.steps_per_epoch = self._sampler(None).steps_per_epoch
+        distort = None if hparams.do_not_augment else byte_augmentation_of(hparams.dataset_name)
+        self._batches = ImageBatches(images, hparams.batch_size, distort)
+        self._labels = images.train.labels
+        self.classes, self.input_shape = self._batches.classes, self._batches.input_shape
+        self.steps_per_epoch = self._batches.steps_per_epoch
 
     def feed(self, order_seed: int | None = None) -> RowsFeed:
-        return RowsFeed(self._images.train, self._sampler(order_seed), self._prepared)
+        return self._batches.feed(order_seed)
 
     def evaluator(self, model) -> Evaluator:
-        def on_rows(rows, training):
-            return model(self._to_images(rows), training=training)
-
-        images = self._images
-        return Evaluator(on_rows, images.validation, images.mean, images.scale)
+        return self._batches.evaluator(model)
 
     def examples(self, per_class: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        images = self._images
-        chosen = chosen_per_class(images.train.labels, per_class, seed)
-        rows, labels = images.train.fetch(tf.constant(chosen, tf.int32))
-        return self._to_images(normalise(rows, images.mean, images.scale)).numpy(), labels.numpy()
-
-    def _sampler(self, order_seed: int | None) -> EpochSampler:
-        return EpochSampler(self._images.train.size, self._hparams.batch_size, short=True, seed=order_seed)
-
-    def _prepared(self, rows, stream, step):
-        images = self._to_images(rows)
-        if self._distort is not None:
-            images = self._distort(images, stream, step)
-        mean, scale = (self._to_images(values[None]) for values in (self._images.mean, self._images.scale))
-        return normalise(images, mean, scale)
-
-    def _to_images(self, values):
-        """(B, D), flattened c, y, x, to (B, height, width, channels)."""
-        shaped = tf.reshape(values, [-1, *self._images.image_shape])
-        return tf.transpose(shaped, [0, 2, 3, 1])
+        return self._batches.examples(chosen_per_class(self._labels, per_class, seed))
 
 
 class StreamedData(LotteryData):
