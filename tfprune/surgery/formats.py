@@ -56,11 +56,10 @@ def format_of(path: Path) -> Format:
 
 def model_runner(model: keras.Model) -> Run:
     """A model as what `Format.load` gives."""
-    structure = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
 
     @tf.function
     def outputs(inputs):
-        return tree.flatten(model(tree.pack_sequence_as(structure, inputs), training=False))
+        return tree.flatten(model(tree.pack_sequence_as(_inputs(model), inputs), training=False))
 
     return lambda inputs: [output.numpy() for output in outputs([tf.constant(array) for array in inputs])]
 
@@ -75,8 +74,12 @@ def _load_keras(path, model, threads) -> Run:
 
 def _write_saved_model(model, path, precision, batches) -> None:
     _input_names(model), _output_names(model)  # refuse what TensorFlow would refuse in other words
+    # `model.export` tracks the model as well as its endpoint, which puts every variable into the file twice.
+    archive = keras.export.ExportArchive()
+    specs = tree.map_structure(lambda x: tf.TensorSpec((None, *x.shape[1:]), x.dtype, x.name), _inputs(model))
     try:
-        model.export(path, format="tf_saved_model", verbose=False)
+        archive.add_endpoint("serve", lambda inputs: model(inputs, training=False), input_signature=[specs])
+        archive.write_out(path, verbose=False)
     except (ValueError, TypeError, NotImplementedError, tf.errors.OpError) as error:
         raise InputError(f"model {model.name!r} cannot become a SavedModel: {reason_of(error)}") from error
 
@@ -139,6 +142,11 @@ class _LiteRun:
         return [self._interpreter.get_tensor(index) for index in self._outputs]
 
 
+def _inputs(model: keras.Model):
+    """The inputs as the model is called with: one tensor, or a structure of them."""
+    return model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+
+
 def _input_names(model: keras.Model) -> list[str]:
     """Names of the inputs in a signature, in the order of `model.inputs`."""
     names = [tensor.name for tensor in model.inputs]
@@ -157,11 +165,9 @@ def _output_names(model: keras.Model) -> list[str]:
     named = isinstance(model.output, dict)
     if any(tree.is_nested(output) for output in (model.output.values() if named else model.output)):
         raise InputError(f"model {model.name!r} has outputs within outputs, which only a .keras file can hold")
-    return (
-        tree.flatten({key: key for key in model.output})
-        if named
-        else [f"output_{n}" for n in range(len(model.outputs))]
-    )
+    if named:
+        return tree.flatten({key: key for key in model.output})
+    return [f"output_{number}" for number in range(len(model.outputs))]
 
 
 def reason_of(error: BaseException) -> str:
