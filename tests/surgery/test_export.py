@@ -208,10 +208,21 @@ def test_nothing_is_printed_and_nothing_warned(tmp_path, capfd, recwarn):
     assert not recwarn.list
 
 
+def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(keras.Model, "save", full)
+    with pytest.raises(InputError, match=r"cannot write .*model\.keras, on the way to .*a\.keras: No space left"):
+        export(_small(), tmp_path / "a.keras")
+    assert not any(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     "name, arguments, message",
     [
         ("a.h5", {}, r"ends in \.keras or \.tflite, or has no suffix .*a\.h5$"),
+        (".keras", {}, r"ends in \.keras or"),
         ("a.keras", {"precision": "int8"}, "precision of keras .* must be one of float32. Received: 'int8'"),
         ("a", {"precision": "float16"}, "precision of savedmodel .* must be one of float32. Received: 'float16'"),
         ("a.tflite", {"precision": "int4"}, "must be one of float32, float16, int8. Received: 'int4'"),
@@ -222,13 +233,20 @@ def test_nothing_is_printed_and_nothing_warned(tmp_path, capfd, recwarn):
         ("a.keras", {"examples": _noise(7, 4)}, r"shapes must be .* \(N, 5\), .* Received: float32 \(7, 4\)"),
         ("a.keras", {"examples": 3}, "arrays or an iterable of them are needed. Received: 3"),
         ("a.keras", {"examples": {"x": _noise(7, 5)}}, "examples: inputs are .* Received: x$"),
-        ("a.keras", {"examples": np.full((2, 5), np.inf)}, "not finite"),
     ],
 )
 def test_bad_input_is_one_line(name, arguments, message, tmp_path):
     with pytest.raises(InputError, match=message) as caught:
         export(_small(), tmp_path / name, **arguments)
     assert "\n" not in str(caught.value)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_model_that_gives_nothing_to_compare_is_refused(tmp_path):
+    model = _small()
+    model.get_layer("b").bias.assign([0, np.nan, 0])
+    with pytest.raises(InputError, match=r"outputs of model .* are not finite on the examples"):
+        export(model, tmp_path / "a.keras", tolerance=np.inf)
     assert not any(tmp_path.iterdir())
 
 
@@ -245,7 +263,7 @@ def test_models_that_signatures_cannot_describe_are_refused(tmp_path):
 
 def test_inputs_that_noise_is_no_example_of(tmp_path):
     words = _drawn(keras.Sequential([keras.Input((6,), dtype="int32"), L.Embedding(10, 4), L.Flatten(), L.Dense(2)]))
-    with pytest.raises(InputError, match=r"needs examples, it is int32 \(N, 6\)"):
+    with pytest.raises(InputError, match=r"int32 \(N, 6\)\) cannot be made up: give examples"):
         export(words, tmp_path / "a.keras")
     assert export(words, tmp_path / "a.keras", examples=np.arange(12).reshape(2, 6) % 10).difference <= 1e-5
 

@@ -108,14 +108,17 @@ def export(
     fixed = plain.inputs[0].shape[0]
     with quiet_conversion(), tempfile.TemporaryDirectory(prefix="tfprune-export-") as folder:
         made = Path(folder) / f"model{path.suffix}"
-        kind.write(plain, made, precision, None if calibration is None else in_batches(calibration, fixed or 1))
+        try:
+            kind.write(plain, made, precision, None if calibration is None else in_batches(calibration, fixed or 1))
+        except OSError as error:
+            raise InputError(f"cannot write {made}, on the way to {path}: {error.strerror or error}") from error
         expected = _outputs(model_runner(model), shown, fixed)
         if not all(np.isfinite(output).all() for output in expected):
             raise InputError(f"outputs of model {model.name!r} are not finite on the examples: nothing can be compared")
         try:
             found = _outputs(kind.load(made, plain, threads=None), shown, fixed)
-        except (RuntimeError, ValueError, tf.errors.OpError) as error:
-            raise ExportError(f"{path} was not written: it cannot be run ({reason_of(error)})") from error
+        except (RuntimeError, TypeError, ValueError, tf.errors.OpError) as error:
+            raise ExportError(f"{path} was not written: it cannot be loaded and run ({reason_of(error)})") from error
         difference = float(np.max(list(map(_difference, expected, found))))
         if not difference <= tolerance:
             raise ExportError(

@@ -46,12 +46,11 @@ def format_of(path: Path) -> Format:
     Raises:
         InputError: there is none with this suffix.
     """
-    suffix = re.search(r"(\.[^.]*)?$", path.name)[0]
-    if not path.name or suffix not in FORMATS:
+    if path.suffix not in FORMATS or path.name in FORMATS:  # `.keras` alone is a name without suffix
         raise InputError(
             f"the path of an export ends in .keras or .tflite, or has no suffix (a SavedModel). Received: {path}"
         )
-    return FORMATS[suffix]
+    return FORMATS[path.suffix]
 
 
 def model_runner(model: keras.Model) -> Run:
