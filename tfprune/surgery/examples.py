@@ -73,10 +73,11 @@ def repeated(examples: list[np.ndarray], size: int) -> list[np.ndarray]:
 
 
 def _is_batch(model: keras.Model, given) -> bool:
-    several = len(model.inputs) > 1
-    if isinstance(given, (Mapping, tuple, list)) and several:
-        return isinstance(given, Mapping) or all(hasattr(array, "shape") for array in given)
-    return isinstance(given, Mapping) or (hasattr(given, "shape") and hasattr(given, "dtype") and not several)
+    if isinstance(given, Mapping):
+        return True
+    if len(model.inputs) > 1:
+        return isinstance(given, (tuple, list)) and all(hasattr(array, "shape") for array in given)
+    return hasattr(given, "shape") and hasattr(given, "dtype")
 
 
 def _iterate(given, argument: str) -> Iterable:
