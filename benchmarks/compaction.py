@@ -40,7 +40,7 @@ def main() -> int:
     arguments = parser.parse_args()
 
     model = build(arguments.architecture)
-    _shake(model)
+    shake(model)
     masks = filter_masks(model, arguments.pruned)
     compact(strip(model), masks)  # warm
     seconds = min(_seconds(compact, model, masks) for _ in range(3))
@@ -86,7 +86,8 @@ def filter_masks(model, share: float) -> Masks:
     return Masks(masks)
 
 
-def _shake(model) -> None:
+def shake(model) -> None:
+    """Draws what a new model has at 0: biases, offsets and running means."""
     rng = np.random.default_rng(1)
     for variable in model.variables:
         if variable.name in ("beta", "moving_mean", "bias"):

@@ -12,7 +12,7 @@ import json
 import sys
 import time
 
-from tfprune.cli.quiet import quiet_start
+from tfprune.quiet import quiet_start
 
 with quiet_start():
     import keras

@@ -24,7 +24,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from tfprune.cli.quiet import quiet_start
+from tfprune.quiet import quiet_start
 
 with quiet_start():
     from tfprune.errors import InputError

@@ -21,7 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import pandas as pd
 
-from tfprune.cli.quiet import quiet_start
+from tfprune.quiet import quiet_start
 
 with quiet_start():
     from tfprune.experiments.lottery.levels import run_branch

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "tfprune"
-# Entry points (modules at the root) stand above all; `errors` below all.
+# Entry points (modules at the root) stand above all; `quiet` and `errors` below all.
 ORDER = (
     "cli",
     "experiments",
@@ -21,6 +21,7 @@ ORDER = (
     "data",
     "plots",
     "records",
+    "quiet",
     "errors",
 )
 ONLY = {"plots": {"plots", "records", "errors"}, "records": {"records", "errors"}}

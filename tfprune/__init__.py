@@ -9,11 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 __all__ = [
+    "ExportError",
     "InputError",
     "Masks",
     "Reachability",
     "compact",
     "compaction_report",
+    "export",
+    "export_report",
     "load_masks",
     "load_model",
     "masked",
@@ -39,13 +42,18 @@ if TYPE_CHECKING:
     from tfprune.sparsity.compaction import compaction_report
     from tfprune.sparsity.reachability import Reachability
     from tfprune.surgery.compact import compact
+    from tfprune.surgery.export import ExportError, export
+    from tfprune.surgery.export_report import export_report
 
 _HOMES = {
+    "ExportError": "tfprune.surgery.export",
     "InputError": "tfprune.errors",
     "Masks": "tfprune.layers.masks",
     "Reachability": "tfprune.sparsity.reachability",
     "compact": "tfprune.surgery.compact",
     "compaction_report": "tfprune.sparsity.compaction",
+    "export": "tfprune.surgery.export",
+    "export_report": "tfprune.surgery.export_report",
     "load_masks": "tfprune.layers.masks",
     "load_model": "tfprune.layers.convert",
     "masked": "tfprune.layers.convert",

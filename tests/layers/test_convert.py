@@ -11,6 +11,7 @@ from tfprune.layers.convert import masked, masks_of, set_masks, strip
 from tfprune.layers.masks import Masks
 from tfprune.layers.normalized_dense import NormalizedMaskedDense
 from tfprune.layers.prunable import prunable, unsupported
+from tfprune.models.initializers import Binary
 
 
 @pytest.fixture
@@ -187,3 +188,13 @@ def test_adapted_normalization_is_copied():
     model = keras.Sequential([keras.Input((1,)), normalization])
     for copy in (masked(model), strip(model)):
         np.testing.assert_allclose(copy(np.array([[7.0]], np.float32)), [[2.0]], rtol=1e-6)
+
+
+def test_strip_leaves_nothing_of_this_package_and_compiles_on_request():
+    start = keras.layers.Dense(2, kernel_initializer=Binary(3), name="a")
+    sparse = masked(keras.Sequential([keras.Input((3,)), start]))
+    sparse.compile("sgd", "mse")
+    plain = strip(sparse, compiled=False)
+    assert "tfprune" not in plain.to_json()
+    np.testing.assert_array_equal(plain.get_layer("a").kernel, start.kernel)
+    assert strip(sparse).compiled and not plain.compiled

@@ -5,7 +5,13 @@ import resource
 import pytest
 
 from tfprune.errors import InputError
-from tfprune.records.atomic import atomic_write, atomic_write_bytes, atomic_write_text, remove_stale_temporaries
+from tfprune.records.atomic import (
+    atomic_copy,
+    atomic_write,
+    atomic_write_bytes,
+    atomic_write_text,
+    remove_stale_temporaries,
+)
 
 
 def test_replaces_the_whole_file_and_leaves_nothing_else(tmp_path):
@@ -86,3 +92,56 @@ def test_stale_temporaries_of_one_prefix_are_removed(tmp_path, monkeypatch):
     assert left[0].startswith(".IMP2_out.dat.")
     assert left[1:] == [".IMP_notes.tmp", "IMP_itdata_0.pkl"]
     assert remove_stale_temporaries(tmp_path / "none") == []
+
+
+def _tree(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def source(tmp_path):
+    folder = tmp_path / "source"
+    (folder / "inner").mkdir(parents=True)
+    (folder / "a").write_bytes(b"new a")
+    (folder / "inner/b").write_bytes(b"new b")
+    return folder
+
+
+def test_a_copied_folder_replaces_the_old_one_whole(tmp_path, source):
+    target = tmp_path / "target"
+    for _ in range(2):
+        atomic_copy(source, target)
+        assert _tree(target) == {"a": b"new a", "inner/b": b"new b"}
+        (target / "old").write_bytes(b"old")
+    atomic_copy(source / "a", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == b"new a"
+    assert sorted(os.listdir(tmp_path)) == ["file", "source", "target"]
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_a_folder_that_cannot_be_put_in_place_leaves_the_old_one(tmp_path, source, failing, monkeypatch):
+    target = tmp_path / "target"
+    target.mkdir()
+    (target / "old").write_bytes(b"old")
+    calls, rename = [], os.rename
+
+    def fail(*arguments):
+        calls.append(arguments)
+        if len(calls) == failing:
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        rename(*arguments)
+
+    monkeypatch.setattr(os, "rename", fail)
+    with pytest.raises(InputError, match=f"cannot write {target}: Permission denied; finished results are intact"):
+        atomic_copy(source, target)
+    assert _tree(target) == {"old": b"old"}
+    assert sorted(os.listdir(tmp_path)) == ["source", "target"]
+
+
+def test_a_folder_that_cannot_be_copied_leaves_the_old_one(tmp_path, source):
+    target = tmp_path / "target"
+    target.mkdir()
+    (source / "inner/c").symlink_to(source / "nothing")
+    with pytest.raises(InputError, match=f"cannot write {target}: "):
+        atomic_copy(source, target)
+    assert sorted(os.listdir(tmp_path)) == ["source", "target"] and not _tree(target)

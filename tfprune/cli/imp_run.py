@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tfprune.cli.quiet import quiet_start
 from tfprune.errors import InputError
 from tfprune.experiments.imp_spec import ImpSpec, differing_keys, spec_record
+from tfprune.quiet import quiet_start
 from tfprune.records.imp_folder import ImpFolder
 from tfprune.records.imp_run import ImpRun
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tfprune.cli.quiet import quiet_start
 from tfprune.experiments.lottery.names import MAIN
 from tfprune.experiments.lottery.requests import BranchRequest, LotteryRequest, OneshotRequest, Request, TrainRequest
+from tfprune.quiet import quiet_start
 from tfprune.records.lottery_files import is_finished
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tfprune.cli.quiet import quiet_start
 from tfprune.errors import InputError
 from tfprune.plots.compressions import draw_gap
 from tfprune.plots.style import save_png
+from tfprune.quiet import quiet_start
 
 EXPONENTS = tuple(round(0.2 * i, 1) for i in range(5, 26))
 FIGURE = Path("EffectiveSparsity", "demo.png")

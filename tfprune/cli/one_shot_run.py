@@ -6,9 +6,9 @@ import contextlib
 import tempfile
 from dataclasses import replace
 
-from tfprune.cli.quiet import quiet_start
 from tfprune.errors import InputError
 from tfprune.experiments.one_shot_spec import OneShotSpec, dense_spec, differing_flags, missing_dense, spec_record
+from tfprune.quiet import quiet_start
 from tfprune.records.atomic import atomic_write_text
 from tfprune.records.one_shot_folder import FINAL, INITS, OneShotFolder, dense_file, is_unfinished
 

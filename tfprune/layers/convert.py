@@ -41,14 +41,18 @@ def masked(model: keras.Model, masks: Mapping[str, np.ndarray] | None = None) ->
     return copy
 
 
-def strip(model: keras.Model) -> keras.Model:
+def strip(model: keras.Model, *, compiled: bool = True) -> keras.Model:
     """A copy of a masked model without masks, in plain Keras: pruned weights are exactly 0.
+
+    Args:
+        model: built Sequential or Functional model.
+        compiled: whether the copy is compiled where `model` is.
 
     Raises:
         InputError: a subclassed model, or a masked layer that has no counterpart in plain Keras; names it.
     """
     require_graph(model)
-    return _copy(model, plain_layer)
+    return _copy(model, plain_layer, compiled)
 
 
 def rebuilt(model: keras.Model, change: Callable[[keras.layers.Layer, dict], dict]) -> keras.Model:
@@ -161,21 +165,17 @@ def plain_layer(layer: keras.Operation, change: Callable[[dict], dict] = lambda 
         InputError: a masked layer that has no counterpart in plain Keras, or a layer that cannot be copied; names it.
     """
     if not isinstance(layer, KernelMasks):
-        return _from_config(layer, type(layer), lambda: change(layer.get_config()))
+        return _from_config(layer, type(layer), lambda: change(_plain_config(layer)))
     if type(layer) is not MASKED[layer.plain_class]:
         raise InputError(f"layer {layer.name!r}: {type(layer).__name__} has no counterpart in plain Keras")
-
-    def config():
-        return change({key: value for key, value in layer.get_config().items() if key != "product_dtype"})
-
-    return _from_config(layer, layer.plain_class, config)
+    return _from_config(layer, layer.plain_class, lambda: change(_plain_config(layer)))
 
 
-def _copy(model: keras.Model, convert: Callable[[keras.Operation], keras.Operation]) -> keras.Model:
+def _copy(model: keras.Model, convert: Callable, compiled: bool = True) -> keras.Model:
     copy = remade(model, convert)
     for (path, layer), (_, new) in zip(named_layers(model), named_layers(copy), strict=True):
         _copy_values(path, layer, new)
-    if model.compiled:
+    if compiled and model.compiled:
         _compile_alike(copy, model)
     return copy
 
@@ -205,6 +205,17 @@ def _same_kind(model: keras.Model, *arguments) -> keras.Model:
         raise InputError(f"model {model.name!r}: {type(model).__name__} cannot be copied ({error})") from error
     copy.trainable = model.trainable
     return copy
+
+
+def _plain_config(layer: keras.layers.Layer) -> dict:
+    """The configuration without what a program that does not know `tfprune` could not read."""
+    config = layer.get_config()
+    if isinstance(layer, KernelMasks):
+        config.pop("product_dtype", None)
+    for key, value in config.items():
+        if isinstance(value, dict) and str(value.get("registered_name")).startswith("tfprune>Binary"):
+            config[key] = "zeros"  # the weights are copied
+    return config
 
 
 def _masked_layer(layer: keras.Operation) -> keras.Operation:

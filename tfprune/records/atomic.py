@@ -7,6 +7,7 @@ import errno
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -32,7 +33,7 @@ def atomic_write(path: str | Path, write: Callable[[BinaryIO], None]) -> None:
             raises passes through. The temporary file is removed in both cases.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.tfprune-tmp-{secrets.token_hex(4)}")
+    temporary = _temporary(path)
     try:
         try:
             # Not tempfile.mkstemp: its files are readable by the owner only, ours should follow the umask.
@@ -45,7 +46,7 @@ def atomic_write(path: str | Path, write: Callable[[BinaryIO], None]) -> None:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise
-        _sync_folder(path.parent)
+        _sync(path.parent)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}; finished results are intact") from error
 
@@ -58,6 +59,44 @@ def atomic_write_bytes(path: str | Path, data: bytes) -> None:
 def atomic_write_text(path: str | Path, text: str) -> None:
     """Writes `text` to `path` as UTF-8, line ends unchanged, as `atomic_write` does."""
     atomic_write_bytes(path, text.encode("utf-8"))
+
+
+def atomic_copy(source: str | Path, path: str | Path) -> None:
+    """Gives `path` the content of the file or folder `source`, or leaves what is there.
+
+    A folder that is there is moved aside and removed when the new one has its name: a power cut between the two leaves
+    it whole under the temporary name, beside the new one.
+
+    Args:
+        source: stays as it is.
+        path: file or folder, as `source` is, to make or replace; the folder it is in must exist.
+
+    Raises:
+        InputError: as in `atomic_write`.
+    """
+    source, path = Path(source), Path(path)
+    if not source.is_dir():
+        with open(source, "rb") as content:
+            atomic_write(path, lambda file: shutil.copyfileobj(content, file))
+        return
+    temporary, aside = _temporary(path), _temporary(path)
+    try:
+        try:
+            shutil.copytree(source, temporary)
+            for inner in [*temporary.rglob("*"), temporary]:
+                _sync(inner)
+            if path.exists():
+                os.rename(path, aside)
+            os.rename(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            if aside.exists() and not path.exists():
+                os.rename(aside, path)
+            shutil.rmtree(aside, ignore_errors=True)
+        _sync(path.parent)
+    except (OSError, shutil.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot write {path}: {reason}; finished results are intact") from error
 
 
 def remove_stale_temporaries(folder: str | Path, prefix: str = "") -> list[Path]:
@@ -80,8 +119,12 @@ def remove_stale_temporaries(folder: str | Path, prefix: str = "") -> list[Path]
     return removed
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.tfprune-tmp-{secrets.token_hex(4)}")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:

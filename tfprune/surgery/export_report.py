@@ -1,0 +1,110 @@
+"""What exporting a model in every format brings: bytes and measured latency."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+
+from tfprune.errors import InputError
+from tfprune.quiet import quiet_conversion
+from tfprune.surgery.examples import read_examples, repeated
+from tfprune.surgery.export import Exported, export
+from tfprune.surgery.formats import Run, format_of
+
+_WARM = 2
+
+
+def export_report(
+    models: Mapping[str, keras.Model],
+    examples,
+    folder: str | Path | None = None,
+    *,
+    precisions: Sequence[str] = ("float32", "float16", "int8"),
+    batches: Sequence[int] = (1, 32),
+    repeats: int = 20,
+    threads: int = 2,
+) -> pd.DataFrame:
+    """Exports models in every format and measures the files: one row per model, format and precision.
+
+    | column | what it is |
+    | --- | --- |
+    | model, format, precision | key of `models`; `keras`, `savedmodel` or `litert`; `float32`, `float16` or `int8` |
+    | bytes, gzip_bytes | size of the file, raw and gzipped |
+    | difference, agreement | from the model's own outputs on the examples, as in `Exported` |
+    | `ms_batch_<b>` | milliseconds of one call on a batch of b examples, for each b of `batches` |
+
+    A call takes arrays and gives arrays. `.keras` and SavedModel are run by TensorFlow as compiled functions, with the
+    threads it has; LiteRT by its interpreter. All files are loaded before anything is timed, and each repeat times
+    every file once, so that other programs disturb all alike; the median is reported.
+
+    Args:
+        models: name -> model (dense, pruned and compacted, say), all with the same inputs. The names become file names.
+        examples: in the forms of `representative` of `export`; they calibrate int8 and are what the files are run on,
+            over and over where there are fewer than a batch.
+        folder: where the files stay; must exist. None for a temporary one.
+        precisions: of LiteRT. Keras and SavedModel are always float32.
+        batches: numbers of examples, ≥ 1.
+        repeats: number of timed calls per file and batch, ≥ 1.
+        threads: of LiteRT's interpreter, ≥ 1.
+
+    Raises:
+        InputError: an argument is out of range, or what `export` raises. Differences are reported, whatever their size.
+    """
+    _check_arguments(models, batches, repeats, threads)
+    with contextlib.ExitStack() as stack:
+        if folder is None:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tfprune-export-"))
+        rows, calls = [], {}
+        for name, model in models.items():
+            shown = read_examples(model, examples, "examples")
+            given = dict(zip((tensor.name for tensor in model.inputs), shown, strict=True))
+            for path, precision in _targets(Path(folder), name, precisions):
+                done = export(model, path, precision=precision, representative=given, tolerance=np.inf)
+                with quiet_conversion():
+                    for batch in batches:
+                        run = format_of(path).load(path, model, threads)
+                        calls[len(rows), batch] = run, repeated(shown, batch)
+                rows.append({"model": name, **_columns(done)})
+        with quiet_conversion():
+            for (row, batch), milliseconds in _latencies(calls, repeats).items():
+                rows[row][f"ms_batch_{batch}"] = milliseconds
+    return pd.DataFrame(rows)
+
+
+def _check_arguments(models, batches, repeats: int, threads: int) -> None:
+    for name in models:
+        if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name):
+            raise InputError(f"names of models must be of letters, digits, _ and -. Received: {name!r}")
+    for argument, value in (("repeats", repeats), ("threads", threads), *(("batches", batch) for batch in batches)):
+        if not isinstance(value, int) or value < 1:
+            raise InputError(f"{argument} must be at least 1. Received: {value!r}")
+
+
+def _targets(folder: Path, name: str, precisions: Sequence[str]) -> list[tuple[Path, str]]:
+    files = [(folder / f"{name}.keras", "float32"), (folder / f"{name}-savedmodel", "float32")]
+    return files + [(folder / f"{name}-{precision}.tflite", precision) for precision in precisions]
+
+
+def _columns(done: Exported) -> dict:
+    names = "format", "precision", "bytes", "gzip_bytes", "difference", "agreement"
+    return {name: getattr(done, name) for name in names}
+
+
+def _latencies(calls: Mapping[object, tuple[Run, list[np.ndarray]]], repeats: int) -> dict[object, float]:
+    """Median milliseconds of every call, timed in turn."""
+    seconds = {key: [] for key in calls}
+    for repeat in range(-_WARM, repeats):
+        for key, (run, inputs) in calls.items():
+            start = time.perf_counter()
+            run(inputs)
+            if repeat >= 0:
+                seconds[key].append(time.perf_counter() - start)
+    return {key: 1e3 * float(np.median(times)) for key, times in seconds.items()}
