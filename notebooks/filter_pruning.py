@@ -19,7 +19,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from tfprune.cli.quiet import quiet_start
+from tfprune.quiet import quiet_start
 
 with quiet_start():
     from tfprune.experiments.filters.recipe import load_images, run_filters

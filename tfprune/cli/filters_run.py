@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tfprune.cli.quiet import quiet_start
 from tfprune.experiments.filters.spec import FilterSpec
+from tfprune.quiet import quiet_start
 from tfprune.records.filter_folder import is_finished
 
 
