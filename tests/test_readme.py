@@ -51,7 +51,7 @@ def _shown(*words):
     return result.stdout
 
 
-@pytest.mark.parametrize("module", ["imp", "main", "demo", "visualization"])
+@pytest.mark.parametrize("module", ["imp", "main", "filters", "demo", "visualization"])
 def test_help_of_every_entry_point(module):
     shown = _shown(f"tfprune.{module}")
     commands = re.findall(rf"tfprune\.{module} ([^#`\n]*)", TEXT)

@@ -104,6 +104,16 @@ def filter_scores(model: keras.Model, scoring: str = "operator_norm", seed: int 
     return {path: scores[kernel] for path, kernel in network.convolutions.items()}
 
 
+def check_fractions(model: keras.Model, fractions: Fractions) -> None:
+    """Refuses fractions that `prune_filters` would refuse, at once.
+
+    Raises:
+        InputError: as for `prune_filters`, scoring and weights aside.
+    """
+    network = _Network(model)
+    fractions_of_sets(fractions, network.convolutions, network.sets)
+
+
 class _Network:
     """A model's channels, its convolutions, and which of their filters can only leave together.
 

@@ -1,6 +1,7 @@
 """Filter pruning on small images: what is kept, what is made anew, and what the published faults change."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import keras
@@ -33,28 +34,44 @@ class Killed(Exception):
     pass
 
 
+SPEC = FilterSpec(
+    data="digits",
+    width=1 / 16,
+    epochs=1,
+    finetune_epochs=2,
+    learning_rate=0.05,
+    scoring=("l1_norm",),
+    version=("v4_50",),
+)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder with a finished run of SPEC, not to be changed; and what was trained."""
+    folder, report = tmp_path_factory.mktemp("finished"), Silent()
+    run_filters(replace(SPEC, out_path=str(folder)), report)
+    return folder, report.started
+
+
 @pytest.fixture
 def spec(tmp_path):
-    return FilterSpec(
-        data="digits",
-        width=1 / 16,
-        epochs=1,
-        finetune_epochs=2,
-        learning_rate=0.05,
-        scoring=("l1_norm",),
-        version=("v4_50",),
-        out_path=str(tmp_path),
-    )
+    return replace(SPEC, out_path=str(tmp_path))
+
+
+@pytest.fixture
+def run_spec(finished, tmp_path):
+    """SPEC with a copy of the finished run."""
+    shutil.copytree(finished[0], tmp_path / "run")
+    return replace(SPEC, out_path=str(tmp_path / "run"))
 
 
 def _model(folder):
     return keras.saving.load_model(folder / "model.keras", compile=False)
 
 
-def test_a_run(spec):
-    report = Silent()
-    run_filters(spec, report)
-    assert report.started == ["unpruned network", "l1_norm v4_50"]
+def test_a_run(finished, run_spec):
+    assert finished[1] == ["unpruned network", "l1_norm v4_50"]
+    spec = run_spec
     unpruned, folder = _model(spec.unpruned_folder), spec.version_folder("l1_norm", "v4_50")
     metrics, pruned = json.loads((folder / "metrics.json").read_text()), _model(folder)
     widths = [round(filters / 16) for filters in (64, 64, 128, 128)] + [8] * 3 + [16] * 6
@@ -87,13 +104,12 @@ def test_a_run(spec):
     assert set(read_curves(spec.results_folder)["epoch"]) == {0, 1, 2}
     run_filters(spec, again := Silent(), overwrite=True)
     assert again.started == ["l1_norm v4_50"]
+    assert json.loads((folder / "metrics.json").read_text())["test_loss"] == metrics["test_loss"]
 
 
-def test_killed_and_resumed(spec, tmp_path, monkeypatch):
-    run_filters(spec, Silent())
-    whole = spec.version_folder("l1_norm", "v4_50")
-    killed = replace(spec, out_path=str(tmp_path / "killed"))
-    folder = killed.version_folder("l1_norm", "v4_50")
+def test_killed_and_resumed(finished, spec, monkeypatch):
+    whole = replace(SPEC, out_path=str(finished[0])).version_folder("l1_norm", "v4_50")
+    folder = spec.version_folder("l1_norm", "v4_50")
 
     class Dies(Silent):
         """Dies in the second epoch of the unpruned or the pruned network, each once."""
@@ -106,16 +122,15 @@ def test_killed_and_resumed(spec, tmp_path, monkeypatch):
     died = []
     for _ in range(2):
         with pytest.raises(Killed):
-            run_filters(killed, Dies())
+            run_filters(spec, Dies())
     assert died == ["unpruned network", "l1_norm v4_50"] and not is_finished(folder)
     # And once more between the last step and the end.
     monkeypatch.setattr(recipe, "_save", _dies)
     with pytest.raises(Killed):
-        run_filters(killed, Dies())
+        run_filters(spec, Dies())
     monkeypatch.undo()
-    run_filters(killed, Silent())
-    for path in ("logger",):
-        assert (folder / path).read_text() == (whole / path).read_text()
+    run_filters(spec, Silent())
+    assert (folder / "logger").read_text() == (whole / "logger").read_text()
     expected, came = weights_of(_model(whole)), weights_of(_model(folder))
     assert all(np.array_equal(expected[path], came[path]) for path in expected)
 
@@ -161,18 +176,15 @@ def test_published_loss_and_dropout_in_tests(spec):
     assert measured["dropout"] != measured["standard"]
 
 
-def test_a_version_that_would_empty_a_layer_costs_nothing(spec):
-    run_filters(spec, Silent())
-    with pytest.raises(InputError) as error:
-        run_filters(replace(spec, p=(0.9,) * 13), Silent())
-    assert "conv1" in str(error.value)
-    assert is_finished(spec.version_folder("l1_norm", "v4_50"))
+def test_a_version_that_would_empty_a_layer_is_refused_before_training(spec):
+    with pytest.raises(InputError, match=r"layer 'conv1': fraction 0.9 leaves none of its 4 filters; at most 0.75"):
+        run_filters(replace(spec, p=(0.9,) * 13), report := Silent())
+    assert not report.started and not spec.unpruned_folder.exists()
 
 
-def test_a_damaged_network_is_named(spec):
-    run_filters(replace(spec, version=("v0",)), Silent())
-    path = spec.unpruned_folder / "model.keras"
+def test_a_damaged_network_is_named(run_spec):
+    path = run_spec.unpruned_folder / "model.keras"
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(InputError) as error:
-        run_filters(spec, Silent())
+        run_filters(replace(run_spec, version=("v0",)), Silent())
     assert str(path) in str(error.value) and "\n" not in str(error.value)

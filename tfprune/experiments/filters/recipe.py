@@ -18,8 +18,8 @@ from tfprune.experiments.filters.spec import FilterSpec
 from tfprune.experiments.filters.training import METRICS, FilterTrainer, Report
 from tfprune.models.filter_networks import LEAST_SIDE, NETWORKS
 from tfprune.models.pretrained import load_pretrained
-from tfprune.pruning.filters import prune_filters
-from tfprune.records.atomic import atomic_write_bytes
+from tfprune.pruning.filters import check_fractions, prune_filters
+from tfprune.records.atomic import atomic_copy
 from tfprune.records.filter_folder import MODEL, UNPRUNED, FilterFolder
 from tfprune.sparsity.compaction import compaction_report
 
@@ -40,7 +40,10 @@ def run_filters(spec: FilterSpec, report: Report, overwrite: bool = False) -> No
             a training diverges.
     """
     trainer = FilterTrainer(load_images(spec), spec)
-    unpruned = _unpruned(spec, trainer, report)
+    fresh = _built(spec, trainer)
+    for fractions in spec.vectors.values():  # before the long training
+        check_fractions(fresh, _by_layer(spec, fractions))
+    unpruned = _unpruned(spec, fresh, trainer, report)
     for scoring in spec.scoring:
         for version, fractions in spec.vectors.items():
             folder = FilterFolder(spec.version_folder(scoring, version))
@@ -68,10 +71,9 @@ def prune_version(unpruned: keras.Model, spec: FilterSpec, scoring: str, fractio
     Raises:
         InputError: a layer would have no filter left; names it.
     """
-    network = NETWORKS[spec.model]
-    pruned = prune_filters(unpruned, scoring, dict(zip(network.layers, fractions, strict=True)), seed=spec.seed)
+    pruned = prune_filters(unpruned, scoring, _by_layer(spec, fractions), seed=spec.seed)
     if spec.pruned_batchnorm == "restart":
-        for name in network.norms:
+        for name in NETWORKS[spec.model].norms:
             norm = pruned.get_layer(name)
             norm.moving_mean.assign(np.zeros(norm.moving_mean.shape))
             norm.moving_variance.assign(np.ones(norm.moving_variance.shape))
@@ -88,16 +90,24 @@ def kept_filters(model: keras.Model, name: str) -> list[int]:
     return [model.get_layer(layer).filters for layer in NETWORKS[name].layers]
 
 
-def _unpruned(spec: FilterSpec, trainer: FilterTrainer, report: Report) -> keras.Model:
+def _by_layer(spec: FilterSpec, fractions: tuple[float, ...]) -> dict[str, float]:
+    return dict(zip(NETWORKS[spec.model].layers, fractions, strict=True))
+
+
+def _built(spec: FilterSpec, trainer: FilterTrainer) -> keras.Model:
+    batches = trainer.batches
+    return NETWORKS[spec.model].build(batches.input_shape, batches.classes, spec.seed, spec.width)
+
+
+def _unpruned(spec: FilterSpec, fresh: keras.Model, trainer: FilterTrainer, report: Report) -> keras.Model:
+    """The trained network; `fresh` is trained if there is none yet."""
     folder = FilterFolder(spec.unpruned_folder)
     folder.claim(spec.unpruned_record)
     if not folder.finished:
-        batches = trainer.batches
-        model = NETWORKS[spec.model].build(batches.input_shape, batches.classes, spec.seed, spec.width)
         if spec.weights is not None:
-            load_pretrained(model, spec.weights)
-        report.start("unpruned network", model)
-        _train(model, spec, trainer, folder, report, {"scoring": UNPRUNED, "version": UNPRUNED}, _TRAINING)
+            load_pretrained(fresh, spec.weights)
+        report.start("unpruned network", fresh)
+        _train(fresh, spec, trainer, folder, report, {"scoring": UNPRUNED, "version": UNPRUNED}, _TRAINING)
     model = _load(folder.path(MODEL))
     folder.release()
     return model
@@ -127,7 +137,7 @@ def _save(model: keras.Model, path: Path) -> None:
     with tempfile.TemporaryDirectory() as place:
         file = Path(place, MODEL)
         model.save(file)
-        atomic_write_bytes(path, file.read_bytes())
+        atomic_copy(file, path)
 
 
 def _load(path: Path) -> keras.Model:
