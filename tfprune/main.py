@@ -55,7 +55,7 @@ _SPEC = {
         "end_step", None, "tfmot/polynomial: the step at which the target is reached (default: half of all steps)."
     ),
     "frequency": flags.DEFINE_integer(
-        "frequency", None, "tfmot/polynomial: steps from one renewal of the masks to the next (default: 100)."
+        "frequency", None, "tfmot/polynomial: steps from one renewal of the masks to the next (default: 100, or fewer)."
     ),
     "checkpoint_step": flags.DEFINE_integer("checkpoint_step", 1000, "Steps between checkpoints."),
     "train": flags.DEFINE(YesNo(), "train", True, "Whether to train the pruned network."),

@@ -47,7 +47,7 @@ def run(digits, tmp_path):
 
 
 def test_files_of_a_run(run):
-    folder, _, (found, history) = run(iterations=1300, com_exp=1.5)
+    folder, _, (found, _) = run(iterations=1300, com_exp=1.5)
     assert folder.folder.parts[-3:] == ("tfmot", "polynomial", "direct")
     masks = load_masks(folder.path("masks.npz"))
     # Each layer for itself: 19200, 30000 and 1000 weights over 31.6.

@@ -19,7 +19,7 @@ from tfprune.errors import InputError
 from tfprune.layers.convert import masked, set_masks, strip
 from tfprune.layers.kernel_masks import KernelMasks
 from tfprune.layers.masks import Masks
-from tfprune.layers.prunable import kernels_of
+from tfprune.layers.prunable import kernels_of, prunable
 from tfprune.layers.topology import flat_inputs, named_layers, require_graph, run
 from tfprune.layers.weights import Weights, set_weights, weight_variables
 from tfprune.pruning.schedules import PolynomialSchedule
@@ -72,7 +72,8 @@ class Twin:
     """A legacy copy of a model that `TrainingLoop`, or any Keras 3 optimizer, trains in its place.
 
     Its variables are presented as Keras 3 variables that share their storage. Batch normalisation's running variance
-    is, on images, that of a sample (n − 1), as the old Keras has it.
+    is, on images, that of a sample (n − 1), as the old Keras has it. What layers like Dropout draw comes from the old
+    Keras, too, and cannot be continued from a checkpoint.
 
     Args:
         model: Sequential or Functional, of the layers that the old Keras has, too; nested, with shared layers, several
@@ -96,7 +97,7 @@ class Twin:
         require_graph(model)
         if any(isinstance(layer, KernelMasks) for _, layer in named_layers(model)):
             model = strip(model)
-        layers = dict(named_layers(model))
+        layers = {path: layer for path, layer in named_layers(model) if not isinstance(layer, keras.layers.InputLayer)}
         legacy = {path: _legacy_layer(path, layer) for path, layer in layers.items()}
         wrappers = {}
         if schedule is not None:
@@ -118,7 +119,7 @@ class Twin:
                 masks = (mask for _, mask, _ in wrappers[path].pruning_vars)
                 self._masks |= dict(zip(names, masks, strict=True))
                 wrappers[path].pruning_step.assign(0)  # what tfmot's callback does before the first step
-        self.kernels = {path: self._weights[path] for path in _kernel_paths(layers)}
+        self.kernels = {path: self._weights[path] for path in prunable(model)}
         for path, variable in weight_variables(model).items():
             self._weights[path].assign(variable)
 
@@ -233,10 +234,6 @@ def _legacy_layer(path: str, layer: keras.layers.Layer):
     """The layer of the same class and configuration in the old Keras, not yet built."""
     _, tf_keras = _packages()
     kind = type(layer).__name__
-    if isinstance(layer, keras.layers.InputLayer):
-        return tf_keras.layers.InputLayer(
-            input_shape=layer.batch_shape[1:], batch_size=layer.batch_shape[0], dtype=layer.dtype, name=path
-        )
     if kind not in _KEYS or type(layer) is not getattr(keras.layers, kind):
         raise InputError(f"layer {path!r}: the layer type {kind} has no twin in the Keras before version 3")
     config = layer.get_config()
@@ -247,7 +244,11 @@ def _legacy_layer(path: str, layer: keras.layers.Layer):
     if "activation" in chosen:
         # The function itself: some names mean another function in the old Keras.
         chosen["activation"] = layer.activation
-    legacy = getattr(tf_keras.layers, kind)(**chosen, name=path, dtype=layer.dtype_policy.name)
+    try:
+        legacy = getattr(tf_keras.layers, kind)(**chosen, name=path, dtype=layer.dtype_policy.name)
+    except (TypeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"layer {path!r} ({kind}) has no twin in the Keras before version 3: {reason}") from error
     legacy.trainable = layer.trainable
     return legacy
 
@@ -312,10 +313,6 @@ def _legacy_graph(model: keras.Model, called: dict[int, object]):
 def _weights_of(layer: keras.layers.Layer) -> list[keras.Variable]:
     """In the order of the legacy layer's weights, which has no states of random generators."""
     return [variable for variable in layer.variables if variable.name != "seed_generator_state"]
-
-
-def _kernel_paths(layers: dict[str, keras.layers.Layer]) -> list[str]:
-    return [f"{path}/{name}" for path, layer in layers.items() for name in kernels_of(layer)]
 
 
 def _shared(variable: tf.Variable) -> keras.Variable:
