@@ -127,10 +127,9 @@ def draw_equal_training(table: pd.DataFrame, title: str = "") -> Figure:
     panels = figure.subplots(1, 2, sharey=True)
     dense, pruned = table[table["pruner"] == "dense"], table[table["pruner"] != "dense"]
     names = list(dict.fromkeys(pruned["pruner"]))
-    for axes, reading, words in zip(
-        panels, ("last", "total"), ("last training", "all trainings together"), strict=True
-    ):
-        label(axes, f"equal: {words}", "weights remaining (density)", "test error" if axes is panels[0] else "")
+    readings = {"last": "equally long last training", "total": "equally many steps in all trainings together"}
+    for axes, (reading, words) in zip(panels, readings.items(), strict=True):
+        label(axes, words, "weights remaining (density)", "test error" if axes is panels[0] else "")
         for index, name in enumerate(names):
             rows = pruned[(pruned["pruner"] == name) & (pruned["reading"] == reading)]
             errors = (1 - rows["accuracy"]).groupby(rows["density"].round(4)).agg(["mean", "min", "max"])
