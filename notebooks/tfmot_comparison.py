@@ -23,6 +23,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import numpy as np
 import pandas as pd
 
 from tfprune.cli.quiet import quiet_start
@@ -77,7 +78,7 @@ def imp(one_shot: OneShot, spec: OneShotSpec, levels: list[float], progress: One
         model = build(
             spec.architecture, input_shape=(height, width, channels), classes=one_shot.images.classes, seed=spec.seed
         )
-        inits = {path: kernel.numpy() for path, kernel in prunable(model).items()}
+        inits = {path: np.array(kernel.numpy()) for path, kernel in prunable(model).items()}
         trainer = SubnetworkTrainer(model, spec, one_shot.images)
 
         def train(level, masks):
