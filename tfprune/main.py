@@ -3,6 +3,7 @@
     python -m tfprune.main --pruner=snip --pruning_type=effective --com_exp=2          LeNet-300-100 on MNIST
     python -m tfprune.main --pruner=synflow --data=digits --iterations=2000            needs no download
     python -m tfprune.main --flagfile=flags/vgg16.flags --flagfile=flags/synflow.flags
+    python -m tfprune.main --pruner=tfmot/polynomial --target_sparsity=0.9             prunes while it trains
 
 A run that was killed continues with the same command; a finished one does nothing.
 """
@@ -46,6 +47,15 @@ _SPEC = {
     ),
     "quota_rule": flags.DEFINE_string(
         "quota_rule", "valid", "Quotas of layers: valid (capped at density 1 and rescaled) or published."
+    ),
+    "begin_step": flags.DEFINE_integer(
+        "begin_step", None, "tfmot/polynomial: the step from which the sparsity grows (default: 0)."
+    ),
+    "end_step": flags.DEFINE_integer(
+        "end_step", None, "tfmot/polynomial: the step at which the target is reached (default: half of all steps)."
+    ),
+    "frequency": flags.DEFINE_integer(
+        "frequency", None, "tfmot/polynomial: steps from one renewal of the masks to the next (default: 100, or fewer)."
     ),
     "checkpoint_step": flags.DEFINE_integer("checkpoint_step", 1000, "Steps between checkpoints."),
     "train": flags.DEFINE(YesNo(), "train", True, "Whether to train the pruned network."),

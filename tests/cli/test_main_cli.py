@@ -30,6 +30,8 @@ def _python(module, *arguments, **keywords):
         (["--iterations=ten"], "iterations"),
         (["run.ini"], "flags only"),
         (["--flagfile=none.flags"], "none.flags"),
+        (["--pruner=tfmot/polynomial", "--pruning_type=effective"], "--pruning_type must be direct"),
+        (["--pruner=snip", "--end_step=10"], "--end_step is for --pruner=tfmot/polynomial alone"),
         (["--pruner=lamp"], "make it with: python -m tfprune.main --pruner=dense"),
     ],
 )
@@ -115,6 +117,26 @@ def test_a_flag_file(tmp_path):
     result = _python("main", *flags, "--data=digits", "--iterations=5", f"--out_path={tmp_path}")
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "lenet300100/snip/effective/0_10_accuracies.npy").exists()
+
+
+def test_gradual_pruning(tmp_path):
+    flags = [f"--flagfile={ROOT / 'flags' / 'tfmot-polynomial.flags'}", "--data=digits", "--iterations=60"]
+    result = _python("main", *flags, f"--out_path={tmp_path}")
+    assert result.returncode == 0, result.stderr
+    assert "lenet300100, tfmot/polynomial: 5,020 of 50,200 weights kept" in result.stderr
+    assert "test accuracy 0." in result.stdout and "Warning" not in result.stderr
+    run = tmp_path / "lenet300100/tfmot/polynomial/direct"
+    for name in (
+        "masks.npz",
+        "accuracies.npy",
+        "losses.npy",
+        "training.png",
+        "densities.png",
+        "layers.csv",
+        "info.log",
+    ):
+        assert (run / f"0_10_{name}").stat().st_size > 100, name
+    assert "nothing to do" in _python("main", *flags, f"--out_path={tmp_path}").stdout
 
 
 def test_help_documents_the_flags():

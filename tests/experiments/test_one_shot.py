@@ -5,7 +5,7 @@ import pytest
 
 from tfprune.errors import InputError
 from tfprune.experiments.one_shot import OneShot, SnipBatches
-from tfprune.experiments.one_shot_spec import PRUNERS, SETTINGS, OneShotSpec, dense_spec, spec_record
+from tfprune.experiments.one_shot_spec import DENSE, GRADUAL, PRUNERS, SETTINGS, OneShotSpec, dense_spec, spec_record
 from tfprune.layers.masks import load_masks
 from tfprune.layers.prunable import prunable
 from tfprune.models.registry import build
@@ -60,7 +60,9 @@ def test_files_of_a_run(run):
     assert not folder.path("checkpoint.npz").exists()
 
 
-@pytest.mark.parametrize("pruner", [name for name in PRUNERS if not name.endswith("uniform_plus") and name != "dense"])
+@pytest.mark.parametrize(
+    "pruner", [name for name in PRUNERS if not name.endswith("uniform_plus") and name not in (DENSE, GRADUAL)]
+)
 @pytest.mark.parametrize("pruning_type", ["direct", "effective"])
 def test_every_pruner(run, digits, pruner, pruning_type, monkeypatch):
     if pruner == "snip/iterative":

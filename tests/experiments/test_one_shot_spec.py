@@ -5,6 +5,7 @@ import pytest
 from tfprune.errors import InputError
 from tfprune.experiments.one_shot_spec import (
     DENSE,
+    GRADUAL,
     PRUNERS,
     SETTINGS,
     OneShotSpec,
@@ -15,7 +16,7 @@ from tfprune.experiments.one_shot_spec import (
 
 
 def test_published_settings():
-    assert len(PRUNERS) == len(set(PRUNERS)) == 16
+    assert len(PRUNERS) == len(set(PRUNERS)) == 17
     lenet = SETTINGS["lenet300100"]
     assert (lenet.data, lenet.learning_rate, lenet.batch_size, lenet.iterations) == ("mnist", 0.1, 100, 96_000)
     assert (lenet.weight_decay, lenet.drops, lenet.snip_batch_size) == (5e-4, (25_000, 50_000, 75_000, 100_000), 100)
@@ -28,7 +29,7 @@ def test_pruners_are_registered():
     from tfprune.models.registry import ARCHITECTURES
     from tfprune.pruning.specs import PRUNERS as registered
 
-    assert set(PRUNERS) - {DENSE} <= set(registered)
+    assert set(PRUNERS) - {DENSE, GRADUAL} <= set(registered)
     assert set(SETTINGS) == set(ARCHITECTURES)
 
 
@@ -66,6 +67,14 @@ def test_seed():
         ({"sample": "a_b"}, "--sample"),
         ({"sample": "../x"}, "--sample"),
         ({"pruner": "random/uniform_plus"}, "lenet300100 has none"),
+        ({"pruner": GRADUAL, "pruning_type": "effective"}, "--pruning_type must be direct. Received: 'effective'"),
+        ({"pruner": GRADUAL, "train": False}, "prunes while it trains: --train must be true"),
+        (
+            {"pruner": GRADUAL, "end_step": 96_001},
+            "end_step must be at most .* 96000. Received: 96001",
+        ),
+        ({"pruner": GRADUAL, "begin_step": -1}, "begin_step must be at least 0"),
+        ({"pruner": "snip", "frequency": 10}, "--frequency is for --pruner=tfmot/polynomial alone. Received: .*snip"),
     ],
 )
 def test_refusals(flags, told):
@@ -88,3 +97,14 @@ def test_command_of_the_dense_run():
     assert dense_spec(spec).command() == (
         "python -m tfprune.main --pruner=dense --sample=2 --data=digits --iterations=50"
     )
+
+
+def test_only_gradual_pruning_has_a_schedule():
+    spec = OneShotSpec(pruner=GRADUAL, iterations=1000)
+    assert (spec.schedule.begin_step, spec.schedule.end_step, spec.schedule.frequency) == (0, 500, 50)
+    assert spec.schedule.final == pytest.approx(0.9)
+    # Written down as it is, so that a default that is given is the same run.
+    assert differing_flags(OneShotSpec(pruner=GRADUAL, iterations=1000, end_step=500), spec_record(spec)) == []
+    now = OneShotSpec(pruner=GRADUAL, iterations=1000, end_step=700)
+    assert differing_flags(now, spec_record(spec)) == ["--end_step: 500 -> 700", "--frequency: 50 -> 70"]
+    assert OneShotSpec().schedule is None and not {"end_step", "frequency"} & set(spec_record(OneShotSpec()))

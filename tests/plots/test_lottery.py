@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from tfprune.plots.lottery import draw_accuracy, draw_shuffled, draw_training
+from tfprune.plots.lottery import draw_accuracy, draw_equal_training, draw_shuffled, draw_training
 
 
 def _summary():
@@ -64,3 +64,21 @@ def test_shuffled_against_scored():
     np.testing.assert_allclose(dense.get_ydata(), 0.05)
     assert first.get_yscale() == "log" and first.xaxis_inverted() and second.xaxis_inverted()
     assert draw_shuffled(table[:0]).axes[0].texts[0].get_text() == "no finished run"
+
+
+def test_equal_training_in_two_readings():
+    rows = [("dense", "last", 1.0, 0.9), ("a", "last", 0.1, 0.8), ("a", "last", 0.1, 0.6), ("a", "last", 0.05, 0.5)]
+    rows += [("a", "total", 0.1, 0.75), ("b", "last", 0.1, 0.4), ("b", "total", 0.05, 0.2)]
+    table = pd.DataFrame(rows, columns=["pruner", "reading", "density", "accuracy"])
+    figure = draw_equal_training(table, "title")
+    last, total = figure.axes
+    a, b, dense = last.lines
+    assert a.get_xdata().tolist() == [0.05, 0.1]
+    np.testing.assert_allclose(a.get_ydata(), [0.5, 0.3])
+    np.testing.assert_allclose(b.get_ydata(), [0.6])
+    np.testing.assert_allclose(dense.get_ydata(), 0.1)
+    band = last.collections[0].get_paths()[0].vertices[:, 1]
+    np.testing.assert_allclose([band.min(), band.max()], [0.2, 0.5])
+    np.testing.assert_allclose(total.lines[0].get_ydata(), [0.25])
+    assert last.get_yscale() == "log" and last.xaxis_inverted() and total.xaxis_inverted()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b", "dense"]

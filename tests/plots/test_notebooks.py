@@ -1,5 +1,7 @@
 """The notebooks run from start to end and show their figures; what they claim is what their tables say."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -42,3 +44,29 @@ def test_claims_about_lottery_tickets(executed):
     assert sum("image/png" in data for data in outputs) == 2
     claims = next(data["text/plain"] for data in outputs if "holds" in data.get("text/plain", ""))
     assert (claims.count("True"), claims.count("False")) == (3, 0)
+
+
+def test_claims_about_gradual_pruning(executed):
+    outputs = executed("tfmot_comparison.ipynb")
+    assert sum("image/png" in data for data in outputs) == 1
+    claims = outputs[-1]["text/plain"]
+    assert (claims.count("True"), claims.count("False")) == (5, 2)
+
+
+def test_the_comparison_with_gradual_pruning_on_digits(executed, tmp_path):
+    script = [sys.executable, NOTEBOOKS / "tfmot_comparison.py", "--data=digits", "--steps=24", "--samples=1"]
+    script += ["--sparsities", "0.9", f"--root={tmp_path / 'runs'}", f"--results={tmp_path}"]
+    done = subprocess.run(list(map(str, script)), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    table = pd.read_csv(tmp_path / "tfmot_comparison.csv")
+    assert len(table) == 1 + 6 * 2 and table["accuracy"].between(0, 1).all()
+    pruned = table[table["pruner"] != "dense"].set_index(["pruner", "reading"])
+    assert pruned["density"].to_numpy() == pytest.approx(0.1, abs=1e-4)
+    last = pruned.xs("last", level="reading")
+    assert set(last["last_steps"]) == {24} and set(pruned.xs("total", level="reading")["total_steps"]) == {24}
+    assert last["total_steps"].to_dict() == {
+        **dict.fromkeys(("tfmot/polynomial", "snip", "synflow"), 24),
+        **dict.fromkeys(("magnitude/uniform", "magnitude/global"), 48),
+        "IMP (global)": 96,
+    }
+    assert any("image/png" in data for data in executed("tfmot_comparison.ipynb", TFPRUNE_RESULTS=tmp_path))

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from tfprune.errors import InputError
-from tfprune.pruning.schedules import ITERATIVE_SNIP, ONE_SHOT, SYNFLOW, Schedule
+from tfprune.pruning.schedules import ITERATIVE_SNIP, ONE_SHOT, SYNFLOW, PolynomialSchedule, Schedule
 
 
 def test_curves_by_hand():
@@ -33,3 +33,46 @@ def test_wrong_curve_and_density():
         Schedule(2, "cosine")
     with pytest.raises(InputError, match=r"\(0, 1\]"):
         Schedule().densities(0.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ((96_000,), (0, 48_000, 100)),
+        ((4250,), (0, 2100, 100)),
+        ((60,), (0, 30, 3)),
+        ((2,), (0, 1, 1)),
+        ((1,), (0, 1, 1)),
+        ((2000, 200), (200, 1000, 80)),
+        ((2000, 200, 1700), (200, 1700, 100)),
+        ((2000, None, 700, 350), (0, 700, 350)),
+        ((2000, None, None, 300), (0, 900, 300)),
+    ],
+)
+def test_schedules_within_a_training(given, expected):
+    steps, *rest = given
+    found = PolynomialSchedule.within(steps, 0.9, *rest)
+    assert (found.final, found.initial, found.power) == (0.9, 0.0, 3)
+    assert (found.begin_step, found.end_step, found.frequency) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((1.0, 0, 10, 5), r"the final sparsity must lie in \[0, 1\)\. Received: 1.0"),
+        ((0.5, 0, 10, 5, 0.6), r"the initial sparsity must lie in \[0, 0.5\]\. Received: 0.6"),
+        ((0.5, -1, 10, 5), "begin_step must be at least 0"),
+        ((0.5, 0, 10, 0), "frequency must be at least 1"),
+        ((0.5, 10, 10, 5), "end_step must be above begin_step, 10"),
+        ((0.5, 3, 10, 5), r"end_step must be begin_step and a multiple of frequency \(3 \+ n·5\)"),
+        ((0.5, 0, 10, 5, 0.0, 0), "power must be above 0"),
+    ],
+)
+def test_polynomial_schedules_refuse(arguments, told):
+    with pytest.raises(InputError, match=told):
+        PolynomialSchedule(*arguments)
+
+
+def test_a_schedule_ends_within_the_training():
+    with pytest.raises(InputError, match=r"end_step must be at most the number of training steps, 50\. Received: 60"):
+        PolynomialSchedule.within(50, 0.9, None, 60)

@@ -16,7 +16,7 @@ class OneShotProgress(TrainingProgress):
             f"{found.weights.effective:,} effective; compression {found.weights.direct_compression:.4g} direct, "
             f"{found.weights.effective_compression:.4g} effective"
         )
-        if spec.train and found.weights.effective == 0:
+        if spec.train and spec.schedule is None and found.weights.effective == 0:
             self.say("no path leads from the input to the output: the network answers by chance and is not trained")
 
 

@@ -2,6 +2,7 @@
 
 build the network; [score its trained weights where the pruner asks for them]
 prune to a direct or an effective sparsity; return to the initial weights; train with the masks
+(or, pruner `tfmot/polynomial`: train from the initial weights, and prune meanwhile)
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ import tensorflow as tf
 from tfprune.data.images import ImageSet
 from tfprune.data.prepared import load_prepared
 from tfprune.errors import InputError
+from tfprune.experiments.one_shot_gradual import GradualTrainer
 from tfprune.experiments.one_shot_masks import one_shot_masks
-from tfprune.experiments.one_shot_spec import DENSE, SNIP_LOSSES, OneShotSpec, missing_dense
+from tfprune.experiments.one_shot_spec import DENSE, GRADUAL, SNIP_LOSSES, OneShotSpec, missing_dense
 from tfprune.experiments.one_shot_training import EVALUATE_EVERY, History, SubnetworkTrainer
 from tfprune.layers.masks import Masks, load_masks, save_masks
 from tfprune.layers.prunable import prunable
@@ -84,13 +86,16 @@ class OneShot:
         inits = _kernels(model)
         if spec.needs_dense:
             inits = self._dense_weights(spec, model, INITS)
-        masks = self._masks(spec, model, folder)
+        if spec.pruner == GRADUAL:
+            history, masks = self._trained_and_pruned(spec, model, inits, folder, report)
+        else:
+            history, masks = None, self._masks(spec, model, folder)
         found = sparsity(model, masks)
         _write_sparsities(folder, found)
         report.pruned(spec, found)
         if not spec.train:
             return found, None
-        history = self._trained(spec, model, inits, masks, folder, report)
+        history = history or self._trained(spec, model, inits, masks, folder, report)
         folder.write_array("accuracies", history.accuracies)
         folder.write_array("losses", history.losses)
         atomic_write_text(folder.path("info.log"), log_text(spec, found, history))
@@ -140,6 +145,12 @@ class OneShot:
             folder.write_weights(INITS, inits)
             folder.write_weights(FINAL, trainer.kernels)
         return history
+
+    def _trained_and_pruned(self, spec, model, inits, folder, report) -> tuple[History, Masks]:
+        trainer = GradualTrainer(model, spec, self.images)
+        history = trainer.train(inits, Masks.dense(model), spec.seed, folder, report.progress)
+        save_masks(folder.path("masks.npz"), trainer.masks)
+        return history, trainer.masks
 
     def _trainer(self, spec: OneShotSpec, model: keras.Model) -> SubnetworkTrainer:
         key = spec.steps, spec.eval_batchnorm, spec.checkpoint_step

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tfprune.errors import InputError
+from tfprune.pruning.schedules import PolynomialSchedule
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ SETTINGS: dict[str, Settings] = {
 }
 
 DENSE = "dense"
+GRADUAL = "tfmot/polynomial"  # prunes while it trains; all others before
 # Written out, so that a wrong flag is refused before TensorFlow loads; a test compares them with the registry.
 PRUNERS = (
     DENSE,
@@ -43,6 +45,7 @@ PRUNERS = (
     "synflow",
     *(f"random/{name}" for name in ("uniform", "erk", "igq", "uniform_plus", "synflow", "snip")),
     *(f"magnitude/{name}" for name in ("global", "uniform", "erk", "igq", "uniform_plus")),
+    GRADUAL,
 )
 SNIP_LOSSES = {"standard": "cross_entropy", "published": "published"}
 _CHOICES = {
@@ -53,6 +56,7 @@ _CHOICES = {
     "eval_batchnorm": ("moving", "batch"),
     "quota_rule": ("valid", "published"),
 }
+_SCHEDULE = ("begin_step", "end_step", "frequency")
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class OneShotSpec:
         data: name of a data set; None is the architecture's own.
         com_exp: target compression 10**com_exp, in place of `target_sparsity`.
         iterations: training steps; None for the published number. Learning-rate drops scale with it.
+        begin_step, end_step, frequency: of `tfmot/polynomial` alone; see `PolynomialSchedule.within`.
 
     Raises:
         InputError: a value that is not allowed; names the flag.
@@ -83,6 +88,9 @@ class OneShotSpec:
     path_to_data: str | None = None
     train: bool = True
     checkpoint_step: int = 1000
+    begin_step: int | None = None
+    end_step: int | None = None
+    frequency: int | None = None
 
     def __post_init__(self):
         for name, allowed in _CHOICES.items():
@@ -103,6 +111,23 @@ class OneShotSpec:
             raise InputError(
                 f"--pruner={self.pruner} keeps the first convolution whole; lenet300100 has none. Use another pruner"
             )
+        if self.pruner == GRADUAL:
+            self._check_gradual()
+        elif given := [name for name in _SCHEDULE if getattr(self, name) is not None]:
+            raise InputError(f"--{given[0]} is for --pruner={GRADUAL} alone. Received: --pruner={self.pruner}")
+
+    def _check_gradual(self) -> None:
+        if self.pruning_type != "direct":
+            raise InputError(
+                f"--pruner={GRADUAL} prunes to a direct sparsity: --pruning_type must be direct. "
+                f"Received: {self.pruning_type!r}"
+            )
+        if not self.train:
+            raise InputError(f"--pruner={GRADUAL} prunes while it trains: --train must be true")
+        try:
+            _ = self.schedule
+        except InputError as error:
+            raise InputError(f"--pruner={GRADUAL}: {error}") from None
 
     @property
     def settings(self) -> Settings:
@@ -135,6 +160,13 @@ class OneShotSpec:
     def sparsity(self) -> float:
         """The target as a sparsity, in [0, 1)."""
         return 1 - 1 / self.compression
+
+    @property
+    def schedule(self) -> PolynomialSchedule | None:
+        """How the sparsity grows during training, None where the network is pruned before."""
+        if self.pruner != GRADUAL:
+            return None
+        return PolynomialSchedule.within(self.steps, self.sparsity, self.begin_step, self.end_step, self.frequency)
 
     @property
     def seed(self) -> int:
@@ -179,6 +211,8 @@ def spec_record(spec: OneShotSpec) -> dict:
         for name in ("architecture", "pruner", "sample", "snip_loss", "eval_batchnorm", "quota_rule")
     }
     record |= {"pruning_type": spec.pruning_type, "data": spec.dataset, "iterations": spec.steps}
+    if spec.schedule is not None:
+        record |= {name: getattr(spec.schedule, name) for name in _SCHEDULE}
     return record | {"compression": float(f"{spec.compression:.12g}")}
 
 

@@ -83,11 +83,19 @@ class SubnetworkTrainer:
             with keras.StatelessScope():
                 return logits(to_images(values), training=True)
 
+        trained, decay = self._trained(logits)
         feed = RowsFeed(images.train, EpochSampler(images.train.size, settings.batch_size), prepare)
         dense = all(len(kernel.shape) == 2 for kernel in prunable(model).values())
-        self._loop = TrainingLoop(logits, optimizer, feed, decay=self._decay, xla=dense and feed.resident)
+        self._loop = TrainingLoop(trained, optimizer, feed, decay=decay, xla=dense and feed.resident)
         batch = 128 if spec.eval_batchnorm == "batch" else 1000  # as published, where it matters
         self._evaluator = Evaluator(evaluated, images.validation, images.mean, images.scale, batch_size=batch)
+
+    def _trained(self, logits: keras.Model):
+        """What the loop trains, and the term that it adds to the loss."""
+        return logits, self._decay
+
+    def _ready(self) -> None:
+        """Called before the model is evaluated."""
 
     @property
     def kernels(self) -> dict[str, np.ndarray]:
@@ -142,6 +150,7 @@ class SubnetworkTrainer:
             return
         if len(history.accuracies) > -(-history.step // EVALUATE_EVERY):
             return
+        self._ready()
         accuracy, loss = self._evaluator.accuracy_and_loss()
         history.accuracies.append(accuracy)
         history.losses.append(loss + self._decay.value())

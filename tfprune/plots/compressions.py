@@ -28,6 +28,7 @@ NAMES = {
     "snip": "SNIP",
     "snip/iterative": "SNIP, iterative",
     "synflow": "SynFlow",
+    "tfmot/polynomial": "Gradual (tfmot)",
 }
 # More than the house's six, since a figure may show fifteen pruners; these four are from Paul Tol's muted scheme.
 _COLORS = (*COLORS, "#882255", "#117733", "#999933", "#332288")

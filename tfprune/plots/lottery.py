@@ -1,4 +1,4 @@
-"""Accuracy of lottery and one-shot runs, over the weights that are left and over training."""
+"""Accuracy of lottery, one-shot and gradual runs, over the weights that are left and over training."""
 
 from __future__ import annotations
 
@@ -101,10 +101,7 @@ def draw_shuffled(results: pd.DataFrame, dense: float | None = None, title: str 
         if dense is not None:
             axes.axhline(1 - dense, color=BASELINE_COLOR, linewidth=1, linestyle=":", label="dense")
         axes.set_xscale("log")
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(PLAIN)
-        axes.yaxis.set_minor_locator(NullLocator())
+        _error_axis(axes)
         _density_ticks(axes, results["density"])
         axes.invert_xaxis()
     if scores:
@@ -113,6 +110,48 @@ def draw_shuffled(results: pd.DataFrame, dense: float | None = None, title: str 
     else:
         message(panels[0], "no finished run")
     return figure
+
+
+def draw_equal_training(table: pd.DataFrame, title: str = "") -> Figure:
+    """Test error against density, one line for each pruner, one panel for each way to call trainings equal.
+
+    Lines are means over samples, bands go from the least to the most. Errors are 1 − accuracy on a logarithmic axis.
+
+    Args:
+        table: columns `pruner`, `reading` (`last`: equally long last trainings, `total`: equally many steps in all),
+            `density`, `accuracy`; the pruner `dense` is drawn as a line across both panels.
+        title: of the figure.
+    """
+    figure = new_figure(9.5, 4.6)
+    figure.suptitle(title, fontsize=12, x=0.01, ha="left")
+    panels = figure.subplots(1, 2, sharey=True)
+    dense, pruned = table[table["pruner"] == "dense"], table[table["pruner"] != "dense"]
+    names = list(dict.fromkeys(pruned["pruner"]))
+    readings = {"last": "equally long last training", "total": "equally many steps in all trainings together"}
+    for axes, (reading, words) in zip(panels, readings.items(), strict=True):
+        label(axes, words, "weights remaining (density)", "test error" if axes is panels[0] else "")
+        for index, name in enumerate(names):
+            rows = pruned[(pruned["pruner"] == name) & (pruned["reading"] == reading)]
+            errors = (1 - rows["accuracy"]).groupby(rows["density"].round(4)).agg(["mean", "min", "max"])
+            color, marker = COLORS[index % len(COLORS)], _MARKERS[index % len(_MARKERS)]
+            axes.fill_between(errors.index, errors["min"], errors["max"], color=color, alpha=0.15, linewidth=0)
+            axes.plot(errors.index, errors["mean"], color=color, marker=marker, markersize=5, label=name)
+        if len(dense):
+            axes.axhline(1 - dense["accuracy"].mean(), color=BASELINE_COLOR, linewidth=1, linestyle=":", label="dense")
+        axes.set_xscale("log")
+        _error_axis(axes)
+        _density_ticks(axes, pruned["density"].round(4))
+        axes.invert_xaxis()
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize=10, frameon=False, loc="outside lower center", ncols=4)
+    return figure
+
+
+def _error_axis(axes: Axes) -> None:
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(PLAIN)
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def _band(axes: Axes, x, mean, deviation, color) -> None:

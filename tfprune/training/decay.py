@@ -10,11 +10,15 @@ import tensorflow as tf
 from tfprune.layers.prunable import prunable
 
 
-class _Squares:
+class Squares:
     """rate/2 · Σ w² over some variables, whose gradient is rate·w.
 
     The gradient is given as a formula; automatic differentiation goes over a variable several times. Masks are not
     looked at: pruned weights are expected to be 0, and so is then what they add.
+
+    Args:
+        variables: which.
+        rate: see above.
     """
 
     def __init__(self, variables: Iterable[keras.Variable], rate: float):
@@ -31,7 +35,7 @@ class _Squares:
         return self._rate / 2 * float(tf.add_n(squares))
 
 
-class KernelDecay(_Squares):
+class KernelDecay(Squares):
     """λ · Σ w² over all kernels, whose gradient is 2λ·w: what `keras.regularizers.L2(λ)` adds.
 
     Args:
@@ -43,7 +47,7 @@ class KernelDecay(_Squares):
         super().__init__(prunable(model).values(), 2 * rate)
 
 
-class AllDecay(_Squares):
+class AllDecay(Squares):
     """λ/2 · Σ w² over all trainable variables, biases and normalisation too: what PyTorch's `weight_decay` λ adds.
 
     Args:
