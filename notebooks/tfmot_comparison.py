@@ -26,7 +26,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 import pandas as pd
 
-from tfprune.cli.quiet import quiet_start
+from tfprune.quiet import quiet_start
 
 with quiet_start():
     from tfprune.cli.one_shot_run import run_claimed
