@@ -5,9 +5,10 @@ import json
 import pytest
 
 from tfprune.errors import InputError
-from tfprune.records.filter_folder import FilterFolder, is_finished
+from tfprune.records.filter_folder import FilterFolder
 from tfprune.records.filter_results import COLUMNS, read_curves, read_metrics, read_results, write_results
 from tfprune.records.metric_log import MetricLog
+from tfprune.records.network_folder import is_finished
 
 
 def _make(path, scoring, version, accuracies, finished=True):

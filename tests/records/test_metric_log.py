@@ -48,3 +48,13 @@ def test_foreign_lines(line):
 def test_names_with_commas():
     with pytest.raises(ValueError, match="comma"):
         MetricLog().add("a,b", 1, 1.0)
+
+
+def test_files(tmp_path):
+    assert len(MetricLog.read(tmp_path / "none")) == 0
+    path = tmp_path / "logger"
+    path.write_text(_log().text())
+    assert MetricLog.read(path).text() == _log().text() and _log().names == ["test_loss", "test_accuracy"]
+    path.write_text(_log().text()[:-3])
+    with pytest.raises(InputError, match="last line is cut off"):
+        MetricLog.read(path)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tfprune.experiments.filters.spec import FilterSpec
 from tfprune.quiet import quiet_start
-from tfprune.records.filter_folder import is_finished
+from tfprune.records.network_folder import is_finished
 
 
 def run(spec: FilterSpec, device: str = "auto", overwrite: bool = False) -> None:

@@ -10,7 +10,9 @@ import pandas as pd
 
 from tfprune.errors import InputError
 from tfprune.records.atomic import atomic_write_text
-from tfprune.records.filter_folder import LOGGER, METRICS, UNPRUNED, is_finished, read_log
+from tfprune.records.filter_folder import METRICS, UNPRUNED
+from tfprune.records.metric_log import MetricLog
+from tfprune.records.network_folder import LOGGER, is_finished
 
 RESULTS, TABLE = "results.json", "results.csv"
 COLUMNS = (
@@ -63,7 +65,7 @@ def read_curves(folder: str | Path) -> pd.DataFrame:
     """Metrics after each epoch of each finished network; columns `scoring`, `version`, `epoch` and the metrics."""
     rows = []
     for path in _folders(folder):
-        metrics, log = read_metrics(path), read_log(path / LOGGER)
+        metrics, log = read_metrics(path), MetricLog.read(path / LOGGER)
         epochs: dict[int, dict] = {}
         for name in log.names:
             for epoch, value in log.get(name):

@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from tfprune.errors import InputError
+from tfprune.records import network_folder
 from tfprune.records.mask_file import read_masks
 from tfprune.records.metric_log import MetricLog
+from tfprune.records.network_folder import LOGGER, RECORD
 
 VERSION = 1
-RECORD, HPARAMS, LOGGER, MASK, REPORT = "run.json", "hparams.log", "logger", "mask.npz", "sparsity_report.json"
-CHECKPOINT = "checkpoint"
+HPARAMS, MASK, REPORT = "hparams.log", "mask.npz", "sparsity_report.json"
 _MODEL = re.compile(r"model_(?P<step>ep(?P<ep>[0-9]+)_it(?P<it>[0-9]+))\.npz")
 _LEVEL = re.compile(r"level_(?P<level>[0-9]+|pretrain)")
 
@@ -133,17 +134,7 @@ def read_log(folder: str | Path) -> MetricLog:
     Raises:
         InputError: a damaged or foreign file.
     """
-    path = Path(folder, LOGGER)
-    try:
-        text = path.read_text("utf-8")
-    except FileNotFoundError:
-        return MetricLog()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {_line(error)}") from None
-    log = MetricLog.parse(text, str(path))
-    if text and not text.endswith("\n"):
-        raise InputError(f"cannot read {path}: its last line is cut off")
-    return log
+    return MetricLog.read(Path(folder, LOGGER))
 
 
 def read_record(folder: str | Path) -> dict | None:
@@ -152,27 +143,16 @@ def read_record(folder: str | Path) -> dict | None:
     Raises:
         InputError: a damaged or foreign file, or one of another version of this package.
     """
-    path = Path(folder, RECORD)
-    try:
-        record = json.loads(path.read_text("utf-8"))
-        version, kept = record.get("version"), {"input": dict(record["input"]), "finished": bool(record["finished"])}
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"cannot read {path}: not the record of a run ({_line(error)})") from None
-    if version != VERSION:
-        raise InputError(f"cannot read {path}: files of version {version}, this package reads {VERSION}")
-    return kept
+    return network_folder.read_record(folder, VERSION)
 
 
 def is_finished(folder: str | Path) -> bool:
     """Whether a run was made there and came to its end.
 
     Raises:
-        InputError: as `read_record`.
+        InputError: a damaged or foreign record, or one of another version of this package.
     """
-    record = read_record(folder)
-    return record is not None and record["finished"]
+    return network_folder.is_finished(folder, VERSION)
 
 
 def _line(error: Exception) -> str:

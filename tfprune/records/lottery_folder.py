@@ -15,12 +15,11 @@ from tfprune.errors import InputError
 from tfprune.records import lottery_files as files
 from tfprune.records.atomic import atomic_write_bytes, atomic_write_text
 from tfprune.records.mask_file import write_masks
-from tfprune.records.metric_log import MetricLog
-from tfprune.records.run_folder import RunFolder
+from tfprune.records.network_folder import CHECKPOINT, LOGGER, NetworkFolder
 
 
-class LotteryFolder(RunFolder):
-    """Opens the folder of one training run (a level, a branch, ...), alone; see `RunFolder`.
+class LotteryFolder(NetworkFolder):
+    """Opens the folder of one training run (a level, a branch, ...), alone; see `NetworkFolder`.
 
     Args:
         folder: made if missing.
@@ -31,25 +30,10 @@ class LotteryFolder(RunFolder):
 
     elsewhere = "another --root"
     version = files.VERSION
+    ignored = ("label",)  # names the run in tables
 
     def __init__(self, folder: str | Path):
-        super().__init__(folder, "", named="--root: folder")
-
-    def claim(self, record: Mapping[str, Any], overwrite: bool = False) -> None:
-        """As `RunFolder.claim`; the record's keys that differ are named.
-
-        Args:
-            record: what defines the results, as JSON values; its `label` names the run in tables and may differ.
-            overwrite: delete what is there and start anew.
-        """
-        # As JSON gives it back: tuples become lists.
-        record = json.loads(json.dumps(dict(record)))
-        super().claim(record, lambda found: _differing(record, found), overwrite)
-
-    @property
-    def finished(self) -> bool:
-        """Whether the run is there as a whole; usable before `claim`."""
-        return self.path(files.RECORD).exists() and super().finished
+        super().__init__(folder, "--root")
 
     def write_hparams(self, groups: Mapping[str, Mapping[str, Any]]) -> None:
         """Writes `hparams.log`, settings by group for people to read."""
@@ -58,20 +42,6 @@ class LotteryFolder(RunFolder):
             for group, settings in groups.items()
         ]
         atomic_write_text(self.path(files.HPARAMS), "\n\n".join(blocks) + "\n")
-
-    def write_log(self, log: MetricLog) -> None:
-        """Writes `logger`, the whole of it."""
-        atomic_write_text(self.path(files.LOGGER), log.text())
-
-    def resume_log(self, iteration: int) -> MetricLog:
-        """The metrics up to an iteration, that of the checkpoint from which the run continues; −1 for none.
-
-        Raises:
-            InputError: a damaged file.
-        """
-        log = files.read_log(self.folder)
-        log.drop_after(iteration)
-        return log
 
     def write_weights(self, step: object, weights: Mapping[str, np.ndarray]) -> None:
         """Writes `model_<step>.npz`: path -> float32 array, in the order of the network."""
@@ -96,27 +66,16 @@ class LotteryFolder(RunFolder):
     def finish(self) -> None:
         """Marks the run finished and removes its checkpoint."""
         self.mark_finished()
-        self.drop_checkpoint(files.CHECKPOINT)
-
-    def clear(self) -> None:
-        """Deletes the run; files that are not ours stay."""
-        self._clear()
+        self.drop_checkpoint(CHECKPOINT)
 
     def _found(self) -> list[str]:
         names = [files.weights_name(step) for step in files.saved_steps(self.folder)]
-        names += [files.LOGGER, files.MASK, files.REPORT, f"{files.CHECKPOINT}.npz"]
+        names += [LOGGER, files.MASK, files.REPORT, f"{CHECKPOINT}.npz"]
         return [name for name in names if self.path(name).exists()]
 
-    def _has_work(self) -> bool:
-        return bool(self._found())
-
-    def _foreign(self) -> str:
-        found = self._found()
-        return f"results ({', '.join(found)})" if found else ""
-
     def _clear(self) -> None:
-        for name in (files.RECORD, files.HPARAMS, *self._found()):
-            self.path(name).unlink(missing_ok=True)
+        super()._clear()
+        self.path(files.HPARAMS).unlink(missing_ok=True)
 
 
 class ReplicateLock:
@@ -159,13 +118,3 @@ class ReplicateLock:
 
     def __exit__(self, *_) -> None:
         self.release()
-
-
-def _differing(now: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
-    names = [name for name in {**found, **now} if name != "label" and found.get(name) != now.get(name)]
-    return [f"{name}: {_short(found.get(name))} -> {_short(now.get(name))}" for name in names]
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tfprune.errors import InputError
 
 
@@ -31,6 +33,24 @@ class MetricLog:
                 raise InputError(
                     f"{source}, line {number}: must be name,iteration,value. Received: {line[:80]!r}"
                 ) from None
+        return log
+
+    @classmethod
+    def read(cls, path: str | Path) -> MetricLog:
+        """The log in a file, empty where it is missing.
+
+        Raises:
+            InputError: a damaged or foreign file.
+        """
+        try:
+            text = Path(path).read_text("utf-8")
+        except FileNotFoundError:
+            return cls()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"cannot read {path}: {' '.join(str(error).split())[:200]}") from None
+        log = cls.parse(text, str(path))
+        if text and not text.endswith("\n"):
+            raise InputError(f"cannot read {path}: its last line is cut off")
         return log
 
     def add(self, name: str, iteration: int, value: float) -> None:

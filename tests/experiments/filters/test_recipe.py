@@ -15,8 +15,9 @@ from tfprune.experiments.filters.recipe import prune_version, run_filters
 from tfprune.experiments.filters.spec import FilterSpec
 from tfprune.layers.weights import weights_of
 from tfprune.models.filter_networks import NETWORKS
-from tfprune.records.filter_folder import is_finished, read_log
 from tfprune.records.filter_results import read_curves, read_results
+from tfprune.records.metric_log import MetricLog
+from tfprune.records.network_folder import is_finished
 
 
 class Silent:
@@ -78,7 +79,7 @@ def test_a_run(finished, run_spec):
     assert metrics["kept_filters"] == [pruned.get_layer(name).filters for name in NETWORKS["vgg16"].layers] == widths
     assert metrics["parameters"] == sum(int(np.prod(variable.shape)) for variable in pruned.trainable_variables)
     assert metrics["parameters"] < sum(int(np.prod(variable.shape)) for variable in unpruned.trainable_variables)
-    log = read_log(folder / "logger")
+    log = MetricLog.read(folder / "logger")
     assert [epoch for epoch, _ in log.get("test_loss")] == [0, 1, 2]
     assert [epoch for epoch, _ in log.get("train_loss")] == [1, 2]
     assert metrics["test_accuracy"] == log.last("test_accuracy")

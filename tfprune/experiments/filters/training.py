@@ -14,8 +14,9 @@ from tfprune.data.augment import byte_augmentation_of
 from tfprune.data.images import ImageSet
 from tfprune.experiments.filters.spec import FilterSpec, Phase
 from tfprune.layers.topology import run
-from tfprune.records.filter_folder import CHECKPOINT, CURVES, FilterFolder
+from tfprune.records.filter_folder import CURVES, FilterFolder
 from tfprune.records.metric_log import MetricLog
+from tfprune.records.network_folder import CHECKPOINT
 from tfprune.training.decay import AllDecay
 from tfprune.training.drive import Progress, drive, read_checkpoint, write_checkpoint
 from tfprune.training.evaluation import Evaluator
@@ -83,7 +84,7 @@ class FilterTrainer:
         arrays = read_checkpoint(folder, CHECKPOINT, loop)
         step = 0 if arrays is None else int(arrays["step"])
         seconds = 0.0 if arrays is None else float(arrays["seconds"])
-        log = folder.read_log(-1 if arrays is None else step // steps_per_epoch)
+        log = folder.resume_log(-1 if arrays is None else step // steps_per_epoch)
         curves = _Curves(folder, log)
         if arrays is None:
             curves.add(0, _tested(evaluator))
@@ -126,10 +127,8 @@ class _Curves:
     """Metrics by epoch, in the log and as TensorBoard's curves; those of earlier starts are written anew."""
 
     def __init__(self, folder: FilterFolder, log: MetricLog):
-        place = folder.path(CURVES)
-        for old in place.glob("events.out.tfevents.*"):
-            old.unlink()
-        self._log, self._writer = log, tf.summary.create_file_writer(str(place))
+        folder.drop_curves()
+        self._log, self._writer = log, tf.summary.create_file_writer(str(folder.path(CURVES)))
         for name in log.names:
             for epoch, value in log.get(name):
                 self._write(name, epoch, value)

@@ -23,10 +23,10 @@ from tfprune.layers.variants import with_precision, with_synchronized_norm
 from tfprune.layers.weights import Weights, set_weights, weights_of
 from tfprune.models.freezing import freeze
 from tfprune.models.named import build_named
-from tfprune.records.lottery_files import CHECKPOINT
 from tfprune.records.lottery_folder import LotteryFolder
 from tfprune.records.lottery_results import ACCURACY, LOSS
 from tfprune.records.metric_log import MetricLog
+from tfprune.records.network_folder import CHECKPOINT
 from tfprune.training.decay import AllDecay
 from tfprune.training.drive import Progress, Stretch, drive, read_checkpoint, write_checkpoint
 from tfprune.training.loop import TrainingLoop
