@@ -44,7 +44,7 @@ def main() -> int:
     masks = filter_masks(model, arguments.pruned)
     compact(strip(model), masks)  # warm
     seconds = min(_seconds(compact, model, masks) for _ in range(3))
-    small = compact(model, masks)
+    small = compact(model, masks, fold_batchnorm=True)
 
     images = tf.constant(np.random.default_rng(0).normal(size=(arguments.batch, *model.input_shape[1:])), tf.float32)
     dense, compacted = _inference(model), _inference(small)

@@ -194,7 +194,13 @@ def _copy_graph(model: keras.Model, copy_of: Callable, input_like: Callable) -> 
         # Not the model's layers alone: what came before its first layer says the input's shape and type.
         return _same_kind(model, [input_like(model.inputs[0]), *(copy_of(layer) for layer in model.layers)])
     inputs = tree.map_structure(input_like, model.input)
-    outputs = run(model, tree.flatten(inputs), lambda operation, *args, **kwargs: copy_of(operation)(*args, **kwargs))
+
+    def call(operation: keras.Operation, *args, **kwargs):
+        if kwargs.get("mask", args) is None:  # what stands in a layer's place may know of no masks
+            del kwargs["mask"]
+        return copy_of(operation)(*args, **kwargs)
+
+    outputs = run(model, tree.flatten(inputs), call)
     return _same_kind(model, inputs, tree.pack_sequence_as(model.output, outputs))
 
 

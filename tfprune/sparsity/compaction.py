@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfprune.errors import InputError
 from tfprune.layers.prunable import prunable
+from tfprune.layers.topology import named_layers
 from tfprune.layers.weights import weight_variables
 from tfprune.sparsity.graph import Walk, ones_input
 
@@ -70,6 +71,9 @@ def compaction_report(before: keras.Model, after: keras.Model, input_shape=None)
         InputError: the models have different layers, sizes are open, or a layer has no rule for counting; names it.
     """
     before_of, after_of = _sizes(before, input_shape), _sizes(after, input_shape)
+    names = {path for path, _ in named_layers(after)}
+    if set(before_of) <= names:  # a normalisation that became part of another layer has no weights left
+        after_of = {path: after_of.pop(path, Size(0, 0, 0)) for path in before_of} | after_of
     if list(before_of) != list(after_of):
         other = sorted(set(before_of) ^ set(after_of))
         raise InputError(f"models {before.name!r} and {after.name!r} have different layers: {', '.join(other[:3])}")

@@ -11,11 +11,14 @@ from tfprune.layers.convert import masks_of
 from tfprune.layers.masks import Masks
 from tfprune.layers.topology import require_graph
 from tfprune.layers.weights import weights_of
+from tfprune.surgery.norms import fold_norms
 from tfprune.surgery.rebuild import rebuild
 from tfprune.surgery.trace import Trace
 
 
-def compact(model: keras.Model, masks: Mapping[str, np.ndarray] | None = None) -> keras.Model:
+def compact(
+    model: keras.Model, masks: Mapping[str, np.ndarray] | None = None, *, fold_batchnorm: bool = False
+) -> keras.Model:
     """A smaller model in plain Keras with the same outputs in inference, up to rounding.
 
     - A channel that the outputs do not depend on leaves every layer it passes through. Channels that are added,
@@ -31,6 +34,8 @@ def compact(model: keras.Model, masks: Mapping[str, np.ndarray] | None = None) -
             it is.
         masks: path -> bool array for every path of `prunable(model)`; None for the model's own. Weights that are 0
             count as pruned in any case.
+        fold_batchnorm: for deployment: puts normalisation into the kernel and bias of the layer in front of it (see
+            `tfprune.surgery.norms`), which is faster and leaves nothing to fine-tune it by.
 
     Returns:
         Model with the same inputs, outputs and layer names; pruned weights are 0; not compiled. The same model and
@@ -55,7 +60,8 @@ def compact(model: keras.Model, masks: Mapping[str, np.ndarray] | None = None) -
     for path in [path for path in weights if path.endswith("/bias") and path not in own_biases]:
         if not weights[path].any():
             del weights[path]
-    return rebuild(model, trace, stays)
+    small = rebuild(model, trace, stays)
+    return fold_norms(small) if fold_batchnorm else small
 
 
 def remaining(trace: Trace) -> np.ndarray:
