@@ -107,7 +107,7 @@ def test_networks(build, lively):
     assert not _norms(_folded(lively(model)))
 
 
-def test_compacting_and_reporting(lively):
+def test_compacting_and_reporting(lively, tmp_path):
     stack = [L.Conv2D(6, 3, name="conv"), L.BatchNormalization(name="norm"), L.ReLU(), L.Flatten(), L.Dense(2)]
     model = lively(keras.Sequential([keras.Input((6, 6, 2)), *stack]))
     masks = {path: np.ones(kernel.shape, bool) for path, kernel in tfprune.prunable(model).items()}
@@ -116,6 +116,9 @@ def test_compacting_and_reporting(lively):
     images = np.random.default_rng(0).normal(size=(3, 6, 6, 2)).astype("f4")
     expected = tfprune.masked(model, masks)(images).numpy()
     assert np.abs(small(images).numpy() - expected).max() <= 1e-5 * np.abs(expected).max()
+    small.save(tmp_path / "small.keras")
+    loaded = keras.saving.load_model(tmp_path / "small.keras")
+    np.testing.assert_array_equal(loaded(images), small(images))
     report = tfprune.compaction_report(model, small)
     assert report.before_of["norm"].parameters == 24 and report.after_of["norm"].parameters == 0
     assert report.after_of["conv"].parameters == 5 * (3 * 3 * 2 + 1)

@@ -40,7 +40,7 @@ def fold_norms(model: keras.Model) -> keras.Model:
 
     def convert(layer: keras.Operation) -> keras.Operation:
         if id(layer) in gone:
-            return layers.Identity(name=layer.name, dtype=layer.dtype_policy)
+            return layers.Activation("linear", name=layer.name, dtype=layer.dtype_policy)
         if id(layer) in norm_of:
             return plain_layer(layer, lambda config: {**config, "use_bias": True})
         return plain_layer(layer)
