@@ -70,3 +70,10 @@ def test_the_comparison_with_gradual_pruning_on_digits(executed, tmp_path):
         "IMP (global)": 96,
     }
     assert any("image/png" in data for data in executed("tfmot_comparison.ipynb", TFPRUNE_RESULTS=tmp_path))
+
+
+def test_claims_about_filter_pruning(executed):
+    outputs = executed("filter_pruning.ipynb")
+    assert sum("image/png" in data for data in outputs) == 2
+    claims = next(data["text/plain"] for data in outputs if "holds" in data.get("text/plain", ""))
+    assert (claims.count("True"), claims.count("False")) == (6, 1)
