@@ -16,6 +16,7 @@ from tfprune.data.prepared import load_prepared
 from tfprune.errors import InputError
 from tfprune.experiments.filters.spec import FilterSpec
 from tfprune.experiments.filters.training import METRICS, FilterTrainer, Report
+from tfprune.layers.convert import load_model
 from tfprune.models.filter_networks import LEAST_SIDE, NETWORKS
 from tfprune.models.pretrained import load_pretrained
 from tfprune.pruning.filters import check_fractions, prune_filters
@@ -142,7 +143,6 @@ def _save(model: keras.Model, path: Path) -> None:
 
 def _load(path: Path) -> keras.Model:
     try:
-        return keras.saving.load_model(path, compile=False)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"cannot read {path}: {reason}; delete its folder to train the network anew") from None
+        return load_model(path, compile=False)
+    except InputError as error:
+        raise InputError(f"{error}; delete its folder to train the network anew") from None

@@ -73,13 +73,7 @@ class FilterTrainer:
         """
         steps_per_epoch = self.batches.steps_per_epoch
         end = phase.epochs * steps_per_epoch
-        settings = {"decay": AllDecay(model, phase.weight_decay)} if phase.weight_decay else {}
-        if phase.schedule == "cosine":
-            settings["schedule"] = Cosine(phase.learning_rate, end)
-        optimizer = make_optimizer(
-            phase.optimizer, phase.learning_rate, nesterov_momentum=_MOMENTUM if phase.optimizer == "sgd" else 0.0
-        )
-        loop = TrainingLoop(self._with_loss(model), optimizer, self.batches.feed(), **settings)
+        loop = self._loop(model, phase, end)
         evaluator = self.evaluator(model)
         arrays = read_checkpoint(folder, CHECKPOINT, loop)
         step = 0 if arrays is None else int(arrays["step"])
@@ -114,6 +108,14 @@ class FilterTrainer:
         if self._spec.test_dropout == "off":
             return self.batches.evaluator(model)
         return self.batches.evaluator(lambda images, training: _with_dropout(model, images))
+
+    def _loop(self, model: keras.Model, phase: Phase, end: int) -> TrainingLoop:
+        momentum = _MOMENTUM if phase.optimizer == "sgd" else 0.0
+        optimizer = make_optimizer(phase.optimizer, phase.learning_rate, nesterov_momentum=momentum)
+        settings = {"decay": AllDecay(model, phase.weight_decay)} if phase.weight_decay else {}
+        if phase.schedule == "cosine":
+            settings["schedule"] = Cosine(phase.learning_rate, end)
+        return TrainingLoop(self._with_loss(model), optimizer, self.batches.feed(), **settings)
 
     def _with_loss(self, model: keras.Model) -> keras.Model:
         """What the cross-entropy takes for logits: for the published loss, probabilities of the same layers."""
