@@ -62,6 +62,6 @@ def test_a_run_its_repetition_and_one_more_version(tmp_path):
     assert all((results / name).stat().st_size > 1000 for name in ("accuracy.png", "training.png"))
     again = _python(*flags, "--version=v4_50")
     assert again.returncode == 0 and "nothing to do" in again.stdout
-    more = _python(*flags, "--p", ",".join(["0.5"] * 13))
+    more = _python(*flags, "--scoring=l2", "--p", ",".join(["0.5"] * 13))
     assert more.returncode == 0, more.stderr
     assert len(json.loads((results / "results.json").read_text())["l2"]) == 2
