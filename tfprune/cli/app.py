@@ -119,8 +119,8 @@ def _show_help(values: flags.FlagValues, usage: str, groups: Sequence) -> None:
 @contextlib.contextmanager
 def _told(values: flags.FlagValues) -> Iterator[None]:
     """Tells what went wrong in one line and exits."""
-    # TensorFlow reads this when it is imported: its notes would stand between the user and our lines. What it logs as an
-    # error and matters, it raises, too.
+    # TensorFlow reads this when it is imported: its notes would stand between the user and our lines. What matters of
+    # what it logs as errors it raises, too.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     _plain_warnings(values)
     try:
