@@ -17,7 +17,7 @@ test: $(READY)
 	$(RUN) -m pytest
 
 clean:
-	rm -rf $(VENV) runs lottery_runs
+	rm -rf $(VENV) runs lottery_runs EffectiveSparsity FilterPruning
 
 $(READY): setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
