@@ -46,16 +46,16 @@ def read_results(folder: str | Path) -> pd.DataFrame:
         nats, those on training images being means over the last epoch while it went on; `pruned_test_accuracy`, right
         after pruning; epochs and seconds of training.
     """
-    rows = [[metrics.get(column) for column in COLUMNS] for metrics in _finished(folder)]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return _table(_finished(folder))
 
 
 def write_results(folder: str | Path) -> pd.DataFrame:
     """Writes `results.json`, scoring -> version -> metrics, and `results.csv`, and returns the table."""
+    finished = _finished(folder)
     nested: dict[str, dict] = {}
-    for metrics in _finished(folder):
+    for metrics in finished:
         nested.setdefault(metrics["scoring"], {})[metrics["version"]] = metrics
-    table = read_results(folder)
+    table = _table(finished)
     atomic_write_text(Path(folder, RESULTS), json.dumps(nested, indent=1) + "\n")
     atomic_write_text(Path(folder, TABLE), table.to_csv(index=False))
     return table
@@ -82,3 +82,8 @@ def _folders(folder: str | Path) -> list[Path]:
 
 def _finished(folder: str | Path) -> list[dict[str, Any]]:
     return [read_metrics(path) for path in _folders(folder)]
+
+
+def _table(finished: list[dict[str, Any]]) -> pd.DataFrame:
+    rows = [[metrics.get(column) for column in COLUMNS] for metrics in finished]
+    return pd.DataFrame(rows, columns=list(COLUMNS))

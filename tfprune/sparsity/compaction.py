@@ -80,6 +80,11 @@ def compaction_report(before: keras.Model, after: keras.Model, input_shape=None)
     return CompactionReport(_total(before_of), _total(after_of), before_of, after_of)
 
 
+def size_of(model: keras.Model, input_shape=None) -> Size:
+    """What a whole model costs; arguments and errors as for `compaction_report`."""
+    return _total(_sizes(model, input_shape))
+
+
 def _sizes(model: keras.Model, input_shape) -> dict[str, Size]:
     flops: dict[str, int] = {}
     kernels = prunable(model)

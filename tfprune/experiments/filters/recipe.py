@@ -22,7 +22,7 @@ from tfprune.models.pretrained import load_pretrained
 from tfprune.pruning.filters import check_fractions, prune_filters
 from tfprune.records.atomic import atomic_copy
 from tfprune.records.filter_folder import MODEL, UNPRUNED, FilterFolder
-from tfprune.sparsity.compaction import compaction_report
+from tfprune.sparsity.compaction import size_of
 
 _CHANNELS = 3
 _TRAINING, _FINETUNING = 0, 1  # keeps the orders of their batches apart
@@ -120,12 +120,11 @@ def _train(model, spec, trainer, folder, report, head: dict, what: int) -> None:
     log, seconds = trainer.train(model, phase, stream, folder, report)
     _save(model, folder.path(MODEL))
     last = {name: log.last(name) for name in METRICS}
-    size = compaction_report(model, model).after
     tested = dict(log.get("test_accuracy"))
     facts = {
         "kept_filters": kept_filters(model, spec.model),
         "parameters": sum(int(np.prod(variable.shape)) for variable in model.trainable_variables),
-        "flops": size.flops,
+        "flops": size_of(model).flops,
         "bytes": folder.path(MODEL).stat().st_size,
         "pruned_test_accuracy": None if what == _TRAINING else tested[0],
         "epochs": phase.epochs,
