@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from tfprune.errors import InputError
+from tfprune.records import run_folder
 from tfprune.records.atomic import atomic_write_text
 from tfprune.records.metric_log import MetricLog
-from tfprune.records.run_folder import RunFolder
+from tfprune.records.reading import MissingFile
 
 RECORD, LOGGER, CHECKPOINT = "run.json", "logger", "checkpoint"
 
 
-class NetworkFolder(RunFolder):
+class NetworkFolder(run_folder.RunFolder):
     """Opens the folder of one network, alone; see `RunFolder`.
 
     Args:
@@ -62,10 +63,15 @@ class NetworkFolder(RunFolder):
         """The metrics up to an iteration, that of the checkpoint from which the run continues; −1 for none.
 
         Raises:
-            InputError: a damaged file.
+            InputError: a damaged file, or one that ends before the checkpoint: it is written first.
         """
         log = MetricLog.read(self.path(LOGGER))
         log.drop_after(iteration)
+        if log.end < iteration:
+            raise InputError(
+                f"{self.path(LOGGER)}: has no metrics of iteration {iteration}, at which the checkpoint beside it was "
+                f"written; delete {CHECKPOINT}.npz to redo the {self.unit}"
+            )
         return log
 
     def clear(self) -> None:
@@ -108,18 +114,10 @@ def read_record(folder: str | Path, version: int | None = None) -> dict | None:
     Raises:
         InputError: a damaged or foreign file, or one of another version of this package.
     """
-    path = Path(folder, RECORD)
     try:
-        record = json.loads(path.read_text("utf-8"))
-        found, kept = record.get("version"), {"input": dict(record["input"]), "finished": bool(record["finished"])}
-    except (FileNotFoundError, NotADirectoryError):
+        return run_folder.read_record(Path(folder, RECORD), version)
+    except MissingFile:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"cannot read {path}: not the record of a run ({reason})") from None
-    if found != version:
-        raise InputError(f"cannot read {path}: files of version {found}, this package reads {version}")
-    return kept
 
 
 def _short(value: Any) -> str:
