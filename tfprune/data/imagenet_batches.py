@@ -153,10 +153,10 @@ def _spilled(rows: np.ndarray) -> np.ndarray:
 
 
 def _labels(labels: object, count: int, path: str | Path) -> np.ndarray:
-    try:
-        array = np.asarray(labels)
-    except (ValueError, OverflowError):
-        array = np.array(None)
+    # NumPy is not asked what a list holds: one whose parts are shared lists has no end for it.
+    if isinstance(labels, list | tuple) and all(type(label) is int and abs(label) < 2**31 for label in labels):
+        labels = np.array(labels, np.int64)
+    array = labels if isinstance(labels, np.ndarray) else np.array(None)
     if array.ndim != 1 or (array.dtype.kind not in "iu" and len(array)):
         raise InputError(f"{path}: 'labels' must be a list of whole numbers from 1 to {CLASSES}")
     if len(array) != count:

@@ -33,8 +33,8 @@ def read_metrics(folder: str | Path) -> dict[str, Any]:
     metrics = read_json(path, "the metrics of a network")
     for name in COLUMNS:
         value = metrics.get(name)
-        allowed = str if name in _NAMES else int | float | None
-        if not isinstance(value, allowed) or isinstance(value, bool) or (isinstance(value, int) and abs(value) >= 2**63):
+        good = isinstance(value, str) if name in _NAMES else value is None or type(value) in (int, float)
+        if not good or (isinstance(value, int) and abs(value) >= 2**63):
             kind = "text" if name in _NAMES else "a number"
             raise InputError(f"cannot read {path}: {name} must be {kind}. Received: {json.dumps(value)[:40]}")
     return metrics

@@ -15,7 +15,7 @@ import pandas as pd
 from tfprune.errors import InputError
 from tfprune.records.atomic import atomic_write_text
 from tfprune.records.imp_files import find_iterations, iteration_path
-from tfprune.records.reading import readable, read_text
+from tfprune.records.reading import read_text, readable
 from tfprune.records.run_folder import RunFolder
 
 _MOST_COLUMNS = 1000

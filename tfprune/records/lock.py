@@ -29,17 +29,16 @@ class FileLock:
     def __init__(self, path: str | Path, shared: bool = False):
         refuse_link(path)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        self._descriptor = os.open(path, flags, 0o666)
+        # A file object: a folder that is let go of lets go of its lock.
+        self._file = os.fdopen(os.open(path, flags, 0o666), "rb+", buffering=0)
         try:
-            if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+            if not stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
                 raise OSError(errno.EINVAL, "its lock is not an ordinary file")
-            fcntl.flock(self._descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            fcntl.flock(self._file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError:
             self.release()
             raise
 
     def release(self) -> None:
         """Lets others in; may be called again."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        self._file.close()

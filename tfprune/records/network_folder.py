@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,18 +59,22 @@ class NetworkFolder(run_folder.RunFolder):
         """Writes `logger`, the whole of it."""
         atomic_write_text(self.path(LOGGER), log.text())
 
-    def resume_log(self, iteration: int) -> MetricLog:
+    def resume_log(self, iteration: int, each: Sequence[str] = ()) -> MetricLog:
         """The metrics up to an iteration, that of the checkpoint from which the run continues; −1 for none.
 
+        Args:
+            iteration: where the run continues.
+            each: metrics that every iteration has.
+
         Raises:
-            InputError: a damaged file, or one that ends before the checkpoint: it is written first.
+            InputError: a damaged file, or one that lacks metrics of the time before the checkpoint.
         """
         log = MetricLog.read(self.path(LOGGER))
         log.drop_after(iteration)
-        if log.end < iteration:
+        if log.end < iteration or any(len(log.get(name)) <= iteration for name in each):
             raise InputError(
-                f"{self.path(LOGGER)}: has no metrics of iteration {iteration}, at which the checkpoint beside it was "
-                f"written; delete {CHECKPOINT}.npz to redo the {self.unit}"
+                f"{self.path(LOGGER)}: lacks metrics up to iteration {iteration}, which its checkpoint has seen; "
+                f"delete {CHECKPOINT}.npz to redo the {self.unit}"
             )
         return log
 

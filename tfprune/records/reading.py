@@ -9,9 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pickle
 import stat
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,7 +18,8 @@ from tfprune.errors import InputError
 
 _MOST_TEXT = 256 << 20
 _DEEPEST_JSON = 50
-_TELLING = (ValueError, OSError, pickle.PickleError, zipfile.BadZipFile)  # their words say what is wrong by themselves
+# Their words alone say nothing: KeyError's is the key.
+_CURT = (LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, MemoryError)
 
 
 class MissingFile(InputError):
@@ -30,7 +29,7 @@ class MissingFile(InputError):
 def one_line(error: BaseException) -> str:
     """What an exception says, as a short part of a line; never empty."""
     text, name = " ".join(str(error).split())[:200], type(error).__name__
-    return text if text and isinstance(error, _TELLING) else f"{name}: {text}".removesuffix(": ")
+    return f"{name}: {text}".removesuffix(": ") if isinstance(error, _CURT) or not text else text
 
 
 def open_file(path: str | Path) -> BinaryIO:

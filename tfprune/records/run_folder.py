@@ -89,9 +89,10 @@ class RunFolder(ABC):
             if keys and not self._has_work():
                 path.unlink()  # for example a first start that ended at a slip in the input
             elif keys:
+                told = "; ".join(key[:200] for key in keys)
                 raise InputError(
-                    f"{self.folder} holds a run with another input: {'; '.join(key[:200] for key in keys)}. Use {self.elsewhere}, "
-                    "or --overwrite to start anew"
+                    f"{self.folder} holds a run with another input: {told}. Use {self.elsewhere}, or --overwrite to "
+                    "start anew"
                 )
         elif self._foreign():
             raise InputError(
