@@ -10,7 +10,7 @@ import io
 import math
 import os
 import zipfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -92,9 +92,7 @@ def read_npz(
     """
     with open_file(path) as file, readable(path, what), zipfile.ZipFile(file) as archive:
         members = _members(archive, names)
-        limit, total = max(os.fstat(file.fileno()).st_size, most, _ALWAYS_READ), _declared(members)
-        if total > limit:
-            raise ValueError(f"it would unpack to {total} bytes, more than {limit}")
+        _check_total(file, members.values(), most)
         headers = {}
         for name, member in members.items():
             with archive.open(member) as content:
@@ -122,6 +120,18 @@ def read_npy(path: str | Path, kinds: str = NUMBERS, what: str = "a .npy file of
     """
     with open_file(path) as file, readable(path, what):
         return _data(file, _header(file, kinds, os.fstat(file.fileno()).st_size))
+
+
+def check_archive(path: str | Path) -> None:
+    """Refuses a zip archive that would unpack to much more than it is large; another file or a folder passes.
+
+    Raises:
+        InputError: it would.
+    """
+    if not Path(path).is_file() or not zipfile.is_zipfile(path):
+        return
+    with open_file(path) as file, readable(path, "an archive"), zipfile.ZipFile(file) as archive:
+        _check_total(file, archive.infolist())
 
 
 def read_header(file: BinaryIO) -> Header:
@@ -167,8 +177,11 @@ def _members(archive: zipfile.ZipFile, names: Collection[str] | None) -> dict[st
     return found
 
 
-def _declared(members: Mapping[str, zipfile.ZipInfo]) -> int:
-    return sum(member.file_size for member in members.values())
+def _check_total(file: BinaryIO, members: Iterable[zipfile.ZipInfo], most: int = 0) -> None:
+    limit = max(os.fstat(file.fileno()).st_size, most, _ALWAYS_READ)
+    total = sum(member.file_size for member in members)
+    if total > limit:
+        raise ValueError(f"it would unpack to {total} bytes, more than {limit}")
 
 
 def _header(file: BinaryIO, kinds: str, size: int) -> Header:

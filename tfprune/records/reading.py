@@ -45,9 +45,10 @@ def open_file(path: str | Path) -> BinaryIO:
         raise MissingFile(f"cannot read {path}: {error.strerror}") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise InputError(f"cannot read {path!s}: {getattr(error, 'strerror', None) or error}") from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
         os.close(descriptor)
-        raise InputError(f"cannot read {path}: not an ordinary file")
+        raise InputError(f"cannot read {path}: it is {'a directory' if stat.S_ISDIR(mode) else 'no ordinary file'}")
     return os.fdopen(descriptor, "rb")
 
 
