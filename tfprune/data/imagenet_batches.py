@@ -171,6 +171,9 @@ def _mean(mean: object, width: int, path: str | Path) -> np.ndarray | None:
     if mean is None:
         return None
     array = np.asarray(mean) if isinstance(mean, np.ndarray | np.number | float) else np.empty(0)
-    if array.shape not in ((), (width,)) or array.dtype.kind not in "fiu" or not np.isfinite(array).all():
-        raise InputError(f"{path}: 'mean' must be {width} finite numbers")
-    return np.broadcast_to(array, (width,)).astype(np.float32)
+    if array.shape in ((), (width,)) and array.dtype.kind in "fiu":
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float32)
+        if np.isfinite(array).all():
+            return np.broadcast_to(array, (width,)).copy()
+    raise InputError(f"{path}: 'mean' must be {width} finite numbers")
