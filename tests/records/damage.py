@@ -262,13 +262,13 @@ def hostile_pickles():
     yield start + shared + b"."
     yield start + b"\x8f(" + shared + b"\x90."
     yield start + b"(" + shared + b"\x91."
-    yield start + b"(" * 1_000_000 + b"."
-    yield start + b"]" * 1_100_000 + b"."
-    yield start + b"}" * 1_100_000 + b"."
+    yield start + b"(" * 200_000 + b"."
+    yield start + b"]" * 140_000 + b"."
+    yield start + b"}" * 140_000 + b"."
     yield start + b"]" + b"\x942a" + b"h\x00" * 10 + b"."  # a list in itself
-    yield start + b"]" + b"]a" * 200_000 + b"."
+    yield start + b"]" + b"]a" * 100_000 + b"."
     yield start + b"".join(b"]" for _ in range(100_000)) + b"a" * 99_999 + b"."
-    yield start + b"N2" + b"2" * 500_000 + b"t."
+    yield start + b"N2" + b"2" * 200_000 + b"t."
     for index in (b"r\xff\xff\xff\xff", b"r\xff\xff\xff\x7f", b"p4000000000\n", b"p" + b"9" * 5000 + b"\n", b"q\xff"):
         yield start + b"N" + index + b"."
         yield start + b"N" + index.lower().replace(b"q", b"h").replace(b"r", b"j").replace(b"p", b"g") + b"."

@@ -11,7 +11,7 @@ import pickletools
 
 _TEXT, _SINGLE, _EMPTY = -1, 0, 1  # other containers: how deep they are
 _DEEPEST = 100
-_MOST_CONTAINERS = 1 << 20  # lists and dicts; each takes one byte of a file and some hundred of memory
+_MOST_CONTAINERS = 1 << 17  # lists and dicts; each takes one byte of a file and some hundred of memory
 _MOST_OTHER_KEYS = 1000  # numbers can be chosen so that their hashes collide; those of text can't
 
 _TEXT_NAMES = ("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8")
