@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from absl import flags
 
+from tfprune.cli.interrupts import prompt_interrupts
 from tfprune.errors import InputError
 
 flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
@@ -104,9 +105,23 @@ def _names(commands: Sequence[Command]) -> str:
 
 def _parse(values: flags.FlagValues, words: Sequence[str]) -> list[str]:
     try:
-        return values(words)[1:]
+        rest = values(words)[1:]
     except flags.Error as error:
         raise InputError(f"{error}; --help lists the flags") from None
+    except UnicodeDecodeError:
+        raise InputError(f"--flagfile must name a text file. Received: {', '.join(_flag_files(words))}") from None
+    for name, value in values.flag_values_dict().items():
+        if any("\0" in part for part in (value if isinstance(value, list) else [value]) if isinstance(part, str)):
+            raise InputError(f"--{name} must have no NUL. Received: {value!r}")
+    return rest
+
+
+def _flag_files(words: Sequence[str]) -> list[str]:
+    return [
+        word.partition("=")[2] or following
+        for word, following in zip(words, [*words[1:], ""], strict=True)
+        if word.lstrip("-").partition("=")[0] == "flagfile"
+    ]
 
 
 def _show_help(values: flags.FlagValues, usage: str, groups: Sequence) -> None:
@@ -124,7 +139,8 @@ def _told(values: flags.FlagValues) -> Iterator[None]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     _plain_warnings(values)
     try:
-        yield
+        with prompt_interrupts():
+            yield
     except InputError as error:
         if values["debug"].value:
             raise

@@ -16,6 +16,7 @@ from tfprune.layers.masked import MASKED
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import KERNELS, kernel_class, kernels_of
 from tfprune.layers.topology import named_layers, require_graph, run
+from tfprune.records.arrays import check_archive
 
 
 def masked(model: keras.Model, masks: Mapping[str, np.ndarray] | None = None) -> keras.Model:
@@ -83,7 +84,10 @@ def load_model(path: str | Path, **arguments) -> keras.Model:
         InputError: a missing, damaged or foreign file, or a layer that is not registered with Keras.
     """
     try:
+        check_archive(path)
         return keras.saving.load_model(path, **arguments)
+    except InputError:
+        raise
     except Exception as error:  # damaged bytes make zipfile, json, h5py and Keras raise almost anything
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise InputError(f"cannot read {path}: not a Keras model, or a damaged one ({reason[:200]})") from error
