@@ -134,8 +134,6 @@ def load_data(hparams: DatasetHparams, path_to_data: str | None) -> LotteryData:
         "seed": hparams.transformation_seed or 0,
     }
     if hparams.dataset_name == "imagenet":
-        if path_to_data is None:
-            raise InputError("--dataset_name=imagenet needs --path_to_data, the folder that holds train and val")
         return StreamedData(FolderImages(path_to_data, **variant), hparams)
     try:
         images = load_prepared(hparams.dataset_name, path_to_data, **variant)
