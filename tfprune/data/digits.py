@@ -35,6 +35,5 @@ def load_digits(data_ratio: float = 1.0, val_size: int | None = 360) -> Source:
         return Rows([aligned(images[chosen].astype(np.uint8))], labels[chosen].astype(np.int32))
 
     parts = rows(train), rows(validation)
-    return Source(
-        *parts, mean=pixel_mean(parts[0].parts[0]), scale=1 / 16, image_shape=FACTS.image_shape, classes=FACTS.classes
-    )
+    mean = pixel_mean(parts[0].parts[0])
+    return Source(*parts, mean=mean, scale=1 / 16, image_shape=FACTS.image_shape, classes=FACTS.classes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tfprune.data.digits import FACTS as DIGITS
+from tfprune.data.imagenet_batches import check_files
 from tfprune.data.limits import Facts, check_val_size, train_count
 from tfprune.data.reclass import label_map
 from tfprune.data.tiny_imagenet import find_classes
@@ -30,14 +31,7 @@ def image_facts(
     if dataset in IMAGENET_SIDES:
         side = IMAGENET_SIDES[dataset]
         facts = Facts((3, side, side), 1000)
-        folder = Path(dataloc or ".")
-        if not folder.is_dir():
-            raise InputError(
-                f"[Data] dataloc = {folder}: no such folder, it should hold train_data_batch_1 and val_data"
-            )
-        for name in ("val_data", "train_data_batch_1"):
-            if not (folder / name).is_file():
-                raise InputError(f"cannot read {folder / name}: No such file or directory")
+        check_files(dataloc or ".")
     elif dataset == "digits":
         facts = DIGITS
     else:

@@ -1,6 +1,6 @@
 """MNIST, its relatives and CIFAR in the files that they are published as, read and checked.
 
-mnist, fashion_mnist, kmnist: train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-..., t10k-labels-..., gz or not
+mnist, fashion_mnist, kmnist: train-images-idx3-ubyte, train-labels-idx1-ubyte, and the like with t10k, gz or not
 cifar10: data_batch_1 .. data_batch_5, test_batch, batches.meta (the "python version")
 cifar100: train, test, meta (the "python version")
 """
@@ -150,7 +150,7 @@ def _read_idx(path: Path, dimensions: int) -> np.ndarray:
 def _cifar_folder(kind: _Cifar, source: Path) -> Iterator[tuple[Path, Path]]:
     """The folder that holds the batches, unpacked for the time where it is an archive; and what to call it."""
     archive = next((path for path in sorted(source.glob("*.tar.gz")) if _is_of(kind, path)), source)
-    if source.is_dir() and (source / kind.meta).is_file() or (source / kind.batches["test"][0]).is_file():
+    if any((source / name).is_file() for name in (kind.meta, *kind.batches["test"])):
         yield source, source
     elif (source / kind.folder).is_dir():
         yield source / kind.folder, source / kind.folder

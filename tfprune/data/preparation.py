@@ -169,6 +169,6 @@ def _check_reachable(builder) -> None:
         socket.create_connection((address.hostname, port), _TIMEOUT).close()
     except OSError as error:
         raise InputError(
-            f"{builder.name}: cannot reach {address.hostname} ({error.strerror or error}); without a network prepare it "
-            "from its original files with --from FOLDER"
+            f"{builder.name}: cannot reach {address.hostname} ({error.strerror or error}); without a network prepare "
+            "it from its original files with --from FOLDER"
         ) from None
