@@ -46,5 +46,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.FLAGS.set_gnu_getopt(True)
     app.run(main, sys.modules[__name__].__doc__)

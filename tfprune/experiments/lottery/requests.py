@@ -10,7 +10,7 @@ from tfprune.experiments.lottery.fields import check_kinds, setting
 from tfprune.experiments.lottery.hparams import one_of
 from tfprune.experiments.lottery.names import LotteryDescription, TrainingDescription, branch_label, branch_name
 from tfprune.experiments.lottery.oneshot_arguments import OneshotArguments
-from tfprune.experiments.lottery.steps import check_steps
+from tfprune.experiments.lottery.steps import MOST_LEVELS, check_steps
 
 DEVICES = ("auto", "cpu", "gpu")
 DISTRIBUTIONS = ("none", "mirrored")
@@ -81,6 +81,8 @@ class LotteryRequest:
     def __post_init__(self):
         if self.levels < 0:
             raise InputError(f"--levels must be at least 0. Received: {self.levels}")
+        if self.levels > MOST_LEVELS:
+            raise InputError(f"--levels must be at most {MOST_LEVELS}. Received: {self.levels}")
 
     @property
     def folder(self) -> Path:
