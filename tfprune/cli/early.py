@@ -25,6 +25,22 @@ def loading_tensorflow(quiet: bool = False) -> Iterator[None]:
         yield
 
 
+def check_readable(path: str | Path, named: str) -> None:
+    """Refuses what is no file, or cannot be opened.
+
+    Args:
+        path: the file.
+        named: how the user gave it, for the message.
+
+    Raises:
+        InputError: says why.
+    """
+    try:
+        open(path, "rb").close()
+    except OSError as error:
+        raise InputError(f"{named}: cannot read {path}: {error.strerror}") from None
+
+
 def check_output(folder: str | Path, named: str) -> None:
     """Refuses a folder that cannot be made or written.
 

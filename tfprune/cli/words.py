@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 from collections.abc import Sequence
 
@@ -33,7 +34,7 @@ def parse(values: flags.FlagValues, words: Sequence[str]) -> list[str]:
     except UnicodeDecodeError:
         raise InputError("--flagfile must name a text file in UTF-8, with one flag in each line") from None
     except flags.CantOpenFlagFileError as error:
-        raise InputError(f"--flagfile cannot be read: {str(error).removeprefix('ERROR:: ')}") from None
+        raise InputError(f"--flagfile: {re.sub(r'.*Errno [0-9]+] ', '', str(error))}") from None
     except (flags.Error, ValueError) as error:
         if isinstance(error, InputError):
             raise
@@ -70,6 +71,6 @@ def _full_name(values: flags.FlagValues, name: str) -> str:
         return found[0]
     if found:
         raise InputError(f"--{name} may mean {' or '.join(f'--{each}' for each in found)}; write it out")
-    near = difflib.get_close_matches(name.replace("-", "_"), known, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name.replace("-", "_"), known, n=1, cutoff=0.65)
     hint = f"the nearest is --{near[0]}; " if near else ""
     raise InputError(f"unknown flag --{name}; {hint}--help lists the flags")

@@ -60,9 +60,10 @@ def find_builder(dataset: str, data_dir: str | Path | None, also_known: Iterable
     try:
         return tfds.builder(dataset, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError:
+        also_known = list(also_known)
         known = {name.lower(): name for name in [*also_known, *tfds.list_builders(with_community_datasets=False)]}
         near = [known[name] for name in difflib.get_close_matches(dataset.lower(), known, n=3)]
-        hint = f"did you mean {' or '.join(near)}?" if near else "e.g. mnist, cifar10, digits, ImageNet32"
+        hint = f"did you mean {' or '.join(near)}?" if near else f"e.g. mnist, cifar10, {', '.join(also_known)}"
         raise InputError(f"[Data] dataset = {dataset}: no such data set, {hint}") from None
     except Exception as error:  # TFDS raises what its parsers do on damaged files
         raise _damaged(dataset, data_dir, error) from error
@@ -85,6 +86,8 @@ def _prepared(dataset: str, data_dir: str | Path | None, also_known: Iterable[st
     """The builder of a set that is there, and the name of its validation split."""
     builder = find_builder(dataset, data_dir, also_known)
     if not builder.info.splits:
+        if builder.info.features is not None:
+            _image_shape(builder, dataset)  # what cannot be used need not be fetched
         place = builder.data_path.parent.parent if builder.builder_config is None else builder.data_path.parents[2]
         raise InputError(
             f"[Data] dataset = {dataset}: not in {builder.data_path}; get it with: "
