@@ -63,7 +63,7 @@ def test_bad_command_lines(arguments, told, tmp_path, refused, light):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("\ufeff--prun=snip\r\n--sample 1\n--pruner=snipp\n", "--pruner must be one of dense"),
+        ("\ufeff--pruner=snip\r\n--sample 1\n--pruner=snipp\n", "--pruner must be one of dense"),
         ("--out_path=a\0b\n", "no flag and no name of a file holds a NUL character"),
     ],
 )

@@ -62,7 +62,7 @@ def draw(
     tables = {name: table for name, found in runs.items() if not (table := _table(found, accuracies)).empty}
     if not tables:
         why = f"{', '.join(runs)} were not trained, --plot_type=compressions can be drawn" if runs else _overview(there)
-        wanted = f"{', '.join(chosen) or 'any pruner'} with --pruning_type={pruning_type}, samples {', '.join(samples)}"
+        wanted = f"{', '.join(chosen) or 'any pruner'} with --pruning_type={pruning_type}, samples {_few(samples)}"
         raise InputError(f"{root}: no {'accuracies' if accuracies else 'runs'} of {wanted}; {why}")
     for lack in _lacks(chosen, tables, samples, accuracies):
         warnings.warn(f"{root}, --pruning_type={pruning_type}: {lack}", stacklevel=2)
@@ -96,9 +96,13 @@ def _overview(there: Mapping[tuple[str, str], Sequence[tuple[int, str]]]) -> str
         return "it holds no runs; python -m tfprune.main makes them"
     texts = []
     for (pruner, kind), found in there.items():
-        samples = ", ".join(sorted({sample for _, sample in found}))
-        texts.append(f"{pruner} {kind} (samples {samples}; compressions {', '.join(map(str, sorted(dict(found))))})")
+        targets, samples = (list(dict.fromkeys(map(str, column))) for column in zip(*found, strict=True))
+        texts.append(f"{pruner} {kind} (samples {_few(sorted(samples))}; compressions {_few(targets)})")
     return f"there are {'; '.join(texts)}"
+
+
+def _few(words: Sequence[str]) -> str:
+    return ", ".join([*words[:5], *(["..."] if len(words) > 5 else [])])
 
 
 def _lacks(
@@ -112,7 +116,7 @@ def _lacks(
     texts = []
     for name, table in tables.items():
         missing = [sample for sample in samples if sample not in set(table["sample"])]
-        texts += [f"{', '.join(missing)} of {name}"] if missing else []
+        texts += [f"{_few(missing)} of {name}"] if missing else []
     if texts:
         yield f"no samples {'; '.join(texts)}: means and bands are over those that are there"
 
