@@ -1,0 +1,144 @@
+"""The loss that a model is compiled with, for scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import keras
+import tensorflow as tf
+from keras import tree
+
+from tfprune.errors import InputError
+from tfprune.pruning.losses import (
+    Loss,
+    binary_cross_entropy,
+    cross_entropy,
+    ending,
+    get_loss,
+    of_examples,
+    weighted_mean,
+)
+
+_SUMMED = ("sum", "none", None)  # the gradient of a loss that is not reduced is that of its sum
+
+
+@dataclass(frozen=True)
+class CompiledLoss:
+    """What a model is compiled to minimise, with the weights of its losses; without regularizers and `add_loss`.
+
+    Where Keras's mask leaves out time steps, each batch is the mean over its own.
+
+    Args:
+        source: the `CompileLoss` of the model, which is read and never called: it would keep metrics. Two are equal
+            while the model is not compiled anew.
+    """
+
+    source: keras.Loss
+
+    @property
+    def name(self) -> str:
+        """Of all losses, as one word or a list."""
+        return ", ".join(dict.fromkeys(_name(loss) for loss in self._losses))
+
+    @property
+    def reduction(self) -> str | None:
+        """How examples are made one number.
+
+        Raises:
+            InputError: differently for different outputs.
+        """
+        found = {reduction_of(loss) for loss in self._losses}
+        if len(found) > 1:
+            raise InputError(
+                f"the losses that the model is compiled with reduce a batch in different ways ({', '.join(found)}), "
+                "which have no common mean over all examples: give loss="
+            )
+        return found.pop()
+
+    @property
+    def classifies(self) -> Loss | None:
+        """The named loss that this is on logits, None if there is none."""
+        losses = self._losses
+        if len(losses) != 1 or len(self.source.output_names or [None]) != 1 or self.source._user_loss_weights is not None:
+            return None
+        loss = losses[0]
+        if isinstance(loss, str):
+            loss = cross_entropy if loss.lower() in ("crossentropy", "ce") else keras.losses.get(loss)
+        if not isinstance(loss, keras.Loss):
+            return _CLASSIFIERS.get(loss) if callable(loss) else None
+        config, plain = loss.get_config(), {"label_smoothing": 0, "ignore_class": None, "axis": -1}
+        usual = reduction_of(loss) == "mean" and all(config.get(key, value) == value for key, value in plain.items())
+        return _CLASSIFIERS.get(type(loss)) if usual else None
+
+    def value(self, labels, outputs, weights, temperature: float) -> tf.Tensor:
+        """Scalar loss of a batch; labels and weights have the structure of `outputs`, weights may be one for all.
+
+        Raises:
+            InputError: the labels do not suit the loss.
+        """
+        named, (activation, _) = self.classifies, ending(outputs)
+        logits = isinstance(self._losses[0], keras.Loss) and self._losses[0].get_config().get("from_logits", False)
+        own = "Sigmoid" if named is binary_cross_entropy else "Softmax"
+        if named is not None and outputs.shape.rank == 2 and (activation == own or (logits and activation is None)):
+            return weighted_mean(of_examples(named, labels, outputs, temperature), weights)
+        fresh = type(self.source)(
+            self.source._user_loss, self.source._user_loss_weights, output_names=self.source.output_names
+        )
+        try:
+            value = fresh(labels, outputs, weights)
+        except InputError:
+            raise
+        except Exception as error:  # Keras and losses of its users raise almost anything at labels that do not fit
+            reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            raise InputError(f"the compiled loss {self.name} does not fit the data or the outputs: {reason}") from error
+        # Keras divides by the number of replicas wherever a strategy's scope is open.
+        return tf.reduce_sum(value) * tf.distribute.get_strategy().num_replicas_in_sync
+
+    @property
+    def _losses(self) -> list:
+        return [loss for loss in tree.flatten(self.source._user_loss) if loss is not None]
+
+
+_CLASSIFIERS = {
+    cross_entropy: cross_entropy,
+    keras.losses.SparseCategoricalCrossentropy: cross_entropy,
+    keras.losses.sparse_categorical_crossentropy: cross_entropy,
+    keras.losses.CategoricalCrossentropy: cross_entropy,
+    keras.losses.categorical_crossentropy: cross_entropy,
+    keras.losses.BinaryCrossentropy: binary_cross_entropy,
+    keras.losses.binary_crossentropy: binary_cross_entropy,
+}
+
+
+def chosen_loss(model: keras.Model, loss: str | Loss | CompiledLoss | None) -> Loss | CompiledLoss:
+    """The loss asked for; for None that of a compiled model, or else cross-entropy.
+
+    Raises:
+        InputError: as for `get_loss`, or the model computes its loss by a method of its own.
+    """
+    if isinstance(loss, CompiledLoss):
+        return loss
+    if loss is not None:
+        return get_loss(loss)
+    source = getattr(model, "_compile_loss", None)
+    if source is None:
+        return cross_entropy
+    if type(model).compute_loss is not keras.Model.compute_loss:
+        raise InputError(f"model {model.name!r} has a compute_loss of its own: give loss=, a function of its outputs")
+    return CompiledLoss(source)
+
+
+def reduction_of(loss: Loss) -> str:
+    """How a loss makes examples one number: `"mean"`, `"sum"` or `"mean_with_sample_weight"`.
+
+    Raises:
+        InputError: the losses of a compiled model do it in different ways.
+    """
+    reduction = loss.reduction if isinstance(loss, (keras.Loss, CompiledLoss)) else "mean"
+    return "sum" if reduction in _SUMMED else "mean" if reduction == "sum_over_batch_size" else reduction
+
+
+def _name(loss) -> str:
+    if isinstance(loss, str):
+        return loss
+    return getattr(loss, "name", None) or getattr(loss, "__name__", type(loss).__name__)
