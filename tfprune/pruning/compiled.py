@@ -58,8 +58,8 @@ class CompiledLoss:
     @property
     def classifies(self) -> Loss | None:
         """The named loss that this is on logits, None if there is none."""
-        losses = self._losses
-        if len(losses) != 1 or len(self.source.output_names or [None]) != 1 or self.source._user_loss_weights is not None:
+        losses, weights = self._losses, self.source._user_loss_weights
+        if len(losses) != 1 or len(self.source.output_names or [None]) != 1 or weights is not None:
             return None
         loss = losses[0]
         if isinstance(loss, str):
@@ -81,18 +81,9 @@ class CompiledLoss:
         own = "Sigmoid" if named is binary_cross_entropy else "Softmax"
         if named is not None and outputs.shape.rank == 2 and (activation == own or (logits and activation is None)):
             return weighted_mean(of_examples(named, labels, outputs, temperature), weights)
-        fresh = type(self.source)(
-            self.source._user_loss, self.source._user_loss_weights, output_names=self.source.output_names
-        )
-        try:
-            value = fresh(labels, outputs, weights)
-        except InputError:
-            raise
-        except Exception as error:  # Keras and losses of its users raise almost anything at labels that do not fit
-            reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-            raise InputError(f"the compiled loss {self.name} does not fit the data or the outputs: {reason}") from error
-        # Keras divides by the number of replicas wherever a strategy's scope is open.
-        return tf.reduce_sum(value) * tf.distribute.get_strategy().num_replicas_in_sync
+        source = self.source  # keeps what it was made of as attributes of its own only
+        fresh = type(source)(source._user_loss, source._user_loss_weights, output_names=source.output_names)
+        return by_keras(fresh, labels, outputs, weights, self.name, self.reduction)
 
     @property
     def _losses(self) -> list:
@@ -121,7 +112,7 @@ def chosen_loss(model: keras.Model, loss: str | Loss | CompiledLoss | None) -> L
     if loss is not None:
         return get_loss(loss)
     source = getattr(model, "_compile_loss", None)
-    if source is None:
+    if source is None or not CompiledLoss(source).name:
         return cross_entropy
     if type(model).compute_loss is not keras.Model.compute_loss:
         raise InputError(f"model {model.name!r} has a compute_loss of its own: give loss=, a function of its outputs")
@@ -136,6 +127,21 @@ def reduction_of(loss: Loss) -> str:
     """
     reduction = loss.reduction if isinstance(loss, (keras.Loss, CompiledLoss)) else "mean"
     return "sum" if reduction in _SUMMED else "mean" if reduction == "sum_over_batch_size" else reduction
+
+
+def by_keras(loss: keras.Loss, labels, outputs, weights, name: str, reduction: str) -> tf.Tensor:
+    """A loss of Keras as a scalar.
+
+    Raises:
+        InputError: it cannot use the labels.
+    """
+    try:
+        value = tf.reduce_sum(loss(labels, outputs, weights))
+    except Exception as error:  # Keras, and losses of its users, raise almost anything at labels that do not fit
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise InputError(f"loss {name} does not fit the data's labels or the model's outputs: {reason}") from error
+    # Within the scope of a strategy Keras divides means by the number of replicas.
+    return value if reduction == "sum" else value * tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def _name(loss) -> str:

@@ -36,7 +36,7 @@ def fitted(model: keras.Model, loss: Loss, batch) -> tuple:
             f"received {_form(batch)}"
         )
     inputs, labels, *rest = batch
-    weights = () if not rest or rest[0] is None else rest[0]
+    weights = rest[0] if rest else None
     inputs = _inputs(model, _arrays(inputs))
     examples = len(tf.nest.flatten(inputs)[0])
     labels = _arrays(labels)
@@ -44,7 +44,9 @@ def fitted(model: keras.Model, loss: Loss, batch) -> tuple:
         labels = _by_outputs(model, labels)
     if checks_labels(loss) and len(model.outputs) == 1 and isinstance(labels, np.ndarray):
         check_labels(labels, model.outputs[0].shape[-1])
-    if weights != ():
+    if weights is None:
+        weights = ()
+    else:
         weights = tf.nest.map_structure(lambda part: np.ones(examples, "f4") if part is None else part, weights)
         weights = _by_outputs(model, _arrays(weights), np.ones(examples, "f4"))
     for name, arrays in (("labels", labels), ("sample weights", weights)):

@@ -87,13 +87,13 @@ def mean_gradients(
     seeds = _seed_states(model)
     concrete = traced_for = reference = None
     divisor = 0.0
-    for inputs, labels, shares in grouped(fitted(model, loss, batch) for batch in batches):
+    for inputs, labels, sample_weights in grouped(fitted(model, loss, batch) for batch in batches):
         number, examples = tf.nest.flatten(inputs)[0].shape[:2]
-        factors, size = batch_shares(loss, number, examples, tf.nest.flatten(shares))
+        factors, size = batch_shares(loss, number, examples, tf.nest.flatten(sample_weights))
         # Relative to the first batch: factors of exactly 1 where all have its size.
         reference = reference or examples
         drawn = [tf.constant(rng.integers(2**32, size=(number, *seed.shape), dtype=np.uint32)) for seed in seeds]
-        specs = tf.nest.map_structure(_any_length, (inputs, labels, shares))
+        specs = tf.nest.map_structure(_any_length, (inputs, labels, sample_weights))
         if specs != traced_for:
             seed_specs = [tf.TensorSpec([None, *seed.shape], tf.uint32) for seed in seeds]
             factor_spec = tf.TensorSpec([None], tf.float32)
@@ -102,7 +102,9 @@ def mean_gradients(
             traced_for = specs
         factors = tf.constant(factors / reference, tf.float32)
         try:
-            concrete(inputs, labels, shares, factors, drawn, tensors, vectors, [total.handle for total in totals])
+            concrete(
+                inputs, labels, sample_weights, factors, drawn, tensors, vectors, [total.handle for total in totals]
+            )
         except tf.errors.InvalidArgumentError as error:
             reason = error.message.splitlines()[0]
             raise InputError(f"the model or the loss cannot use a batch of the data: {reason}") from error
@@ -145,9 +147,11 @@ def gradient_flow_change(
 
 
 def _build(own: weakref.ref, loss: Loss, temperature: float, products: bool) -> Callable:
-    def batch_loss(inputs, labels, shares, seeds, weights):
+    def batch_loss(inputs, labels, sample_weights, seeds, weights):
         outputs = _outputs(own(), inputs, seeds, weights)
-        return loss_value(loss, labels, outputs, None if isinstance(shares, tuple) and not shares else shares, temperature)
+        return loss_value(
+            loss, labels, outputs, sample_weights if tf.nest.flatten(sample_weights) else None, temperature
+        )
 
     def batch_gradients(batch, weights, vectors):
         with tf.GradientTape() as outer:
@@ -166,11 +170,11 @@ def _build(own: weakref.ref, loss: Loss, temperature: float, products: bool) -> 
         return outer.gradient(inner_product, weights, unconnected_gradients="zero")
 
     @tf.function(autograph=False)
-    def step(inputs, labels, shares, factors, seeds, weights, vectors, totals):
+    def step(inputs, labels, sample_weights, factors, seeds, weights, vectors, totals):
         """Adds the gradients of a group of batches, stacked along a first axis, to the variables behind `totals`."""
 
         def add(index):
-            batch = tf.nest.map_structure(lambda group: group[index], (inputs, labels, shares, seeds))
+            batch = tf.nest.map_structure(lambda group: group[index], (inputs, labels, sample_weights, seeds))
             for total, gradient in zip(totals, batch_gradients(batch, weights, vectors), strict=True):
                 factor = tf.cast(factors[index], gradient.dtype)
                 tf.raw_ops.AssignAddVariableOp(resource=total, value=factor * gradient)

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.errors import InputError
-from tfprune.pruning.compiled import CompiledLoss, reduction_of
+from tfprune.pruning.compiled import CompiledLoss, by_keras, reduction_of
 from tfprune.pruning.losses import LOSSES, Loss, of_examples, weighted_mean
 
 
@@ -36,8 +36,7 @@ def loss_value(loss: Loss, labels, outputs, weights, temperature: float = 1.0) -
     if loss in LOSSES.values():
         return weighted_mean(of_examples(loss, labels, outputs, temperature), weights)
     if isinstance(loss, keras.Loss):
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        return tf.reduce_sum(loss(labels, outputs, weights)) * replicas
+        return by_keras(loss, labels, outputs, weights, loss.name, reduction_of(loss))
     values = tf.convert_to_tensor(loss(labels, outputs))
     if values.dtype.is_complex:
         raise InputError("loss= must return real numbers; received complex ones")

@@ -109,6 +109,8 @@ def of_examples(loss: Loss, labels: tf.Tensor, outputs, temperature: float) -> t
         loss = binary_cross_entropy
     elif loss is published and (activation == "Sigmoid" or units == 1):
         raise InputError("loss published needs at least two outputs, logits or softmax; received a binary classifier")
+    if activation == "Softmax" and units == 1:
+        raise InputError("softmax over one output is 1 whatever comes in: a binary classifier ends in a sigmoid")
     logits = outputs if logits is None else logits
     if logits.dtype != tf.float64:
         logits = tf.cast(logits, tf.float32)
@@ -180,9 +182,9 @@ def check_labels(labels: np.ndarray, units: int) -> None:
         if lowest < 0 or highest >= units:
             worst = lowest if lowest < 0 else highest
             raise InputError(f"labels must lie in 0..{units - 1}, the model's outputs; received {worst}")
-        if labels.dtype.kind == "f" and (labels != np.floor(labels)).any():
-            worst = labels[labels != np.floor(labels)].flat[0]
-            raise InputError(f"labels must be whole numbers in 0..{units - 1}, the numbers of classes; received {worst}")
+        if labels.dtype.kind == "f" and (labels % 1).any():
+            worst = labels[labels % 1 != 0].flat[0]
+            raise InputError(f"labels must be whole numbers, those of classes in 0..{units - 1}; received {worst}")
     elif lowest < 0:
         raise InputError(f"labels of shape {labels.shape} are probabilities of classes; received {lowest}")
 

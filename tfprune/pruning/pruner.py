@@ -135,7 +135,9 @@ def _told_loss(model: keras.Model, loss: str | Loss | None) -> Loss:
     """The loss, once it has been told where it is not what one would think."""
     found = chosen_loss(model, loss)
     if isinstance(found, CompiledLoss) and found.classifies is None:
-        told = f"scores are those of the loss that model {model.name!r} is compiled with, {found.name}; loss= takes another"
+        told = (
+            f"the scores are of the loss that model {model.name!r} is compiled with, {found.name}; loss= takes another"
+        )
         warnings.warn(told, stacklevel=3)
     return found
 
