@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import keras
@@ -29,8 +30,8 @@ class CompiledLoss:
     Where Keras's mask leaves out time steps, each batch is the mean over its own.
 
     Args:
-        source: the `CompileLoss` of the model, which is read and never called: it would keep metrics. Two are equal
-            while the model is not compiled anew.
+        source: the `CompileLoss` of the model, which keeps what it was made of only as attributes of its own. It is
+            read and never called. Two are equal while the model is not compiled anew.
     """
 
     source: keras.Loss
@@ -71,7 +72,7 @@ class CompiledLoss:
         return _CLASSIFIERS.get(type(loss)) if usual else None
 
     def value(self, labels, outputs, weights, temperature: float) -> tf.Tensor:
-        """Scalar loss of a batch; labels and weights have the structure of `outputs`, weights may be one for all.
+        """Scalar loss of a batch; labels and weights are in the order of `outputs` or by their names.
 
         Raises:
             InputError: the labels do not suit the loss.
@@ -81,9 +82,30 @@ class CompiledLoss:
         own = "Sigmoid" if named is binary_cross_entropy else "Softmax"
         if named is not None and outputs.shape.rank == 2 and (activation == own or (logits and activation is None)):
             return weighted_mean(of_examples(named, labels, outputs, temperature), weights)
-        source = self.source  # keeps what it was made of as attributes of its own only
-        fresh = type(source)(source._user_loss, source._user_loss_weights, output_names=source.output_names)
-        return by_keras(fresh, labels, outputs, weights, self.name, self.reduction)
+        keys = list(outputs) if isinstance(outputs, Mapping) else self.source.output_names or [None]
+        losses = _each("loss", self.source._user_loss, keys)
+        if isinstance(labels, list) and len(labels) == sum(loss is not None for loss in losses):
+            left = iter(labels)  # those of the outputs that have a loss, as `fit` takes them
+            labels = [None if loss is None else next(left) for loss in losses]
+        parts = zip(
+            keys,
+            losses,
+            tree.flatten(outputs) if not isinstance(outputs, Mapping) else outputs.values(),
+            _each("labels", labels, keys),
+            _each("sample weights", weights, keys),
+            _each("loss_weights", self.source._user_loss_weights, keys),
+            strict=True,
+        )
+        return tf.add_n([self._part(*part) for part in parts if part[1] is not None])
+
+    def _part(self, key, loss, output, labels, weights, factor) -> tf.Tensor:
+        if labels is None:
+            raise InputError(f"the data have no labels for output {key!r}, which has a loss")
+        # One loss after the other: together they keep metrics, whose variables cannot be made in a traced function.
+        alone = type(self.source)(loss)
+        return by_keras(alone, labels, output, weights, _name(loss), self.reduction) * (
+            1.0 if factor is None else factor
+        )
 
     @property
     def _losses(self) -> list:
@@ -117,6 +139,20 @@ def chosen_loss(model: keras.Model, loss: str | Loss | CompiledLoss | None) -> L
     if type(model).compute_loss is not keras.Model.compute_loss:
         raise InputError(f"model {model.name!r} has a compute_loss of its own: give loss=, a function of its outputs")
     return CompiledLoss(source)
+
+
+def _each(what: str, structure, keys: list) -> list:
+    """One for each output: by name, in order, or the same for all."""
+    if isinstance(structure, Mapping):
+        unknown = [key for key in structure if key not in keys]
+        if unknown:
+            raise InputError(f"{what} for {unknown[0]!r}, which is no output; outputs are {', '.join(map(str, keys))}")
+        return [structure.get(key) for key in keys]
+    if isinstance(structure, (list, tuple)):
+        if len(structure) != len(keys):
+            raise InputError(f"{what} must be one for each of {len(keys)} outputs; received {len(structure)}")
+        return list(structure)
+    return [structure] * len(keys)
 
 
 def reduction_of(loss: Loss) -> str:

@@ -48,7 +48,7 @@ def fitted(model: keras.Model, loss: Loss, batch) -> tuple:
         weights = ()
     else:
         weights = tf.nest.map_structure(lambda part: np.ones(examples, "f4") if part is None else part, weights)
-        weights = _by_outputs(model, _arrays(weights), np.ones(examples, "f4"))
+        weights = _by_outputs(model, _arrays(weights))
     for name, arrays in (("labels", labels), ("sample weights", weights)):
         _check_numbers(name, arrays, strings=name == "labels")
         if any(len(array) != examples for array in tf.nest.flatten(arrays)):
@@ -108,24 +108,25 @@ def _squeezed(shape: tuple) -> tuple:
     return shape[:-1] if shape[-1:] == (1,) else shape
 
 
-def _by_outputs(model: keras.Model, arrays, default: np.ndarray | None = None):
-    """A dict by output names as a list, and what is wrapped up for one output unwrapped."""
-    outputs = model.outputs[0] if isinstance(model, keras.Sequential) else model.output
+def _by_outputs(model: keras.Model, arrays):
+    """What is wrapped up for one output unwrapped; else a list, or a dict by names of outputs, as the data have it."""
     names = getattr(model, "output_names", None) or [model.layers[-1].name]
-    if isinstance(arrays, Mapping) and not isinstance(outputs, Mapping):
-        unknown = [name for name in arrays if name not in names]
-        if unknown:
-            raise InputError(
-                f"model {model.name!r} has outputs {', '.join(names)}; the data have labels or sample weights for "
-                f"{', '.join(map(str, arrays))}"
-            )
-        arrays = [arrays.get(name, default) for name in names if name in arrays or default is not None]
-    if tf.nest.is_nested(arrays) and not tf.nest.is_nested(outputs):
+    known = [*names, *model.output] if isinstance(arrays, Mapping) and _named(model) else names
+    if isinstance(arrays, Mapping) and any(name not in known for name in arrays):
+        raise InputError(
+            f"model {model.name!r} has outputs {', '.join(names)}; the data have labels or sample weights for "
+            f"{', '.join(map(str, arrays))}"
+        )
+    if tf.nest.is_nested(arrays) and len(model.outputs) == 1 and not _named(model):
         flat = tf.nest.flatten(arrays)
         if len(flat) != 1:
             raise InputError(f"model {model.name!r} has one output; the data have {len(flat)} arrays of labels")
         return flat[0]
     return list(arrays) if isinstance(arrays, tuple) else arrays
+
+
+def _named(model: keras.Model) -> bool:
+    return not isinstance(model, keras.Sequential) and isinstance(model.output, Mapping)
 
 
 def _check_numbers(name: str, arrays, strings: bool) -> None:
