@@ -153,12 +153,13 @@ def _build(own: weakref.ref, loss: Loss, temperature: float, products: bool) -> 
             loss, labels, outputs, sample_weights if tf.nest.flatten(sample_weights) else None, temperature
         )
 
-    def batch_gradients(batch, weights, vectors):
+    def batch_gradients(batch, factor, weights, vectors):
         with tf.GradientTape() as outer:
             outer.watch(weights)
             with tf.GradientTape() as inner:
                 inner.watch(weights)
                 value = batch_loss(*batch, weights)
+                value *= tf.cast(factor, value.dtype)
             gradients = inner.gradient(value, weights)
             if all(gradient is None for gradient in gradients):
                 raise InputError("the loss has no gradient: it depends on none of the model's kernels")
@@ -175,9 +176,8 @@ def _build(own: weakref.ref, loss: Loss, temperature: float, products: bool) -> 
 
         def add(index):
             batch = tf.nest.map_structure(lambda group: group[index], (inputs, labels, sample_weights, seeds))
-            for total, gradient in zip(totals, batch_gradients(batch, weights, vectors), strict=True):
-                factor = tf.cast(factors[index], gradient.dtype)
-                tf.raw_ops.AssignAddVariableOp(resource=total, value=factor * gradient)
+            for total, gradient in zip(totals, batch_gradients(batch, factors[index], weights, vectors), strict=True):
+                tf.raw_ops.AssignAddVariableOp(resource=total, value=gradient)
             return (index + 1,)
 
         number = tf.shape(factors)[0]
