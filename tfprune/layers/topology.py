@@ -27,7 +27,7 @@ def require_graph(model: keras.Model) -> None:
         raise InputError(f"a Keras model is needed. Received: {type(model).__name__}")
     for path, inner in [("", model), *_inner_models(model, "")]:
         name = f"model {path or inner.name!r}"
-        if not _is_graph(inner):
+        if not is_graph(inner):
             raise InputError(
                 f"{name} is a subclassed model ({type(inner).__name__}), whose graph is not known: build it with the "
                 "functional API, keras.Model(inputs, outputs), or as keras.Sequential"
@@ -83,13 +83,14 @@ def flat_inputs(model: keras.Model, inputs) -> list:
     return tree.flatten(inputs)
 
 
-def _is_graph(model: keras.Model) -> bool:
+def is_graph(model: keras.Model) -> bool:
+    """Whether it is a Sequential or Functional model that computes what its graph says."""
     plain = keras.Sequential if isinstance(model, keras.Sequential) else _FUNCTIONAL
     return isinstance(model, plain) and type(model).call is plain.call
 
 
 def _inner_models(model: keras.Model, prefix: str) -> Iterator[tuple[str, keras.Model]]:
-    if not _is_graph(model):
+    if not is_graph(model):
         return
     for layer in model.layers:
         if isinstance(layer, keras.Model):
