@@ -98,7 +98,14 @@ def live_copy(
     stand_ins = _StandIns(copy_model)
     config = change(stand_ins.config(original))
     with keras.saving.custom_object_scope(stand_ins.classes):
-        copy = target.from_config(config)
+        try:
+            copy = target.from_config(dict(config))
+        except Exception:
+            # Some classes write a callable down as it is, and read it from a configuration.
+            raw = {name: value for name, value in config.items() if isinstance(value, _Held)}
+            if not raw:
+                raise
+            copy = target.from_config({**config, **keras.saving.serialize_keras_object(raw)})
     _release(copy, set())
     return copy
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 
 import keras
-from keras import ops
+from keras import ops, tree
 
 from tfprune.errors import InputError
 from tfprune.layers.kernel_masks import masks_of_layer
@@ -49,6 +49,9 @@ def take_over(layer: keras.layers.Layer, new: keras.layers.Layer) -> None:
     for old, other in zip(_with_inner(layer), _with_inner(new), strict=False):
         if isinstance(other, keras.layers.Normalization):
             other.finalize_state()  # it computes with tensors that it makes of its variables
+        elif isinstance(other, keras.layers.RNN) and old.stateful and old.states is not None:
+            for state, new_state in zip(tree.flatten(old.states), tree.flatten(other.states), strict=True):
+                new_state.assign(state)  # variables that Keras does not count among a layer's
         elif not type(other).__module__.startswith("keras."):
             _copy_own(old, other)
 

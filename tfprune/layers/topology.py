@@ -32,8 +32,12 @@ def require_graph(model: keras.Model) -> None:
                 f"{name} is a subclassed model ({type(inner).__name__}), whose graph is not known: build it with the "
                 "functional API, keras.Model(inputs, outputs), or as keras.Sequential"
             )
-        if not inner.built or (isinstance(inner, keras.Sequential) and not inner.inputs):
+        if not inner.built:
             raise InputError(f"{name} has no weights yet: give it a keras.Input or call model.build(input_shape)")
+        if not getattr(inner, "inputs", None):  # a Sequential model whose graph Keras gave up
+            raise InputError(
+                f"the graph of {name} is not known: give it a keras.Input, and each own layer a compute_output_shape"
+            )
 
 
 def named_layers(model: keras.Model) -> Iterator[tuple[str, keras.layers.Layer]]:
