@@ -11,6 +11,7 @@ import numpy as np
 from tfprune.errors import InputError
 from tfprune.layers.compiling import compile_alike
 from tfprune.layers.copying import layer_like, masked_layer, plain_layer, remade
+from tfprune.layers.files import take_plain_weights, unreadable
 from tfprune.layers.kernel_masks import masks_of_layer
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import kernels_of
@@ -43,6 +44,7 @@ def masked(model: keras.Model, masks: Mapping[str, np.ndarray] | None = None, *,
     if masks is not None:
         masks = _as_masks(masks).check(model)
     copy = _copy(model, masked_layer)
+    take_plain_weights(copy)
     if verify:
         check_copy(copy, model)
     if masks is not None:
@@ -80,7 +82,9 @@ def rebuilt(model: keras.Model, change: Callable[[keras.layers.Layer, dict], dic
         InputError: a subclassed model or one without weights, or a layer that cannot be copied.
     """
     require_graph(model)
-    return _copy(model, lambda layer: layer_like(layer, None, lambda config: change(layer, config)))
+    copy = _copy(model, lambda layer: layer_like(layer, None, lambda config: change(layer, config)))
+    take_plain_weights(copy)
+    return copy
 
 
 def load_model(path: str | Path, **arguments) -> keras.Model:
@@ -94,13 +98,15 @@ def load_model(path: str | Path, **arguments) -> keras.Model:
         **arguments: those of `keras.saving.load_model`.
 
     Raises:
-        InputError: a missing, damaged or foreign file, or a layer that is not registered with Keras.
+        InputError: a missing, damaged or foreign file, or a class or function that is not registered with Keras; names
+            it.
     """
     try:
-        return keras.saving.load_model(path, **arguments)
+        model = keras.saving.load_model(path, **arguments)
     except Exception as error:  # damaged bytes make zipfile, json, h5py and Keras raise almost anything
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise InputError(f"cannot read {path}: not a Keras model, or a damaged one ({reason[:200]})") from error
+        raise unreadable(path, error) from error
+    take_plain_weights(model)
+    return model
 
 
 def masks_of(model: keras.Model) -> Masks:

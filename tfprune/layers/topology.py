@@ -23,6 +23,11 @@ def require_graph(model: keras.Model) -> None:
     Raises:
         InputError: not a Keras model, not built, or subclassed; says what to do instead.
     """
+    if any(kind.__module__.split(".")[0] == "tf_keras" for kind in type(model).__mro__):
+        raise InputError(
+            f"this is a tf_keras (Keras 2) model ({type(model).__name__}), a Keras 3 model is needed: build it with "
+            "keras instead of tf_keras, without TF_USE_LEGACY_KERAS=1, and give it the weights by set_weights"
+        )
     if not isinstance(model, keras.Model):
         raise InputError(f"a Keras model is needed. Received: {type(model).__name__}")
     for path, inner in [("", model), *_inner_models(model, "")]:
