@@ -131,6 +131,45 @@ class Cell(L.Layer):
         return {**super().get_config(), "units": self.units, "activation": keras.activations.serialize(self.activation)}
 
 
+class Block(L.Layer):
+    """Keras cannot copy it: no name is taken, and a function is an argument."""
+
+    def __init__(self, units, function):
+        super().__init__()
+        self.units, self._function = units, function
+        self.parts = [L.Dense(units, function), L.Dense(units, tanh)]
+
+    def build(self, shape):
+        for part in self.parts:
+            part.build(shape)
+            shape = (*shape[:-1], self.units)
+
+    def call(self, x):
+        for part in self.parts:
+            x = part(x)
+        return x
+
+
+class RawBlock(Block):
+    """Writes the function down as it is."""
+
+    def __init__(self, units, function, **kwargs):
+        super().__init__(units, function)
+        self.name = kwargs.get("name", self.name)
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units, "function": self._function}
+
+
+class Times(L.Layer):
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def call(self, x):
+        return x * self.factor
+
+
 def _inner_model():
     given = keras.Input((5,))
     return keras.Model(given, L.Dense(4, sigmoid)(L.Dense(3, lambda x: x * 3)(given)))
@@ -169,6 +208,8 @@ IN_VECTOR = {
     "Activation": lambda f: L.Activation(f),
     "Lambda": lambda f: L.Lambda(f),
     "own layer": OwnAct,
+    "own block": lambda f: Block(4, f),
+    "own block with a function in its configuration": lambda f: RawBlock(4, f),
     "nested": lambda f: Gate([f, tanh], {"last": f}, L.Dense(3, f)),
     "model": lambda f: keras.Sequential([keras.Input((5,)), L.Dense(4, f), L.Activation(f)]),
 }
@@ -182,6 +223,7 @@ IN_SEQUENCE = {
     "Bidirectional": lambda f: _bidirectional(L.GRU(3), f),
     "Bidirectional of two": lambda f: _bidirectional(L.LSTM(3), f, backward_layer=L.LSTM(3, go_backwards=True)),
     "Bidirectional of an own cell": lambda f: _bidirectional(L.RNN(Cell(3)), f),
+    "stacked cells": lambda f: L.RNN(L.StackedRNNCells([L.LSTMCell(3, f), L.GRUCell(2, tanh)])),
     "TimeDistributed model": lambda f: L.TimeDistributed(_inner_model()),
 }
 
@@ -231,6 +273,31 @@ def test_layers_of_sequences(make):
         _check(_model(make(function), (4, 5)), np.random.default_rng(2).normal(size=(3, 4, 5)).astype("f4"))
 
 
+def test_functions_of_lambda_layers():
+    """Its mask, its shape and its arguments; a function that asks for `training`."""
+    given = keras.Input((4, 5))
+    x = L.Lambda(lambda x, k: k(x), lambda shape: shape, lambda x, _: x[..., 0] > 0, arguments={"k": gelu})(given)
+    x = L.Lambda(lambda x, training: x * (2 if training else 3), mask=lambda x, mask: mask)(x)
+    model = keras.Model(given, L.GRU(3)(x))
+    inputs = np.random.default_rng(2).normal(size=(3, 4, 5)).astype("f4")
+    _check(model, inputs)
+    assert np.abs(model(inputs) - keras.Model(given, model.layers[-1](x * 1.0))(inputs)).max() > 0.01  # masked steps
+
+
+def test_layers_without_a_name_and_what_is_set_later():
+    layer = Times(3.0)
+    layer.trainable, layer.supports_masking = False, True
+    model = _model(layer, (5,))
+    for copy in _copies(model):
+        own = copy.layers[1]
+        assert (own.name, own.factor, own.trainable, own.supports_masking) == (layer.name, 3.0, False, True)
+    given = keras.Input((5,))
+    block = Block(4, lambda x: x * 3)
+    block.trainable, block.dtype_policy = False, keras.DTypePolicy("float64")
+    own = masked(keras.Model(given, block(given))).layers[1]
+    assert not own.trainable and own.dtype_policy.name == "float64" and own.name == block.name
+
+
 def test_all_four_calls_keep_own_functions():
     keras.utils.set_random_seed(0)
     layers = [keras.Input((8, 8, 3)), L.Conv2D(6, 3), L.ReLU(), L.Conv2D(4, 3, activation="relu"), L.Flatten()]
@@ -256,13 +323,14 @@ def test_what_variables_are_made_with_stays():
     layer = L.Dense(
         2, kernel_initializer=initial, bias_initializer=ones, kernel_regularizer=l2, kernel_constraint=bound
     )
+    layer.activity_regularizer = l2
     norm = L.BatchNormalization(beta_initializer=ones, gamma_regularizer=l2, gamma_constraint=bound)
     model = keras.Sequential([keras.Input((3,)), layer, norm, L.Embedding(4, 2, embeddings_regularizer=l2)])
     for copy in _copies(model):
         dense, normal, embedding = copy.layers
         assert dense.kernel_initializer is layer.kernel_initializer and dense.bias_initializer is ones
         assert dense.kernel_constraint is bound and dense.kernel.constraint is bound
-        assert dense.kernel_regularizer is l2 and embedding.embeddings_regularizer is l2
+        assert dense.kernel_regularizer is dense.activity_regularizer is l2 and embedding.embeddings_regularizer is l2
         assert normal.beta_initializer is ones and normal.gamma.constraint is bound
         assert normal.gamma.regularizer is l2
         np.testing.assert_allclose(sum(map(float, copy.losses)), sum(map(float, model.losses)), rtol=1e-6)
@@ -321,20 +389,21 @@ def test_copies_are_compiled_with_the_functions_themselves(loss):
     model = keras.Sequential([keras.Input((3,)), L.Dense(1)])
     own = keras.metrics.MeanMetricWrapper(own_metric, name="own")
     optimizer = keras.optimizers.SGD(Schedule(), momentum=0.5)
-    model.compile(optimizer, loss, metrics=["mae", own_metric, own], weighted_metrics=[own_metric])
+    metrics = {"metrics": ["mae", own_metric, own], "weighted_metrics": [own_metric]}
+    model.compile(optimizer, loss, **metrics, run_eagerly=True)
     model.fit(x, y, verbose=0)
     sparse = masked(model)
     plain = strip(sparse)
     expected = model.evaluate(x, y, verbose=0, return_dict=True)
     for copy in (sparse, plain):
-        assert copy.loss is loss
+        assert copy.loss is loss and copy.run_eagerly
         assert copy.optimizer is not optimizer and int(copy.optimizer.iterations) == 0
         assert copy.optimizer._learning_rate is optimizer._learning_rate
         found = copy.evaluate(x, y, verbose=0, return_dict=True)
         assert found.keys() == expected.keys()
         np.testing.assert_allclose(list(found.values()), list(expected.values()), rtol=1e-6)
     for copy in (sparse, plain, model):
-        copy.compile(keras.optimizers.SGD(Schedule()), loss)
+        copy.compile(keras.optimizers.SGD(Schedule()), loss, run_eagerly=True)
         copy.fit(x, y, verbose=0, shuffle=False)
     np.testing.assert_allclose(plain.layers[0].kernel, model.layers[0].kernel, rtol=1e-5)
     np.testing.assert_allclose(sparse.layers[0].kernel, model.layers[0].kernel, rtol=1e-5)

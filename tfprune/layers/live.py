@@ -96,18 +96,30 @@ def live_copy(
     """
     target = target or type(original)
     stand_ins = _StandIns(copy_model)
-    config = change(stand_ins.config(original))
-    with keras.saving.custom_object_scope(stand_ins.classes):
-        try:
-            copy = target.from_config(dict(config))
-        except Exception:
-            # Some classes write a callable down as it is, and read it from a configuration.
-            raw = {name: value for name, value in config.items() if isinstance(value, _Held)}
-            if not raw:
-                raise
-            copy = target.from_config({**config, **keras.saving.serialize_keras_object(raw)})
+    try:
+        config = change(stand_ins.of(original).get_config())
+        with keras.saving.custom_object_scope(stand_ins.classes):
+            copy = _constructed(target, config)
+    except Exception:  # a class that Keras cannot copy either
+        arguments = stand_ins.arguments(original)
+        if arguments is None:
+            raise
+        copy = target(**change(arguments))
+        copy.trainable = original.trainable
+        copy.dtype_policy = original.dtype_policy
     _release(copy, set())
     return copy
+
+
+def _constructed(target: type, config: dict):
+    try:
+        return target.from_config(dict(config))
+    except Exception:
+        # Some classes write a callable down as it is, and read it from a configuration.
+        raw = {name: value for name, value in config.items() if isinstance(value, _Held)}
+        if not raw:
+            raise
+        return target.from_config({**config, **keras.saving.serialize_keras_object(raw)})
 
 
 def held(value):
@@ -131,18 +143,7 @@ class _StandIns:
         self._made: dict[int, object] = {}
         self.classes: dict[str, type] = {}
 
-    def config(self, original) -> dict:
-        stand_in = self._object(original)
-        try:
-            return stand_in.get_config()
-        except NotImplementedError:
-            # Keras's own `get_config` writes down plain values only.
-            config = self._arguments(original)
-            if config is None:
-                raise
-            return config
-
-    def _object(self, original):
+    def of(self, original):
         if id(original) not in self._made:
             kind = type(original)
             # Not through the class: that would make a new object, with new variables.
@@ -162,7 +163,7 @@ class _StandIns:
                 self._made[id(value)] = _Held(value, read=copy)
         if isinstance(value, _OBJECTS) and id(value) not in self._made:
             try:
-                self._object(value).get_config()
+                self.of(value).get_config()
             except NotImplementedError:
                 self._made[id(value)] = _Held(value, read=live_copy(value, copy_model=self._copy_model))
         if isinstance(value, _OBJECTS):
@@ -175,14 +176,16 @@ class _StandIns:
             return tuple(self._value(item) for item in value)
         return _Held(value) if _is_foreign(value) else value
 
-    def _arguments(self, original) -> dict | None:
-        """The arguments of a constructor, where the object has an attribute of the name of each."""
+    def arguments(self, original) -> dict | None:
+        """The arguments of a layer's constructor, where the layer has an attribute of the name of each."""
+        if not isinstance(original, keras.layers.Layer):
+            return None
         config, attributes = {}, vars(original)
         for name, parameter in list(inspect.signature(type(original).__init__).parameters.items())[1:]:
-            if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            if parameter.kind is parameter.VAR_KEYWORD:  # those of every layer
                 continue
             attribute = next((key for key in (name, f"_{name}") if key in attributes), None)
-            if attribute is None or parameter.kind is parameter.POSITIONAL_ONLY:
+            if attribute is None or parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
                 return None
             value = attributes[attribute]
             config[name] = live_copy(value, copy_model=self._copy_model) if isinstance(value, _OBJECTS) else value
@@ -216,6 +219,8 @@ def _release(value, seen: set[int]):
     """Puts what is held into its own place, in all attributes of a new object; gives back what to put there."""
     if isinstance(value, _Held):
         return value.held
+    if held(value) is not None:  # a class that keeps a part of its configuration as it is
+        return held(value)
     if id(value) in seen:
         return value
     seen.add(id(value))
