@@ -201,14 +201,19 @@ def test_visualization_reads_files_of_the_published_code(tmp_path):
     ("pruners", "kind", "told"),
     [
         (["snap"], "effective", "--pruners_to_display must be among lamp, snip"),
-        (["lamp"], "effective", "lamp/effective: holds no runs of samples 0 to 2"),
-        ([], "direct", "holds no runs of pruning type direct"),
+        (["lamp"], "effective", "no runs of lamp with --pruning_type=effective; there are lenet300100/snip/effective, "),
+        ([], "direct", "no runs with --pruning_type=direct; there are .*, lenet300100/synflow/effective"),
     ],
 )
 def test_visualization_refuses(tmp_path, pruners, kind, told):
     _original_files(tmp_path)
     with pytest.raises(InputError, match=told):
         draw(str(tmp_path), "lenet300100", pruners, 3, kind, "synflow", "accuracies")
+
+
+def test_visualization_of_an_empty_folder_says_what_makes_runs(tmp_path):
+    with pytest.raises(InputError, match=r"holds none at all, python -m tfprune\.main makes them"):
+        draw(str(tmp_path), "lenet300100", [], 3, "direct", "synflow", "accuracies")
 
 
 def test_visualization_names_a_damaged_file(tmp_path):

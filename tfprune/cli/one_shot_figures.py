@@ -12,6 +12,8 @@ from tfprune.plots.compressions import draw_accuracies, draw_compressions
 from tfprune.plots.style import save_png
 from tfprune.records.one_shot_results import OneShotRun, read_dense_accuracies, read_runs
 
+_RESULT = "*_sparsities_direct.npy"
+_MOST_TOLD = 8
 TITLES = {
     "lenet300100": "LeNet-300-100",
     "lenet5": "LeNet-5",
@@ -49,9 +51,11 @@ def draw(
             known = ", ".join(name for name in PRUNERS if name != DENSE)
             raise InputError(f"--pruners_to_display must be among {known}. Received: {pruner!r}")
     root = Path(out_path, architecture)
-    chosen = pruners or [name for name in PRUNERS if any((root / name / pruning_type).glob("*_sparsities_direct.npy"))]
-    if not chosen:
-        raise InputError(f"{root}: holds no runs of pruning type {pruning_type}; python -m tfprune.main makes them")
+    chosen = pruners or [name for name in PRUNERS if any((root / name / pruning_type).glob(_RESULT))]
+    missing = [name for name in chosen if not any((root / name / pruning_type).glob(_RESULT))]
+    if missing or not chosen:
+        which = f" of {missing[0]}" if missing else ""
+        raise InputError(f"{root}: holds no runs{which} with --pruning_type={pruning_type}; {_there(Path(out_path))}")
     runs = {name: read_runs(out_path, architecture, name, pruning_type, effective_type, num_samples) for name in chosen}
     if plot_type == "accuracies":
         tables = {name: _table(found, accuracies=True) for name, found in runs.items()}
@@ -70,6 +74,15 @@ def draw(
     except OSError as error:
         raise InputError(f"cannot make {folder}: {error.strerror}") from None
     return save_png(figure, folder / f"{plot_type}.png")
+
+
+def _there(out_path: Path) -> str:
+    """Which runs there are below a folder, in words."""
+    found = sorted({path.parent for path in out_path.glob(f"*/**/{_RESULT}")})
+    if not found:
+        return f"{out_path} holds none at all, python -m tfprune.main makes them"
+    shown = ", ".join(str(path.relative_to(out_path)) for path in found[:_MOST_TOLD])
+    return f"there are {shown}{', ...' if len(found) > _MOST_TOLD else ''} (architecture/pruner/pruning type)"
 
 
 def _table(runs: list[OneShotRun], accuracies: bool) -> pd.DataFrame:
