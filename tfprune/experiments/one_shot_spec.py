@@ -7,7 +7,7 @@ import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tfprune.errors import InputError
+from tfprune.errors import InputError, did_you_mean
 from tfprune.pruning.schedules import PolynomialSchedule
 
 
@@ -94,8 +94,10 @@ class OneShotSpec:
 
     def __post_init__(self):
         for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise InputError(f"--{name} must be one of {', '.join(allowed)}. Received: {getattr(self, name)!r}")
+            given = getattr(self, name)
+            if given not in allowed:
+                near = did_you_mean(given, allowed)
+                raise InputError(f"--{name} must be one of {', '.join(allowed)}. Received: {given!r}{near}")
         if not re.fullmatch(r"[A-Za-z0-9.-]+", self.sample) or self.sample.startswith("."):
             raise InputError(
                 f"--sample begins file names: letters, digits, '-' and '.' are allowed. Received: {self.sample!r}"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
+from types import MappingProxyType
 
 import numpy as np
 
 from tfprune.errors import InputError
 from tfprune.layers.masks import Masks
-from tfprune.pruning.selection import TopSets, lowest
+from tfprune.pruning.selection import TopSets, best, lowest
 
 
 class Alive:
@@ -52,21 +53,33 @@ class Ranking:
         alive: nothing else can be kept.
         groups: lists of paths that compete.
         seed: breaks ties.
+        floors: path -> how many of the kernel's best come before all else; a group is never asked for fewer.
 
     Raises:
         InputError: a score is not finite; names the kernel.
     """
 
-    def __init__(self, scores: dict[str, np.ndarray], alive: Alive, groups: list[list[str]], seed: int):
+    def __init__(
+        self,
+        scores: dict[str, np.ndarray],
+        alive: Alive,
+        groups: list[list[str]],
+        seed: int,
+        floors: Mapping[str, int] = MappingProxyType({}),
+    ):
         self._alive, self._groups = alive, groups
         self._sizes: dict[str, int] = {}
         self._sets = []
         for group in groups:
-            values = []
+            values, start = [], 0
             for path in group:
-                values.append(alive.of(path, scores.pop(path)))
-                _require_finite(path, values[-1])
-                self._sizes[path] = values[-1].size
+                own = alive.of(path, scores.pop(path))
+                _require_finite(path, own)
+                if floors.get(path):
+                    own = _first(own, best(own, floors[path], start, seed))
+                values.append(own)
+                self._sizes[path] = own.size
+                start += own.size
             self._sets.append(TopSets(values, seed))
 
     def masks(self, counts: Sequence[int]) -> Masks:
@@ -86,6 +99,7 @@ def pruned(
     groups: list[list[str]],
     counts: Sequence[int],
     seed: int,
+    floors: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, np.ndarray]:
     """Path -> flat positions of what leaves the masks where each group keeps its best `counts`; as `Ranking` has it."""
     gone = {}
@@ -94,8 +108,23 @@ def pruned(
         for path, part in zip(group, values, strict=True):
             _require_finite(path, part)
         flat = [masks[path].ravel() for path in group]
+        if floors:
+            start = 0  # ties are broken by the place among the living
+            for index, (path, mask) in enumerate(zip(group, flat, strict=True)):
+                alive = np.flatnonzero(mask)
+                kept = best(values[index].take(alive), floors.get(path, 0), start, seed)
+                values[index] = _first(values[index], alive[kept])
+                start += alive.size
         gone.update(zip(group, lowest(values, flat, count, seed), strict=True))
     return gone
+
+
+def _first(scores: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """The scores, with those at the positions above all others."""
+    if scores.base is not None:  # a view of memory that may not be ours
+        scores = scores.copy()
+    scores[positions] = np.inf
+    return scores
 
 
 def _require_finite(path: str, scores: np.ndarray) -> None:

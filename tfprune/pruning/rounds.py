@@ -96,7 +96,8 @@ class Rounds:
         for number, density in enumerate(self._densities[:-1], 1):
             counts = self._share.counts(density)
             scores = self._score(masks, number)
-            for path, positions in pruned(scores, masks, self._share.groups, counts, self._seed).items():
+            gone = pruned(scores, masks, self._share.groups, counts, self._seed, self._share.floors)
+            for path, positions in gone.items():
                 flat[path][positions] = False
                 pruned_in[path][positions] = number
             del scores  # before the next ones are made
@@ -112,5 +113,6 @@ class Rounds:
         if self._ranked is None or self._ranked[0] != number:
             self._ranked = None  # frees the old scores before the new ones are made
             before = self._after(number - 1)
-            self._ranked = number, Ranking(self._score(before, number), Alive(before), self._share.groups, self._seed)
+            share, scores = self._share, self._score(before, number)
+            self._ranked = number, Ranking(scores, Alive(before), share.groups, self._seed, share.floors)
         return self._ranked[1]
