@@ -22,7 +22,7 @@ from tfprune.pruning.shares import OutOfReach
 # Where the bracket is wider, effective counts on its two sides say where the target should lie.
 INTERPOLATED = 64
 # More effective weights than were asked for by this part, and one for each kernel, which quotas may round up, are told.
-TOLERATED = 0.05
+TOLERATED = 0.1
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Missed:
         cliff: paths of the kernels that make the difference: those that lose their last weight, or else their last
             effective one, or else any weight.
         loss: what they lose, in words.
+        emptied: whether these kernels lose all that is effective.
     """
 
     asked: float
@@ -47,17 +48,18 @@ class Missed:
     next_kept: int
     cliff: tuple[str, ...]
     loss: str
+    emptied: bool
 
     def __str__(self) -> str:
         names = ", ".join(map(repr, self.cliff[:3])) + (", ..." if len(self.cliff) > 3 else "")
         kernels = "kernel" if len(self.cliff) == 1 else "kernels"
         result = f"only {self.left:,} weights are effective" if self.left else "nothing reaches the output any more"
         fewer = self.kept - self.next_kept
+        way = "; min_weights (of each kernel, on a path) leads over such a cliff" if self.emptied else ""
         return (
             f"effective sparsity {self.asked:.6g} was asked for, {self.reached:.6g} is reached: with {fewer:,} "
             f"{'weight' if fewer == 1 else 'weights'} fewer than the {self.kept:,} kept, {kernels} {names} "
-            f"{'loses' if len(self.cliff) == 1 else 'lose'} {self.loss} and {result}; a larger min_weights (weights "
-            "that every kernel keeps) can lead over such a cliff"
+            f"{'loses' if len(self.cliff) == 1 else 'lose'} {self.loss} and {result}{way}"
         )
 
 
@@ -181,17 +183,23 @@ class _Search:
         """What the masks of one step less lack."""
         fewer = self._masks_of(kept - 1)
         effective, left = self._effective(masks), self._effective(fewer)
-        cliff, loss = _cliff(masks, fewer, effective, left)
-        return Missed(self._sparsity, 1 - count / self._start.size, masks.kept, left.kept, fewer.kept, cliff, loss)
+        return Missed(
+            asked=self._sparsity,
+            reached=1 - count / self._start.size,
+            kept=masks.kept,
+            left=left.kept,
+            next_kept=fewer.kept,
+            **_cliff(masks, fewer, effective, left),
+        )
 
 
-def _cliff(masks: Masks, fewer: Masks, effective: Masks, left: Masks) -> tuple[tuple[str, ...], str]:
+def _cliff(masks: Masks, fewer: Masks, effective: Masks, left: Masks) -> dict:
     """Which kernels that lose weights from the first masks to the second explain what is no longer effective."""
     changed = [path for path in masks if not np.array_equal(masks[path], fewer[path])]
     emptied = [path for path in changed if not fewer[path].any()]
-    if emptied:
-        return tuple(emptied), "its last weight" if len(emptied) == 1 else "their last weights"
     cut = [path for path in changed if effective[path].any() and not left[path].any()]
-    if cut:
-        return tuple(cut), "its last effective weight" if len(cut) == 1 else "their last effective weights"
-    return tuple(changed), "a connection" if len(changed) == 1 else "connections"
+    cliff = emptied or cut or changed
+    what = "last weight" if emptied else "last effective weight" if cut else "connection"
+    own = "a" if cliff is changed else "its"
+    loss = f"{own} {what}" if len(cliff) == 1 else f"{'' if cliff is changed else 'their '}{what}s"
+    return {"cliff": tuple(cliff), "loss": loss, "emptied": bool(emptied or cut)}

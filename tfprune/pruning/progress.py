@@ -66,6 +66,7 @@ class Progress:
                     file=self._stream,
                     dynamic_ncols=True,
                     leave=False,
+                    unit="step",
                 )
             self._due = now + SECONDS_PER_FRAME
             self._bar.set_postfix_str(note, refresh=False)
@@ -74,7 +75,8 @@ class Progress:
         else:
             self._due = now + SECONDS_PER_LINE
             of = "" if self._total is None else f" of {self._total}"
-            tqdm.write(f"pruning, {self._phase}: {self._done}{of}{f', {note}' if note else ''}", file=self._stream)
+            text = f"pruning, {self._phase}: step {self._done + 1}{of}{f', {note}' if note else ''}"
+            tqdm.write(text, file=self._stream)
 
     def _close(self) -> None:
         if self._bar is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property, partial
 
 import keras
 import numpy as np
@@ -24,6 +25,7 @@ from tfprune.pruning.scores import get_score
 from tfprune.pruning.selection import kept_count
 from tfprune.pruning.shares import BorrowedShare, GlobalShare, QuotaShare, below_floors
 from tfprune.pruning.specs import Pruner, get_pruner
+from tfprune.pruning.spine import spine
 from tfprune.sparsity.reachability import Reachability
 
 PRUNING_TYPES = ("direct", "effective")
@@ -79,8 +81,9 @@ def prune(
         highest: prune the highest scores in place of the lowest.
         batch_size: where `data` is a pair of arrays.
         input_shape: shape of an input without the batch axis, where the model leaves sizes open.
-        min_weights: number of its best weights that every kernel keeps, or all where it has fewer: an effective target
-            cannot fail by a kernel that runs empty. Not certain to leave a path, as these weights need not meet.
+        min_weights: number of weights that every kernel keeps, or all where it has fewer; the best that lead from an
+            input to an output together, see `tfprune.pruning.spine`. With 1 or more, neither layers nor paths are lost
+            on the way to the target. 0 is as published.
         frozen: `"prune"`: kernels that are not trainable compete like all others; `"keep"`: they are ignored. None is
             `"prune"` with a warning.
         verbose: whether to show progress on stderr where the call takes more than three seconds.
@@ -121,13 +124,18 @@ def prune(
         batches = as_batches(data, batch_size)
         batches = None if batches is None else progress.batches(batches)
         scores = _Scores(model, batches, seed, completed, highest, loss=loss, input_shape=input_shape)
+        effective = _Effective(model, completed, input_shape, progress)
+        options = {"rule": quota_rule, "floors": floors, "progress": progress}
+        if min_weights:
+            # Direct masks can be had without knowing the model's graph: then the best are kept, path or no path.
+            asked = effective if pruning_type == "effective" or effective.known else None
+            options["spine"] = partial(spine, count=min_weights, effective=asked, seed=seed)
         # No round may end with fewer weights than the kernels keep.
-        final = max(1 - sparsity, least / start.size)
-        rounds = _rounds(scores, chosen, final, start, seed, quota_rule, floors, progress)
+        rounds = _rounds(scores, chosen, max(1 - sparsity, least / start.size), start, seed, **options)
         if pruning_type == "direct":
             found, missed = rounds.final, None
         else:
-            found, missed = _effective(model, rounds, sparsity, start, completed, input_shape, progress)
+            found, missed = at_effective_sparsity(rounds.masks, effective, sparsity, start, rounds.landmarks())
     masks = completed(found)
     if missed and on_missed is not None:
         on_missed(missed)
@@ -154,19 +162,30 @@ def _start(model: keras.Model, masks: Mapping[str, np.ndarray] | None) -> Masks:
     return given
 
 
-def _effective(model, rounds: Rounds, sparsity: float, start: Masks, completed, input_shape, progress: Progress):
-    """Masks at a target effective sparsity, and how far they miss it."""
-    reachable = Reachability(model, input_shape)
-    asked = 0
+class _Effective:
+    """Which weights of kernels that compete are effective, in a model whose other kernels stay as they are."""
 
-    def effective(part: Masks) -> Masks:
-        nonlocal asked
-        progress.at("searching", asked, note=f"{part.kept:,} weights kept")
-        asked += 1
-        found = reachable(completed(part))
+    def __init__(self, model, completed: Callable, input_shape, progress: Progress):
+        self._model, self._input_shape = model, input_shape
+        self._completed, self._progress, self._asked = completed, progress, 0
+
+    @cached_property
+    def _reachable(self) -> Reachability:
+        return Reachability(self._model, self._input_shape)
+
+    @property
+    def known(self) -> bool:
+        """Whether the graph of the model is known."""
+        try:
+            return self._reachable is not None
+        except InputError:
+            return False
+
+    def __call__(self, part: Masks) -> Masks:
+        self._progress.at("looking for paths", self._asked, note=f"{part.kept:,} weights kept")
+        self._asked += 1
+        found = self._reachable(self._completed(part))
         return found if len(found) == len(part) else Masks({path: found[path] for path in part})
-
-    return at_effective_sparsity(rounds.masks, effective, sparsity, start, rounds.landmarks())
 
 
 class _Scores:
@@ -198,14 +217,17 @@ def _rounds(
     density: float,
     start: Masks,
     seed: int,
+    *,
     rule: str,
     floors: Mapping[str, int],
     progress: Progress,
+    spine: Callable | None = None,
 ) -> Rounds:
     landmarks = None
     shapes = {path: mask.shape for path, mask in start.items()}
     if pruner.like is not None:
-        other = _rounds(scores, get_pruner(pruner.like), density, start, seed, rule, floors, progress)
+        options = {"rule": rule, "floors": floors, "progress": progress, "spine": spine}
+        other = _rounds(scores, get_pruner(pruner.like), density, start, seed, **options)
         share = BorrowedShare(shapes, lambda kept: list(other.masks(kept).counts.values()))
         landmarks = other.landmarks()
     elif pruner.quota is None:
@@ -219,7 +241,7 @@ def _rounds(
         progress.at(f"scoring by {pruner.score}", number - 1, total)
         return score(before, number)
 
-    return Rounds(told, share, densities, start, seed, landmarks)
+    return Rounds(told, share, densities, start, seed, landmarks, spine)
 
 
 def _check(sparsity: float, pruning_type: str, seed: int, min_weights: int, frozen: str | None) -> None:

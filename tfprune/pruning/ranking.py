@@ -10,7 +10,7 @@ import numpy as np
 
 from tfprune.errors import InputError
 from tfprune.layers.masks import Masks
-from tfprune.pruning.selection import TopSets, best, lowest
+from tfprune.pruning.selection import TopSets, lowest
 
 
 class Alive:
@@ -53,7 +53,7 @@ class Ranking:
         alive: nothing else can be kept.
         groups: lists of paths that compete.
         seed: breaks ties.
-        floors: path -> how many of the kernel's best come before all else; a group is never asked for fewer.
+        first: path -> bool array: weights that come before all others, whatever their scores.
 
     Raises:
         InputError: a score is not finite; names the kernel.
@@ -65,21 +65,18 @@ class Ranking:
         alive: Alive,
         groups: list[list[str]],
         seed: int,
-        floors: Mapping[str, int] = MappingProxyType({}),
+        first: Mapping[str, np.ndarray] = MappingProxyType({}),
     ):
         self._alive, self._groups = alive, groups
         self._sizes: dict[str, int] = {}
         self._sets = []
         for group in groups:
-            values, start = [], 0
+            values = []
             for path in group:
                 own = alive.of(path, scores.pop(path))
                 _require_finite(path, own)
-                if floors.get(path):
-                    own = _first(own, best(own, floors[path], start, seed))
-                values.append(own)
+                values.append(_raised(own, alive.of(path, first[path])) if path in first else own)
                 self._sizes[path] = own.size
-                start += own.size
             self._sets.append(TopSets(values, seed))
 
     def masks(self, counts: Sequence[int]) -> Masks:
@@ -99,7 +96,7 @@ def pruned(
     groups: list[list[str]],
     counts: Sequence[int],
     seed: int,
-    floors: Mapping[str, int] = MappingProxyType({}),
+    first: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> dict[str, np.ndarray]:
     """Path -> flat positions of what leaves the masks where each group keeps its best `counts`; as `Ranking` has it."""
     gone = {}
@@ -107,24 +104,18 @@ def pruned(
         values = [scores[path].ravel() for path in group]
         for path, part in zip(group, values, strict=True):
             _require_finite(path, part)
+        values = [
+            _raised(part, first[path].ravel()) if path in first else part
+            for path, part in zip(group, values, strict=True)
+        ]
         flat = [masks[path].ravel() for path in group]
-        if floors:
-            start = 0  # ties are broken by the place among the living
-            for index, (path, mask) in enumerate(zip(group, flat, strict=True)):
-                alive = np.flatnonzero(mask)
-                kept = best(values[index].take(alive), floors.get(path, 0), start, seed)
-                values[index] = _first(values[index], alive[kept])
-                start += alive.size
         gone.update(zip(group, lowest(values, flat, count, seed), strict=True))
     return gone
 
 
-def _first(scores: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """The scores, with those at the positions above all others."""
-    if scores.base is not None:  # a view of memory that may not be ours
-        scores = scores.copy()
-    scores[positions] = np.inf
-    return scores
+def _raised(scores: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """The scores, with those of the first above all others."""
+    return np.where(first, np.float32(np.inf), scores)
 
 
 def _require_finite(path: str, scores: np.ndarray) -> None:

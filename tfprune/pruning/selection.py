@@ -142,23 +142,6 @@ class TopSets:
         return positions[np.argsort(keys)]
 
 
-def best(scores: np.ndarray, count: int, start: int, seed: int) -> np.ndarray:
-    """Positions of the `count` best of one array, in no order; of all where there are fewer.
-
-    Args:
-        scores: float32 array, flat and finite.
-        count: from 0.
-        start: number of weights before this array's, as ties are broken by the position in all of them.
-        seed: breaks ties.
-    """
-    if count >= scores.size:
-        return np.arange(scores.size)
-    threshold = np.partition(scores, scores.size - count)[scores.size - count] if count else np.inf
-    above, ties = np.flatnonzero(scores > threshold), np.flatnonzero(scores == threshold)
-    order = np.argsort(tie_keys(ties + start, seed))
-    return np.concatenate([above, ties[order[: count - above.size]]])
-
-
 def largest(scores: list[np.ndarray], masks: list[np.ndarray], k: int) -> np.float32:
     """The k-th largest score of what the masks keep, 1 ≤ k ≤ their number.
 

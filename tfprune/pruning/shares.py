@@ -1,8 +1,7 @@
 """Who competes with whom for the weights that are kept, and how many each group keeps at a density.
 
 A share has `groups`, lists of kernel paths that compete among themselves, and `counts(density)`, the number of kept
-weights of each group. Counts never fall when the density rises, so that masks can be nested. Its `floors` say how many
-weights each kernel of a group keeps in any case; a group that is one kernel has them in its counts.
+weights of each group. Counts never fall when the density rises, so that masks can be nested.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class GlobalShare:
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], floors: Mapping[str, int] | None = None):
         self.groups = [list(shapes)]
-        self.floors = dict(floors or {})
+        self._least = sum((floors or {}).values())
         self._size = sum(int(np.prod(shape)) for shape in shapes.values())
 
     def counts(self, density: float) -> list[int]:
@@ -48,8 +47,8 @@ class GlobalShare:
             OutOfReach: fewer than the floors.
         """
         kept = kept_count(self._size, density)
-        if kept < (least := sum(self.floors.values())):
-            raise below_floors(least, self._size, 1 - density)
+        if kept < self._least:
+            raise below_floors(self._least, self._size, 1 - density)
         return [kept]
 
 
@@ -75,7 +74,6 @@ class QuotaShare:
         floors: Mapping[str, int] | None = None,
     ):
         self.groups = [[path] for path in shapes]
-        self.floors: dict[str, int] = {}
         self._least = np.array([(floors or {}).get(path, 0) for path in shapes], float)
         self._name, self._rule = quota, rule
         self._quota = get_quota(quota)
@@ -122,7 +120,8 @@ class QuotaShare:
                 return None
 
         low, high = 0.0, density
-        while low < (middle := 0.5 * (low + high)) < high:
+        for _ in range(60):
+            middle = 0.5 * (low + high)
             found = raised(middle)
             too_few = found is None or (found * sizes).sum() < density * sizes.sum()
             low, high = (middle, high) if too_few else (low, middle)
@@ -139,12 +138,11 @@ class BorrowedShare:
 
     Args:
         shapes: path -> kernel shape.
-        kept: the other pruner: number of kept weights in all -> kept weights per layer, its floors among them.
+        kept: the other pruner: number of kept weights in all -> kept weights per layer.
     """
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], kept: Callable[[int], list[int]]):
         self.groups = [[path] for path in shapes]
-        self.floors: dict[str, int] = {}
         self._kept = kept
         self._size = sum(int(np.prod(shape)) for shape in shapes.values())
 

@@ -11,17 +11,19 @@ from pathlib import Path
 import numpy as np
 
 from tfprune.errors import InputError
-from tfprune.records.atomic import atomic_write, atomic_write_bytes
+from tfprune.records.atomic import atomic_write, atomic_write_bytes, atomic_write_text
 from tfprune.records.object_arrays import read_object_array
 from tfprune.records.run_folder import RunFolder
 
 SPARSITIES = ("sparsities_direct", "sparsities_effective_synflow", "sparsities_effective_custom")
 INITS, FINAL = "inits", "final_weights"
+RESULT = "result.json"
 _RESULTS = (
     *(f"{name}.npy" for name in (*SPARSITIES, "accuracies", "losses")),
     "info.log",
     "layers.csv",
     "masks.npz",
+    RESULT,
     f"{INITS}.npz",
     f"{FINAL}.npz",
     "training.png",
@@ -68,6 +70,24 @@ class OneShotFolder(RunFolder):
         buffer = io.BytesIO()
         np.savez(buffer, **kernels)
         atomic_write_bytes(self.path(f"{name}.npz"), buffer.getbuffer())
+
+    def write_result(self, values: Mapping[str, object]) -> None:
+        """Writes `<prefix>_result.json`: what was asked for and what was reached, as JSON values."""
+        atomic_write_text(self.path(RESULT), json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+
+    def read_result(self) -> dict:
+        """What `write_result` wrote; empty where nothing was written.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        path = self.path(RESULT)
+        try:
+            return dict(json.loads(path.read_text("utf-8")))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, TypeError, RecursionError):
+            raise InputError(f"{path}: not the result of a run; delete it and the masks to prune again") from None
 
     def write_counts(self, counts: Sequence[int]) -> None:
         """Writes `counts.npy`, the number of weights of each kernel, into the folder of dense runs.

@@ -91,6 +91,7 @@ def _masks(request: OneshotRequest, trainer: Trainer, scored: Weights) -> Masks:
         ignore=ignored_kernels(trainer.model, arguments.layers_to_ignore, "--layers_to_ignore"),
         data=data,
         schedule=Schedule(arguments.prune_iterations),
+        verbose=not request.options.quiet,
         # The published GraSP is the negative of ours, whose highest scores are kept: its highest are to be pruned.
         highest=arguments.prune_highest != (scoring.score == "grasp"),
     )
