@@ -92,7 +92,10 @@ def prunable(model: keras.Model) -> Kernels:
 
 
 def unsupported(model: keras.Model) -> list[str]:
-    """Paths of layers that have weight matrices or tables and yet stay dense, in network order.
+    """Paths of layers that have weight matrices or tables, frozen or not, and yet stay dense, in network order.
+
+    Kernels inside custom layers, embeddings, recurrent, quantized and LoRA layers are among them. Biases, and what
+    scales single channels, are not.
 
     Raises:
         InputError: as for `prunable`.
@@ -103,5 +106,23 @@ def unsupported(model: keras.Model) -> list[str]:
         for path, layer in named_layers(model)
         if kernel_class(layer) is None
         and not isinstance(layer, _CHANNEL_WISE)
-        and any(len(variable.shape) >= 2 for variable in layer.trainable_weights)
+        and any(len(variable.shape) >= 2 for variable in layer.weights)
+    ]
+
+
+def frozen_kernels(model: keras.Model) -> list[str]:
+    """Paths of prunable kernels that training leaves as they are, in network order.
+
+    A kernel is frozen where its layer or a model around it is (`trainable = False`), or the variable alone.
+
+    Raises:
+        InputError: as for `prunable`.
+    """
+    require_graph(model)
+    trained = {id(variable) for variable in model.trainable_variables}
+    return [
+        f"{path}/{name}"
+        for path, layer in named_layers(model)
+        for name, variable in kernels_of(layer).items()
+        if not layer.trainable or id(variable) not in trained
     ]
