@@ -142,6 +142,8 @@ def test_without_a_network_it_is_told_at_once(tmp_path, monkeypatch):
         find_set("mnist", tmp_path, None)
     with pytest.raises(InputError, match=r"cifar10: cannot reach www\.cs\.toronto\.edu"):
         find_set("cifar10", tmp_path, None)
+    with pytest.raises(InputError, match=r"cannot reach [^ ]* \(Name or service not known\)$"):
+        find_set("svhn_cropped", tmp_path, None)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -336,7 +338,7 @@ def test_a_preparation_that_ends_early_leaves_nothing(tmp_path, mnist, monkeypat
     monkeypatch.setattr(type(builder), "_generate_examples", stopped)
     with pytest.raises(KeyboardInterrupt if error is KeyboardInterrupt else InputError):
         prepare_set(builder, download=False)
-    assert list((tmp_path / "sets" / "mnist").iterdir()) == []
+    assert list((tmp_path / "sets").iterdir()) == []
     _prepare("mnist", tmp_path / "sets", files)
 
 
