@@ -99,7 +99,7 @@ def test_warnings(write):
         (f"{MINIMAL}[IMP]\nstop_ratio = -0.1\n", "[IMP] stop_ratio must be a number in [0, 1]. Received: '-0.1'"),
         (f"{MINIMAL}init_sparsity = nan\n", "[Network] init_sparsity must be a number in [0, 1]. Received: 'nan'"),
         (f"{MINIMAL}steps = 10\n", "[IMP] weights_step must be at most steps = 10. Received: 1000"),
-        (f"{MINIMAL}steps = 1e5\n", "[Network] steps must be a whole number above 0. Received: '1e5'"),
+        (f"{MINIMAL}steps = 1e5\n", "[Network] steps must be a whole number in [1, 2147483647]. Received: '1e5'"),
         (f"{MINIMAL}steps = 5 # five\n", "(a comment needs a line of its own)"),
         (f"{MINIMAL}minimizer = adam\n", "[Network] minimizer must be SGD or Adam. Received: 'adam'"),
         (f"{MINIMAL}restart = maybe\n", "[Network] restart must be yes or no. Received: 'maybe'"),
@@ -127,10 +127,10 @@ def test_bad_input_is_one_line_that_names_it(write, text, told):
 
 
 def test_missing_and_binary_files(tmp_path):
-    with pytest.raises(InputError, match=r"none\.ini: cannot read the input file: No such file"):
+    with pytest.raises(InputError, match=r"cannot read .*none\.ini: No such file"):
         read_spec(tmp_path / "none.ini")
     (tmp_path / "binary.ini").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match="must be UTF-8"):
+    with pytest.raises(InputError, match=r"binary\.ini: it is no text in UTF-8"):
         read_spec(tmp_path / "binary.ini")
 
 

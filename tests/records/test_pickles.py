@@ -199,7 +199,7 @@ def test_names_what_it_refuses(tmp_path):
         (b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\x7fab.", "cut short"),
         (b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\x7fN.", "cut short"),
         (b"\x80\x04cnumpy\nndarray\n(K\x05tR.", "calls numpy.ndarray"),
-        (b"\x80\x04cnumpy\nndarray\nK\x05\x85\x81.", "NEWOBJ class argument"),
+        (b"\x80\x04cnumpy\nndarray\nK\x05\x85\x81.", "an instance of a class"),
         (b"\x80\x04cnumpy\ndtype\n.", "a type instead of data"),
         (b"\x80\x04cnumpy\ndtype\n}X\x01\x00\x00\x00aK\x01sb.", "changes a global"),
         (b"\x80\x04cnumpy\ndtype\nN}X\x09\x00\x00\x00_functionNs\x86b.", "changes a global"),

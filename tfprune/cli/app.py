@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from absl import flags
 
+from tfprune.cli.interrupts import prompt_interrupts
 from tfprune.cli.words import parse
 from tfprune.errors import InputError
 
@@ -118,7 +119,8 @@ def _told(values: flags.FlagValues) -> Iterator[None]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     _plain_warnings(values)
     try:
-        yield
+        with prompt_interrupts():
+            yield
     except InputError as error:
         if values["debug"].value:
             raise

@@ -88,7 +88,11 @@ def plot(run_folder: str, prefix: str | None) -> None:
     """
     if not Path(run_folder).is_dir():
         raise InputError(f"--plot must name the folder of a run. Received: {run_folder}, which is not a folder")
-    print(f"figures: {draw(ImpRun(run_folder, prefix))}")
+    run = ImpRun(run_folder, prefix)
+    if run.missing:
+        told = ", ".join(map(str, run.missing[:10])) + (", ..." if len(run.missing) > 10 else "")
+        print(f"warning: {run.folder} has no iteration {told}; the figures show the others", file=sys.stderr)
+    print(f"figures: {draw(run)}")
 
 
 def draw(run: ImpRun) -> Path:

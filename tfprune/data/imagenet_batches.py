@@ -166,10 +166,10 @@ def _spilled(rows: np.ndarray) -> np.ndarray:
 
 
 def _labels(labels: object, count: int, path: str | Path) -> np.ndarray:
-    try:
-        array = np.asarray(labels)
-    except (ValueError, OverflowError):
-        array = np.array(None)
+    # NumPy is not asked what a list holds: one whose parts are shared lists has no end for it.
+    if isinstance(labels, list | tuple) and all(type(label) is int and abs(label) < 2**31 for label in labels):
+        labels = np.array(labels, np.int64)
+    array = labels if isinstance(labels, np.ndarray) else np.array(None)
     if array.ndim != 1 or (array.dtype.kind not in "iu" and len(array)):
         raise InputError(f"{path}: 'labels' must be a list of whole numbers from 1 to {CLASSES}")
     if len(array) != count:
@@ -184,6 +184,9 @@ def _mean(mean: object, width: int, path: str | Path) -> np.ndarray | None:
     if mean is None:
         return None
     array = np.asarray(mean) if isinstance(mean, np.ndarray | np.number | float) else np.empty(0)
-    if array.shape not in ((), (width,)) or array.dtype.kind not in "fiu" or not np.isfinite(array).all():
-        raise InputError(f"{path}: 'mean' must be {width} finite numbers")
-    return np.broadcast_to(array, (width,)).astype(np.float32)
+    if array.shape in ((), (width,)) and array.dtype.kind in "fiu":
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float32)
+        if np.isfinite(array).all():
+            return np.broadcast_to(array, (width,)).copy()
+    raise InputError(f"{path}: 'mean' must be {width} finite numbers")

@@ -117,8 +117,8 @@ def _read(builder, split: str, count: int, classes: int) -> Rows:
     import tensorflow_datasets as tfds
 
     height, width, channels = _image_shape(builder, builder.name)
-    rows, labels, at = empty_rows(count, height * width * channels), np.empty(count, np.int32), 0
     try:
+        rows, labels, at = empty_rows(count, height * width * channels), np.empty(count, np.int32), 0
         batches = builder.as_dataset(
             split=f"{split}[:{count}]",
             batch_size=_BATCH,

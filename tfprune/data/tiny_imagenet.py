@@ -15,6 +15,7 @@ import numpy as np
 
 from tfprune.data.rows import Rows, Source, empty_rows, pixel_mean
 from tfprune.errors import InputError
+from tfprune.records.reading import read_text
 
 _FOLDER = "tiny-imagenet-200"
 _SIDE = 64
@@ -61,10 +62,7 @@ def _validation(root: Path, classes: list[str]) -> list[tuple[Path, int]]:
     path = root / "val" / "val_annotations.txt"
     if not path.exists() and any((root / "val" / name).is_dir() for name in classes):
         return [(image, number) for number, name in enumerate(classes) for image in _images(root / "val" / name)]
-    try:
-        lines = [line.split() for line in path.read_text("utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'it is no text'}") from None
+    lines = [line.split() for line in read_text(path).splitlines() if line.strip()]
     numbers = {name: number for number, name in enumerate(classes)}
     for position, words in enumerate(lines, 1):
         if len(words) < 2 or words[1] not in numbers:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tfprune.errors import InputError
+from tfprune.experiments.limits import MOST
 from tfprune.pruning.schedules import PolynomialSchedule
 
 
@@ -105,8 +106,8 @@ class OneShotSpec:
         if not 0 <= self.target_sparsity < 1:
             raise InputError(f"--target_sparsity must lie in [0, 1). Received: {self.target_sparsity}")
         for name in ("iterations", "checkpoint_step"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise InputError(f"--{name} must be at least 1. Received: {getattr(self, name)}")
+            if getattr(self, name) is not None and not 1 <= getattr(self, name) <= MOST:
+                raise InputError(f"--{name} must be at least 1 and at most {MOST}. Received: {getattr(self, name)}")
         if self.pruner.endswith("uniform_plus") and self.architecture == "lenet300100":
             raise InputError(
                 f"--pruner={self.pruner} keeps the first convolution whole; lenet300100 has none. Use another pruner"

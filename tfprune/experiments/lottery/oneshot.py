@@ -70,6 +70,7 @@ def _masks(request: OneshotRequest, trainer: Trainer, scored: Weights) -> Masks:
         shuffle=arguments.randomize_layerwise,
         ignore=ignored_kernels(trainer.model, arguments.layers_to_ignore, "--layers_to_ignore"),
         data=data,
+        loss="cross_entropy",
         schedule=Schedule(arguments.prune_iterations),
         # The published GraSP is the negative of ours, whose highest scores are kept: its highest are to be pruned.
         highest=arguments.prune_highest != (scoring.score == "grasp"),
