@@ -35,13 +35,15 @@ register_rule(Liar)(Trace.keep)
 def test_all_four_calls_find_a_layer_that_is_not_copied_right():
     inputs = keras.Input((8, 8, 3))
     x = L.ReLU()(L.Conv2D(4, 3)(L.Conv2D(4, 3)(inputs)))
-    model = keras.Model(inputs, L.Dense(2)(Liar(1.25)(L.Flatten()(x))))
+    model = keras.Model(inputs, L.Dense(2)(Liar(1.25, name="liar")(L.Flatten()(x))))
     for call in (tfprune.masked, tfprune.strip, tfprune.compact, tfprune.prune_filters):
         with pytest.raises(InputError, match=r"does not compute what the model does.*verify=False"):
             call(model)
         assert call(model, verify=False).layers[-2].factor == 1.0
     with pytest.raises(InputError, match="does not compute"):
         tfprune.compact(model, fold_batchnorm=True)
+    with pytest.raises(InputError, match="from 'liar' on"):
+        tfprune.masked(model)
 
 
 def _pair(activation, other, dtype="float32", classes=3, deep=1):

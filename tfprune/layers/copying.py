@@ -119,8 +119,8 @@ def layer_like(
             copy = live_copy(layer, target, change, _copy_of_nested)
         except Exception:  # code of the layer's author that does not take what stands in a callable's place
             copy = (target or type(layer)).from_config(change(layer.get_config()))
-    except (TypeError, ValueError, NotImplementedError, AttributeError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise InputError(f"layer {layer.name!r} ({type(layer).__name__}) cannot be copied: {reason}") from error
     if getattr(layer, "plain_class", type(layer)) in KERNELS:  # a class that says which attributes are initializers
         for name, value in vars(layer).items():

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers, tree
 
 _SIZES = 8, 32, 96  # of axes that are open; some networks halve an image five times, or need 75 pixels
@@ -37,19 +38,13 @@ def made_up_inputs(model: keras.Model) -> Iterator:
 def _array(spec: keras.KerasTensor, size: int, inner: list, rng: np.random.Generator, positive: bool):
     shape = tuple(size if length is None else length for length in spec.shape[1:])
     entries = int(np.prod(shape))
-    if entries > _TOO_LARGE:
+    if entries * (spec.shape[0] or 1) > _TOO_LARGE:
         return None
     batch = spec.shape[0] or (2 if entries < _LARGE else 1)
     if spec.dtype == "string":
-        words = _words(inner)
-        array = np.array(
-            [
-                " ".join(rng.choice(words, 4)) if _takes_text(inner) else rng.choice(words)
-                for _ in range(batch * entries)
-            ],
-            object,
-        ).reshape(batch, *shape)
-        return _as_tensor(array, spec)
+        words, count = _words(inner), 4 if _takes_text(inner) else 1
+        texts = [" ".join(rng.choice(words, count)) for _ in range(batch * entries)]
+        return tf.constant(texts, shape=(batch, *shape))
     if spec.dtype == "bool":
         return _as_tensor(rng.random((batch, *shape)) < 0.5, spec)
     if "int" in spec.dtype:
@@ -61,10 +56,6 @@ def _array(spec: keras.KerasTensor, size: int, inner: list, rng: np.random.Gener
 
 
 def _as_tensor(array: np.ndarray, spec: keras.KerasTensor):
-    import tensorflow as tf
-
-    if spec.dtype == "string":
-        return tf.constant(array.tolist(), tf.string, array.shape)
     tensor = tf.cast(tf.constant(array), spec.dtype)
     return tf.sparse.from_dense(tensor) if spec.sparse else tensor
 

@@ -6,6 +6,8 @@ training, because all of them name weights by these paths.
 
 from __future__ import annotations
 
+import math
+
 import keras
 from keras import layers
 
@@ -56,25 +58,37 @@ def kernels_of(layer: keras.Operation) -> dict[str, keras.Variable]:
     return {} if base is None else {name: getattr(layer, name) for name in KERNELS[base]}
 
 
-def prunable(model: keras.Model) -> dict[str, keras.Variable]:
+class Kernels(dict):
+    """Path -> variable, in network order; prints as a table without the weights."""
+
+    def __repr__(self) -> str:
+        shapes = {path: " x ".join(map(str, variable.shape)) for path, variable in self.items()}
+        wide = max(map(len, self), default=0)
+        lines = [f"{path:<{wide}}  {shape}" for path, shape in shapes.items()]
+        weights = sum(math.prod(variable.shape) for variable in self.values())
+        return "\n".join([*lines, f"{len(self)} prunable kernels, {weights:,} weights"])
+
+
+def prunable(model: keras.Model) -> Kernels:
     """The prunable variables of a model.
 
     Args:
         model: built Sequential or Functional model, nested or with shared layers; plain or masked.
 
     Returns:
-        Path -> variable in network order, each shared variable once. A path is the layer's path in the model and the
-        kernel's name, as `block/conv/kernel`; see `tfprune.layers.topology` for why it is not Keras's `variable.path`.
+        Path -> variable in network order, each shared variable once, in a dict that prints as a table. A path is
+        the layer's path in the model and the kernel's name, as `block/conv/kernel`; `tfprune.layers.topology` says why
+        it is not Keras's `variable.path`.
 
     Raises:
         InputError: a subclassed model or one without weights; says what to do instead.
     """
     require_graph(model)
-    return {
-        f"{path}/{name}": variable
+    return Kernels(
+        (f"{path}/{name}", variable)
         for path, layer in named_layers(model)
         for name, variable in kernels_of(layer).items()
-    }
+    )
 
 
 def unsupported(model: keras.Model) -> list[str]:

@@ -13,7 +13,7 @@ from tfprune.errors import InputError
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import prunable
 from tfprune.pruning.batches import as_batches
-from tfprune.pruning.compiled import CompiledLoss, chosen_loss
+from tfprune.pruning.compiled import chosen_loss, loss_notice
 from tfprune.pruning.effective import at_effective_sparsity
 from tfprune.pruning.losses import Loss
 from tfprune.pruning.rounds import Rounds
@@ -102,7 +102,9 @@ def prune(
 
     batches = as_batches(data, batch_size, steps, len(model.inputs))
     if _needs_data(chosen):
-        loss = _told_loss(model, loss)
+        loss = chosen_loss(model, loss)
+        if (line := loss_notice(model, loss)) is not None:
+            warnings.warn(line, stacklevel=2)
     scores = _Scores(model, batches, seed, completed, highest, loss=loss, input_shape=input_shape)
     rounds = _rounds(scores, chosen, sparsity, start, seed, quota_rule)
     if pruning_type == "direct":
@@ -129,17 +131,6 @@ def _told(masks: Masks, before: Masks) -> Masks:
 
 def _needs_data(pruner: Pruner) -> bool:
     return get_score(pruner.score).needs_data or (pruner.like is not None and _needs_data(get_pruner(pruner.like)))
-
-
-def _told_loss(model: keras.Model, loss: str | Loss | None) -> Loss:
-    """The loss, once it has been told where it is not what one would think."""
-    found = chosen_loss(model, loss)
-    if isinstance(found, CompiledLoss) and found.classifies is None:
-        told = (
-            f"the scores are of the loss that model {model.name!r} is compiled with, {found.name}; loss= takes another"
-        )
-        warnings.warn(told, stacklevel=3)
-    return found
 
 
 class _Scores:

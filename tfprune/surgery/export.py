@@ -25,9 +25,9 @@ class ExportError(InputError):
     """An exported file does not compute what the model does; it was not put in place."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Exported:
-    """A file that was written and checked.
+    """A file that was written and checked; prints as a sentence.
 
     Attributes:
         path: of the file, or of a SavedModel's folder.
@@ -49,6 +49,13 @@ class Exported:
     gzip_bytes: int
     difference: float
     agreement: float | None
+
+    def __repr__(self) -> str:
+        same = "" if self.agreement is None else f", the same class for {self.agreement:.2%} of the examples"
+        return (
+            f"{self.path} ({self.format}, {self.precision}): {self.bytes:,} bytes, {self.gzip_bytes:,} gzipped; "
+            f"outputs differ from the model's by at most {self.difference:.2g} of their scale{same}"
+        )
 
 
 def export(
