@@ -60,7 +60,7 @@ def test_help_documents_keys_and_flags():
         (["a.ini", "b.ini"], "give one input file"),
         (["--plots=x"], "Unknown command line flag 'plots'"),
         (["--overwrite=maybe", "a.ini"], "overwrite"),
-        (["none.ini"], "none.ini: cannot read the input file"),
+        (["none.ini"], "cannot read none.ini: No such file"),
         (["--plot=none"], "--plot must name the folder of a run. Received: none"),
         (["--plot=.", "a.ini"], "--plot takes the folder of a run, and no input file"),
         (["--plot=.", "--overwrite"], "nor --overwrite"),

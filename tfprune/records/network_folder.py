@@ -78,10 +78,6 @@ class NetworkFolder(run_folder.RunFolder):
             )
         return log
 
-    def clear(self) -> None:
-        """Deletes the run; files that are not ours stay."""
-        self._clear()
-
     @abstractmethod
     def _found(self) -> list[str]:
         """Names of the files of results that are there, the checkpoint among them."""

@@ -83,7 +83,7 @@ class RunFolder(ABC):
         """
         path = self.path("run.json")
         if overwrite:
-            self._clear()
+            self.clear()
         elif path.exists():
             keys = differing(self._record()["input"])
             if keys and not self._has_work():
@@ -101,6 +101,17 @@ class RunFolder(ABC):
             )
         if not path.exists():
             self._write_record({"input": record, "finished": False})
+
+    def clear(self) -> None:
+        """Deletes the run; files that are not ours stay.
+
+        Raises:
+            InputError: the folder is read-only, or the like.
+        """
+        try:
+            self._clear()
+        except OSError as error:
+            raise InputError(f"{error.filename}: cannot be deleted: {error.strerror}") from None
 
     @property
     def finished(self) -> bool:
@@ -149,7 +160,7 @@ class RunFolder(ABC):
 
     @abstractmethod
     def _clear(self) -> None:
-        """Deletes the run, its record first: a folder without it is refused rather than continued."""
+        """Does it, the record first: a folder without it is refused rather than continued."""
 
     def _record(self) -> dict:
         path = self.path("run.json")
