@@ -166,3 +166,14 @@ def test_one_process_at_a_time(ini, tmp_path, refused):
 def test_unwritable_folder(ini, tmp_path, refused):
     (tmp_path / "run").write_text("a file where a folder should be")
     refused(_imp(ini()), "[IO] save_dir")
+
+
+def test_plot_tells_which_iterations_are_missing(golden, tmp_path, capsys):
+    from tfprune.cli import imp_run
+
+    for k in (0, 2):
+        name = f"IMP_itdata_{k}.pkl"
+        (tmp_path / name).write_bytes((golden / "imp/original_run" / name).read_bytes())
+    imp_run.plot(str(tmp_path), None)
+    assert f"warning: {tmp_path} has no iteration 1; the figures show the others" in capsys.readouterr().err
+    assert "no files of iterations 1: the figures show the others" in (tmp_path / "IMP_figures/notes.txt").read_text()

@@ -19,7 +19,7 @@ from tfprune.errors import InputError
 from tfprune.records.arrays import Header, read_npz, write_npz
 from tfprune.records.atomic import atomic_write_text, refuse_link, remove_stale_temporaries
 from tfprune.records.lock import FileLock
-from tfprune.records.reading import MissingFile, read_json
+from tfprune.records.reading import MissingInputError, read_json
 
 Checkpoint = dict[str, np.ndarray]
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -137,7 +137,7 @@ class RunFolder(ABC):
         path = self.path(f"{name}.npz")
         try:
             return read_npz(path, check=check, what="a checkpoint")
-        except MissingFile:
+        except MissingInputError:
             return None
         except InputError as error:
             raise InputError(f"{error}; delete it to redo the {self.unit}") from None
@@ -166,7 +166,7 @@ class RunFolder(ABC):
         path = self.path("run.json")
         try:
             return read_record(path, self.version, self.ends)
-        except MissingFile:
+        except MissingInputError:
             raise InputError(f"{path}: no such record of a run; use --overwrite to start anew") from None
         except InputError as error:
             raise InputError(f"{error}; use {self.elsewhere}, or --overwrite to start anew") from None
@@ -191,7 +191,7 @@ def read_record(path: Path, version: int | None = None, ends: tuple[object, ...]
         ends: what `finished` may be.
 
     Raises:
-        MissingFile: there is none.
+        MissingInputError: there is none.
         InputError: a damaged or foreign file, or one of another version of this package.
     """
     content = read_json(path, "the record of a run")
