@@ -23,7 +23,7 @@ from tfprune.records.reading import MissingInputError, read_json
 VERSION = 1
 HPARAMS, MASK, REPORT = "hparams.log", "mask.npz", "sparsity_report.json"
 _MODEL = re.compile(r"model_(?P<step>ep(?P<ep>[0-9]+)_it(?P<it>[0-9]+))\.npz")
-_LEVEL = re.compile(r"level_(?P<level>[0-9]+|pretrain)")
+_LEVEL = re.compile(r"level_(?P<level>[0-9]{1,9}|pretrain)")
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,11 @@ def one_line(error: BaseException) -> str:
     return f"{name}: {text}".removesuffix(": ") if isinstance(error, _CURT) or not text else text
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an exception says, which may explain itself at length; never empty."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 def open_file(path: str | Path) -> BinaryIO:
     """Opens an ordinary file for binary reading; never waits, as a named pipe would make it.
 
