@@ -58,17 +58,19 @@ def test_help_documents_keys_and_flags():
     [
         ([], "give one input file"),
         (["a.ini", "b.ini"], "give one input file"),
-        (["--plots=x"], "Unknown command line flag 'plots'"),
+        (["--plots=x"], "unknown flag --plots; the nearest is --plot"),
+        (["a.ini", "--prefi=IMP"], "--prefix goes with --plot"),
         (["--overwrite=maybe", "a.ini"], "overwrite"),
         (["none.ini"], "cannot read none.ini: No such file"),
+        (["/"], "cannot read /: it is a directory"),
         (["--plot=none"], "--plot must name the folder of a run. Received: none"),
         (["--plot=.", "a.ini"], "--plot takes the folder of a run, and no input file"),
         (["--plot=.", "--overwrite"], "nor --overwrite"),
         (["--prefix=IMP", "a.ini"], "--prefix goes with --plot"),
     ],
 )
-def test_bad_command_lines(arguments, told, refused):
-    refused(_imp(*arguments), told)
+def test_bad_command_lines(arguments, told, refused, light):
+    refused(_imp(*arguments, env=light), told)
 
 
 def test_debug_shows_the_traceback():
@@ -86,10 +88,14 @@ def test_debug_shows_the_traceback():
         (("arch = f24", "arch = c9,4:f24"), "layer 1: 'c9,4': a window of 9 does not fit an image of 8x8"),
         (("[Network]", "reclass = f,2,none.dat\n[Network]"), "none.dat"),
         (("[IMP]", "restart = yes\n[IMP]"), "IMP_itdata_0.pkl"),
+        (("dataset = digits", "dataset = mnist\ndataloc = none"), "python -m tfprune.data mnist --data_dir=none"),
+        (("dataset = digits", "dataset = ImageNet32\ndataloc = none"), "[Data] dataloc = none: no such folder"),
+        (("dataset = digits", "dataset = digits\ndata_ratio = 1e-9"), "leaves none of 1437 images"),
     ],
 )
-def test_bad_input(ini, change, told, refused):
-    refused(_imp(ini(1, change=change)), told)
+def test_bad_input(ini, change, told, refused, light, tmp_path):
+    refused(_imp(ini(1, change=change), env=light), told)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_whole_run_a_changed_input_and_overwrite(ini, tmp_path, refused):

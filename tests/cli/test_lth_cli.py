@@ -94,7 +94,7 @@ def test_wishes_that_cannot_be_fulfilled(root, lth, refused, words, told):
 @pytest.mark.parametrize("folder", ["/proc/none", "a_file"])
 def test_roots_that_cannot_be_written(lth, refused, tmp_path, folder):
     (tmp_path / "a_file").write_text("")
-    refused(lth(*TRAIN, f"--root={tmp_path / folder}"), "--root: folder = ")
+    refused(lth(*TRAIN, f"--root={tmp_path / folder}"), "--root: ")
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_roots_that_cannot_be_written(lth, refused, tmp_path, folder):
             LOTTERY,
             2,
             LEVEL.format(1, "model_ep0_it3.npz"),
-            "model_ep0_it3.npz: not a file of weights, or a damaged one",
+            "model_ep0_it3.npz: not a file of weights",
         ),
         (LOTTERY, 2, LEVEL.format(1, "logger"), "level_1/main/logger: its last line is cut off"),
         (LOTTERY, 2, LEVEL.format(1, "sparsity_report.json"), "sparsity_report.json: not a sparsity report"),
@@ -115,13 +115,13 @@ def test_roots_that_cannot_be_written(lth, refused, tmp_path, folder):
             BRANCH,
             None,
             LEVEL.format(0, "model_ep0_it3.npz"),
-            "level_0/main/model_ep0_it3.npz: not a file of weights, or a damaged one",
+            "level_0/main/model_ep0_it3.npz: not a file of weights",
         ),
         (
             ONESHOT,
             None,
             MAIN.format("model_ep0_it0.npz"),
-            "main/model_ep0_it0.npz: not a file of weights, or a damaged one",
+            "main/model_ep0_it0.npz: not a file of weights",
         ),
         (ONESHOT, None, MAIN.format("run.json"), "main/run.json: not the record of a run"),
     ],

@@ -106,13 +106,6 @@ def test_compiled_alike():
     assert sparse.compiled
     assert float(sparse.optimizer.learning_rate) == 0.25
 
-    def own_loss(truth, guess):
-        return ops.mean(ops.square(truth - guess))
-
-    model.compile("sgd", own_loss)
-    with pytest.warns(UserWarning, match="call compile yourself"):
-        assert not masked(model).compiled
-
 
 class Subclassed(keras.Model):
     def __init__(self):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from absl import flags
 
 from tfprune.cli.interrupts import prompt_interrupts
+from tfprune.cli.words import parse
 from tfprune.errors import InputError
 
 flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
@@ -53,7 +54,7 @@ def run(main: Callable[[Sequence[str]], None], usage: str) -> None:
     if any(word in _HELP for word in sys.argv[1:]):
         _show_help(values, usage, [sys.modules["__main__"]])
     with _told(values):
-        main(_parse(values, sys.argv))
+        main(parse(values, sys.argv))
 
 
 def run_command(
@@ -85,7 +86,7 @@ def run_command(
                 sys.exit(0)
             raise InputError(f"begin with one of {_names(commands)}. Received: {' '.join(rest) or 'nothing'}")
         groups = command.define(values)
-        arguments = _parse(values, [sys.argv[0], *rest[len(command.words) :]])
+        arguments = parse(values, [sys.argv[0], *rest[len(command.words) :]])
         if arguments:
             raise InputError(f"{' '.join(command.words)} takes flags only. Received: {' '.join(arguments)}")
         command.fill(values)
@@ -101,27 +102,6 @@ def _find(commands: Sequence[Command], words: Sequence[str]) -> Command | None:
 
 def _names(commands: Sequence[Command]) -> str:
     return "; ".join(" ".join(command.words) for command in commands)
-
-
-def _parse(values: flags.FlagValues, words: Sequence[str]) -> list[str]:
-    try:
-        rest = values(words)[1:]
-    except flags.Error as error:
-        raise InputError(f"{error}; --help lists the flags") from None
-    except UnicodeDecodeError:
-        raise InputError(f"--flagfile must name a text file. Received: {', '.join(_flag_files(words))}") from None
-    for name, value in values.flag_values_dict().items():
-        if any("\0" in part for part in (value if isinstance(value, list) else [value]) if isinstance(part, str)):
-            raise InputError(f"--{name} must have no NUL. Received: {value!r}")
-    return rest
-
-
-def _flag_files(words: Sequence[str]) -> list[str]:
-    return [
-        word.partition("=")[2] or following
-        for word, following in zip(words, [*words[1:], ""], strict=True)
-        if word.lstrip("-").partition("=")[0] == "flagfile"
-    ]
 
 
 def _show_help(values: flags.FlagValues, usage: str, groups: Sequence) -> None:
@@ -145,6 +125,12 @@ def _told(values: flags.FlagValues) -> Iterator[None]:
         if values["debug"].value:
             raise
         print(f"error: {_in_one_line(error)}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        # One that nobody expected; its file is the user's all the same.
+        if values["debug"].value or error.filename is None:
+            raise
+        print(f"error: cannot use {error.filename}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("\ninterrupted; the same command continues", file=sys.stderr)

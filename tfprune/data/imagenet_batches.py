@@ -51,8 +51,7 @@ def load_imagenet(side: int, folder: str | Path, preload: bool, data_ratio: floa
         InputError: a file is missing, damaged, of another format or size, or holds too few images.
     """
     folder, width = Path(folder), 3 * side * side
-    if not folder.is_dir():
-        raise InputError(f"[Data] dataloc = {folder}: no such folder, it should hold train_data_batch_1 and val_data")
+    check_files(folder)
     validation = read_batch(folder / "val_data", width)
     check_val_size(val_size, len(validation.labels), f"{folder / 'val_data'}")
     counts = _counts(folder, width, data_ratio)
@@ -69,6 +68,20 @@ def load_imagenet(side: int, folder: str | Path, preload: bool, data_ratio: floa
         classes=CLASSES,
         mapped=not preload,
     )
+
+
+def check_files(folder: str | Path) -> None:
+    """Refuses a folder that lacks the files that every run needs; looks into none of them.
+
+    Raises:
+        InputError: names the folder or the file.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"[Data] dataloc = {folder}: no such folder, it should hold train_data_batch_1 and val_data")
+    for path in (folder / "val_data", _train_file(folder, 1)):
+        if not path.exists():
+            raise InputError(f"cannot read {path}: No such file or directory")
 
 
 def read_batch(path: str | Path, width: int) -> Batch:

@@ -31,6 +31,19 @@ def load_tiny_imagenet(folder: str | Path | None) -> Source:
     Raises:
         InputError: no folder is given, or one whose files are missing, damaged or of another size; names the file.
     """
+    root, classes = find_classes(folder)
+    train = [(path, number) for number, name in enumerate(classes) for path in _images(root / "train" / name)]
+    sources = [_rows(root / "train", train), _rows(root / "val", _validation(root, classes))]
+    mean = pixel_mean(sources[0].parts[0])
+    return Source(*sources, mean=mean, scale=1 / 255, image_shape=(3, _SIDE, _SIDE), classes=len(classes))
+
+
+def find_classes(folder: str | Path | None) -> tuple[Path, list[str]]:
+    """The folder of the set and its classes' names, in order.
+
+    Raises:
+        InputError: no folder is given, or one that lacks `train` and `val`.
+    """
     if folder is None:
         raise InputError(f"--data=tinyimagenet needs --path_to_data, the folder that holds {_FOLDER}")
     root = Path(folder)
@@ -40,10 +53,9 @@ def load_tiny_imagenet(folder: str | Path | None) -> Source:
     classes = sorted(path.name for path in (root / "train").iterdir() if path.is_dir())
     if not classes:
         raise InputError(f"{root / 'train'}: holds no folders of classes")
-    train = [(path, number) for number, name in enumerate(classes) for path in _images(root / "train" / name)]
-    sources = [_rows(root / "train", train), _rows(root / "val", _validation(root, classes))]
-    mean = pixel_mean(sources[0].parts[0])
-    return Source(*sources, mean=mean, scale=1 / 255, image_shape=(3, _SIDE, _SIDE), classes=len(classes))
+    if not (root / "val").is_dir():
+        raise InputError(f"--path_to_data={folder}: holds no {_FOLDER}/val")
+    return root, classes
 
 
 def _validation(root: Path, classes: list[str]) -> list[tuple[Path, int]]:

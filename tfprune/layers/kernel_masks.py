@@ -11,6 +11,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from tfprune.errors import InputError
 from tfprune.layers.prunable import KERNELS
 
 
@@ -50,6 +51,12 @@ class KernelMasks:
         keras.layers.Layer.save_own_variables(self, store)
 
     def load_own_variables(self, store):
+        if not store.keys():
+            # Keras looks for the weights of a layer under the name of its class.
+            raise InputError(
+                f"the file has no weights of the masked layer {self.name!r}: if it is of the plain model, load it into "
+                "that and then call tfprune.masked, or load it into a model from tfprune.masked or tfprune.load_model"
+            )
         keras.layers.Layer.load_own_variables(self, store)
 
 

@@ -9,8 +9,9 @@ import numpy as np
 from keras import layers
 
 from tfprune.layers.convert import masks_of
-from tfprune.layers.prunable import KERNELS, kernel_class
+from tfprune.layers.prunable import KERNELS, kernel_class, prunable
 from tfprune.layers.topology import named_layers, require_graph
+from tfprune.layers.verify import check_copy
 from tfprune.layers.weights import weights_of
 from tfprune.pruning.filter_fractions import Fractions, fractions_of_sets, kept_filters
 from tfprune.pruning.filter_scores import score_filters
@@ -27,7 +28,12 @@ CONVOLUTIONS = (
 
 
 def prune_filters(
-    model: keras.Model, scoring: str = "operator_norm", fractions: Fractions = 0.5, seed: int = 0
+    model: keras.Model,
+    scoring: str = "operator_norm",
+    fractions: Fractions = 0.5,
+    seed: int = 0,
+    *,
+    verify: bool = True,
 ) -> keras.Model:
     """A smaller model without the convolution filters that score lowest; no data is used.
 
@@ -51,6 +57,8 @@ def prune_filters(
             fraction. A layer that such a mapping leaves out shares the fraction of those named that its channels are
             coupled with, and else loses nothing.
         seed: of random scores; a non-negative integer.
+        verify: runs the small model, and `model` with the removed channels at 0, on a small made-up input and compares
+            the outputs; nothing is checked where no input can be made that the model takes.
 
     Returns:
         Model in plain Keras with the same inputs, outputs and layer names; masked weights are 0; not compiled.
@@ -59,7 +67,8 @@ def prune_filters(
         InputError: unknown scoring, unusable fractions, one that leaves a layer no filters (says the largest allowed),
             different ones for coupled layers, one for a layer that cannot lose filters because the model's outputs or
             an operation that mixes features need them all; no convolution that can lose any; NaN or infinite weights; a
-            subclassed model, or a layer that no rule of `tfprune.surgery` knows.
+            subclassed model, a layer that no rule of `tfprune.surgery` knows or that cannot be copied; outputs that are
+            not those said above.
 
     Reference: Singh, Li & Plumbley 2022, "An operator norm based passive filter pruning method for efficient CNNs".
     """
@@ -71,7 +80,11 @@ def prune_filters(
         for filters, share in zip(network.sets, shares, strict=True)
         if share
     ]
-    return rebuild(model, network.trace, without(network.trace, gone))
+    stays = without(network.trace, gone)
+    small = rebuild(model, network.trace, stays)
+    if verify:
+        check_copy(small, model, network.kernels_without(~stays))
+    return small
 
 
 def filter_layers(model: keras.Model) -> dict[str, int]:
@@ -126,6 +139,7 @@ class _Network:
     def __init__(self, model: keras.Model):
         require_graph(model)
         weights = weights_of(model)
+        self._prunable = prunable(model)
         for path, mask in masks_of(model).items():
             weights[path][~mask] = 0
         self.trace = Trace(model, weights)
@@ -133,6 +147,16 @@ class _Network:
         # Grouped convolutions have no kernel in the trace.
         self.convolutions = {path: kernel for path, kernel in makers.items() if kernel in self.trace.kernels}
         self.sets = filter_sets(self.trace)
+
+    def kernels_without(self, gone: np.ndarray) -> list[tuple[keras.Variable, np.ndarray]]:
+        """Every kernel, and its values where it neither makes nor reads these channels of the trace."""
+        found = []
+        for path, variable in self._prunable.items():
+            value = self.trace.weights[path].copy()
+            for axis, channels in self.trace.axes.get(path, {}).items():
+                np.moveaxis(value, axis, 0)[gone[channels]] = 0
+            found.append((variable, value))
+        return found
 
     def scores(self, scoring: str, seed: int) -> dict[str, np.ndarray]:
         """Path of a kernel -> scores, for convolutions and all that share sets with them, whatever is to be pruned."""

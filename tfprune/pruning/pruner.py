@@ -7,11 +7,13 @@ from collections.abc import Callable, Collection, Mapping
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfprune.errors import InputError
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import prunable
 from tfprune.pruning.batches import as_batches
+from tfprune.pruning.compiled import CompiledLoss, chosen_loss
 from tfprune.pruning.effective import at_effective_sparsity
 from tfprune.pruning.losses import Loss
 from tfprune.pruning.rounds import Rounds
@@ -36,11 +38,12 @@ def prune(
     quota: str | None = None,
     quota_rule: str = "valid",
     schedule: Schedule | None = None,
-    loss: str | Loss = "cross_entropy",
+    loss: str | Loss | None = None,
     masks: Mapping[str, np.ndarray] | None = None,
     ignore: Collection[str] = (),
     highest: bool = False,
     batch_size: int = 128,
+    steps: int | None = None,
     input_shape: tuple | list | None = None,
 ) -> Masks:
     """Chooses which weights of a model to keep. The model itself is left as it is.
@@ -55,17 +58,20 @@ def prune(
         pruner: a name of `tfprune.pruning.specs.PRUNERS` or a `Pruner`.
         sparsity: fraction of all prunable weights to prune, in [0, 1).
         pruning_type: `"direct"` or `"effective"`.
-        data: needed by SNIP and GraSP; see `tfprune.pruning.batches.as_batches`.
+        data: needed by SNIP and GraSP: what `fit` takes, see `tfprune.pruning.batches.as_batches`. Scores are those of
+            the mean loss over all examples, with their sample weights; batch normalisation sees batch by batch.
         seed: of random scores, dropout while scoring and ties; a non-negative integer.
         scope: `"global"` or `"layerwise"`, instead of the pruner's own.
         quota: `"uniform"`, `"uniform_plus"`, `"erk"` or `"igq"`, instead of the pruner's own.
         quota_rule: `"valid"` or `"published"`, see `tfprune.pruning.quotas`.
         schedule: rounds, instead of the pruner's own.
-        loss: of SNIP and GraSP: `"cross_entropy"`, `"published"` or a function of (labels, outputs).
+        loss: of SNIP and GraSP: `"cross_entropy"`, `"published"` or a function of (labels, outputs). None: that of a
+            compiled model, without regularizers and `add_loss`, and cross-entropy of one that is not compiled.
         masks: masks to start from; what they prune stays pruned and counts as pruned.
         ignore: paths of kernels that stay as they are and count neither as weights nor as pruned.
         highest: prune the highest scores in place of the lowest.
         batch_size: where `data` is a pair of arrays.
+        steps: use the first so many batches; needed for data without an end.
         input_shape: shape of an input without the batch axis, where the model leaves sizes open.
 
     Returns:
@@ -73,12 +79,15 @@ def prune(
 
     Warns:
         UserWarning: layer collapse: kernels lost all their weights, so that nothing passes through them; names three.
+            Or the compiled loss was taken, and it is no cross-entropy.
 
     Raises:
         InputError: unusable arguments, NaN in weights or scores (names the kernel), no data where it is needed, a
             sparsity that the masks, the quota or the network's paths put out of reach (says what is reachable).
     """
     _check(sparsity, pruning_type, seed)
+    if not tf.executing_eagerly():
+        raise InputError("prune computes at once: call it outside of tf.Graph and tf.function")
     chosen = get_pruner(pruner).changed(scope, quota, schedule)
     if not prunable(model):
         raise InputError(f"model {model.name!r} has no kernels that can be pruned")
@@ -91,7 +100,10 @@ def prune(
     def completed(part: Mapping[str, np.ndarray]) -> Masks:
         return Masks({path: part.get(path, mask) for path, mask in whole.items()}) if ignore else part
 
-    scores = _Scores(model, as_batches(data, batch_size), seed, completed, highest, loss=loss, input_shape=input_shape)
+    batches = as_batches(data, batch_size, steps, len(model.inputs))
+    if _needs_data(chosen):
+        loss = _told_loss(model, loss)
+    scores = _Scores(model, batches, seed, completed, highest, loss=loss, input_shape=input_shape)
     rounds = _rounds(scores, chosen, sparsity, start, seed, quota_rule)
     if pruning_type == "direct":
         return _told(completed(rounds.final), whole)
@@ -115,6 +127,21 @@ def _told(masks: Masks, before: Masks) -> Masks:
     return masks
 
 
+def _needs_data(pruner: Pruner) -> bool:
+    return get_score(pruner.score).needs_data or (pruner.like is not None and _needs_data(get_pruner(pruner.like)))
+
+
+def _told_loss(model: keras.Model, loss: str | Loss | None) -> Loss:
+    """The loss, once it has been told where it is not what one would think."""
+    found = chosen_loss(model, loss)
+    if isinstance(found, CompiledLoss) and found.classifies is None:
+        told = (
+            f"the scores are of the loss that model {model.name!r} is compiled with, {found.name}; loss= takes another"
+        )
+        warnings.warn(told, stacklevel=3)
+    return found
+
+
 class _Scores:
     """Calls a score for kernels that compete, of a model whose other kernels stay as they are."""
 
@@ -133,6 +160,8 @@ class _Scores:
         def scored(before: Mapping[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
             rng = np.random.default_rng((self._seed, number))
             scores = score(self._model, self._batches, self._completed(before), rng, **self._options)
+            if score.needs_data and number == 1 and not any(values.any() for values in scores.values()):
+                raise InputError(f"all scores of {name} are 0: no weight that is left changes the loss")
             return scores if self._sign == 1 else {path: -scores[path] for path in before}
 
         return scored

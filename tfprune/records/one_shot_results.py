@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,22 +73,40 @@ def read_run(folder: str | Path, prefix: str, dense: str | Path, effective_type:
     return OneShotRun(sample, int(target), counts, direct, effective, accuracies)
 
 
+def find_runs(root: str | Path) -> dict[tuple[str, str], list[tuple[int, str]]]:
+    """Which pruned networks an architecture's folder holds; looks at names alone.
+
+    Args:
+        root: `<out_path>/<architecture>`.
+
+    Returns:
+        (pruner, pruning type) -> target compressions and samples, in order.
+    """
+    runs: dict[tuple[str, str], list[tuple[int, str]]] = {}
+    for path in sorted(Path(root).rglob("*_sparsities_direct.npy")):
+        match, (*pruner, kind) = _RUN.fullmatch(path.name), path.parent.relative_to(root).parts or ("",)
+        if match and pruner:
+            runs.setdefault(("/".join(pruner), kind), []).append((int(match["compression"]), match["sample"]))
+    return {key: sorted(found) for key, found in runs.items()}
+
+
 def read_runs(
-    out_path: str | Path, architecture: str, pruner: str, pruning_type: str, effective_type: str, num_samples: int
+    root: str | Path, pruner: str, pruning_type: str, effective_type: str, keys: Iterable[tuple[int, str]]
 ) -> list[OneShotRun]:
-    """All runs of a pruner with samples 0 to num_samples − 1, by target and sample.
+    """Runs of a pruner.
+
+    Args:
+        root: `<out_path>/<architecture>`.
+        pruner: whose.
+        pruning_type: `direct` or `effective`.
+        effective_type: see `read_run`.
+        keys: target compressions and samples, as `find_runs` gives them.
 
     Raises:
-        InputError: there is none, or a file is damaged.
+        InputError: a file is missing or damaged.
     """
-    root = Path(out_path, architecture)
-    folder = root / pruner / pruning_type
-    found = [match for path in folder.glob("*_sparsities_direct.npy") if (match := _RUN.fullmatch(path.name))]
-    samples = {str(sample) for sample in range(num_samples)}
-    keys = sorted((int(m["compression"]), m["sample"]) for m in found if m["sample"] in samples)
-    if not keys:
-        raise InputError(f"{folder}: holds no runs of samples 0 to {num_samples - 1}")
-    return [read_run(folder, f"{sample}_{target}", root / "dense", effective_type) for target, sample in keys]
+    folder = Path(root, pruner, pruning_type)
+    return [read_run(folder, f"{sample}_{target}", Path(root, "dense"), effective_type) for target, sample in keys]
 
 
 def read_dense_accuracies(out_path: str | Path, architecture: str, num_samples: int) -> np.ndarray:

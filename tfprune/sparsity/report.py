@@ -106,14 +106,20 @@ class SparsityReport:
 _COUNTED = ("weights", "kept", "effective", "FLOPs dense", "FLOPs kept", "FLOPs effective")
 
 
-def sparsity(model: keras.Model, masks: Mapping[str, np.ndarray] | None = None, input_shape=None) -> SparsityReport:
+def sparsity(
+    model: keras.Model,
+    masks: Mapping[str, np.ndarray] | None = None,
+    input_shape=None,
+    *,
+    convention: str = "influence",
+) -> SparsityReport:
     """Direct and effective sparsity of a model.
 
     Args:
         model: built Sequential or Functional model, plain or masked.
         masks: path -> bool array for every path of `prunable(model)`; None for the model's own: the masks of masked
             layers, and in plain layers (of a stripped model, say) the weights that are not 0.
-        input_shape: as for `Reachability`.
+        input_shape, convention: as for `Reachability`.
 
     Raises:
         InputError: masks that do not fit, a subclassed model, or a layer that no rule knows; names it.
@@ -121,7 +127,7 @@ def sparsity(model: keras.Model, masks: Mapping[str, np.ndarray] | None = None, 
     Reference: Vysogorets & Kempe 2021, arXiv 2107.02306, section 3.
     """
     masks = own_masks(model) if masks is None else (masks if isinstance(masks, Masks) else Masks(masks)).check(model)
-    reachability = Reachability(model, input_shape)
+    reachability = Reachability(model, input_shape, convention=convention)
     effective = reachability(masks)
     kept, alive = masks.counts, effective.counts
     weights = {path: Counts(masks[path].size, kept[path], alive[path]) for path in masks}

@@ -97,7 +97,7 @@ def export(
     path = Path(path)
     kind = format_of(path)
     _check_arguments(kind, path, precision, representative)
-    plain = strip(model, compiled=False)
+    plain = strip(model, compiled=False, verify=False)  # the file is compared with the model
     calibration = None if representative is None else read_examples(plain, representative, "representative")
     if examples is not None:
         shown = read_examples(plain, examples, "examples")

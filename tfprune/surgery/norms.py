@@ -6,7 +6,8 @@ import keras
 import numpy as np
 from keras import layers, tree
 
-from tfprune.layers.convert import plain_layer, refresh, remade
+from tfprune.layers.copying import plain_layer, remade
+from tfprune.layers.state import take_over
 from tfprune.layers.topology import flat_inputs, named_layers, run
 from tfprune.surgery.channels import channel_axis
 
@@ -52,7 +53,7 @@ def fold_norms(model: keras.Model) -> keras.Model:
         elif id(layer) not in gone:
             for old, variable in zip(layer.variables, new.variables, strict=True):
                 variable.assign(old)
-        refresh(new)
+        take_over(layer, new)
     return copy
 
 

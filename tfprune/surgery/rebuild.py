@@ -7,8 +7,9 @@ from collections import Counter
 import keras
 import numpy as np
 
-from tfprune.layers.convert import plain_layer, refresh, remade
+from tfprune.layers.copying import plain_layer, remade
 from tfprune.layers.kernel_masks import masks_of_layer
+from tfprune.layers.state import build_inner, take_over
 from tfprune.layers.topology import named_layers
 from tfprune.surgery.trace import Trace
 
@@ -54,6 +55,7 @@ def rebuild(model: keras.Model, trace: Trace, stays: np.ndarray) -> keras.Model:
 
 
 def _assign(path: str, layer, new, trace: Trace, stays: np.ndarray) -> None:
+    build_inner(layer, new)
     masks = {id(mask) for mask in masks_of_layer(layer).values()}
     old = [variable for variable in layer.variables if id(variable) not in masks]
     if max(Counter(variable.name for variable in old).values(), default=1) > 1:
@@ -64,7 +66,7 @@ def _assign(path: str, layer, new, trace: Trace, stays: np.ndarray) -> None:
         values = [_value(f"{path}/{variable.name}", named, variable.name, trace, stays) for variable in new.variables]
     for variable, value in zip(new.variables, values, strict=True):
         variable.assign(value)
-    refresh(new)
+    take_over(layer, new)
 
 
 def _value(path: str, named: dict, name: str, trace: Trace, stays: np.ndarray) -> np.ndarray:

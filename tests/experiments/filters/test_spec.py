@@ -5,12 +5,14 @@ from dataclasses import replace
 import pytest
 
 from tfprune.errors import InputError
-from tfprune.experiments.filters.spec import SCORINGS, FilterSpec
+from tfprune.experiments.filters.spec import SCORINGS, WEIGHT_FILES, FilterSpec
+from tfprune.models.pretrained import ENDINGS
 from tfprune.pruning.filter_scores import FILTER_SCORES
 
 
 def test_scorings_are_those_of_the_registry():
     assert set(SCORINGS) == set(FILTER_SCORES)
+    assert set(WEIGHT_FILES) == set(ENDINGS)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from tfprune.records.filter_folder import UNPRUNED
 
 # Written out, so that TensorFlow need not be loaded; a test compares them with the registry.
 SCORINGS = ("operator_norm", "operator_norm_absolute", "l1_norm", "l2", "gm_norm", "random")
+WEIGHT_FILES = (".safetensors", ".npz")
 PUBLISHED_SCORINGS = ("operator_norm", "l1_norm", "gm_norm")
 MOST_EPOCHS = 100_000
 _MOST_WIDTH = 100
@@ -111,6 +112,10 @@ class FilterSpec:
             raise InputError(f"--seed must be at least 0 and below 2**32. Received: {self.seed}")
         if self.weights is not None and self.model != "resnet50":
             raise InputError(f"--weights is for resnet50. Received: --model={self.model}")
+        if self.weights is not None and not self.weights.endswith(WEIGHT_FILES):
+            raise InputError(
+                f"--weights must be a file that ends in {' or '.join(WEIGHT_FILES)}. Received: {self.weights}"
+            )
         self._check_vectors()
 
     @property

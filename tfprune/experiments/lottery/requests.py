@@ -11,11 +11,10 @@ from tfprune.experiments.lottery.fields import check_kinds, setting
 from tfprune.experiments.lottery.hparams import one_of
 from tfprune.experiments.lottery.names import LotteryDescription, TrainingDescription, branch_label, branch_name
 from tfprune.experiments.lottery.oneshot_arguments import OneshotArguments
-from tfprune.experiments.lottery.steps import check_steps
+from tfprune.experiments.lottery.steps import MOST_LEVELS, check_steps
 
 DEVICES = ("auto", "cpu", "gpu")
 DISTRIBUTIONS = ("none", "mirrored")
-MOST_LEVELS = 9999
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from tfprune.experiments.limits import MOST
 # before the end of the second epoch, is odd but was always accepted, and names of finished runs may hold it.
 _STEP = re.compile(r"(?P<ep>0|[1-9][0-9]{0,14})ep(?:(?P<after>0|-?[1-9][0-9]{0,14})it)?|(?P<it>0|[1-9][0-9]{0,14})it")
 _RANGE = re.compile(r"(0|[1-9][0-9]{0,3})(?:-(0|[1-9][0-9]{0,3}))?")
+MOST_LEVELS = 9999  # of four digits, as the expression above has them
 
 
 @functools.total_ordering
