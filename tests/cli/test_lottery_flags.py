@@ -172,7 +172,6 @@ def test_half_precision_of_the_original_for_parts_of_a_run(asked):
         (["train", LENET, "--apex_fp16", "--precision=float32"], "--apex_fp16 and --precision=float32 contradict"),
         (["train", LENET, "--unsupervised_labels=rotation"], "--unsupervised_labels of OpenLTH is not available"),
         (["train", LENET, "--blur=2"], "--blur_factor of OpenLTH is not available: blurred images are not made"),
-        (["lottery", LENET, "--levels=100000000000"], "--levels must be at most 9999"),
         (["train", "--weight_s=1it", "--batch=3", LENET], "--batch may mean --batch_size or --batchnorm_frozen or "),
         (["train", "--lr=0.1"], "--model_name, --model_init, --batchnorm_init, --dataset_name, --batch_size, "),
         (["train", "--default_hparams=lenet"], "--default_hparams must be one of mnist_lenet_A_B_"),
