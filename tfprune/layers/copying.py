@@ -14,6 +14,7 @@ from tfprune.layers.masked import MASKED
 from tfprune.layers.prunable import KERNELS, kernel_class
 from tfprune.layers.state import copy_vocabularies
 from tfprune.layers.topology import is_graph, run
+from tfprune.records.reading import first_line
 
 Change = Callable[[dict], dict]
 
@@ -120,7 +121,7 @@ def layer_like(
         except Exception:  # code of the layer's author that does not take what stands in a callable's place
             copy = (target or type(layer)).from_config(change(layer.get_config()))
     except Exception as error:
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        reason = first_line(error)
         raise InputError(f"layer {layer.name!r} ({type(layer).__name__}) cannot be copied: {reason}") from error
     if getattr(layer, "plain_class", type(layer)) in KERNELS:  # a class that says which attributes are initializers
         for name, value in vars(layer).items():

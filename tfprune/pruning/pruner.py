@@ -15,8 +15,8 @@ from tfprune.layers.convert import masks_of
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import prunable
 from tfprune.pruning.batches import as_batches
-from tfprune.pruning.compiled import chosen_loss, loss_notice
 from tfprune.pruning.competing import Ignored, competing
+from tfprune.pruning.compiled import chosen_loss, loss_notice
 from tfprune.pruning.effective import Missed, at_effective_sparsity
 from tfprune.pruning.losses import Loss
 from tfprune.pruning.notices import dense_layers, frozen_layers, layer_collapse

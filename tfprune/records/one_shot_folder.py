@@ -13,7 +13,7 @@ from tfprune.errors import InputError
 from tfprune.records.arrays import Header, read_npy, read_npz, write_npy, write_npz
 from tfprune.records.atomic import atomic_write_text
 from tfprune.records.object_arrays import read_object_array
-from tfprune.records.reading import MissingFile, read_json
+from tfprune.records.reading import MissingInputError, read_json
 from tfprune.records.run_folder import RunFolder, read_record
 
 SPARSITIES = ("sparsities_direct", "sparsities_effective_synflow", "sparsities_effective_custom")
@@ -85,7 +85,7 @@ class OneShotFolder(RunFolder):
         """
         try:
             return read_json(self.path(RESULT), "the result of a run")
-        except MissingFile:
+        except MissingInputError:
             return {}
 
     def write_counts(self, counts: Sequence[int]) -> None:
@@ -141,7 +141,7 @@ def is_unfinished(folder: str | Path, prefix: str) -> bool:
     """Whether a run of ours was begun there and has not come to its end; the published code leaves no record."""
     try:
         return read_record(Path(folder, f"{prefix}_run.json"), ends=_ENDS)["finished"] is not True
-    except MissingFile:
+    except MissingInputError:
         return False
     except InputError as error:
         raise InputError(f"{error}; delete it to start anew") from None
