@@ -201,7 +201,11 @@ def test_visualization_reads_files_of_the_published_code(tmp_path):
     ("pruners", "kind", "told"),
     [
         (["snap"], "effective", "--pruners_to_display must be among lamp, snip"),
-        (["lamp"], "effective", "no runs of lamp with --pruning_type=effective; there are lenet300100/snip/effective, "),
+        (
+            ["lamp"],
+            "effective",
+            "no runs of lamp with --pruning_type=effective; there are lenet300100/snip/effective, ",
+        ),
         ([], "direct", "no runs with --pruning_type=direct; there are .*, lenet300100/synflow/effective"),
     ],
 )
