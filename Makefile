@@ -22,5 +22,5 @@ clean:
 $(READY): setup.cfg constraints.txt
 	@echo 'installing TensorFlow and its companions into $(VENV), once: two to three minutes with a fast network'
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --progress-bar off --disable-pip-version-check -c constraints.txt -e '.[films,notebooks,test]'
+	$(RUN) -m pip install --disable-pip-version-check -c constraints.txt -e '.[films,notebooks,test]'
 	touch $@
