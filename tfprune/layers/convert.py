@@ -12,6 +12,7 @@ from keras import ops, tree
 
 from tfprune.errors import InputError
 from tfprune.layers.kernel_masks import KernelMasks, masks_of_layer
+from tfprune.layers.lora import any_lora, merged_config, merged_values
 from tfprune.layers.masked import MASKED
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import KERNELS, kernel_class, kernels_of
@@ -23,7 +24,8 @@ def masked(model: keras.Model, masks: Mapping[str, np.ndarray] | None = None) ->
 
     Topology, layer names and weights are those of `model`, which stays as it is, and so are the arguments of `compile`
     where Keras can serialise them. The copy trains with `compile` and `fit`, and `save` keeps its masks; `load_model`
-    reads it back. Layers that `unsupported(model)` names are copied as they are and stay dense.
+    reads it back. Layers that `unsupported(model)` names are copied as they are and stay dense. Low-rank updates (LoRA)
+    are merged into their kernels.
 
     Args:
         model: built Sequential or Functional model; one that has masks keeps them unless others are given.
@@ -33,8 +35,6 @@ def masked(model: keras.Model, masks: Mapping[str, np.ndarray] | None = None) ->
         InputError: a subclassed model or one without weights, masks that do not fit, or a layer that cannot be copied.
     """
     require_graph(model)
-    if masks is not None:
-        masks = _as_masks(masks).check(model)
     copy = _copy(model, _masked_layer)
     if masks is not None:
         set_masks(copy, masks)
@@ -43,6 +43,8 @@ def masked(model: keras.Model, masks: Mapping[str, np.ndarray] | None = None) ->
 
 def strip(model: keras.Model, *, compiled: bool = True) -> keras.Model:
     """A copy of a masked model without masks, in plain Keras: pruned weights are exactly 0.
+
+    Low-rank updates (LoRA) are merged into their kernels, under the masks.
 
     Args:
         model: built Sequential or Functional model.
@@ -67,6 +69,18 @@ def rebuilt(model: keras.Model, change: Callable[[keras.layers.Layer, dict], dic
     """
     require_graph(model)
     return _copy(model, lambda layer: _from_config(layer, type(layer), lambda: change(layer, layer.get_config())))
+
+
+def without_lora(model: keras.Model) -> keras.Model:
+    """The model itself; where layers have low-rank updates (LoRA), a copy with them merged, not compiled.
+
+    Raises:
+        InputError: as for `rebuilt`, or a quantized layer with an update.
+    """
+    require_graph(model)
+    if not any_lora(model):
+        return model
+    return _copy(model, lambda layer: _from_config(layer, type(layer), layer.get_config), compiled=False)
 
 
 def load_model(path: str | Path, **arguments) -> keras.Model:
@@ -233,7 +247,7 @@ def _from_config(layer: keras.Operation, target: type, config: Callable[[], dict
     if not isinstance(layer, keras.layers.Layer):
         return layer  # a Keras operation has no state and may stand in two graphs
     try:
-        return target.from_config(config())
+        return target.from_config(merged_config(layer, config()))
     except (TypeError, ValueError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"layer {layer.name!r} ({type(layer).__name__}) cannot be copied: {reason}") from error
@@ -242,7 +256,7 @@ def _from_config(layer: keras.Operation, target: type, config: Callable[[], dict
 def _copy_values(path: str, layer: keras.layers.Layer, new: keras.layers.Layer) -> None:
     """All variables but masks, which one of the two may lack; pruned weights become 0 where the new layer has none."""
     masks, new_masks = masks_of_layer(layer), masks_of_layer(new)
-    old_variables = _without(layer.variables, masks.values())
+    old_variables = merged_values(layer, _without(layer.variables, masks.values()))
     new_variables = _without(new.variables, new_masks.values())
     if [variable.shape for variable in old_variables] != [variable.shape for variable in new_variables]:
         raise InputError(f"layer {path!r} ({type(layer).__name__}) cannot be copied: its copy has other variables")

@@ -8,9 +8,9 @@ import keras
 import numpy as np
 from keras import layers
 
-from tfprune.layers.convert import masks_of
+from tfprune.layers.convert import masks_of, without_lora
 from tfprune.layers.prunable import KERNELS, kernel_class
-from tfprune.layers.topology import named_layers, require_graph
+from tfprune.layers.topology import named_layers
 from tfprune.layers.weights import weights_of
 from tfprune.pruning.filter_fractions import Fractions, fractions_of_sets, kept_filters
 from tfprune.pruning.filter_scores import score_filters
@@ -71,7 +71,7 @@ def prune_filters(
         for filters, share in zip(network.sets, shares, strict=True)
         if share
     ]
-    return rebuild(model, network.trace, without(network.trace, gone))
+    return rebuild(network.model, network.trace, without(network.trace, gone))
 
 
 def filter_layers(model: keras.Model) -> dict[str, int]:
@@ -118,13 +118,14 @@ class _Network:
     """A model's channels, its convolutions, and which of their filters can only leave together.
 
     Attributes:
+        model: the model, low-rank updates (LoRA) merged.
         trace: of the model, with pruned weights at 0.
         convolutions: path of a layer that makes filters -> path of its kernel, in network order.
         sets: all filter sets.
     """
 
     def __init__(self, model: keras.Model):
-        require_graph(model)
+        self.model = model = without_lora(model)
         weights = weights_of(model)
         for path, mask in masks_of(model).items():
             weights[path][~mask] = 0

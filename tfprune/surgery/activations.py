@@ -31,7 +31,7 @@ def on_constants(function: Callable) -> Callable[[np.ndarray], np.ndarray]:
         known = ~np.isnan(constants)
         result = np.full(len(constants), np.nan)
         if known.any():
-            given = keras.ops.convert_to_tensor(constants[known].astype(np.float32))
+            given = keras.ops.convert_to_tensor(constants[known])
             result[known] = ops.convert_to_numpy(function(given))
         return result
 

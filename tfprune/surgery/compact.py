@@ -7,9 +7,8 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
-from tfprune.layers.convert import masks_of
+from tfprune.layers.convert import masks_of, without_lora
 from tfprune.layers.masks import Masks
-from tfprune.layers.topology import require_graph
 from tfprune.layers.weights import weights_of
 from tfprune.surgery.norms import fold_norms
 from tfprune.surgery.rebuild import rebuild
@@ -38,14 +37,14 @@ def compact(
             `tfprune.surgery.norms`), which is faster and leaves nothing to fine-tune it by.
 
     Returns:
-        Model with the same inputs, outputs and layer names; pruned weights are 0; not compiled. The same model and
-        masks give the same result, and compacting that again changes nothing.
+        Model with the same inputs, outputs and layer names; pruned weights are 0, low-rank updates (LoRA) merged; not
+        compiled. The same model and masks give the same result, and compacting that again changes nothing.
 
     Raises:
         InputError: a subclassed model, masks that do not fit, or a layer that no rule of `tfprune.surgery` knows; names
             it.
     """
-    require_graph(model)
+    model = without_lora(model)
     masks = masks_of(model) if masks is None else (masks if isinstance(masks, Masks) else Masks(masks)).check(model)
     weights = weights_of(model)
     own_biases = {path for path in weights if path.endswith("/bias")}
