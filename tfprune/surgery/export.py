@@ -19,6 +19,7 @@ from tfprune.quiet import quiet_conversion
 from tfprune.records.atomic import atomic_copy
 from tfprune.surgery.examples import CHUNK, in_batches, random_examples, read_examples
 from tfprune.surgery.formats import Format, Run, format_of, model_runner, reason_of
+from tfprune.surgery.twins import in_float32
 
 
 class ExportError(InputError):
@@ -72,6 +73,11 @@ def export(
     float16 stores weights in half precision; int8 computes in integers throughout, with float32 inputs and outputs,
     and the ranges of its activations are those on the representative examples.
 
+    LiteRT computes in float32 (or integers): of a model in half or double precision it gets the float32 twin, with the
+    same weights, and that is what the file is compared with. Recurrent layers become a chain of their steps, whose
+    number the model must fix; the file grows with it. Where the model fixes the size of a batch they stay loops, of any
+    number of steps, except in int8; the file takes only such batches then.
+
     The file takes its place at `path` only after it was checked. Whatever fails, what was there before stays; a
     SavedModel replaces no folder that holds something else. While a file is made, what other threads write to the
     standard error descriptor is lost.
@@ -81,8 +87,8 @@ def export(
             names of the model's, outputs are `output_0`, `output_1`, ... or the keys of a dict, as `model.export` does.
         path: see above. Its folder must exist.
         precision: see above.
-        representative: for int8, examples of what the model will see: float32 array (N, ...); for several inputs a
-            dict by input names, or a list, of arrays; or an iterable of such batches. The first 256 examples count.
+        representative: for int8, examples of what the model will see: float32 array (N, ...), or of texts; for several
+            inputs a dict by input names, or a list, of arrays; or an iterable of such batches. The first 256 count.
         examples: to check with, in the same forms; None for `representative`, and without these normal noise from a
             fixed seed.
         tolerance: largest `Exported.difference`; None for 1e-5 (Keras, SavedModel), 1e-4 (LiteRT float32), 1e-2
@@ -98,6 +104,8 @@ def export(
     kind = format_of(path)
     _check_arguments(kind, path, precision, representative)
     plain = strip(model, compiled=False)
+    if kind.single and (twin := in_float32(plain)) is not plain:
+        model = plain = twin
     calibration = None if representative is None else read_examples(plain, representative, "representative")
     if examples is not None:
         shown = read_examples(plain, examples, "examples")
