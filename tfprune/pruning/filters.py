@@ -46,14 +46,17 @@ def prune_filters(
         model: built Sequential or Functional model, plain or masked; is left as it is.
         scoring: a name of `tfprune.pruning.filter_scores.FILTER_SCORES`: `"operator_norm"`, `"operator_norm_absolute"`,
             `"l1_norm"`, `"l2"`, `"gm_norm"` or `"random"`.
-        fractions: of filters to prune, in [0, 1). One number for all convolutions that can lose filters; or one per
-            convolution of `filter_layers(model)`, in that order; or layer path (or name, where only one has it) ->
-            fraction. A layer that such a mapping leaves out shares the fraction of those named that its channels are
-            coupled with, and else loses nothing.
+        fractions: of filters to prune, in [0, 1). One number for all convolutions that can lose filters (where there is
+            only one filter, it stays); or one per convolution of `filter_layers(model)`, in that order; or layer path
+            (or name, where only one has it) -> fraction. A layer that such a mapping leaves out shares the fraction of
+            those named that its channels are coupled with, and else loses nothing.
         seed: of random scores; a non-negative integer.
 
     Returns:
         Model in plain Keras with the same inputs, outputs and layer names; masked weights are 0; not compiled.
+
+    Warns:
+        UserWarning: one number would leave nothing of convolutions with a single filter; names them.
 
     Raises:
         InputError: unknown scoring, unusable fractions, one that leaves a layer no filters (says the largest allowed),
