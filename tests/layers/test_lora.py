@@ -168,6 +168,17 @@ def test_updates_of_masked_layers_train(name):
     assert not kernel[mask == 0].any() and kernel[mask == 1].all()
 
 
+@pytest.mark.parametrize("name", ["dense", "conv2"])
+def test_weight_files_keep_masked_updates(name, tmp_path):
+    model, given = _updated(name, True)
+    expected = model(given).numpy()
+    model.save_weights(tmp_path / "model.weights.h5")
+    for variable in model.variables:
+        variable.assign(0.0 * variable)
+    model.load_weights(tmp_path / "model.weights.h5")
+    np.testing.assert_array_equal(model(given), expected)
+
+
 @pytest.mark.parametrize("name", ["conv1", "conv2"])
 def test_filters_are_scored_with_their_update(name):
     model, _ = _updated(name, True)

@@ -305,6 +305,13 @@ def test_examples_in_lists_and_texts(tmp_path):
     assert export(reader, tmp_path / "reader", examples=iter([words[:2], words[2:]])).difference <= 1e-5
     with pytest.raises(InputError, match=r"\(N, 2\) of strings, with as many .* int64 \(1, 2\)"):
         export(reader, tmp_path / "other", examples=[[1, 2]])
+    table = [L.StringLookup(vocabulary=["a", "b", "c"]), *texts[1:]]
+    looked_up = keras.Sequential([keras.Input((2,), dtype="string"), *table])
+    for name in ("looked_up", "looked_up.keras", "looked_up.tflite"):
+        assert export(looked_up, tmp_path / name, examples=words).difference <= 1e-5
+    spelled = keras.Sequential([keras.Input((2,), dtype="int64"), L.StringLookup(vocabulary=["a", "b"], invert=True)])
+    with pytest.raises(InputError, match=r"^outputs of model .* are texts"):
+        export(spelled, tmp_path / "spelled", examples=[[1, 2]])
     with pytest.raises(InputError, match="has no kernel for StringToHashBucketFast"):
         export(reader, tmp_path / "reader.tflite", examples=words)
 

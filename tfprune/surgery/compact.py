@@ -26,7 +26,8 @@ def compact(
       next layer, which gets one if it has none. In front of a convolution that pads with zeros this would be wrong at
       the image's border: there a constant 0 leaves, and of all other constant channels one stays that stands for them.
     - Inputs, outputs and whatever Keras operation or layer mixes features (layer normalisation, attention, grouped
-      convolutions, softmax, recurrent layers, ...) keep all their channels. No layer becomes empty: one channel stays.
+      convolutions, softmax, recurrent layers, ...) keep all their channels, and so does an activation that is not known
+      to be element-wise (see `tfprune.surgery.activations`). No layer becomes empty: one channel stays.
 
     Args:
         model: built Sequential or Functional model, plain or masked, with nested models and shared layers; is left as

@@ -121,6 +121,8 @@ def export(
         except OSError as error:
             raise InputError(f"cannot write {made}, on the way to {path}: {error.strerror or error}") from error
         expected = _outputs(model_runner(model), shown, fixed)
+        if any(output.dtype.kind not in "fiub" for output in expected):
+            raise InputError(f"outputs of model {model.name!r} are texts: only numbers can be compared with the file's")
         if not all(np.isfinite(output).all() for output in expected):
             raise InputError(f"outputs of model {model.name!r} are not finite on the examples: nothing can be compared")
         try:
@@ -157,9 +159,10 @@ def _may_be_replaced(path: Path) -> bool:
 
 
 def _outputs(run: Run, examples: list[np.ndarray], fixed: int | None) -> list[np.ndarray]:
-    """All outputs of all examples, in float64."""
+    """All outputs of all examples, numbers in float64."""
     batches = [run(batch) for batch in in_batches(examples, fixed or CHUNK)]
-    return [np.concatenate(parts).astype(np.float64) for parts in zip(*batches, strict=True)]
+    arrays = [np.concatenate(parts) for parts in zip(*batches, strict=True)]
+    return [array if array.dtype == object else array.astype(np.float64) for array in arrays]
 
 
 def _difference(expected: np.ndarray, found: np.ndarray) -> float:

@@ -81,13 +81,21 @@ def _write_saved_model(model, path, precision, batches) -> None:
 def _save(model: keras.Model, path, batch: int | None) -> None:
     """A SavedModel for batches of one size, or of any."""
     _input_names(model), _output_names(model)  # refuse what TensorFlow would refuse in other words
-    # `model.export` tracks the model as well as its endpoint, which puts every variable into the file twice.
-    archive = keras.export.ExportArchive()
     specs = tree.map_structure(lambda x: tf.TensorSpec((batch, *x.shape[1:]), x.dtype, x.name), _inputs(model))
+    # `model.export` tracks the model as well as its endpoint, which puts every variable into the file twice. That is
+    # needed for resources that are no variables, such as tables of vocabularies, alone.
     try:
-        archive.add_endpoint("serve", lambda inputs: model(inputs, training=False), input_signature=[specs])
-        archive.write_out(path, verbose=False)
-    except (ValueError, TypeError, NotImplementedError, tf.errors.OpError) as error:
+        for tracked in (False, True):
+            archive = keras.export.ExportArchive()
+            if tracked:
+                archive.track(model)
+            archive.add_endpoint("serve", lambda inputs: model(inputs, training=False), input_signature=[specs])
+            try:
+                return archive.write_out(path, verbose=False)
+            except AssertionError:
+                if tracked:
+                    raise
+    except (ValueError, TypeError, AssertionError, NotImplementedError, tf.errors.OpError) as error:
         raise InputError(f"model {model.name!r} cannot become a SavedModel: {reason_of(error)}") from error
 
 
