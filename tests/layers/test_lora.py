@@ -112,7 +112,7 @@ REFUSED = {
     "set_masks": lambda model: tfprune.set_masks(model, {}),
     "Masks.dense": tfprune.Masks.dense,
     "sparsity": tfprune.sparsity,
-    "prune": lambda model: tfprune.prune(model, "magnitude", 0.5),
+    "prune": lambda model: tfprune.prune(model, "magnitude", 0.9),
     "Reachability": tfprune.Reachability,
     "compaction_report": lambda model: tfprune.compaction_report(model, model),
     "channel_groups": channel_groups,

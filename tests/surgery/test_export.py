@@ -309,6 +309,12 @@ def test_examples_in_lists_and_texts(tmp_path):
     looked_up = keras.Sequential([keras.Input((2,), dtype="string"), *table])
     for name in ("looked_up", "looked_up.keras", "looked_up.tflite"):
         assert export(looked_up, tmp_path / name, examples=words).difference <= 1e-5
+    words_of = L.TextVectorization(max_tokens=9, output_sequence_length=4)
+    words_of.adapt(["a good film", "a bad film"])
+    inputs = keras.Input((), dtype="string")
+    sentences = keras.Model(inputs, L.Dense(2)(L.GlobalAveragePooling1D()(L.Embedding(9, 3)(words_of(inputs)))))
+    for name in ("sentences", "sentences.keras"):
+        assert export(sentences, tmp_path / name, examples=["good film", "bad"]).difference <= 1e-5
     spelled = keras.Sequential([keras.Input((2,), dtype="int64"), L.StringLookup(vocabulary=["a", "b"], invert=True)])
     with pytest.raises(InputError, match=r"^outputs of model .* are texts"):
         export(spelled, tmp_path / "spelled", examples=[[1, 2]])

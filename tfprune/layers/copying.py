@@ -105,6 +105,8 @@ def layer_like(
 ) -> keras.Operation:
     """A new layer with the configuration of another, and its functions themselves; its weights are initial ones.
 
+    Low-rank updates (LoRA) are left out: `copy_state` merges them into the kernels.
+
     Args:
         layer: anything in a model's graph; a Keras operation that is no layer is given back.
         target: class of the new one; None for that of `layer`.

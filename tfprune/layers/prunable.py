@@ -102,8 +102,8 @@ def prunable(model: keras.Model) -> Kernels:
 def unsupported(model: keras.Model) -> list[str]:
     """Paths of layers that have weight matrices or tables, frozen or not, and yet stay dense, in network order.
 
-    Kernels inside custom layers, embeddings, recurrent, quantized and LoRA layers are among them. Biases, and what
-    scales single channels, are not.
+    Kernels inside custom layers, embeddings, recurrent and quantized layers are among them. Biases, and what scales
+    single channels, are not.
 
     Raises:
         InputError: as for `prunable`.

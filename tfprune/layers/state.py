@@ -18,6 +18,8 @@ _LOOKUPS = keras.layers.StringLookup, keras.layers.IntegerLookup
 def copy_state(path: str, layer: keras.layers.Layer, new: keras.layers.Layer) -> None:
     """All state but masks, which one of the two may lack; pruned weights become 0 where the new layer has none.
 
+    Low-rank updates (LoRA) are merged into their kernels.
+
     Raises:
         InputError: the two have other variables; names `path`.
     """
