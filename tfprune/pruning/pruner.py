@@ -82,8 +82,8 @@ def prune(
         batch_size: where `data` is a pair of arrays.
         input_shape: shape of an input without the batch axis, where the model leaves sizes open.
         min_weights: number of weights that every kernel keeps, or all where it has fewer; the best that lead from an
-            input to an output together, see `tfprune.pruning.spine`. With 1 or more, neither layers nor paths are lost
-            on the way to the target. 0 is as published.
+            input to an output together, see `tfprune.pruning.spine`. With 1 or more no layer runs empty and a path is
+            left (direct masks of a graph that is not known: the best by score alone). 0 is as published.
         frozen: `"prune"`: kernels that are not trainable compete like all others; `"keep"`: they are ignored. None is
             `"prune"` with a warning.
         verbose: whether to show progress on stderr where the call takes more than three seconds.
