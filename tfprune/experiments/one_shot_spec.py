@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tfprune.errors import InputError, did_you_mean, did_you_mean_fraction
+from tfprune.experiments.limits import MOST
 from tfprune.pruning.schedules import PolynomialSchedule
 
 
@@ -114,8 +115,8 @@ class OneShotSpec:
         if self.min_weights and self.pruner in (DENSE, GRADUAL):
             raise InputError(f"--min_weights is not for --pruner={self.pruner}. Received: {self.min_weights}")
         for name in ("iterations", "checkpoint_step"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise InputError(f"--{name} must be at least 1. Received: {getattr(self, name)}")
+            if getattr(self, name) is not None and not 1 <= getattr(self, name) <= MOST:
+                raise InputError(f"--{name} must be at least 1 and at most {MOST}. Received: {getattr(self, name)}")
         if self.pruner.endswith("uniform_plus") and self.architecture == "lenet300100":
             raise InputError(
                 f"--pruner={self.pruner} keeps the first convolution whole; lenet300100 has none. Use another pruner"

@@ -2,57 +2,76 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import keras
 import numpy as np
-from keras import ops, tree
 
 from tfprune.errors import InputError
-from tfprune.layers.kernel_masks import KernelMasks, masks_of_layer
-from tfprune.layers.masked import MASKED
+from tfprune.layers.compiling import compile_alike
+from tfprune.layers.copying import layer_like, masked_layer, plain_layer, remade
+from tfprune.layers.files import take_plain_weights, unreadable
+from tfprune.layers.kernel_masks import masks_of_layer
+from tfprune.layers.lora import any_lora
 from tfprune.layers.masks import Masks
-from tfprune.layers.prunable import KERNELS, kernel_class, kernels_of
-from tfprune.layers.topology import named_layers, require_graph, run
+from tfprune.layers.prunable import kernels_of
+from tfprune.layers.state import copy_state
+from tfprune.layers.topology import named_layers, require_graph
+from tfprune.layers.verify import check_copy
+from tfprune.records.arrays import check_archive
 
 
-def masked(model: keras.Model, masks: Mapping[str, np.ndarray] | None = None) -> keras.Model:
+def masked(model: keras.Model, masks: Mapping[str, np.ndarray] | None = None, *, verify: bool = True) -> keras.Model:
     """A copy of a model whose prunable layers are masked ones.
 
-    Topology, layer names and weights are those of `model`, which stays as it is, and so are the arguments of `compile`
-    where Keras can serialise them. The copy trains with `compile` and `fit`, and `save` keeps its masks; `load_model`
-    reads it back. Layers that `unsupported(model)` names are copied as they are and stay dense.
+    Topology, layer names and weights are those of `model`, which stays as it is. Activations, initializers,
+    regularizers, constraints, functions of `Lambda` layers and losses are the same objects; a model that is compiled
+    gives a copy that is, with a new optimizer and new metrics. The copy trains with `fit`, and `save` keeps its masks;
+    `load_model` reads it back. Layers that `unsupported(model)` names are copied as they are and stay dense. Low-rank
+    updates (LoRA) are merged into their kernels.
+
+    `load_weights` of the copy takes files of the masked model, and those of the plain one, which leave the masks alone.
 
     Args:
         model: built Sequential or Functional model; one that has masks keeps them unless others are given.
         masks: path -> bool array for every path of `prunable(model)`; None keeps all weights.
+        verify: runs model and copy on a small made-up input, before masks are set, and compares the outputs; nothing is
+            checked where no input can be made that the model takes.
 
     Raises:
-        InputError: a subclassed model or one without weights, masks that do not fit, or a layer that cannot be copied.
+        InputError: a subclassed model or one without weights, masks that do not fit, a layer that cannot be copied, or
+            a copy that computes something else than the model.
     """
     require_graph(model)
-    if masks is not None:
-        masks = _as_masks(masks).check(model)
-    copy = _copy(model, _masked_layer)
+    copy = _copy(model, masked_layer)
+    take_plain_weights(copy)
+    if verify:
+        check_copy(copy, model)
     if masks is not None:
         set_masks(copy, masks)
     return copy
 
 
-def strip(model: keras.Model, *, compiled: bool = True) -> keras.Model:
+def strip(model: keras.Model, *, compiled: bool = True, verify: bool = True) -> keras.Model:
     """A copy of a masked model without masks, in plain Keras: pruned weights are exactly 0.
+
+    Low-rank updates (LoRA) are merged into their kernels, under the masks.
 
     Args:
         model: built Sequential or Functional model.
         compiled: whether the copy is compiled where `model` is.
+        verify: as for `masked`.
 
     Raises:
-        InputError: a subclassed model, or a masked layer that has no counterpart in plain Keras; names it.
+        InputError: a subclassed model, a masked layer that has no counterpart in plain Keras, a layer that cannot be
+            copied, or a copy that computes something else than the model; names it.
     """
     require_graph(model)
-    return _copy(model, plain_layer, compiled)
+    copy = _copy(model, plain_layer, compiled)
+    if verify:
+        check_copy(copy, model)
+    return copy
 
 
 def rebuilt(model: keras.Model, change: Callable[[keras.layers.Layer, dict], dict]) -> keras.Model:
@@ -66,7 +85,23 @@ def rebuilt(model: keras.Model, change: Callable[[keras.layers.Layer, dict], dic
         InputError: a subclassed model or one without weights, or a layer that cannot be copied.
     """
     require_graph(model)
-    return _copy(model, lambda layer: _from_config(layer, type(layer), lambda: change(layer, layer.get_config())))
+    copy = _copy(model, lambda layer: layer_like(layer, None, lambda config: change(layer, config)))
+    take_plain_weights(copy)
+    return copy
+
+
+def without_lora(model: keras.Model) -> keras.Model:
+    """The model itself; where layers have low-rank updates (LoRA), a copy with them merged, not compiled.
+
+    Raises:
+        InputError: as for `rebuilt`, or a quantized layer with an update.
+    """
+    require_graph(model)
+    if not any_lora(model):
+        return model
+    copy = _copy(model, layer_like, compiled=False)
+    take_plain_weights(copy)
+    return copy
 
 
 def load_model(path: str | Path, **arguments) -> keras.Model:
@@ -80,13 +115,18 @@ def load_model(path: str | Path, **arguments) -> keras.Model:
         **arguments: those of `keras.saving.load_model`.
 
     Raises:
-        InputError: a missing, damaged or foreign file, or a layer that is not registered with Keras.
+        InputError: a missing, damaged or foreign file, or a class or function that is not registered with Keras; names
+            it.
     """
     try:
-        return keras.saving.load_model(path, **arguments)
+        check_archive(path)
+        model = keras.saving.load_model(path, **arguments)
+    except InputError:
+        raise
     except Exception as error:  # damaged bytes make zipfile, json, h5py and Keras raise almost anything
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise InputError(f"cannot read {path}: not a Keras model, or a damaged one ({reason[:200]})") from error
+        raise unreadable(path, error) from error
+    take_plain_weights(model)
+    return model
 
 
 def masks_of(model: keras.Model) -> Masks:
@@ -130,142 +170,10 @@ def _as_masks(masks: Mapping[str, np.ndarray]) -> Masks:
     return masks if isinstance(masks, Masks) else Masks(masks)
 
 
-def remade(model: keras.Model, convert: Callable, input_shape: Callable | None = None) -> keras.Model:
-    """The graph of a model with other layers, which have initial weights.
-
-    Args:
-        model: built Sequential or Functional model.
-        convert: from a layer or operation to the one in its place.
-        input_shape: from an input tensor of the model or a nested one to the shape, with batch axis, in its place; None
-            keeps all shapes.
-    """
-    copies: dict[int, keras.Operation] = {}  # shared layers and shared models stay shared
-
-    def input_like(tensor):
-        shape = tensor.shape if input_shape is None else input_shape(tensor)
-        return keras.Input(batch_shape=shape, dtype=tensor.dtype, sparse=tensor.sparse, name=tensor.name)
-
-    def copy_of(operation: keras.Operation) -> keras.Operation:
-        if id(operation) not in copies:
-            inner = isinstance(operation, keras.Model)
-            copies[id(operation)] = _copy_graph(operation, copy_of, input_like) if inner else convert(operation)
-        return copies[id(operation)]
-
-    return copy_of(model)
-
-
-def plain_layer(layer: keras.Operation, change: Callable[[dict], dict] = lambda config: config) -> keras.Operation:
-    """A new layer of the plain class of a masked one, or of a plain layer's own class.
-
-    Args:
-        layer: anything in a model's graph; a Keras operation that is no layer is given back.
-        change: from the layer's configuration to that of the new one.
-
-    Raises:
-        InputError: a masked layer that has no counterpart in plain Keras, or a layer that cannot be copied; names it.
-    """
-    if not isinstance(layer, KernelMasks):
-        return _from_config(layer, type(layer), lambda: change(_plain_config(layer)))
-    if type(layer) is not MASKED[layer.plain_class]:
-        raise InputError(f"layer {layer.name!r}: {type(layer).__name__} has no counterpart in plain Keras")
-    return _from_config(layer, layer.plain_class, lambda: change(_plain_config(layer)))
-
-
 def _copy(model: keras.Model, convert: Callable, compiled: bool = True) -> keras.Model:
     copy = remade(model, convert)
     for (path, layer), (_, new) in zip(named_layers(model), named_layers(copy), strict=True):
-        _copy_values(path, layer, new)
+        copy_state(path, layer, new)
     if compiled and model.compiled:
-        _compile_alike(copy, model)
+        compile_alike(copy, model)
     return copy
-
-
-def _compile_alike(copy: keras.Model, model: keras.Model) -> None:
-    try:
-        copy.compile_from_config(model.get_compile_config())
-    except (TypeError, ValueError, NotImplementedError) as error:
-        # A loss that is a plain function of the user's, for example; the model itself is fine.
-        reason = str(error).strip().splitlines()[0]
-        warnings.warn(f"the copy of {model.name!r} is not compiled, call compile yourself: {reason}", stacklevel=4)
-
-
-def _copy_graph(model: keras.Model, copy_of: Callable, input_like: Callable) -> keras.Model:
-    if isinstance(model, keras.Sequential):
-        # Not the model's layers alone: what came before its first layer says the input's shape and type.
-        return _same_kind(model, [input_like(model.inputs[0]), *(copy_of(layer) for layer in model.layers)])
-    inputs = tree.map_structure(input_like, model.input)
-
-    def call(operation: keras.Operation, *args, **kwargs):
-        if kwargs.get("mask", args) is None:  # what stands in a layer's place may know of no masks
-            del kwargs["mask"]
-        return copy_of(operation)(*args, **kwargs)
-
-    outputs = run(model, tree.flatten(inputs), call)
-    return _same_kind(model, inputs, tree.pack_sequence_as(model.output, outputs))
-
-
-def _same_kind(model: keras.Model, *arguments) -> keras.Model:
-    try:
-        copy = type(model)(*arguments, name=model.name)
-    except TypeError as error:
-        raise InputError(f"model {model.name!r}: {type(model).__name__} cannot be copied ({error})") from error
-    copy.trainable = model.trainable
-    return copy
-
-
-def _plain_config(layer: keras.layers.Layer) -> dict:
-    """The configuration without what a program that does not know `tfprune` could not read."""
-    config = layer.get_config()
-    if isinstance(layer, KernelMasks):
-        config.pop("product_dtype", None)
-    for key, value in config.items():
-        if isinstance(value, dict) and str(value.get("registered_name")).startswith("tfprune>Binary"):
-            config[key] = "zeros"  # the weights are copied
-    return config
-
-
-def _masked_layer(layer: keras.Operation) -> keras.Operation:
-    base = None if isinstance(layer, KernelMasks) else kernel_class(layer)
-    return _from_config(layer, type(layer) if base is None else MASKED[base], layer.get_config)
-
-
-def _from_config(layer: keras.Operation, target: type, config: Callable[[], dict]) -> keras.Operation:
-    if not isinstance(layer, keras.layers.Layer):
-        return layer  # a Keras operation has no state and may stand in two graphs
-    try:
-        return target.from_config(config())
-    except (TypeError, ValueError, NotImplementedError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"layer {layer.name!r} ({type(layer).__name__}) cannot be copied: {reason}") from error
-
-
-def _copy_values(path: str, layer: keras.layers.Layer, new: keras.layers.Layer) -> None:
-    """All variables but masks, which one of the two may lack; pruned weights become 0 where the new layer has none."""
-    masks, new_masks = masks_of_layer(layer), masks_of_layer(new)
-    old_variables = _without(layer.variables, masks.values())
-    new_variables = _without(new.variables, new_masks.values())
-    if [variable.shape for variable in old_variables] != [variable.shape for variable in new_variables]:
-        raise InputError(f"layer {path!r} ({type(layer).__name__}) cannot be copied: its copy has other variables")
-    for old, variable in zip(old_variables, new_variables, strict=True):
-        variable.assign(old)
-    refresh(new)
-    for name, mask in masks.items():
-        if name in new_masks:
-            new_masks[name].assign(mask)
-        else:
-            kernel = getattr(new, name)
-            kernel.assign(ops.where(ops.not_equal(mask, 0), kernel, ops.zeros_like(kernel)))
-
-
-def refresh(layer: keras.layers.Layer) -> None:
-    """Lets a layer take over variables that were assigned."""
-    if isinstance(layer, keras.layers.Normalization):
-        layer.finalize_state()  # it computes with tensors that it makes of its variables
-
-
-def _without(variables, excluded) -> list[keras.Variable]:
-    names = {id(variable) for variable in excluded}
-    return [variable for variable in variables if id(variable) not in names]
-
-
-assert set(MASKED) == set(KERNELS), "every class with prunable kernels needs a masked counterpart"

@@ -23,17 +23,26 @@ def require_graph(model: keras.Model) -> None:
     Raises:
         InputError: not a Keras model, not built, or subclassed; says what to do instead.
     """
+    if any(kind.__module__.split(".")[0] == "tf_keras" for kind in type(model).__mro__):
+        raise InputError(
+            f"this is a tf_keras (Keras 2) model ({type(model).__name__}), a Keras 3 model is needed: build it with "
+            "keras instead of tf_keras, without TF_USE_LEGACY_KERAS=1, and give it the weights by set_weights"
+        )
     if not isinstance(model, keras.Model):
         raise InputError(f"a Keras model is needed. Received: {type(model).__name__}")
     for path, inner in [("", model), *_inner_models(model, "")]:
         name = f"model {path or inner.name!r}"
-        if not _is_graph(inner):
+        if not is_graph(inner):
             raise InputError(
                 f"{name} is a subclassed model ({type(inner).__name__}), whose graph is not known: build it with the "
                 "functional API, keras.Model(inputs, outputs), or as keras.Sequential"
             )
-        if not inner.built or (isinstance(inner, keras.Sequential) and not inner.inputs):
+        if not inner.built:
             raise InputError(f"{name} has no weights yet: give it a keras.Input or call model.build(input_shape)")
+        if not getattr(inner, "inputs", None):  # a Sequential model whose graph Keras gave up
+            raise InputError(
+                f"the graph of {name} is not known: give it a keras.Input, and each own layer a compute_output_shape"
+            )
 
 
 def named_layers(model: keras.Model) -> Iterator[tuple[str, keras.layers.Layer]]:
@@ -83,13 +92,14 @@ def flat_inputs(model: keras.Model, inputs) -> list:
     return tree.flatten(inputs)
 
 
-def _is_graph(model: keras.Model) -> bool:
+def is_graph(model: keras.Model) -> bool:
+    """Whether it is a Sequential or Functional model that computes what its graph says."""
     plain = keras.Sequential if isinstance(model, keras.Sequential) else _FUNCTIONAL
     return isinstance(model, plain) and type(model).call is plain.call
 
 
 def _inner_models(model: keras.Model, prefix: str) -> Iterator[tuple[str, keras.Model]]:
-    if not _is_graph(model):
+    if not is_graph(model):
         return
     for layer in model.layers:
         if isinstance(layer, keras.Model):

@@ -8,9 +8,10 @@ import keras
 import numpy as np
 from keras import layers
 
-from tfprune.layers.convert import masks_of
-from tfprune.layers.prunable import KERNELS, kernel_class
-from tfprune.layers.topology import named_layers, require_graph
+from tfprune.layers.convert import masks_of, without_lora
+from tfprune.layers.prunable import KERNELS, kernel_class, prunable
+from tfprune.layers.topology import named_layers
+from tfprune.layers.verify import check_copy
 from tfprune.layers.weights import weights_of
 from tfprune.pruning.filter_fractions import Fractions, fractions_of_sets, kept_filters
 from tfprune.pruning.filter_scores import score_filters
@@ -27,7 +28,12 @@ CONVOLUTIONS = (
 
 
 def prune_filters(
-    model: keras.Model, scoring: str = "operator_norm", fractions: Fractions = 0.5, seed: int = 0
+    model: keras.Model,
+    scoring: str = "operator_norm",
+    fractions: Fractions = 0.5,
+    seed: int = 0,
+    *,
+    verify: bool = True,
 ) -> keras.Model:
     """A smaller model without the convolution filters that score lowest; no data is used.
 
@@ -46,20 +52,26 @@ def prune_filters(
         model: built Sequential or Functional model, plain or masked; is left as it is.
         scoring: a name of `tfprune.pruning.filter_scores.FILTER_SCORES`: `"operator_norm"`, `"operator_norm_absolute"`,
             `"l1_norm"`, `"l2"`, `"gm_norm"` or `"random"`.
-        fractions: of filters to prune, in [0, 1). One number for all convolutions that can lose filters; or one per
-            convolution of `filter_layers(model)`, in that order; or layer path (or name, where only one has it) ->
-            fraction. A layer that such a mapping leaves out shares the fraction of those named that its channels are
-            coupled with, and else loses nothing.
+        fractions: of filters to prune, in [0, 1). One number for all convolutions that can lose filters (where there is
+            only one filter, it stays); or one per convolution of `filter_layers(model)`, in that order; or layer path
+            (or name, where only one has it) -> fraction. A layer that such a mapping leaves out shares the fraction of
+            those named that its channels are coupled with, and else loses nothing.
         seed: of random scores; a non-negative integer.
+        verify: runs the small model, and `model` with the removed channels at 0, on a small made-up input and compares
+            the outputs; nothing is checked where no input can be made that the model takes.
 
     Returns:
         Model in plain Keras with the same inputs, outputs and layer names; masked weights are 0; not compiled.
+
+    Warns:
+        UserWarning: one number would leave nothing of convolutions with a single filter; names them.
 
     Raises:
         InputError: unknown scoring, unusable fractions, one that leaves a layer no filters (says the largest allowed),
             different ones for coupled layers, one for a layer that cannot lose filters because the model's outputs or
             an operation that mixes features need them all; no convolution that can lose any; NaN or infinite weights; a
-            subclassed model, or a layer that no rule of `tfprune.surgery` knows.
+            subclassed model, a layer that no rule of `tfprune.surgery` knows or that cannot be copied; outputs that are
+            not those said above.
 
     Reference: Singh, Li & Plumbley 2022, "An operator norm based passive filter pruning method for efficient CNNs".
     """
@@ -71,7 +83,11 @@ def prune_filters(
         for filters, share in zip(network.sets, shares, strict=True)
         if share
     ]
-    return rebuild(model, network.trace, without(network.trace, gone))
+    stays = without(network.trace, gone)
+    small = rebuild(network.model, network.trace, stays)
+    if verify:
+        check_copy(small, network.model, network.kernels_without(~stays))
+    return small
 
 
 def filter_layers(model: keras.Model) -> dict[str, int]:
@@ -118,14 +134,16 @@ class _Network:
     """A model's channels, its convolutions, and which of their filters can only leave together.
 
     Attributes:
+        model: the model, low-rank updates (LoRA) merged.
         trace: of the model, with pruned weights at 0.
         convolutions: path of a layer that makes filters -> path of its kernel, in network order.
         sets: all filter sets.
     """
 
     def __init__(self, model: keras.Model):
-        require_graph(model)
+        self.model = model = without_lora(model)
         weights = weights_of(model)
+        self._prunable = prunable(model)
         for path, mask in masks_of(model).items():
             weights[path][~mask] = 0
         self.trace = Trace(model, weights)
@@ -133,6 +151,16 @@ class _Network:
         # Grouped convolutions have no kernel in the trace.
         self.convolutions = {path: kernel for path, kernel in makers.items() if kernel in self.trace.kernels}
         self.sets = filter_sets(self.trace)
+
+    def kernels_without(self, gone: np.ndarray) -> list[tuple[keras.Variable, np.ndarray]]:
+        """Every kernel, and its values where it neither makes nor reads these channels of the trace."""
+        found = []
+        for path, variable in self._prunable.items():
+            value = self.trace.weights[path].copy()
+            for axis, channels in self.trace.axes.get(path, {}).items():
+                np.moveaxis(value, axis, 0)[gone[channels]] = 0
+            found.append((variable, value))
+        return found
 
     def scores(self, scoring: str, seed: int) -> dict[str, np.ndarray]:
         """Path of a kernel -> scores, for convolutions and all that share sets with them, whatever is to be pruned."""

@@ -8,6 +8,7 @@ from functools import cached_property, partial
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfprune.errors import InputError, did_you_mean, did_you_mean_fraction
 from tfprune.layers.convert import masks_of
@@ -15,6 +16,7 @@ from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import prunable
 from tfprune.pruning.batches import as_batches
 from tfprune.pruning.competing import Ignored, competing
+from tfprune.pruning.compiled import chosen_loss, loss_notice
 from tfprune.pruning.effective import Missed, at_effective_sparsity
 from tfprune.pruning.losses import Loss
 from tfprune.pruning.notices import dense_layers, frozen_layers, layer_collapse
@@ -44,14 +46,16 @@ def prune(
     quota: str | None = None,
     quota_rule: str = "valid",
     schedule: Schedule | None = None,
-    loss: str | Loss = "cross_entropy",
+    loss: str | Loss | None = None,
     masks: Mapping[str, np.ndarray] | None = None,
     ignore: Ignored | Iterable[Ignored] = (),
     highest: bool = False,
     batch_size: int = 128,
+    steps: int | None = None,
     input_shape: tuple | list | None = None,
     min_weights: int = 0,
     frozen: str | None = None,
+    convention: str = "influence",
     verbose: bool | int = True,
     on_missed: Callable[[Missed], None] | None = None,
 ) -> Masks:
@@ -67,25 +71,29 @@ def prune(
         pruner: a name of `tfprune.pruning.specs.PRUNERS` or a `Pruner`.
         sparsity: fraction of all prunable weights to prune, in [0, 1).
         pruning_type: `"direct"` or `"effective"`.
-        data: needed by SNIP and GraSP; see `tfprune.pruning.batches.as_batches`.
+        data: needed by SNIP and GraSP: what `fit` takes, see `tfprune.pruning.batches.as_batches`. Scores are those of
+            the mean loss over all examples, with their sample weights; batch normalisation sees batch by batch.
         seed: of random scores, dropout while scoring and ties; a non-negative integer.
         scope: `"global"` or `"layerwise"`, instead of the pruner's own.
         quota: `"uniform"`, `"uniform_plus"`, `"erk"` or `"igq"`, instead of the pruner's own.
         quota_rule: `"valid"` or `"published"`, see `tfprune.pruning.quotas`.
         schedule: rounds, instead of the pruner's own.
-        loss: of SNIP and GraSP: `"cross_entropy"`, `"published"` or a function of (labels, outputs).
+        loss: of SNIP and GraSP: `"cross_entropy"`, `"published"` or a function of (labels, outputs). None: that of a
+            compiled model, without regularizers and `add_loss`, and cross-entropy of one that is not compiled.
         masks: masks to start from; what they prune stays pruned and counts as pruned. None for `masks_of(model)`: those
             of a masked model, all weights of a plain one.
         ignore: kernels that stay as they are and count neither as weights nor as pruned: paths of kernels, layers or
             nested models, names of layers, layers, or a function of a layer; one or several of them.
         highest: prune the highest scores in place of the lowest.
         batch_size: where `data` is a pair of arrays.
+        steps: use the first so many batches; needed for data without an end.
         input_shape: shape of an input without the batch axis, where the model leaves sizes open.
         min_weights: number of weights that every kernel keeps, or all where it has fewer; the best that lead from an
             input to an output together, see `tfprune.pruning.spine`. With 1 or more no layer runs empty and a path is
             left (direct masks of a graph that is not known: the best by score alone). 0 is as published.
         frozen: `"prune"`: kernels that are not trainable compete like all others; `"keep"`: they are ignored. None is
             `"prune"` with a warning.
+        convention: of what is effective, `"influence"` or `"paper"`; see `tfprune.sparsity.reachability`.
         verbose: whether to show progress on stderr where the call takes more than three seconds.
         on_missed: is told of a missed effective target in place of the warning.
 
@@ -95,7 +103,8 @@ def prune(
     Warns:
         UserWarning: each once, in a line: kernels lost all their weights (layer collapse), and whether anything still
             reaches the output; the effective sparsity that is reached is below the target, and which kernel is the
-            cliff; frozen kernels; layers with weights that stay dense, and their share of the parameters.
+            cliff; frozen kernels; layers with weights that stay dense, and their share of the parameters; the compiled
+            loss was taken, and it is no cross-entropy.
 
     Raises:
         InputError: unusable arguments, NaN in weights or scores (names the kernel), no data where it is needed, a
@@ -103,6 +112,8 @@ def prune(
             reachable).
     """
     _check(sparsity, pruning_type, seed, min_weights, frozen)
+    if not tf.executing_eagerly():
+        raise InputError("prune computes at once: call it outside of tf.Graph and tf.function")
     chosen = get_pruner(pruner).changed(scope, quota, schedule)
     if not prunable(model):
         raise InputError(f"model {model.name!r} has no kernels that can be pruned")
@@ -121,10 +132,13 @@ def prune(
         return part if start is whole else Masks({path: part.get(path, mask) for path, mask in whole.items()})
 
     with Progress(bool(verbose)) as progress:
-        batches = as_batches(data, batch_size)
+        batches = as_batches(data, batch_size, steps, len(model.inputs))
+        if _needs_data(chosen):
+            loss = chosen_loss(model, loss)
+            told.append(loss_notice(model, loss))
         batches = None if batches is None else progress.batches(batches)
         scores = _Scores(model, batches, seed, completed, highest, loss=loss, input_shape=input_shape)
-        effective = _Effective(model, completed, input_shape, progress)
+        effective = _Effective(model, completed, input_shape, convention, progress)
         options = {"rule": quota_rule, "floors": floors, "progress": progress}
         if min_weights:
             # Direct masks can be had without knowing the model's graph: then the best are kept, path or no path.
@@ -165,13 +179,13 @@ def _start(model: keras.Model, masks: Mapping[str, np.ndarray] | None) -> Masks:
 class _Effective:
     """Which weights of kernels that compete are effective, in a model whose other kernels stay as they are."""
 
-    def __init__(self, model, completed: Callable, input_shape, progress: Progress):
-        self._model, self._input_shape = model, input_shape
+    def __init__(self, model, completed: Callable, input_shape, convention: str, progress: Progress):
+        self._model, self._input_shape, self._convention = model, input_shape, convention
         self._completed, self._progress, self._asked = completed, progress, 0
 
     @cached_property
     def _reachable(self) -> Reachability:
-        return Reachability(self._model, self._input_shape)
+        return Reachability(self._model, self._input_shape, convention=self._convention)
 
     @property
     def known(self) -> bool:
@@ -186,6 +200,10 @@ class _Effective:
         self._asked += 1
         found = self._reachable(self._completed(part))
         return found if len(found) == len(part) else Masks({path: found[path] for path in part})
+
+
+def _needs_data(pruner: Pruner) -> bool:
+    return get_score(pruner.score).needs_data or (pruner.like is not None and _needs_data(get_pruner(pruner.like)))
 
 
 class _Scores:
@@ -206,6 +224,8 @@ class _Scores:
         def scored(before: Mapping[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
             rng = np.random.default_rng((self._seed, number))
             scores = score(self._model, self._batches, self._completed(before), rng, **self._options)
+            if score.needs_data and number == 1 and not any(values.any() for values in scores.values()):
+                raise InputError(f"all scores of {name} are 0: no weight that is left changes the loss")
             return scores if self._sign == 1 else {path: -scores[path] for path in before}
 
         return scored

@@ -93,7 +93,12 @@ class PolynomialSchedule:
             raise InputError(f"frequency must be at least 1. Received: {self.frequency}")
         if self.end_step <= self.begin_step:
             raise InputError(f"end_step must be above begin_step, {self.begin_step}. Received: {self.end_step}")
-        if (self.end_step - self.begin_step) % self.frequency:
+        span = self.end_step - self.begin_step
+        if self.frequency > span:
+            raise InputError(
+                f"frequency must lie in 1 to {span}, the steps from begin_step to end_step. Received: {self.frequency}"
+            )
+        if span % self.frequency:
             raise InputError(
                 f"end_step must be begin_step and a multiple of frequency ({self.begin_step} + n·{self.frequency}), or "
                 f"the final sparsity is never reached. Received: {self.end_step}"
@@ -124,6 +129,11 @@ class PolynomialSchedule:
         begin = begin_step or 0
         span = max(1, (steps // 2 if end_step is None else end_step) - begin)
         every = min(100, max(1, span // 10)) if frequency is None else frequency
+        if end_step is None and every > span:
+            raise InputError(
+                f"frequency must lie in 1 to {span}, so that masks are renewed in the first half of the {steps} steps "
+                f"after begin_step, {begin} (or give end_step). Received: {frequency}"
+            )
         end = begin + span // max(1, every) * every if end_step is None else end_step
         if end > steps:
             raise InputError(f"end_step must be at most the number of training steps, {steps}. Received: {end}")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import keras
 import numpy as np
 
-from tfprune.layers.convert import masks_of
+from tfprune.layers.convert import masks_of, without_lora
+from tfprune.layers.kernel_masks import masks_of_layer
 from tfprune.layers.masks import Masks
-from tfprune.layers.topology import require_graph
+from tfprune.layers.prunable import kernels_of
+from tfprune.layers.topology import named_layers
+from tfprune.layers.verify import check_copy
 from tfprune.layers.weights import weights_of
 from tfprune.surgery.norms import fold_norms
 from tfprune.surgery.rebuild import rebuild
@@ -17,7 +20,11 @@ from tfprune.surgery.trace import Trace
 
 
 def compact(
-    model: keras.Model, masks: Mapping[str, np.ndarray] | None = None, *, fold_batchnorm: bool = False
+    model: keras.Model,
+    masks: Mapping[str, np.ndarray] | None = None,
+    *,
+    fold_batchnorm: bool = False,
+    verify: bool = True,
 ) -> keras.Model:
     """A smaller model in plain Keras with the same outputs in inference, up to rounding.
 
@@ -27,7 +34,8 @@ def compact(
       next layer, which gets one if it has none. In front of a convolution that pads with zeros this would be wrong at
       the image's border: there a constant 0 leaves, and of all other constant channels one stays that stands for them.
     - Inputs, outputs and whatever Keras operation or layer mixes features (layer normalisation, attention, grouped
-      convolutions, softmax, recurrent layers, ...) keep all their channels. No layer becomes empty: one channel stays.
+      convolutions, softmax, recurrent layers, ...) keep all their channels, and so does an activation that is not known
+      to be element-wise (see `tfprune.surgery.activations`). No layer becomes empty: one channel stays.
 
     Args:
         model: built Sequential or Functional model, plain or masked, with nested models and shared layers; is left as
@@ -36,16 +44,18 @@ def compact(
             count as pruned in any case.
         fold_batchnorm: for deployment: puts normalisation into the kernel and bias of the layer in front of it (see
             `tfprune.surgery.norms`), which is faster and leaves nothing to fine-tune it by.
+        verify: runs the masked model and the small one on a small made-up input and compares the outputs; nothing is
+            checked where no input can be made that the model takes.
 
     Returns:
-        Model with the same inputs, outputs and layer names; pruned weights are 0; not compiled. The same model and
-        masks give the same result, and compacting that again changes nothing.
+        Model with the same inputs, outputs and layer names; pruned weights are 0, low-rank updates (LoRA) merged; not
+        compiled. The same model and masks give the same result, and compacting that again changes nothing.
 
     Raises:
-        InputError: a subclassed model, masks that do not fit, or a layer that no rule of `tfprune.surgery` knows; names
-            it.
+        InputError: a subclassed model, masks that do not fit, a layer that no rule of `tfprune.surgery` knows, or one
+            that cannot be copied (names it); outputs that are not those of the masked model.
     """
-    require_graph(model)
+    model = without_lora(model)
     masks = masks_of(model) if masks is None else (masks if isinstance(masks, Masks) else Masks(masks)).check(model)
     weights = weights_of(model)
     own_biases = {path for path in weights if path.endswith("/bias")}
@@ -61,7 +71,22 @@ def compact(
         if not weights[path].any():
             del weights[path]
     small = rebuild(model, trace, stays)
-    return fold_norms(small) if fold_batchnorm else small
+    if fold_batchnorm:
+        small = fold_norms(small)
+    if verify:
+        check_copy(small, model, list(_with_masks(model, masks)))
+    return small
+
+
+def _with_masks(model: keras.Model, masks: Masks) -> Iterator[tuple[keras.Variable, np.ndarray]]:
+    """(variable, value) of what makes a model, plain or masked, compute with these masks."""
+    for path, layer in named_layers(model):
+        variables = masks_of_layer(layer)
+        for name, kernel in kernels_of(layer).items():
+            mask = masks[f"{path}/{name}"]
+            yield kernel, np.where(mask, kernel.numpy(), 0)
+            if name in variables:
+                yield variables[name], mask.astype(np.float32)
 
 
 def remaining(trace: Trace) -> np.ndarray:

@@ -3,7 +3,7 @@
 A score is a function `(model, batches, masks, rng, **options) -> {path: float32 array}`:
 
 * model: Sequential or Functional Keras model; unchanged afterwards, with its optimizer and normalisation averages.
-* batches: re-iterable of (inputs, labels) batches, None for methods that need no data.
+* batches: re-iterable of batches (inputs, labels), or with sample weights third; None for methods that need no data.
 * masks: path -> bool array for every path of `prunable(model)`; pruned weights count as absent.
 * rng: `np.random.Generator`, the only source of randomness.
 * options: those listed at its registration.

@@ -1,0 +1,175 @@
+"""The graph of a model built anew: its topology, and its layers one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+from keras import ops, tree
+
+from tfprune.errors import InputError
+from tfprune.layers.kernel_masks import KernelMasks
+from tfprune.layers.live import held, live_copy
+from tfprune.layers.lora import merged_config
+from tfprune.layers.masked import MASKED
+from tfprune.layers.prunable import KERNELS, kernel_class
+from tfprune.layers.state import copy_vocabularies
+from tfprune.layers.topology import is_graph, run
+from tfprune.records.reading import first_line
+
+Change = Callable[[dict], dict]
+
+
+def remade(model: keras.Model, convert: Callable, input_shape: Callable | None = None) -> keras.Model:
+    """The graph of a model with other layers, which have initial weights.
+
+    Args:
+        model: built Sequential or Functional model.
+        convert: from a layer or operation to the one in its place.
+        input_shape: from an input tensor of the model or a nested one to the shape, with batch axis, in its place; None
+            keeps all shapes.
+    """
+    copies: dict[int, keras.Operation] = {}  # shared layers and shared models stay shared
+
+    def input_like(tensor):
+        shape = tensor.shape if input_shape is None else input_shape(tensor)
+        layer = tensor._keras_history.operation
+        optional = getattr(layer, "optional", False)
+        new = keras.Input(
+            batch_shape=shape, dtype=tensor.dtype, sparse=tensor.sparse, name=tensor.name, optional=optional
+        )
+        # An input without a name of its own has two, one for the tensor and one for the layer.
+        new._keras_history.operation.name = layer.name
+        return new
+
+    def copy_of(operation: keras.Operation) -> keras.Operation:
+        if id(operation) not in copies:
+            inner = isinstance(operation, keras.Model)
+            copies[id(operation)] = _copy_graph(operation, copy_of, input_like) if inner else convert(operation)
+        return copies[id(operation)]
+
+    copy = copy_of(model)
+    for layer in copies.values():
+        for name, value in vars(layer).items():
+            if isinstance(value, _NotDrawn):
+                vars(layer)[name] = value.initializer
+    return copy
+
+
+class _NotDrawn:
+    """Zeros in an initializer's place: weights are copied, drawing takes long and may fail for another shape."""
+
+    def __init__(self, initializer: Callable):
+        self.initializer = initializer
+
+    def __call__(self, shape, dtype=None):
+        return ops.zeros(shape, dtype)
+
+
+def masked_layer(layer: keras.Operation) -> keras.Operation:
+    """A new layer of the masked class of a plain one, or of the layer's own class where there is none."""
+    base = None if isinstance(layer, KernelMasks) else kernel_class(layer)
+    return layer_like(layer, None if base is None else MASKED[base])
+
+
+def plain_layer(layer: keras.Operation, change: Change = lambda config: config) -> keras.Operation:
+    """A new layer of the plain class of a masked one, or of a plain layer's own class.
+
+    Args:
+        layer: anything in a model's graph; a Keras operation that is no layer is given back.
+        change: from the layer's configuration to that of the new one.
+
+    Raises:
+        InputError: a masked layer that has no counterpart in plain Keras, or a layer that cannot be copied; names it.
+    """
+    target = None
+    if isinstance(layer, KernelMasks):
+        if type(layer) is not MASKED[layer.plain_class]:
+            raise InputError(f"layer {layer.name!r}: {type(layer).__name__} has no counterpart in plain Keras")
+        target = layer.plain_class
+
+    def plain(config: dict) -> dict:
+        if target is not None:
+            config.pop("product_dtype", None)
+        return change({name: "zeros" if _is_own(name, held(value)) else value for name, value in config.items()})
+
+    copy = layer_like(layer, target, plain)
+    for name, value in vars(copy).items():
+        if isinstance(value, _NotDrawn) and _is_own(name, value.initializer):
+            vars(copy)[name] = keras.initializers.Zeros()
+    return copy
+
+
+def layer_like(
+    layer: keras.Operation, target: type | None = None, change: Change = lambda config: config
+) -> keras.Operation:
+    """A new layer with the configuration of another, and its functions themselves; its weights are initial ones.
+
+    Args:
+        layer: anything in a model's graph; a Keras operation that is no layer is given back.
+        target: class of the new one; None for that of `layer`.
+        change: from the layer's configuration to that of the new one; a callable is a dict there, see
+            `tfprune.layers.live`.
+
+    Raises:
+        InputError: a layer that cannot be copied; names it.
+    """
+    if not isinstance(layer, keras.layers.Layer):
+        return layer  # a Keras operation has no state and may stand in two graphs
+
+    def changed(config: dict) -> dict:
+        return change(merged_config(layer, config))
+
+    try:
+        try:
+            copy = live_copy(layer, target, changed, _copy_of_nested)
+        except Exception:  # code of the layer's author that does not take what stands in a callable's place
+            copy = (target or type(layer)).from_config(changed(layer.get_config()))
+    except Exception as error:
+        reason = first_line(error)
+        raise InputError(f"layer {layer.name!r} ({type(layer).__name__}) cannot be copied: {reason}") from error
+    if getattr(layer, "plain_class", type(layer)) in KERNELS:  # a class that says which attributes are initializers
+        for name, value in vars(layer).items():
+            if name.endswith("_initializer") and name in vars(copy):
+                vars(copy)[name] = _NotDrawn(value)
+    copy_vocabularies(layer, copy)
+    copy.name = layer.name  # a constructor that takes no name gives another one
+    copy.supports_masking = layer.supports_masking
+    return copy
+
+
+def _copy_of_nested(model: keras.Model) -> keras.Model | None:
+    """The copy of a model that a layer wraps; nothing in it is masked."""
+    return remade(model, layer_like) if is_graph(model) and model.built else None
+
+
+def _copy_graph(model: keras.Model, copy_of: Callable, input_like: Callable) -> keras.Model:
+    if isinstance(model, keras.Sequential):
+        # Not the model's layers alone: what came before its first layer says the input's shape and type.
+        return _same_kind(model, [input_like(model.inputs[0]), *(copy_of(layer) for layer in model.layers)])
+    inputs = tree.map_structure(input_like, model.input)
+
+    def call(operation: keras.Operation, *args, **kwargs):
+        if kwargs.get("mask", args) is None:  # what stands in a layer's place may know of no masks
+            del kwargs["mask"]
+        return copy_of(operation)(*args, **kwargs)
+
+    outputs = run(model, tree.flatten(inputs), call)
+    return _same_kind(model, inputs, tree.pack_sequence_as(model.output, outputs))
+
+
+def _same_kind(model: keras.Model, *arguments) -> keras.Model:
+    try:
+        copy = type(model)(*arguments, name=model.name)
+    except TypeError as error:
+        raise InputError(f"model {model.name!r}: {type(model).__name__} cannot be copied ({error})") from error
+    copy.trainable = model.trainable
+    return copy
+
+
+def _is_own(name: str, value) -> bool:
+    """Whether it is an initializer that a program without `tfprune` could not read; the weights are copied anyway."""
+    return name.endswith("_initializer") and type(value).__module__.split(".")[0] == "tfprune"
+
+
+assert set(MASKED) == set(KERNELS), "every class with prunable kernels needs a masked counterpart"

@@ -1,0 +1,92 @@
+"""Files of models and weights: what a file that Keras cannot read lacks, and plain weights for masked models."""
+
+from __future__ import annotations
+
+import re
+import weakref
+from pathlib import Path
+
+import keras
+
+from tfprune.errors import InputError
+from tfprune.layers.copying import plain_layer, remade
+from tfprune.layers.kernel_masks import masks_of_layer
+from tfprune.layers.state import copy_state
+from tfprune.layers.topology import named_layers
+
+_REGISTER = "decorate it with @keras.saving.register_keras_serializable() and import it first, or give custom_objects"
+
+
+def unreadable(path: str | Path, error: Exception) -> InputError:
+    """The error to raise for a model's file that made Keras raise another: the cause, and what to do, in one line."""
+    said = str(error)
+    unknown = re.search(r"(?:Could not locate|Unknown) (class|function|object|layer):? '([^']+)'", said)
+    # Keras 2 wrote one of these into all its models.
+    if "batch_input_shape" in said or (unknown and unknown[2] == "Functional"):
+        return InputError(
+            f"cannot read {path}: tf_keras (Keras 2) wrote it, Keras 3 cannot read it; load it with tf_keras"
+        )
+    if unknown:
+        kind, name = unknown.groups()
+        advice = f"{_REGISTER}={{{name!r}: {name}}}" if name.isidentifier() else _REGISTER
+        return InputError(f"cannot read {path}: Could not locate {kind} {name!r}; {advice}")
+    if "safe_mode=False" in said:
+        return InputError(f"cannot read {path}: it holds Python code (a lambda); give safe_mode=False if you trust it")
+    if re.search(r"Could not deserialize 'keras\.(metrics|losses)\.", said):
+        return InputError(f"cannot read {path}: its arguments of compile are of another Keras; give compile=False")
+    reason = next((line for line in said.splitlines() if line.strip()), type(error).__name__)
+    return InputError(f"cannot read {path}: not a Keras model, or a damaged one ({reason[:200]})")
+
+
+def take_plain_weights(model: keras.Model) -> None:
+    """Lets `load_weights` of a masked model take files of the plain model, too; these leave its masks as they are."""
+    if any(masks_of_layer(layer) for _, layer in named_layers(model)):
+        vars(model)["load_weights"] = _Loading(model)
+
+
+class _Loading:
+    """The `load_weights` of one masked model."""
+
+    def __init__(self, model: keras.Model):
+        self._model = weakref.ref(model)
+
+    def __call__(self, filepath: str | Path, skip_mismatch: bool = False, **arguments) -> None:
+        """`keras.Model.load_weights`, for files of the model and of its plain counterpart.
+
+        Raises:
+            InputError: the file fits neither of them.
+        """
+        model = self._model()
+        load = type(model).load_weights
+        try:
+            load(model, filepath, **arguments)
+        except (ValueError, KeyError) as error:
+            if _load_plain(model, filepath, arguments):
+                return
+            if not skip_mismatch:
+                raise _unfit(model, filepath, error) from error
+            load(model, filepath, skip_mismatch=True, **arguments)
+
+
+def _load_plain(model: keras.Model, filepath: str | Path, arguments: dict) -> bool:
+    """Whether the file is one of the plain counterpart, and then its weights are in `model`."""
+    try:
+        plain = remade(model, plain_layer)
+        pairs = list(zip(named_layers(model), named_layers(plain), strict=True))
+        for (path, layer), (_, new) in pairs:
+            copy_state(path, layer, new)
+        plain.load_weights(filepath, **arguments)
+    except (ValueError, KeyError):
+        return False
+    for (path, layer), (_, new) in pairs:
+        copy_state(path, new, layer)
+    return True
+
+
+def _unfit(model: keras.Model, filepath: str | Path, error: Exception) -> InputError:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    reason = next((line for line in lines if not line.startswith("A total of")), type(error).__name__)
+    return InputError(
+        f"cannot load {filepath}: it holds weights neither of the masked model {model.name!r} nor of its plain "
+        f"counterpart ({reason[:200]})"
+    )
