@@ -89,8 +89,8 @@ def prune(
         steps: use the first so many batches; needed for data without an end.
         input_shape: shape of an input without the batch axis, where the model leaves sizes open.
         min_weights: number of weights that every kernel keeps, or all where it has fewer; the best that lead from an
-            input to an output together, see `tfprune.pruning.spine`. With 1 or more, neither layers nor paths are lost
-            on the way to the target. 0 is as published.
+            input to an output together, see `tfprune.pruning.spine`. With 1 or more no layer runs empty and a path is
+            left (direct masks of a graph that is not known: the best by score alone). 0 is as published.
         frozen: `"prune"`: kernels that are not trainable compete like all others; `"keep"`: they are ignored. None is
             `"prune"` with a warning.
         convention: of what is effective, `"influence"` or `"paper"`; see `tfprune.sparsity.reachability`.
