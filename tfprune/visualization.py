@@ -16,7 +16,9 @@ from tfprune.cli import app
 from tfprune.experiments.one_shot_spec import SETTINGS
 
 _ARCHITECTURE = flags.DEFINE_enum("architecture", "lenet300100", list(SETTINGS), "Network type.")
-_NUM_SAMPLES = flags.DEFINE_integer("num_samples", 3, "Samples 0 to num_samples - 1 are read.", lower_bound=1)
+_NUM_SAMPLES = flags.DEFINE_integer(
+    "num_samples", 3, "Samples 0 to num_samples - 1 are read.", lower_bound=1, upper_bound=1000
+)
 _PRUNERS = flags.DEFINE_multi_string(
     "pruners_to_display", [], "One or more pruners, separated by blanks or commas; all that have runs if none is given."
 )
@@ -46,5 +48,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.FLAGS.set_gnu_getopt(True)
     app.run(main, sys.modules[__name__].__doc__)

@@ -1,6 +1,20 @@
 """What the tests of entry points share."""
 
+import os
+from pathlib import Path
+
 import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def light(tmp_path_factory):
+    """The environment of a process that ends with another message where it imports TensorFlow or Keras."""
+    folder = tmp_path_factory.mktemp("light")
+    for name in ("tensorflow", "keras"):
+        (folder / f"{name}.py").write_text("raise SystemExit('TensorFlow was imported')")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
 
 
 @pytest.fixture

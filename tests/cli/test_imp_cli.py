@@ -58,24 +58,26 @@ def test_help_documents_keys_and_flags():
     [
         ([], "give one input file"),
         (["a.ini", "b.ini"], "give one input file"),
-        (["--plots=x"], "Unknown command line flag 'plots'"),
+        (["--plots=x"], "unknown flag --plots; the nearest is --plot"),
+        (["a.ini", "--prefi=IMP"], "--prefix goes with --plot"),
         (["--overwrite=maybe", "a.ini"], "overwrite"),
-        (["none.ini"], "none.ini: cannot read the input file"),
+        (["none.ini"], "cannot read none.ini: No such file"),
+        (["/"], "cannot read /: it is a directory"),
         (["--plot=none"], "--plot must name the folder of a run. Received: none"),
         (["--plot=.", "a.ini"], "--plot takes the folder of a run, and no input file"),
         (["--plot=.", "--overwrite"], "nor --overwrite"),
         (["--prefix=IMP", "a.ini"], "--prefix goes with --plot"),
     ],
 )
-def test_bad_command_lines(arguments, told, refused):
-    refused(_imp(*arguments), told)
+def test_bad_command_lines(arguments, told, refused, light):
+    refused(_imp(*arguments, env=light), told)
 
 
 def test_debug_shows_the_traceback():
     result = _imp("--debug", "none.ini")
     assert result.returncode == 1
     assert "Traceback" in result.stderr
-    assert "InputError" in result.stderr
+    assert "cannot read none.ini" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -86,10 +88,14 @@ def test_debug_shows_the_traceback():
         (("arch = f24", "arch = c9,4:f24"), "layer 1: 'c9,4': a window of 9 does not fit an image of 8x8"),
         (("[Network]", "reclass = f,2,none.dat\n[Network]"), "none.dat"),
         (("[IMP]", "restart = yes\n[IMP]"), "IMP_itdata_0.pkl"),
+        (("dataset = digits", "dataset = mnist\ndataloc = none"), "python -m tfprune.data mnist --data_dir=none"),
+        (("dataset = digits", "dataset = ImageNet32\ndataloc = none"), "[Data] dataloc = none: no such folder"),
+        (("dataset = digits", "dataset = digits\ndata_ratio = 1e-9"), "leaves none of 1437 images"),
     ],
 )
-def test_bad_input(ini, change, told, refused):
-    refused(_imp(ini(1, change=change)), told)
+def test_bad_input(ini, change, told, refused, light, tmp_path):
+    refused(_imp(ini(1, change=change), env=light), told)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_whole_run_a_changed_input_and_overwrite(ini, tmp_path, refused):
@@ -166,3 +172,14 @@ def test_one_process_at_a_time(ini, tmp_path, refused):
 def test_unwritable_folder(ini, tmp_path, refused):
     (tmp_path / "run").write_text("a file where a folder should be")
     refused(_imp(ini()), "[IO] save_dir")
+
+
+def test_plot_tells_which_iterations_are_missing(golden, tmp_path, capsys):
+    from tfprune.cli import imp_run
+
+    for k in (0, 2):
+        name = f"IMP_itdata_{k}.pkl"
+        (tmp_path / name).write_bytes((golden / "imp/original_run" / name).read_bytes())
+    imp_run.plot(str(tmp_path), None)
+    assert f"warning: {tmp_path} has no iteration 1; the figures show the others" in capsys.readouterr().err
+    assert "no files of iterations 1: the figures show the others" in (tmp_path / "IMP_figures/notes.txt").read_text()

@@ -9,6 +9,7 @@ import pytest
 from absl import flags
 
 from tfprune.cli.lottery_flags import commands
+from tfprune.cli.words import parse
 from tfprune.errors import InputError
 from tfprune.experiments.lottery.branches import RandomlyPruneArguments, RandomlyReinitializeArguments, RetrainArguments
 from tfprune.experiments.lottery.defaults import default_hparams
@@ -24,13 +25,13 @@ def asked(monkeypatch):
     """`asked("train", "--lr=1", ...)`: the request that the command line makes."""
 
     def ask(*words):
-        line = [word for word in words if not word.startswith("-")]
-        (command,) = (each for each in commands() if each.words == tuple(line))
+        count = next((at for at, word in enumerate(words) if word.startswith("-")), len(words))
+        (command,) = (each for each in commands() if each.words == words[:count])
         got = []
         monkeypatch.setattr("tfprune.cli.lottery_flags.run", got.append)
         values = flags.FlagValues()
         command.define(values)
-        values(["lth", *(word for word in words if word.startswith("-"))])
+        assert parse(values, ["lth", *words[count:]]) == []
         command.fill(values)
         command.main(values)
         return got[0]
@@ -140,9 +141,38 @@ def test_oneshot(asked):
     assert request.folder == same.folder and request.folder.name.startswith("branch_oneshot_")
 
 
+def test_command_lines_of_the_original(asked, capsys):
+    """As they stand in scripts: argparse takes beginnings of names, and values after a blank."""
+    words = ["--num_workers", "4", "--default_hparams=cifar_resnet_20", "--model_name", "cifar_resnet_14"]
+    words += ["--rewind", "1000it", "--level=16", "--replicate=2", "--platform=local", "--apex_fp16"]
+    same = ["--default_hparams=cifar_resnet_20", "--model_name=cifar_resnet_14", "--rewinding_steps=1000it"]
+    same += ["--levels=16", "--replicate=2", "--precision=mixed_float16"]
+    assert asked("lottery", *words) == asked("lottery", *same)
+    notes = capsys.readouterr().err.splitlines()
+    assert notes[:2] == ["note: --rewind is read as --rewinding_steps", "note: --level is read as --levels"]
+    assert [note.split(" has ")[0] for note in notes[2:4]] == ["note: --num_workers", "note: --platform"]
+    assert notes[4:] == ["note: --apex_fp16 is read as --precision=mixed_float16"]
+    words = ["--seed", "-7", LENET]  # a value that looks like a flag
+    with pytest.raises(InputError, match=r"--seed must lie in \[0, 2\*\*32\)\. Received: -7"):
+        asked("lottery_branch", "randomly_prune", "--level=0-3", *words)
+
+
+def test_half_precision_of_the_original_for_parts_of_a_run(asked):
+    given = ["--pretrain", "--pretrain_training_steps=2ep", "--pretrain_apex_fp16"]
+    description = asked("lottery", LENET, "--levels=1", *given).description
+    assert (description.training.precision, description.pretrain_training.precision) == ("float32", "mixed_float16")
+    request = asked("lottery_branch", "retrain", LENET, "--levels=1", "--retrain_apex_fp16")
+    assert request.arguments.retrain_t == replace(DEFAULT.training, precision="mixed_float16")
+    assert request.description.training.precision == "float32"
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
+        (["train", LENET, "--apex_fp16", "--precision=float32"], "--apex_fp16 and --precision=float32 contradict"),
+        (["train", LENET, "--unsupervised_labels=rotation"], "--unsupervised_labels of OpenLTH is not available"),
+        (["train", LENET, "--blur=2"], "--blur_factor of OpenLTH is not available: blurred images are not made"),
+        (["train", "--weight_s=1it", "--batch=3", LENET], "--batch may mean --batch_size or --batchnorm_frozen or "),
         (["train", "--lr=0.1"], "--model_name, --model_init, --batchnorm_init, --dataset_name, --batch_size, "),
         (["train", "--default_hparams=lenet"], "--default_hparams must be one of mnist_lenet_A_B_"),
         (["train", LENET, "--lr=-1"], "--lr must be above 0. Received: -1.0"),
@@ -152,6 +182,14 @@ def test_oneshot(asked):
         (["train", LENET, "--root="], "--root must name a folder"),
         (["lottery", LENET], "--levels is missing: the number of prunings"),
         (["lottery", LENET, "--levels=-1"], "--levels must be at least 0"),
+        (
+            ["lottery", LENET, "--levels=100000000000"],
+            "--levels must be at least 0 and at most 9999",
+        ),
+        (["train", LENET, "--batch_size=100000000"], "--batch_size must be at most 1000000. Received: 100000000"),
+        (["train", LENET, "--training_steps=99999999999it"], "--training_steps: a step has at most 2147483647 epochs"),
+        (["train", LENET, f"--data_order_seed={2**70}"], "--data_order_seed must lie in [0, 2**32)"),
+        (["train", LENET, "--replicate=100000000000"], "--replicate must be at least 1 and at most 2147483647"),
         (["lottery", LENET, "--levels=1", "--pretrain"], "--pretrain needs --pretrain_training_steps"),
         (["lottery", LENET, "--levels=1", "--pretrain_lr=1"], "--pretrain_lr goes with --pretrain"),
         (
@@ -187,17 +225,35 @@ def test_refused(asked, words, told):
         (["lottery_branch"], "Received: lottery_branch"),
         (["--lr=1", "train"], "Received: --lr=1 train"),
         (["train", "lenet", LENET], "train takes flags only. Received: lenet"),
-        (["train", "--learning_rate=1"], "Unknown command line flag 'learning_rate'"),
+        (["train", "--leaning_rate=1"], "unknown flag --leaning_rate; --help lists the flags"),
+        (["train", "--data_set_name=mnist"], "unknown flag --data_set_name; the nearest is --dataset_name"),
+        (["train", LENET, "--path_to_data=nowhere"], "get it with: python -m tfprune.data mnist --data_dir=nowhere"),
+        (["lottery", LENET, "--levels=1", "--dataset_name=digits", "--rewinding_steps=40ep"], "must lie before"),
+        (["train", LENET, "--dataset_name=digits", "--weight_save_steps=481it"], "ep40_it1 lies after the end of"),
+        (
+            ["train", LENET, "--dataset_name=digits", "--root=/dev/null"],
+            "--root: cannot use the folder /dev/null/train",
+        ),
+        (
+            ["branch", "train", "oneshot", LENET, "--dataset_name=digits", "--strategy=snip", "--prune_fraction=0.5"],
+            "main is not trained; run first: python -m tfprune.lth train",
+        ),
+        (
+            ["lottery_branch", "randomly_prune", LENET, "--dataset_name=digits", "--levels=0", "--seed=1"],
+            "level 0 of lottery_runs/lottery_",
+        ),
+        (["train", "--default_hparams=imagenet_resnet_18", "--path_to_data=."], "train: no such folder"),
         (["train", "--batch_size=many"], "batch_size"),
         (["lottery", LENET, "--levels=1", "--strategy=snip"], "value should be one of <none|mirrored>"),
     ],
 )
-def test_bad_command_lines(words, told, refused):
-    refused(_lth(*words), told)
+def test_bad_command_lines(words, told, refused, light, tmp_path):
+    refused(_lth(*words, env=light, cwd=tmp_path), told)
+    assert not list(tmp_path.iterdir())
 
 
-def test_help_lists_the_commands():
-    result = _lth("--help")
+def test_help_lists_the_commands(light):
+    result = _lth("--help", env=light)
     assert result.returncode == 0, result.stderr
     for command in commands():
         assert f"  {' '.join(command.words)} " in result.stdout
@@ -214,13 +270,8 @@ def test_help_shows_the_defaults_that_are_filled_in():
         assert text in filled.stdout
 
 
-def test_the_output_location_without_tensorflow(tmp_path):
-    (tmp_path / "tensorflow.py").write_text("raise SystemExit('TensorFlow was imported')")
-    import os
-
-    root = str(Path(__file__).parents[2])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), root])}
-    result = _lth("train", "--default_hparams=cifar_resnet_20", "--display_output_location", env=environment)
+def test_the_output_location_without_tensorflow(light):
+    result = _lth("train", "--default_hparams=cifar_resnet_20", "--display_output_location", env=light)
     expected = "lottery_runs/train_71bc92a970b64a76d7ab7681764b0021/replicate_1/main\n"
     assert (result.returncode, result.stdout) == (0, expected), result.stderr
 

@@ -26,35 +26,50 @@ def _python(module, *arguments, **keywords):
         (["--architecture=alexnet"], "--architecture must be one of lenet300100, lenet5, vgg16, vgg19, resnet18"),
         (["--target_sparsity=1"], "--target_sparsity must lie in [0, 1)"),
         (["--save=maybe"], "0, 1, true and false are allowed"),
-        (["--sampel=1"], "Unknown command line flag 'sampel'"),
+        (["--sampel=1"], "unknown flag --sampel; the nearest is --sample"),
+        (["--pruning-type=direct"], "unknown flag --pruning-type; the nearest is --pruning_type"),
+        (["--qwertz"], "unknown flag --qwertz; --help lists the flags"),
+        (["--p=snip"], "--p may mean --path_to_data or --pruner or --pruning_type; write it out"),
+        (["--notrain_dense=1"], "does not take an argument"),
+        (["--pruner"], "Missing value for flag --pruner"),
         (["--iterations=ten"], "iterations"),
         (["run.ini"], "flags only"),
-        (["--flagfile=none.flags"], "none.flags"),
+        (["--flagfile=none.flags"], "--flagfile: No such file or directory: 'none.flags'"),
+        (["--flagfile=/"], "--flagfile: Is a directory: '/'"),
+        ([f"--flagfile={sys.executable}"], "--flagfile must name a text file"),
+        (["--data=digit"], "--data=digit: no such data set, did you mean digits"),
+        (["--data=mnist", "--path_to_data=none"], "get it with: python -m tfprune.data mnist --data_dir=none"),
+        (["--data=wikipedia"], "--data=wikipedia: not a set of images"),
+        (["--data=tinyimagenet"], "--data=tinyimagenet needs --path_to_data"),
+        (["--data=tinyimagenet", "--path_to_data=."], "--path_to_data=.: holds no tiny-imagenet-200/train"),
+        (
+            ["--data=digits", "--out_path=/dev/null"],
+            "--out_path: folder = /dev/null/lenet300100/snip/direct: cannot use",
+        ),
         (["--pruner=tfmot/polynomial", "--pruning_type=effective"], "--pruning_type must be direct"),
         (["--pruner=snip", "--end_step=10"], "--end_step is for --pruner=tfmot/polynomial alone"),
+        (
+            ["--pruner=tfmot/polynomial", "--iterations=300", "--frequency=151"],
+            "--pruner=tfmot/polynomial: frequency must lie in 1 to 150, so that masks are renewed in the first half",
+        ),
         (["--pruner=lamp"], "make it with: python -m tfprune.main --pruner=dense"),
     ],
 )
-def test_bad_command_lines(arguments, told, tmp_path, refused):
-    refused(_python("main", *arguments, cwd=tmp_path, env=_environment()), told)
+def test_bad_command_lines(arguments, told, tmp_path, refused, light):
+    refused(_python("main", *arguments, cwd=tmp_path, env=light), told)
     assert not list(tmp_path.iterdir())
 
 
-def _environment():
-    import os
-
-    return {**os.environ, "PYTHONPATH": str(ROOT)}
-
-
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("content", "told"),
     [
-        (["--data=digit"], "--data=digit: no such data set, did you mean digits"),
-        (["--data=tinyimagenet"], "--data=tinyimagenet needs --path_to_data"),
+        ("\ufeff--pruner=snip\r\n--sample 1\n--pruner=snipp\n", "--pruner must be one of dense"),
+        ("--out_path=a\0b\n", "no flag and no name of a file holds a NUL character"),
     ],
 )
-def test_bad_data(arguments, told, tmp_path, refused):
-    refused(_python("main", *arguments, f"--out_path={tmp_path}"), told)
+def test_what_editors_put_into_flag_files(content, told, tmp_path, refused, light):
+    (tmp_path / "a.flags").write_text(content, newline="")
+    refused(_python("main", f"--flagfile={tmp_path / 'a.flags'}", env=light), told)
 
 
 def test_a_run_its_repetition_a_change_and_overwrite(tmp_path, refused):
@@ -62,9 +77,11 @@ def test_a_run_its_repetition_a_change_and_overwrite(tmp_path, refused):
     result = _python("main", *flags, "--train", "0")
     assert result.returncode == 0, result.stderr
     assert "test accuracy" not in result.stdout and "cuInit" not in result.stderr
+    assert result.stderr.startswith("loading TensorFlow ...\n") and result.stderr.count("loading") == 1
     run = tmp_path / "lenet300100/random/igq/direct"
     assert not (run / "0_32_accuracies.npy").exists()
-    assert "nothing to do" in _python("main", *flags, "--train=0").stdout
+    again = _python("main", *flags, "--train=0")
+    assert "nothing to do" in again.stdout and again.stderr == ""
     result = _python("main", *flags)
     assert result.returncode == 0, result.stderr
     assert "total  50,200" in result.stdout and "test accuracy 0." in result.stdout
@@ -88,7 +105,7 @@ def test_layer_collapse_is_one_plain_line(tmp_path):
 
 def test_save_0_leaves_nothing_and_train_dense_helps(tmp_path):
     flags = ["--data=digits", "--iterations=20", "--pruner=lamp", "--save", "0", "--train_dense"]
-    result = _python("main", *flags, cwd=tmp_path, env=_environment())
+    result = _python("main", *flags, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "training the dense network first" in result.stderr and "files:" not in result.stdout
     assert not list(tmp_path.iterdir())
@@ -139,16 +156,19 @@ def test_gradual_pruning(tmp_path):
     assert "nothing to do" in _python("main", *flags, f"--out_path={tmp_path}").stdout
 
 
-def test_help_documents_the_flags():
-    result = _python("main", "--help")
-    assert result.returncode == 0
+def test_help_documents_the_flags(light):
+    result = _python("main", "--help", env=light)
+    assert result.returncode == 0 and result.stderr == ""
+    assert _python("main", "--helpfull", env=light).stdout == result.stdout
     words = "sample path_to_data save architecture pruner com_exp target_sparsity pruning_type train out_path data"
     for word in words.split():
         assert f"--{word}" in result.stdout or f"--[no]{word}" in result.stdout, word
 
 
-def test_demo_takes_no_arguments(refused):
-    refused(_python("demo", "x"), "the demo takes no arguments")
+def test_demo_takes_no_arguments(refused, light, tmp_path):
+    refused(_python("demo", "x", env=light), "the demo takes no arguments")
+    (tmp_path / "EffectiveSparsity").write_text("a file where a folder should be")
+    refused(_python("demo", cwd=tmp_path, env=light), "the demo's figure: cannot use the folder EffectiveSparsity")
 
 
 def test_demo_on_few_compressions(tmp_path, capsys):
@@ -187,10 +207,11 @@ def _original_files(root, pruners=("snip", "synflow"), samples=3):
                 (folder / f"{start}info.log").write_text("x")
 
 
-def test_visualization_reads_files_of_the_published_code(tmp_path):
+def test_visualization_reads_files_of_the_published_code(tmp_path, light):
     _original_files(tmp_path)
-    result = _python("visualization", "--out_path", tmp_path, "--pruners_to_display", "snip", "synflow")
+    result = _python("visualization", "--out_path", tmp_path, "--pruners_to", "snip", "synflow", env=light)
     assert result.returncode == 0, result.stderr
+    assert result.stderr == "note: --pruners_to is read as --pruners_to_display\n"
     figures = tmp_path / "lenet300100" / "figures"
     assert (figures / "accuracies.png").stat().st_size > 5000
     draw(str(tmp_path), "lenet300100", [], 3, "effective", "custom", "compressions")
@@ -200,15 +221,45 @@ def test_visualization_reads_files_of_the_published_code(tmp_path):
 @pytest.mark.parametrize(
     ("pruners", "kind", "told"),
     [
-        (["snap"], "effective", "--pruners_to_display must be among lamp, snip"),
-        (["lamp"], "effective", "lamp/effective: holds no runs of samples 0 to 2"),
-        ([], "direct", "holds no runs of pruning type direct"),
+        (
+            ["snap"],
+            "effective",
+            "--pruners_to_display must be among lamp, snip, .* Received: 'snap'; the nearest is 'snip'",
+        ),
+        (
+            ["lamp"],
+            "effective",
+            "no accuracies of lamp with --pruning_type=effective, samples 0, 1, 2; there are "
+            r"snip effective \(samples 0, 1, 2; compressions 10, 100, 1000\); synflow effective",
+        ),
+        ([], "direct", "no accuracies of any pruner with --pruning_type=direct, .*; there are snip effective"),
     ],
 )
 def test_visualization_refuses(tmp_path, pruners, kind, told):
     _original_files(tmp_path)
     with pytest.raises(InputError, match=told):
         draw(str(tmp_path), "lenet300100", pruners, 3, kind, "synflow", "accuracies")
+
+
+def test_visualization_draws_what_is_there_and_tells_what_is_not(tmp_path):
+    _original_files(tmp_path, samples=2)
+    root = tmp_path / "lenet300100"
+    (root / "synflow/effective/1_10_accuracies.npy").unlink()
+    for target in (100, 1000):
+        (root / f"synflow/effective/1_{target}_accuracies.npy").unlink()
+    with pytest.warns() as told:
+        path = draw(str(tmp_path), "lenet300100", ["snip", "lamp", "synflow"], 2, "effective", "synflow", "accuracies")
+    assert path.stat().st_size > 5000
+    assert [str(warning.message) for warning in told] == [
+        f"{root}, --pruning_type=effective: no runs that were trained of lamp; the figure shows snip, synflow",
+        f"{root}, --pruning_type=effective: no samples 1 of synflow: means and bands are over those that are there",
+    ]
+    for path in root.glob("*/effective/*_accuracies.npy"):
+        path.unlink()
+    with pytest.raises(InputError, match="snip, synflow were not trained, --plot_type=compressions can be drawn"):
+        draw(str(tmp_path), "lenet300100", [], 2, "effective", "synflow", "accuracies")
+    with pytest.raises(InputError, match=r"it holds no runs; python -m tfprune\.main makes them"):
+        draw(str(tmp_path), "vgg16", [], 2, "effective", "synflow", "accuracies")
 
 
 def test_visualization_names_a_damaged_file(tmp_path):

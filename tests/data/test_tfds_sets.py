@@ -46,7 +46,7 @@ def test_missing_set_says_where_it_looked_and_downloads_nothing(tmp_path):
         load_tfds("fashion_mnist", tmp_path, 1.0, 10)
     message = str(caught.value)
     assert f"not in {tmp_path}/fashion_mnist/" in message
-    assert message.endswith(f"get it with: tfds build fashion_mnist --data_dir={tmp_path}")
+    assert message.endswith(f"get it with: python -m tfprune.data fashion_mnist --data_dir={tmp_path}")
     assert list(tmp_path.iterdir()) == []
 
 

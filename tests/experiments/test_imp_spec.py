@@ -8,6 +8,7 @@ import pytest
 from tfprune.errors import InputError
 from tfprune.experiments.imp_keys import KEYS, describe_keys
 from tfprune.experiments.imp_spec import differing_keys, read_spec, spec_record
+from tfprune.models.imp_arch import check_size, parse_arch
 
 INPUTS = Path(__file__).parents[2] / "inputs"
 
@@ -99,7 +100,7 @@ def test_warnings(write):
         (f"{MINIMAL}[IMP]\nstop_ratio = -0.1\n", "[IMP] stop_ratio must be a number in [0, 1]. Received: '-0.1'"),
         (f"{MINIMAL}init_sparsity = nan\n", "[Network] init_sparsity must be a number in [0, 1]. Received: 'nan'"),
         (f"{MINIMAL}steps = 10\n", "[IMP] weights_step must be at most steps = 10. Received: 1000"),
-        (f"{MINIMAL}steps = 1e5\n", "[Network] steps must be a whole number above 0. Received: '1e5'"),
+        (f"{MINIMAL}steps = 1e5\n", "[Network] steps must be a whole number in [1, 2147483647]. Received: '1e5'"),
         (f"{MINIMAL}steps = 5 # five\n", "(a comment needs a line of its own)"),
         (f"{MINIMAL}minimizer = adam\n", "[Network] minimizer must be SGD or Adam. Received: 'adam'"),
         (f"{MINIMAL}restart = maybe\n", "[Network] restart must be yes or no. Received: 'maybe'"),
@@ -111,6 +112,18 @@ def test_warnings(write):
         ("[Network]\narch = f8:f8\n", "layer 2: the last layer, and no other, must be x"),
         (f"{MINIMAL}[IMP]\nprune = F:F\n", "[IMP] prune must prune at least one layer with T"),
         (f"[IO]\nprefix = a/b\n{MINIMAL}", "[IO] prefix must be the start of a file name. Received: 'a/b'"),
+        (
+            f"{MINIMAL}steps = 99999999999\n",
+            "[Network] steps must be a whole number in [1, 2147483647]. Received",
+        ),
+        (f"{MINIMAL}batch_size = 100000000\n", "[Network] batch_size must be a whole number in [1, 1000000]. Received"),
+        (f"{MINIMAL}[Run]\nseed = {2**70}\n", "[Run] seed must be a whole number in [0, 2**32). Received: '1180591620"),
+        (
+            "[Network]\narch = f99999999999:x\n",
+            "layer 1: numbers up to 2147483647 are allowed. Received: 'f9",
+        ),
+        (f"[IO]\nsave_dir = {'%(prefix)s' * 21}\n{MINIMAL}", "not an input file: more than 20 references %(key)s"),
+        (f"[IO]\nsave_dir = a\0b\n{MINIMAL}", "it is no text in UTF-8"),
         ("arch = f8:x\n", "not an input file: File contains no section headers"),
         (f"{MINIMAL}arch = x\n", "not an input file"),
         (f"[DEFAULT]\nsteps = 3\n{MINIMAL}", "unknown section [DEFAULT]"),
@@ -127,10 +140,10 @@ def test_bad_input_is_one_line_that_names_it(write, text, told):
 
 
 def test_missing_and_binary_files(tmp_path):
-    with pytest.raises(InputError, match=r"none\.ini: cannot read the input file: No such file"):
+    with pytest.raises(InputError, match=r"cannot read .*none\.ini: No such file"):
         read_spec(tmp_path / "none.ini")
     (tmp_path / "binary.ini").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match="must be UTF-8"):
+    with pytest.raises(InputError, match=r"binary\.ini: it is no text in UTF-8"):
         read_spec(tmp_path / "binary.ini")
 
 
@@ -176,3 +189,15 @@ def test_the_four_published_inputs():
         parser = configparser.ConfigParser()
         parser.read(INPUTS / name)
         assert set(parser.sections()) == {"IO", "Data", "Network", "IMP"}
+
+
+def test_a_byte_order_mark_is_passed_over(write):
+    assert read_spec(write(f"\ufeff[IO]\nprefix = Z\n{MINIMAL}")).prefix == "Z"
+
+
+def test_a_layer_with_too_many_weights(write):
+    # Told once the images are known: 64 inputs, then 2 * 10^5 squared.
+    layers = parse_arch("f200000:f200000:x", "", (1, 8, 8), 10)
+    with pytest.raises(InputError, match="layer 2: 200000x200000 weights, at most 2147483647 are allowed in a layer"):
+        check_size("f200000:f200000:x", layers)
+    check_size("c3,64:f1000:x", parse_arch("c3,64:f1000:x", "", (3, 32, 32), 10))

@@ -91,9 +91,9 @@ def test_foreign_weights_that_do_not_fit(resnet, tmp_path):
 
     lacking = {name: value for name, value in tensors.items() if name != "layer4.2.bn3.bias"}
     np.savez(tmp_path / "lacking.npz", **lacking)
-    refused("has no tensor 'layer4.2.bn3.bias'", tmp_path / "lacking.npz")
+    refused("has no array 'layer4.2.bn3.bias'", tmp_path / "lacking.npz")
     np.savez(tmp_path / "wide.npz", **tensors | {"conv1.weight": np.zeros((64, 3, 7, 7), "f4")})
-    refused("'conv1.weight' has shape (7, 7, 3, 64), the network (7, 7, 3, 4)", tmp_path / "wide.npz")
+    refused("'conv1.weight' has shape (64, 3, 7, 7), this network needs (4, 3, 7, 7)", tmp_path / "wide.npz")
     (tmp_path / "cut.npz").write_bytes((tmp_path / "wide.npz").read_bytes()[:1000])
     refused("damaged", tmp_path / "cut.npz")
     refused("No such file", tmp_path / "none.npz")

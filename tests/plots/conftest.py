@@ -22,6 +22,7 @@ class FakeRun:
     prefix: str = "IMP"
     folder: Path = Path("runs/fake")
     reads: list = field(default_factory=list)
+    missing: tuple = ()
 
     @property
     def iterations(self):

@@ -64,6 +64,7 @@ def test_schedules_within_a_training(given, expected):
         ((0.5, -1, 10, 5), "begin_step must be at least 0"),
         ((0.5, 0, 10, 0), "frequency must be at least 1"),
         ((0.5, 10, 10, 5), "end_step must be above begin_step, 10"),
+        ((0.5, 3, 10, 8), r"frequency must lie in 1 to 7, the steps from begin_step to end_step\. Received: 8"),
         ((0.5, 3, 10, 5), r"end_step must be begin_step and a multiple of frequency \(3 \+ n·5\)"),
         ((0.5, 0, 10, 5, 0.0, 0), "power must be above 0"),
     ],
@@ -76,3 +77,6 @@ def test_polynomial_schedules_refuse(arguments, told):
 def test_a_schedule_ends_within_the_training():
     with pytest.raises(InputError, match=r"end_step must be at most the number of training steps, 50\. Received: 60"):
         PolynomialSchedule.within(50, 0.9, None, 60)
+    with pytest.raises(InputError, match=r"frequency must lie in 1 to 25, .* first half of the 50 steps .*: 26"):
+        PolynomialSchedule.within(50, 0.9, None, None, 26)
+    assert PolynomialSchedule.within(50, 0.9, None, None, 25).end_step == 25

@@ -63,7 +63,7 @@ class TestContract:
     def test_one_trace_serves_all_rounds(self, scored, monkeypatch):
         model, _, score = scored
         score(0)
-        monkeypatch.setattr(type(model), "stateless_call", None)
+        monkeypatch.setattr(type(model), "call", None)
         monkeypatch.setattr(import_module("tfprune.pruning.scores.synflow"), "total_output", None)
         score(1)
 

@@ -1,9 +1,14 @@
 """A record to write and read."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from tfprune.records.imp_files import IterationRecord, LayerSpec
+
+sys.path.append(str(Path(__file__).parent))  # for `damage`, which a script imports, too
 
 
 @pytest.fixture

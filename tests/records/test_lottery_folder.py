@@ -112,7 +112,7 @@ def test_another_version(folder):
     path = folder.folder / "run.json"
     assert json.loads(path.read_text())["version"] == 1
     path.write_text(json.dumps({"version": 2, "input": {}, "finished": True}))
-    _refused(lambda: folder.claim(RECORD), "run.json: files of version 2, this package writes 1")
+    _refused(lambda: folder.claim(RECORD), "run.json: files of version 2, this package reads 1")
     _refused(lambda: files.read_record(folder.folder), "files of version 2, this package reads 1")
     folder.claim(RECORD, overwrite=True)
 

@@ -25,11 +25,10 @@ def test_reaches_the_end_of_every_opcode(protocol):
         (1,),
         (1, 2, 3, 4),
         {},
-        {1},
+        {1: 2},
+        {"a": 1, "b": [1, 2]},
     ]
-    data = pickle.dumps(
-        [value, frozenset(value[:2]), True, None, bytearray(b"x"), np.float32(1), np.zeros(3)], protocol
-    )
+    data = pickle.dumps([value, value[:2], True, None, bytearray(b"x"), np.float32(1), np.zeros(3)], protocol)
     assert scan(data) == []
     for cut in range(len(data)):
         with pytest.raises((pickle.UnpicklingError, ValueError)):

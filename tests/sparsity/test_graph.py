@@ -114,17 +114,18 @@ def test_keras_operations(build, expected):
     np.testing.assert_array_equal(effective_masks(model, masks)["first/kernel"][0], expected)
 
 
-def test_product_of_two_branches_needs_both():
+@pytest.mark.parametrize("biased", [False, True])
+def test_product_of_two_branches(biased):
+    """A factor that has lost its paths is 0 without a bias and a constant with one."""
     inputs = keras.Input((2,))
-    model = keras.Model(inputs, L.Dense(2, name="a")(inputs) * L.Dense(2, name="b")(inputs))
-    effective = effective_masks(
-        model, {"a/kernel": np.ones((2, 2), bool), "b/kernel": np.eye(2, dtype=bool)[:, [0, 0]]}
-    )
+    a, b = (L.Dense(2, use_bias=biased, name=name)(inputs) for name in "ab")
+    model = keras.Model(inputs, a * b)
+    whole = np.ones((2, 2), bool)
+    effective = effective_masks(model, {"a/kernel": whole, "b/kernel": np.eye(2, dtype=bool)[:, [0, 0]]})
     np.testing.assert_array_equal(effective["b/kernel"], [[1, 1], [0, 0]])
-    effective = effective_masks(
-        model, {"a/kernel": np.ones((2, 2), bool), "b/kernel": np.array([[0, 1], [0, 0]], bool)}
-    )
-    np.testing.assert_array_equal(effective["a/kernel"], [[0, 1], [0, 1]])
+    half = {"a/kernel": whole, "b/kernel": np.array([[0, 1], [0, 0]], bool)}
+    np.testing.assert_array_equal(effective_masks(model, half)["a/kernel"], whole if biased else [[0, 1], [0, 1]])
+    np.testing.assert_array_equal(effective_masks(model, half, convention="paper")["a/kernel"], [[0, 1], [0, 1]])
 
 
 @keras.saving.register_keras_serializable("tfprune_test")

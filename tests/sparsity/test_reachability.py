@@ -105,14 +105,18 @@ def test_applications(name):
     assert reachability(Masks({**masks, last: np.zeros_like(masks[last])})).kept == 0
 
 
-def test_closed_squeeze_and_excite_closes_the_block():
+def test_squeeze_and_excite_that_has_lost_its_kernel():
+    """Its sigmoid is a constant then, and the block stays open; the paper's convention closes it."""
     model = keras.applications.EfficientNetB0(weights=None, input_shape=(64, 64, 3), classes=5)
     masks = Masks.dense(model)
-    (first,) = [path for path in masks if path.startswith("block1a_se_expand")]
-    # The first block has no shortcut: nothing passes where its factor is closed.
-    assert Reachability(model)(Masks({**masks, first: np.zeros_like(masks[first])})).kept == 0
-    (second,) = [path for path in masks if path.startswith("block2b_se_expand")]
-    effective = Reachability(model)(Masks({**masks, second: np.zeros_like(masks[second])}))
+    (expand,) = [path for path in masks if path.startswith("block2b_se_expand")]
+    closed = Masks({**masks, expand: np.zeros_like(masks[expand])})
+    reachability = Reachability(model)
+    before, effective = reachability(masks).counts, reachability(closed).counts
+    changed = {path for path in masks if effective[path] != before[path]}
+    assert changed == {expand, expand.replace("expand", "reduce")}
+    assert not any(effective[path] for path in changed)
+    effective = Reachability(model, convention="paper")(closed)
     dead = {path.split("_")[0] for path, count in effective.counts.items() if count == 0}
     assert dead == {"block2b"}
     assert effective.counts["block2a_dwconv/kernel"] == masks["block2a_dwconv/kernel"].size

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from absl import flags
 
+from tfprune.cli.interrupts import prompt_interrupts
+from tfprune.cli.words import parse
 from tfprune.errors import InputError
 
 flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
@@ -52,7 +54,7 @@ def run(main: Callable[[Sequence[str]], None], usage: str) -> None:
     if any(word in _HELP for word in sys.argv[1:]):
         _show_help(values, usage, [sys.modules["__main__"]])
     with _told(values):
-        main(_parse(values, sys.argv))
+        main(parse(values, sys.argv))
 
 
 def run_command(
@@ -84,7 +86,7 @@ def run_command(
                 sys.exit(0)
             raise InputError(f"begin with one of {_names(commands)}. Received: {' '.join(rest) or 'nothing'}")
         groups = command.define(values)
-        arguments = _parse(values, [sys.argv[0], *rest[len(command.words) :]])
+        arguments = parse(values, [sys.argv[0], *rest[len(command.words) :]])
         if arguments:
             raise InputError(f"{' '.join(command.words)} takes flags only. Received: {' '.join(arguments)}")
         command.fill(values)
@@ -102,13 +104,6 @@ def _names(commands: Sequence[Command]) -> str:
     return "; ".join(" ".join(command.words) for command in commands)
 
 
-def _parse(values: flags.FlagValues, words: Sequence[str]) -> list[str]:
-    try:
-        return values(words)[1:]
-    except flags.Error as error:
-        raise InputError(f"{error}; --help lists the flags") from None
-
-
 def _show_help(values: flags.FlagValues, usage: str, groups: Sequence) -> None:
     shown = "\n".join(values.module_help(group) for group in groups)
     print(f"{usage.strip()}\n\nFlags:\n{shown}")
@@ -124,11 +119,18 @@ def _told(values: flags.FlagValues) -> Iterator[None]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     _plain_warnings(values)
     try:
-        yield
+        with prompt_interrupts():
+            yield
     except InputError as error:
         if values["debug"].value:
             raise
         print(f"error: {_in_one_line(error)}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        # One that nobody expected; its file is the user's all the same.
+        if values["debug"].value or error.filename is None:
+            raise
+        print(f"error: cannot use {error.filename}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("\ninterrupted; the same command continues", file=sys.stderr)

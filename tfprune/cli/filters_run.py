@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tfprune.cli.early import check_output, check_readable, loading_tensorflow
+from tfprune.data.facts import prepared_facts
+from tfprune.errors import InputError
 from tfprune.experiments.filters.spec import FilterSpec
-from tfprune.quiet import quiet_start
 from tfprune.records.network_folder import is_finished
 
 
@@ -19,8 +21,9 @@ def run(spec: FilterSpec, device: str = "auto", overwrite: bool = False) -> None
     if not overwrite and all(is_finished(folder) for folder in folders):
         print(f"{spec.results_folder}: finished; nothing to do (--overwrite starts anew)")
         return
+    _check(spec)
     # Only now: a refused or finished run should answer at once.
-    with quiet_start():
+    with loading_tensorflow():
         from tfprune.cli.filters_progress import FiltersProgress
         from tfprune.experiments.filters.recipe import run_filters
         from tfprune.training.devices import use_device
@@ -34,6 +37,16 @@ def run(spec: FilterSpec, device: str = "auto", overwrite: bool = False) -> None
         # Networks that are finished have their place in the figures even if a later one fails.
         if any(is_finished(folder) for folder in folders):
             print(report(spec.results_folder, f"{spec.model} on {spec.data}"))
+
+
+def _check(spec: FilterSpec) -> None:
+    """Refuses data, weights and folders that cannot be used, as far as can be seen without TensorFlow."""
+    channels = prepared_facts(spec.data, spec.path_to_data).image_shape[0]
+    if channels not in (1, 3):
+        raise InputError(f"--data={spec.data}: images with 3 channels are needed, or grey ones. Received: {channels}")
+    if spec.weights is not None and not is_finished(spec.unpruned_folder):
+        check_readable(spec.weights, "--weights")
+    check_output(spec.results_folder, "--out_path")
 
 
 def report(folder: Path, title: str) -> str:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from tfprune.cli.early import check_readable, loading_tensorflow
+from tfprune.data.facts import image_facts
+from tfprune.data.reclass import class_count
 from tfprune.errors import InputError
 from tfprune.experiments.imp_spec import ImpSpec, differing_keys, spec_record
-from tfprune.quiet import quiet_start
+from tfprune.models.imp_arch import parse_arch
 from tfprune.records.imp_folder import ImpFolder
 from tfprune.records.imp_run import ImpRun
 
@@ -20,6 +23,8 @@ def train(spec: ImpSpec, overwrite: bool) -> None:
     """
     for warning in spec.warnings:
         print(f"warning: {spec.source}: {warning}", file=sys.stderr)
+    if not Path(spec.save_dir, f"{spec.prefix}_run.json").exists():
+        _check(spec)  # what is refused leaves no folder behind
     folder = ImpFolder(spec.save_dir, spec.prefix)
     folder.claim(
         spec_record(spec),
@@ -30,8 +35,9 @@ def train(spec: ImpSpec, overwrite: bool) -> None:
     if folder.finished:
         print(f"{folder.folder}: the run {spec.prefix!r} is finished; nothing to do (--overwrite starts anew)")
         return
+    _check(spec)
     # Only now: a refused or finished run should answer at once.
-    with quiet_start():
+    with loading_tensorflow():
         from tfprune.cli.imp_progress import ImpProgress, summary_text
         from tfprune.experiments.imp import run_imp
         from tfprune.experiments.imp_analysis import Reevaluation
@@ -63,6 +69,17 @@ def train(spec: ImpSpec, overwrite: bool) -> None:
     folder.mark_finished()
 
 
+def _check(spec: ImpSpec) -> None:
+    """Refuses data, a network and files to restart from that cannot be used, as far as is seen without TensorFlow."""
+    facts = image_facts(
+        spec.dataset, spec.dataloc, spec.data_ratio, spec.reclass, spec.val_size, search_folder=spec.source.parent
+    )
+    parse_arch(spec.arch, spec.prune, facts.image_shape, class_count(spec.reclass, facts.classes))
+    if spec.restart:
+        for name in ("rest_weights_file", "rest_mask_file"):
+            check_readable(getattr(spec, name), f"[Network] {name}")
+
+
 def plot(run_folder: str, prefix: str | None) -> None:
     """Draws the figures of a run again from its files.
 
@@ -71,7 +88,11 @@ def plot(run_folder: str, prefix: str | None) -> None:
     """
     if not Path(run_folder).is_dir():
         raise InputError(f"--plot must name the folder of a run. Received: {run_folder}, which is not a folder")
-    print(f"figures: {draw(ImpRun(run_folder, prefix))}")
+    run = ImpRun(run_folder, prefix)
+    if run.missing:
+        told = ", ".join(map(str, run.missing[:10])) + (", ..." if len(run.missing) > 10 else "")
+        print(f"warning: {run.folder} has no iteration {told}; the figures show the others", file=sys.stderr)
+    print(f"figures: {draw(run)}")
 
 
 def draw(run: ImpRun) -> Path:

@@ -11,6 +11,7 @@ from typing import Any
 
 from absl import flags
 
+from tfprune.cli import lottery_original
 from tfprune.cli.app import Command
 from tfprune.cli.flag_types import OrNone
 from tfprune.cli.lottery_run import run
@@ -61,8 +62,13 @@ def _command(words: tuple[str, ...], summary: str, define, request, **chosen) ->
         summary,
         functools.partial(define, **chosen),
         _fill,
-        lambda values: run(request(values, **chosen)),
+        lambda values: _main(values, functools.partial(request, **chosen)),
     )
+
+
+def _main(values: flags.FlagValues, request) -> None:
+    lottery_original.translate(values)
+    run(request(values))
 
 
 def _define_train(values: flags.FlagValues) -> Sequence[str]:
@@ -94,7 +100,8 @@ def _define_branch(values: flags.FlagValues, branch: str) -> Sequence[str]:
         _define_borrowed(values, "retrain", arguments.title)
     else:
         _define_group(values, arguments)
-    return [arguments.title, *_define_run(values, tuple(_GROUPS))]
+    more = ("retrain_",) if arguments is RetrainArguments else ()
+    return [arguments.title, *_define_run(values, tuple(_GROUPS), more)]
 
 
 def _branch_request(values: flags.FlagValues, branch: str) -> Request:
@@ -122,8 +129,14 @@ def _oneshot_request(values: flags.FlagValues) -> Request:
     return OneshotRequest(options, description, _read(values, OneshotArguments, **meant))
 
 
-def _define_run(values: flags.FlagValues, groups: Sequence[str]) -> list[str]:
-    """The flags that all commands have, and those of the groups; gives all titles."""
+def _define_run(values: flags.FlagValues, groups: Sequence[str], borrowed: Sequence[str] = ()) -> list[str]:
+    """The flags that all commands have, and those of the groups; gives all titles.
+
+    Args:
+        values: where.
+        groups: keys of `_GROUPS`.
+        borrowed: prefixes of flags that the command has defined like those of data and training.
+    """
     text = "Network whose published settings fill in all that is not given; with --help they are shown."
     _define(values, flags.ArgumentParser(), "default_hparams", None, text, _RUN)
     _define_group(values, RunOptions)
@@ -138,7 +151,9 @@ def _define_run(values: flags.FlagValues, groups: Sequence[str]) -> list[str]:
         text = "Train with settings of its own (--pretrain_...) up to the rewinding point."
         _define(values, flags.BooleanParser(), "pretrain", False, text, titles[-1])
         _define_borrowed(values, "pretrain", titles[-1])
-    return titles
+        borrowed = (*borrowed, "pretrain_")
+    lottery_original.define(values, borrowed)
+    return [*titles, lottery_original.TITLE]
 
 
 def _define_group(values: flags.FlagValues, group: type) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tfprune.cli.early import check_output, loading_tensorflow
+from tfprune.experiments.lottery.checks import check_request
 from tfprune.experiments.lottery.names import MAIN
 from tfprune.experiments.lottery.requests import BranchRequest, LotteryRequest, OneshotRequest, Request, TrainRequest
-from tfprune.quiet import quiet_start
 from tfprune.records.lottery_files import is_finished
 
 
@@ -24,8 +25,10 @@ def run(request: Request) -> None:
     if not options.overwrite and all(is_finished(folder) for folder in _folders(request)):
         print(f"{request.folder}: finished; nothing to do (--overwrite starts anew)")
         return
+    check_request(request)
+    check_output(top, "--root")
     # Only now: a refused or finished run should answer at once.
-    with quiet_start():
+    with loading_tensorflow(options.quiet):
         from tfprune.cli.lottery_progress import LotteryProgress
         from tfprune.experiments.lottery.recipe import Workshop
         from tfprune.training.devices import use_device

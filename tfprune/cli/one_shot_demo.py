@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from tfprune.cli.early import check_output, loading_tensorflow
 from tfprune.errors import InputError
 from tfprune.plots.compressions import draw_gap
 from tfprune.plots.style import save_png
-from tfprune.quiet import quiet_start
 
 EXPONENTS = tuple(round(0.2 * i, 1) for i in range(5, 26))
 FIGURE = Path("EffectiveSparsity", "demo.png")
@@ -26,7 +26,8 @@ def run(exponents: tuple[float, ...] = EXPONENTS, figure: Path = FIGURE) -> Path
     Raises:
         InputError: the figure cannot be written.
     """
-    with quiet_start():
+    check_output(figure.parent, "the demo's figure")
+    with loading_tensorflow():
         from tfprune.models.registry import build
         from tfprune.pruning.pruner import PRUNING_TYPES, prune
         from tfprune.sparsity.reachability import Reachability

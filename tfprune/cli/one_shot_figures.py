@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +13,7 @@ from tfprune.errors import InputError
 from tfprune.experiments.one_shot_spec import DENSE, PRUNERS
 from tfprune.plots.compressions import draw_accuracies, draw_compressions
 from tfprune.plots.style import save_png
-from tfprune.records.one_shot_results import OneShotRun, read_dense_accuracies, read_runs
+from tfprune.records.one_shot_results import OneShotRun, find_runs, read_dense_accuracies, read_runs
 
 TITLES = {
     "lenet300100": "LeNet-300-100",
@@ -30,7 +33,7 @@ def draw(
     effective_type: str,
     plot_type: str,
 ) -> Path:
-    """Draws one figure and saves it.
+    """Draws one figure of the runs that are there and saves it; warns of those that are missing.
 
     Args:
         out_path: folder of all runs.
@@ -42,27 +45,32 @@ def draw(
         plot_type: `accuracies` or `compressions`.
 
     Raises:
-        InputError: an unknown pruner, or no usable runs.
+        InputError: an unknown pruner, no run that can be drawn (says which runs are there), or a damaged file.
     """
-    for pruner in pruners:
-        if pruner not in PRUNERS or pruner == DENSE:
-            known = ", ".join(name for name in PRUNERS if name != DENSE)
-            raise InputError(f"--pruners_to_display must be among {known}. Received: {pruner!r}")
+    _check_names(pruners)
     root = Path(out_path, architecture)
-    chosen = pruners or [name for name in PRUNERS if any((root / name / pruning_type).glob("*_sparsities_direct.npy"))]
-    if not chosen:
-        raise InputError(f"{root}: holds no runs of pruning type {pruning_type}; python -m tfprune.main makes them")
-    runs = {name: read_runs(out_path, architecture, name, pruning_type, effective_type, num_samples) for name in chosen}
-    if plot_type == "accuracies":
-        tables = {name: _table(found, accuracies=True) for name, found in runs.items()}
-        for name, table in tables.items():
-            if table.empty:
-                raise InputError(f"{root / name / pruning_type}: holds no accuracies; these runs were not trained")
+    samples = [str(sample) for sample in range(num_samples)]
+    there = find_runs(root)
+    keys = {
+        pruner: [key for key in found if key[1] in samples]
+        for (pruner, kind), found in there.items()
+        if kind == pruning_type
+    }
+    chosen = list(dict.fromkeys(pruners)) or [name for name in PRUNERS if keys.get(name)]
+    runs = {name: read_runs(root, name, pruning_type, effective_type, keys[name]) for name in chosen if keys.get(name)}
+    accuracies = plot_type == "accuracies"
+    tables = {name: table for name, found in runs.items() if not (table := _table(found, accuracies)).empty}
+    if not tables:
+        why = f"{', '.join(runs)} were not trained, --plot_type=compressions can be drawn" if runs else _overview(there)
+        wanted = f"{', '.join(chosen) or 'any pruner'} with --pruning_type={pruning_type}, samples {_few(samples)}"
+        raise InputError(f"{root}: no {'accuracies' if accuracies else 'runs'} of {wanted}; {why}")
+    for lack in _lacks(chosen, tables, samples, accuracies):
+        warnings.warn(f"{root}, --pruning_type={pruning_type}: {lack}", stacklevel=2)
+    if accuracies:
         figure = draw_accuracies(
             tables, read_dense_accuracies(out_path, architecture, num_samples), TITLES[architecture]
         )
     else:
-        tables = {name: _table(found, accuracies=False) for name, found in runs.items()}
         figure = draw_compressions(tables, TITLES[architecture], pruning_type)
     folder = root / "figures"
     try:
@@ -72,9 +80,51 @@ def draw(
     return save_png(figure, folder / f"{plot_type}.png")
 
 
+def _check_names(pruners: Iterable[str]) -> None:
+    known = [name for name in PRUNERS if name != DENSE]
+    for pruner in pruners:
+        if pruner not in known:
+            near = difflib.get_close_matches(pruner, known, n=1, cutoff=0)[0]
+            raise InputError(
+                f"--pruners_to_display must be among {', '.join(known)}. Received: {pruner!r}; the nearest is {near!r}"
+            )
+
+
+def _overview(there: Mapping[tuple[str, str], Sequence[tuple[int, str]]]) -> str:
+    """The runs that there are, in words."""
+    if not there:
+        return "it holds no runs; python -m tfprune.main makes them"
+    texts = []
+    for (pruner, kind), found in there.items():
+        targets, samples = (list(dict.fromkeys(map(str, column))) for column in zip(*found, strict=True))
+        texts.append(f"{pruner} {kind} (samples {_few(sorted(samples))}; compressions {_few(targets)})")
+    return f"there are {'; '.join(texts)}"
+
+
+def _few(words: Sequence[str]) -> str:
+    return ", ".join([*words[:5], *(["..."] if len(words) > 5 else [])])
+
+
+def _lacks(
+    chosen: Sequence[str], tables: Mapping[str, pd.DataFrame], samples: Sequence[str], accuracies: bool
+) -> Iterable[str]:
+    """What was asked for and is not in the figure, a line for pruners and one for samples."""
+    absent = [name for name in chosen if name not in tables]
+    if absent:
+        what = "runs that were trained" if accuracies else "runs"
+        yield f"no {what} of {', '.join(absent)}; the figure shows {', '.join(tables)}"
+    texts = []
+    for name, table in tables.items():
+        missing = [sample for sample in samples if sample not in set(table["sample"])]
+        texts += [f"{_few(missing)} of {name}"] if missing else []
+    if texts:
+        yield f"no samples {'; '.join(texts)}: means and bands are over those that are there"
+
+
 def _table(runs: list[OneShotRun], accuracies: bool) -> pd.DataFrame:
     rows = [
         {
+            "sample": run.sample,
             "target": run.target,
             "direct": run.direct_compression,
             "effective": run.effective_compression,

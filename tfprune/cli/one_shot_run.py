@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from dataclasses import replace
+from pathlib import Path
 
+from tfprune.cli.early import loading_tensorflow
+from tfprune.data.facts import prepared_facts
 from tfprune.errors import InputError
 from tfprune.experiments.one_shot_spec import OneShotSpec, dense_spec, differing_flags, missing_dense, spec_record
-from tfprune.quiet import quiet_start
 from tfprune.records.atomic import atomic_write_text
 from tfprune.records.one_shot_folder import FINAL, INITS, OneShotFolder, dense_file, is_unfinished
 
@@ -38,11 +40,14 @@ def run(spec: OneShotSpec, save: bool, train_dense: bool, device: str, overwrite
             # The same way through files that nobody sees; dense weights that exist are still read where they are.
             place = replace(spec, out_path=stack.enter_context(tempfile.TemporaryDirectory(prefix="tfprune-")))
             spec = place if missing else spec
+        if not Path(place.folder, f"{place.prefix}_run.json").exists():
+            prepared_facts(spec.dataset, spec.path_to_data)  # what is refused leaves no folder behind
         folder = _claimed(place, overwrite)
         if folder.finished or (folder.pruned and not spec.train):
             print(f"{folder.folder}: the run {folder.prefix!r} is finished; nothing to do (--overwrite starts anew)")
             return
-        with quiet_start():
+        prepared_facts(spec.dataset, spec.path_to_data)
+        with loading_tensorflow():
             from tfprune.cli.one_shot_progress import OneShotProgress
             from tfprune.experiments.one_shot import OneShot
             from tfprune.training.devices import use_device

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from tfprune.data.limits import check_val_size, train_count
+from tfprune.data.limits import Facts, check_val_size, train_count
 from tfprune.data.rows import Rows, Source, aligned, pixel_mean
 
-_TRAIN = 1437
+FACTS = Facts((1, 8, 8), 10, train=1437, validation=360)
 _SPLIT_SEED = 0
 
 
@@ -26,13 +26,14 @@ def load_digits(data_ratio: float = 1.0, val_size: int | None = 360) -> Source:
     from sklearn.datasets import load_digits as load
 
     images, labels = load(return_X_y=True)
-    val_size = check_val_size(val_size, len(labels) - _TRAIN, "digits")
-    count = train_count(data_ratio, _TRAIN)
+    val_size = check_val_size(val_size, FACTS.validation, "digits")
+    count = train_count(data_ratio, FACTS.train)
     order = np.random.default_rng(_SPLIT_SEED).permutation(len(labels))
-    train, validation = order[:count], order[_TRAIN : _TRAIN + val_size]
+    train, validation = order[:count], order[FACTS.train : FACTS.train + val_size]
 
     def rows(chosen: np.ndarray) -> Rows:
         return Rows([aligned(images[chosen].astype(np.uint8))], labels[chosen].astype(np.int32))
 
     parts = rows(train), rows(validation)
-    return Source(*parts, mean=pixel_mean(parts[0].parts[0]), scale=1 / 16, image_shape=(1, 8, 8), classes=10)
+    mean = pixel_mean(parts[0].parts[0])
+    return Source(*parts, mean=mean, scale=1 / 16, image_shape=FACTS.image_shape, classes=FACTS.classes)

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.data.augment import CROP_AREA, CROP_RATIO
+from tfprune.data.facts import find_image_folders
 from tfprune.data.prepared import STATISTICS
 from tfprune.data.variants import random_labels, subsample
 from tfprune.errors import InputError
@@ -83,7 +84,7 @@ class FolderImages:
         input_shape: (side, side, 3).
 
     Raises:
-        InputError: a missing or empty folder, or classes of `val` that differ from those of `train`.
+        InputError: no folder, a missing or empty one, or classes of `val` that differ from those of `train`.
     """
 
     def __init__(
@@ -95,11 +96,8 @@ class FolderImages:
         random_labels_fraction: float | None = None,
         seed: int = 0,
     ):
+        self.class_names = find_image_folders(folder)
         root = Path(folder)
-        self.class_names = _classes(root / "train")
-        if (names := _classes(root / "val")) != self.class_names:
-            odd = sorted(set(names) ^ set(self.class_names))[0]
-            raise InputError(f"{root}: train and val must hold the same classes; {odd!r} is in one of them only")
         self.classes = len(self.class_names)
         self._side, self._resize = side, resize
         self.input_shape = side, side, 3
@@ -198,15 +196,6 @@ def _centre(content: tf.Tensor, side: int, resize: int) -> tf.Tensor:
 
 def _decoded(content: tf.Tensor) -> tf.Tensor:
     return tf.io.decode_image(content, channels=3, expand_animations=False)
-
-
-def _classes(part: Path) -> list[str]:
-    if not part.is_dir():
-        raise InputError(f"{part}: no such folder; train/<class>/*.JPEG and val/<class>/*.JPEG are needed")
-    names = sorted(path.name for path in part.iterdir() if path.is_dir())
-    if not names:
-        raise InputError(f"{part}: holds no folders of classes")
-    return names
 
 
 def _listed(part: Path, names: list[str]) -> tuple[np.ndarray, np.ndarray]:

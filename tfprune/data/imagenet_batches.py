@@ -51,8 +51,7 @@ def load_imagenet(side: int, folder: str | Path, preload: bool, data_ratio: floa
         InputError: a file is missing, damaged, of another format or size, or holds too few images.
     """
     folder, width = Path(folder), 3 * side * side
-    if not folder.is_dir():
-        raise InputError(f"[Data] dataloc = {folder}: no such folder, it should hold train_data_batch_1 and val_data")
+    check_files(folder)
     validation = read_batch(folder / "val_data", width)
     check_val_size(val_size, len(validation.labels), f"{folder / 'val_data'}")
     counts = _counts(folder, width, data_ratio)
@@ -69,6 +68,20 @@ def load_imagenet(side: int, folder: str | Path, preload: bool, data_ratio: floa
         classes=CLASSES,
         mapped=not preload,
     )
+
+
+def check_files(folder: str | Path) -> None:
+    """Refuses a folder that lacks the files that every run needs; looks into none of them.
+
+    Raises:
+        InputError: names the folder or the file.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"[Data] dataloc = {folder}: no such folder, it should hold train_data_batch_1 and val_data")
+    for path in (folder / "val_data", _train_file(folder, 1)):
+        if not path.exists():
+            raise InputError(f"cannot read {path}: No such file or directory")
 
 
 def read_batch(path: str | Path, width: int) -> Batch:
@@ -153,10 +166,10 @@ def _spilled(rows: np.ndarray) -> np.ndarray:
 
 
 def _labels(labels: object, count: int, path: str | Path) -> np.ndarray:
-    try:
-        array = np.asarray(labels)
-    except (ValueError, OverflowError):
-        array = np.array(None)
+    # NumPy is not asked what a list holds: one whose parts are shared lists has no end for it.
+    if isinstance(labels, list | tuple) and all(type(label) is int and abs(label) < 2**31 for label in labels):
+        labels = np.array(labels, np.int64)
+    array = labels if isinstance(labels, np.ndarray) else np.array(None)
     if array.ndim != 1 or (array.dtype.kind not in "iu" and len(array)):
         raise InputError(f"{path}: 'labels' must be a list of whole numbers from 1 to {CLASSES}")
     if len(array) != count:
@@ -171,6 +184,9 @@ def _mean(mean: object, width: int, path: str | Path) -> np.ndarray | None:
     if mean is None:
         return None
     array = np.asarray(mean) if isinstance(mean, np.ndarray | np.number | float) else np.empty(0)
-    if array.shape not in ((), (width,)) or array.dtype.kind not in "fiu" or not np.isfinite(array).all():
-        raise InputError(f"{path}: 'mean' must be {width} finite numbers")
-    return np.broadcast_to(array, (width,)).astype(np.float32)
+    if array.shape in ((), (width,)) and array.dtype.kind in "fiu":
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float32)
+        if np.isfinite(array).all():
+            return np.broadcast_to(array, (width,)).copy()
+    raise InputError(f"{path}: 'mean' must be {width} finite numbers")

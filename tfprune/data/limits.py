@@ -1,8 +1,27 @@
-"""How many images of a set a run uses, with the messages for counts that can't be had."""
+"""What a set holds and how many of its images a run uses, with the messages for counts that can't be had."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from tfprune.errors import InputError
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a set before its images are read.
+
+    Attributes:
+        image_shape: (channels, height, width).
+        classes: number of classes.
+        train: number of training images; None where counting them takes long.
+        validation: number of validation images; likewise.
+    """
+
+    image_shape: tuple[int, int, int]
+    classes: int
+    train: int | None = None
+    validation: int | None = None
 
 
 def train_count(data_ratio: float, total: int) -> int:

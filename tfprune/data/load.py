@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tfprune.data.facts import IMAGENET_SIDES
 from tfprune.data.reclass import class_count, label_map
 from tfprune.data.rows import Rows, Source
 
 if TYPE_CHECKING:
     from tfprune.data.images import Images, ImageSet
-
-IMAGENET_SIDES = {"ImageNet32": 32, "ImageNet64": 64}
 
 
 def load_images(

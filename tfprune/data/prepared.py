@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tfprune.data.facts import PREPARED_ALIASES, prepared_words
 from tfprune.data.images import ImageSet, ResidentImages
 from tfprune.data.rows import Rows, Source, empty_rows
 from tfprune.data.variants import resized, subsampled, with_channels, with_random_labels
@@ -88,10 +89,9 @@ def _source(dataset: str, folder: str | Path | None) -> Source:
     from tfprune.data.tfds_sets import load_tfds
 
     try:
-        return load_tfds(dataset, folder, 1.0, None, also_known=["digits", "tinyimagenet"])
+        return load_tfds(dataset, folder, 1.0, None, also_known=PREPARED_ALIASES)
     except InputError as error:
-        # The loader speaks of the input file's key, which is a flag here.
-        raise InputError(str(error).replace("[Data] dataset = ", "--data=")) from None
+        raise prepared_words(error) from None
 
 
 def _normalisation(dataset: str, source: Source) -> tuple[np.ndarray, np.ndarray]:

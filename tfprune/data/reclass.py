@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tfprune.errors import InputError
+from tfprune.records.reading import read_text
 
 
 def label_map(reclass: str, classes: int, search_folder: str | Path | None = None) -> np.ndarray:
@@ -50,10 +51,9 @@ def _find(name: str, search_folder: str | Path | None) -> Path:
 
 def _read_map(path: Path, classes: int, allowed: int) -> np.ndarray:
     try:
-        entries = path.read_text("utf-8").replace(",", " , ").split()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
-        raise InputError(f"[Data] reclass: cannot read {path}: {reason}") from error
+        entries = read_text(path).replace(",", " , ").split()
+    except InputError as error:
+        raise InputError(f"[Data] reclass: {error}") from None
     entries = [entry for entry in entries if entry != ","]
     if len(entries) != classes:
         raise InputError(f"[Data] reclass: {path} has {len(entries)} entries, {classes} are needed, one for each class")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfprune.data.limits import check_val_size, train_count
+from tfprune.data.limits import Facts, check_val_size, train_count
 from tfprune.data.rows import Rows, Source, empty_rows, pixel_mean
 from tfprune.errors import InputError
 
@@ -36,11 +36,8 @@ def load_tfds(
         InputError: an unknown set, one that isn't in the folder, isn't made of uint8 images of one shape with class
             labels, or whose files are damaged.
     """
-    builder = _builder(dataset, data_dir, also_known)
+    builder, split = _prepared(dataset, data_dir, also_known)
     height, width, channels = _image_shape(builder, dataset)
-    split = next((name for name in ("test", "validation") if name in builder.info.splits), None)
-    if split is None or "train" not in builder.info.splits:
-        raise InputError(f"[Data] dataset = {dataset}: has no train and test splits but {list(builder.info.splits)}")
     val_size = check_val_size(val_size, builder.info.splits[split].num_examples, dataset)
     count = train_count(data_ratio, builder.info.splits["train"].num_examples)
     classes = builder.info.features[builder.info.supervised_keys[1]].num_classes
@@ -50,27 +47,56 @@ def load_tfds(
     return Source(train, validation, mean, scale=1 / 255, image_shape=(channels, height, width), classes=classes)
 
 
-def _builder(dataset: str, data_dir: str | Path | None, also_known: Iterable[str]):
+def find_builder(dataset: str, data_dir: str | Path | None, also_known: Iterable[str] = ()):
+    """TFDS's builder of a set, which may not be prepared yet. Loads no TensorFlow.
+
+    Raises:
+        InputError: no such set, or damaged files.
+    """
     import tensorflow_datasets as tfds
 
     if not _NAME.fullmatch(dataset):
         raise InputError(f"[Data] dataset = {dataset!r:.60}: not the name of a data set")
     try:
-        builder = tfds.builder(dataset, data_dir=data_dir)
+        return tfds.builder(dataset, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError:
+        also_known = list(also_known)
         known = {name.lower(): name for name in [*also_known, *tfds.list_builders(with_community_datasets=False)]}
         near = [known[name] for name in difflib.get_close_matches(dataset.lower(), known, n=3)]
-        hint = f"did you mean {' or '.join(near)}?" if near else "e.g. mnist, cifar10, digits, ImageNet32"
+        hint = f"did you mean {' or '.join(near)}?" if near else f"e.g. mnist, cifar10, {', '.join(also_known)}"
         raise InputError(f"[Data] dataset = {dataset}: no such data set, {hint}") from None
     except Exception as error:  # TFDS raises what its parsers do on damaged files
-        raise _damaged(dataset, data_dir, error) from error
+        raise _damaged(dataset, data_dir or "the default folder of TFDS", error) from error
+
+
+def tfds_facts(dataset: str, data_dir: str | Path | None, also_known: Iterable[str] = ()) -> Facts:
+    """What a prepared set is, from its description alone. Loads no TensorFlow.
+
+    Raises:
+        InputError: as `load_tfds`, but for damage in the images' own files.
+    """
+    builder, split = _prepared(dataset, data_dir, also_known)
+    height, width, channels = _image_shape(builder, dataset)
+    counts = (builder.info.splits[name].num_examples for name in ("train", split))
+    classes = builder.info.features[builder.info.supervised_keys[1]].num_classes
+    return Facts((channels, height, width), classes, *counts)
+
+
+def _prepared(dataset: str, data_dir: str | Path | None, also_known: Iterable[str]):
+    """The builder of a set that is there, and the name of its validation split."""
+    builder = find_builder(dataset, data_dir, also_known)
     if not builder.info.splits:
+        if builder.info.features is not None:
+            _image_shape(builder, dataset)  # what cannot be used need not be fetched
         place = builder.data_path.parent.parent if builder.builder_config is None else builder.data_path.parents[2]
         raise InputError(
             f"[Data] dataset = {dataset}: not in {builder.data_path}; get it with: "
-            f"tfds build {dataset} --data_dir={place}"
+            f"python -m tfprune.data {dataset} --data_dir={place}"
         )
-    return builder
+    split = next((name for name in ("test", "validation") if name in builder.info.splits), None)
+    if split is None or "train" not in builder.info.splits:
+        raise InputError(f"[Data] dataset = {dataset}: has no train and test splits but {list(builder.info.splits)}")
+    return builder, split
 
 
 def _image_shape(builder, dataset: str) -> tuple[int, int, int]:
@@ -91,8 +117,8 @@ def _read(builder, split: str, count: int, classes: int) -> Rows:
     import tensorflow_datasets as tfds
 
     height, width, channels = _image_shape(builder, builder.name)
-    rows, labels, at = empty_rows(count, height * width * channels), np.empty(count, np.int32), 0
     try:
+        rows, labels, at = empty_rows(count, height * width * channels), np.empty(count, np.int32), 0
         batches = builder.as_dataset(
             split=f"{split}[:{count}]",
             batch_size=_BATCH,

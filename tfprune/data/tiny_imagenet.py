@@ -15,6 +15,7 @@ import numpy as np
 
 from tfprune.data.rows import Rows, Source, empty_rows, pixel_mean
 from tfprune.errors import InputError
+from tfprune.records.reading import read_text
 
 _FOLDER = "tiny-imagenet-200"
 _SIDE = 64
@@ -30,6 +31,19 @@ def load_tiny_imagenet(folder: str | Path | None) -> Source:
     Raises:
         InputError: no folder is given, or one whose files are missing, damaged or of another size; names the file.
     """
+    root, classes = find_classes(folder)
+    train = [(path, number) for number, name in enumerate(classes) for path in _images(root / "train" / name)]
+    sources = [_rows(root / "train", train), _rows(root / "val", _validation(root, classes))]
+    mean = pixel_mean(sources[0].parts[0])
+    return Source(*sources, mean=mean, scale=1 / 255, image_shape=(3, _SIDE, _SIDE), classes=len(classes))
+
+
+def find_classes(folder: str | Path | None) -> tuple[Path, list[str]]:
+    """The folder of the set and its classes' names, in order.
+
+    Raises:
+        InputError: no folder is given, or one that lacks `train` and `val`.
+    """
     if folder is None:
         raise InputError(f"--data=tinyimagenet needs --path_to_data, the folder that holds {_FOLDER}")
     root = Path(folder)
@@ -39,20 +53,16 @@ def load_tiny_imagenet(folder: str | Path | None) -> Source:
     classes = sorted(path.name for path in (root / "train").iterdir() if path.is_dir())
     if not classes:
         raise InputError(f"{root / 'train'}: holds no folders of classes")
-    train = [(path, number) for number, name in enumerate(classes) for path in _images(root / "train" / name)]
-    sources = [_rows(root / "train", train), _rows(root / "val", _validation(root, classes))]
-    mean = pixel_mean(sources[0].parts[0])
-    return Source(*sources, mean=mean, scale=1 / 255, image_shape=(3, _SIDE, _SIDE), classes=len(classes))
+    if not (root / "val").is_dir():
+        raise InputError(f"--path_to_data={folder}: holds no {_FOLDER}/val")
+    return root, classes
 
 
 def _validation(root: Path, classes: list[str]) -> list[tuple[Path, int]]:
     path = root / "val" / "val_annotations.txt"
     if not path.exists() and any((root / "val" / name).is_dir() for name in classes):
         return [(image, number) for number, name in enumerate(classes) for image in _images(root / "val" / name)]
-    try:
-        lines = [line.split() for line in path.read_text("utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'it is no text'}") from None
+    lines = [line.split() for line in read_text(path).splitlines() if line.strip()]
     numbers = {name: number for number, name in enumerate(classes)}
     for position, words in enumerate(lines, 1):
         if len(words) < 2 or words[1] not in numbers:

@@ -12,6 +12,8 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tfprune.experiments.limits import MOST, MOST_BATCH, SEED_LIMIT
+
 
 def _boolean(text: str) -> bool:
     try:
@@ -29,14 +31,28 @@ def _fraction(text: str) -> float:
 
 def _positive(text: str) -> int:
     value = int(text)
-    if value < 1:
+    if not 1 <= value <= MOST:
+        raise ValueError
+    return value
+
+
+def _batch(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= MOST_BATCH:
+        raise ValueError
+    return value
+
+
+def _seed(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < SEED_LIMIT:
         raise ValueError
     return value
 
 
 def _count(text: str) -> int:
     value = int(text)
-    if value < 0:
+    if not 0 <= value <= MOST:
         raise ValueError
     return value
 
@@ -68,11 +84,13 @@ _ALLOWED = {
     str: "text",
     _file_name: "the start of a file name",
     int: "a whole number",
-    _count: "a whole number, 0 or more",
+    _count: f"a whole number in [0, {MOST}]",
+    _batch: f"a whole number in [1, {MOST_BATCH}]",
+    _seed: "a whole number in [0, 2**32)",
     float: "a number",
     _boolean: "yes or no",
     _fraction: "a number in [0, 1]",
-    _positive: "a whole number above 0",
+    _positive: f"a whole number in [1, {MOST}]",
     _rate: "a number above 0",
 }
 
@@ -138,7 +156,7 @@ KEYS: tuple[Key, ...] = (
         "S + ReLU, no bias; pK,S max-pool KxK, stride S; x final layer. Dense layers normalise their input.",
     ),
     Key("Network", "steps", _positive, 100000, "Training steps per iteration (steps 0..steps are all taken)."),
-    Key("Network", "batch_size", _positive, 1000, "Images per step, drawn with replacement."),
+    Key("Network", "batch_size", _batch, 1000, "Images per step, drawn with replacement."),
     Key("Network", "val_size", _positive, 1000, "Validation images: the first ones of the validation set."),
     Key("Network", "minimizer", _one_of("SGD", "Adam"), "SGD", "Optimizer, without momentum or decay."),
     Key("Network", "learning_rate", _rate, 0.1, "Constant learning rate."),
@@ -189,7 +207,7 @@ KEYS: tuple[Key, ...] = (
         "Stop when, in some pruned layer, the fraction of units with any incoming weight is not above this.",
     ),
     Key("IMP", "max_iterations", _positive, 1000, "Stop before this iteration number."),
-    Key("Run", "seed", _count, 0, "Seed of initial weights, initial mask and batches."),
+    Key("Run", "seed", _seed, 0, "Seed of initial weights, initial mask and batches."),
     Key("Run", "checkpoint_step", _positive, 1000, "Steps between checkpoints inside an iteration."),
     Key(
         "Run",

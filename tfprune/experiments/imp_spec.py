@@ -11,8 +11,11 @@ from pathlib import Path
 from tfprune.errors import InputError
 from tfprune.experiments.imp_keys import KEYS, Key
 from tfprune.models.imp_arch import check_trainable, parse_arch
+from tfprune.records.reading import one_line, read_text
 
 _ANY_SIZE = 1 << 30
+_MOST_BYTES = 100_000
+_MOST_REFERENCES = 20  # a reference to a value with references, and so on, grows without bounds
 
 ImpSpec = dataclasses.make_dataclass(
     "ImpSpec",
@@ -44,17 +47,15 @@ def read_spec(path: str | Path) -> ImpSpec:
 
 def _parse(path: Path) -> configparser.ConfigParser:
     parser = configparser.ConfigParser()
+    text = read_text(path, _MOST_BYTES)
+    if text.count("%(") > _MOST_REFERENCES:
+        raise InputError(f"{path}: not an input file: more than {_MOST_REFERENCES} references %(key)s")
     try:
-        with open(path, encoding="utf-8") as file:
-            parser.read_file(file)
+        parser.read_string(text, str(path))
         for section in parser.sections():
             parser.items(section)  # interpolation errors show here
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the input file: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: an input file must be UTF-8 text") from None
-    except configparser.Error as error:
-        raise InputError(f"{path}: not an input file: {' '.join(str(error).split())}") from None
+    except (configparser.Error, ValueError) as error:
+        raise InputError(f"{path}: not an input file: {one_line(error)}") from None
     return parser
 
 
@@ -70,7 +71,7 @@ def _value(path: Path, parser: configparser.ConfigParser, key: Key) -> object:
     except ValueError:
         hint = " (a comment needs a line of its own)" if "#" in text else ""
         raise InputError(
-            f"{path}: [{key.section}] {present[0]} must be {key.allowed}. Received: {text!r}{hint}"
+            f"{path}: [{key.section}] {present[0]} must be {key.allowed}. Received: {text[:80]!r}{hint}"
         ) from None
 
 

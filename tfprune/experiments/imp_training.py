@@ -204,9 +204,9 @@ class IterationTrainer:
         write_checkpoint(self.folder, name, self._loop, arrays)
 
     def _resume(self, iteration: int, name: str) -> _History | None:
-        arrays = read_checkpoint(self.folder, name, self._loop, iteration=iteration)
-        if arrays is None:
-            return None
+        return read_checkpoint(self.folder, name, self._loop, self._history, iteration=iteration)
+
+    def _history(self, arrays: dict[str, np.ndarray]) -> _History:
         history = _History(
             step=int(arrays["step"]),
             train_errors=list(arrays["train_errors"]),
@@ -223,4 +223,14 @@ class IterationTrainer:
                 averages.append(found[-1])
             history.weights.append(weights)
             history.running_averages.append(averages)
+        shapes = _shapes(self.network.weights, self.network.running_averages)
+        is_whole = len(history.train_errors) == history.step <= self.spec.steps
+        is_whole &= len(history.validation_steps) == len(history.validation_errors) > 0
+        recorded = zip(history.weights, history.running_averages, strict=True)
+        if not is_whole or any(_shapes(*taken) != shapes for taken in recorded):
+            raise ValueError("a history that this training can't have")
         return history
+
+
+def _shapes(weights: Weights, averages: list[np.ndarray]) -> list[tuple[int, ...]]:
+    return [array.shape for array in (*(array for layer in weights for array in layer), *averages)]

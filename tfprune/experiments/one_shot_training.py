@@ -164,7 +164,11 @@ class SubnetworkTrainer:
         write_checkpoint(folder, _CHECKPOINT, self._loop, arrays)
 
     def _resume(self, folder: RunFolder) -> History | None:
-        arrays = read_checkpoint(folder, _CHECKPOINT, self._loop)
-        if arrays is None:
-            return None
-        return History(int(arrays["step"]), arrays["accuracies"].tolist(), arrays["losses"].tolist())
+        return read_checkpoint(folder, _CHECKPOINT, self._loop, self._history)
+
+    def _history(self, arrays: dict[str, np.ndarray]) -> History:
+        step, accuracies, losses = int(arrays["step"]), arrays["accuracies"], arrays["losses"]
+        tests = step // EVALUATE_EVERY + 1
+        if not (accuracies.shape == losses.shape == (tests,) and 0 < step < self.spec.steps):
+            raise ValueError("a history that this training can't have")
+        return History(step, accuracies.tolist(), losses.tolist())

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 from tfprune.errors import InputError
 from tfprune.records.imp_files import LayerSpec
 
+_MOST_UNITS = 2**31 - 1  # entries of a kernel are counted in 32 bits
 _FORMS = {"f": ("fN", 1, 1), "x": ("x", 0, 0), "c": ("cK,C or cK,C,S", 2, 3), "p": ("pK,S", 2, 2)}
 
 
@@ -63,10 +66,23 @@ def check_trainable(arch: str, layers: tuple[LayerSpec, ...]) -> None:
         raise InputError("[IMP] prune must prune at least one layer with T")
 
 
+def check_size(arch: str, layers: tuple[LayerSpec, ...]) -> None:
+    """Refuses layers with more weights than can be counted, once the images and so all shapes are known.
+
+    Raises:
+        InputError: names the position.
+    """
+    for position, layer in enumerate(layers, start=1):
+        shape = layer.params[:4] if layer.kind == "c" else layer.params
+        if math.prod(shape) > _MOST_UNITS:
+            told = "x".join(map(str, shape))
+            raise _error(arch, position, f"{told} weights, at most {_MOST_UNITS} are allowed in a layer")
+
+
 def _token(arch: str, token: str, position: int) -> tuple[str, list[int]]:
     kind = token[:1]
     if kind not in _FORMS or not kind:
-        raise _error(arch, position, f"a layer is fN, cK,C[,S], pK,S or x. Received: {token!r}")
+        raise _error(arch, position, f"a layer is fN, cK,C[,S], pK,S or x. Received: {token[:80]!r}")
     form, least, most = _FORMS[kind]
     try:
         numbers = [int(number) for number in token[1:].split(",")] if token[1:] else []
@@ -74,9 +90,12 @@ def _token(arch: str, token: str, position: int) -> tuple[str, list[int]]:
         numbers = []
         least = 1  # whatever the layer, what came is wrong
     if not least <= len(numbers) <= most or any(number < 1 for number in numbers):
-        raise _error(arch, position, f"must be {form} with whole numbers above 0. Received: {token!r}")
+        raise _error(arch, position, f"must be {form} with whole numbers above 0. Received: {token[:80]!r}")
+    if max(numbers, default=0) > _MOST_UNITS:
+        raise _error(arch, position, f"numbers up to {_MOST_UNITS} are allowed. Received: {token[:80]!r}")
     return kind, numbers
 
 
 def _error(arch: str, position: int, problem: str) -> InputError:
+    arch = arch if len(arch) <= 200 else f"{arch[:200]}..."
     return InputError(f"[Network] arch = {arch}: layer {position}: {problem}")

@@ -7,7 +7,7 @@ import numpy as np
 
 from tfprune.layers.masked import MaskedConv2D
 from tfprune.layers.normalized_dense import NormalizedMaskedDense
-from tfprune.models.imp_arch import check_trainable, parse_arch
+from tfprune.models.imp_arch import check_size, check_trainable, parse_arch
 from tfprune.records.imp_files import LayerSpec
 
 Weights = list[list[np.ndarray]]
@@ -37,6 +37,7 @@ class ImpNetwork:
     def __init__(self, arch, prune, image_shape, classes, momentum=0.99, epsilon=1e-10, product_dtype=None):
         self.layers = parse_arch(arch, prune, image_shape, classes)
         check_trainable(arch, self.layers)
+        check_size(arch, self.layers)
         inputs = outputs = keras.Input((int(np.prod(image_shape)),), name="pixels")
         self._masked: list[keras.layers.Layer | None] = []
         is_image = False

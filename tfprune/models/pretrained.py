@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import numpy as np
 
 from tfprune.errors import InputError
 from tfprune.layers.topology import named_layers
+from tfprune.records.arrays import Header, read_npz
+from tfprune.records.reading import open_file, readable
 
 _NAMES = {
     "gamma": "weight",
@@ -20,6 +23,7 @@ _NAMES = {
 }
 ENDINGS = (".safetensors", ".npz")
 _HEAD = ("hidden", "logits")
+_WHAT = "a file of a ResNet-50's weights"
 
 
 def load_pretrained(model: keras.Model, path: str | Path) -> None:
@@ -34,44 +38,59 @@ def load_pretrained(model: keras.Model, path: str | Path) -> None:
         InputError: the file cannot be read, or lacks a tensor, or has one of another shape; names it. The model is
             unchanged then.
     """
-    tensors = _read(Path(path))
-    values = []
-    for name, layer in named_layers(model):
-        if name in _HEAD:
-            continue
-        for variable in layer.variables:
-            if variable.name in _NAMES:
-                values.append((variable, _tensor(tensors, f"{name}.{_NAMES[variable.name]}", variable, path)))
-    for variable, value in values:
-        variable.assign(value)
+    wanted = {
+        f"{name}.{_NAMES[variable.name]}": variable
+        for name, layer in named_layers(model)
+        if name not in _HEAD
+        for variable in layer.variables
+        if variable.name in _NAMES
+    }
+    tensors = _read(Path(path), {name: _shape(variable) for name, variable in wanted.items()})
+    for name, variable in wanted.items():
+        value = np.asarray(tensors[name], np.float32)
+        variable.assign(value.transpose(2, 3, 1, 0) if value.ndim == 4 else value)
 
 
-def _tensor(tensors: Mapping[str, np.ndarray], name: str, variable: keras.Variable, path) -> np.ndarray:
-    if name not in tensors:
-        raise InputError(f"--weights={path}: has no tensor {name!r}, which this network needs")
-    value = np.asarray(tensors[name], np.float32)
-    if value.ndim == 4:
-        value = value.transpose(2, 3, 1, 0)  # (out, in, height, width) to Keras's order
-    if value.shape != tuple(variable.shape):
-        raise InputError(f"--weights={path}: {name!r} has shape {value.shape}, the network {tuple(variable.shape)}")
-    return value
+def _shape(variable: keras.Variable) -> tuple[int, ...]:
+    """As torchvision has it: kernels (out, in, height, width)."""
+    shape = tuple(variable.shape)
+    return (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def _read(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, np.ndarray]:
     if path.suffix not in ENDINGS:
         raise InputError(f"--weights must be a file that ends in {' or '.join(ENDINGS)}. Received: {path}")
+    read = _read_npz if path.suffix == ".npz" else _read_safetensors
     try:
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                return dict(arrays)
-        try:
-            from safetensors.numpy import load
-        except ImportError:
-            raise InputError(f"--weights={path}: needs the package safetensors (pip install safetensors)") from None
-        return load(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"--weights: cannot read {path}: {error.strerror or error}") from None
-    except InputError:
-        raise
-    except Exception as error:  # damaged bytes make zipfile and safetensors raise almost anything
-        raise InputError(f"--weights: {path} is damaged or of another kind: {str(error).splitlines()[0]}") from None
+        return read(path, shapes)
+    except InputError as error:
+        raise InputError(f"--weights: {error}") from None
+
+
+def _read_npz(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    def check(headers: Mapping[str, Header]) -> None:
+        for name, header in headers.items():
+            _check_shape(path, name, header.shape, shapes)
+
+    most = 8 * sum(map(math.prod, shapes.values()))
+    return read_npz(path, shapes, check, most, kinds="fiu", what=_WHAT)
+
+
+def _read_safetensors(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    try:
+        from safetensors import safe_open
+    except ImportError:
+        raise InputError(f"{path}: needs the package safetensors (pip install safetensors)") from None
+    open_file(path).close()  # tells what is no file better
+    with readable(path, _WHAT), safe_open(path, framework="numpy") as file:
+        names = set(file.keys())
+        for name in shapes:
+            if name not in names:
+                raise ValueError(f"it has no array {name!r}")
+            _check_shape(path, name, tuple(file.get_slice(name).get_shape()), shapes)
+        return {name: file.get_tensor(name) for name in shapes}
+
+
+def _check_shape(path: Path, name: str, came: tuple[int, ...], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    if came != shapes[name]:
+        raise InputError(f"{path}: {name!r} has shape {came}, this network needs {shapes[name]}")

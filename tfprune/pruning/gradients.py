@@ -16,8 +16,12 @@ import tensorflow as tf
 from tfprune.errors import InputError
 from tfprune.layers.prunable import prunable
 from tfprune.layers.topology import named_layers
+from tfprune.layers.variants import HALF, in_full_precision
 from tfprune.pruning.batches import grouped
-from tfprune.pruning.losses import LOSSES, Loss, check_labels, loss_value
+from tfprune.pruning.fitted import fitted
+from tfprune.pruning.loss_values import batch_shares, loss_value
+from tfprune.pruning.losses import Loss
+from tfprune.records.reading import first_line
 
 Batches = Iterable[tuple]
 
@@ -37,11 +41,9 @@ def traced(model: keras.Model, key: tuple, build: Callable[[], Callable]) -> Cal
 
 
 def masked_weights(model: keras.Model, masks: Mapping[str, np.ndarray]) -> dict[str, tf.Tensor]:
-    """Path -> float32 tensor: every prunable weight, zero where pruned."""
-    return {
-        path: tf.where(masks[path], tf.cast(variable.value, tf.float32), 0.0)
-        for path, variable in prunable(model).items()
-    }
+    """Path -> tensor: every prunable weight, zero where pruned; float32, but float64 where the variable is."""
+    weights = {path: _full(variable) for path, variable in prunable(model).items()}
+    return {path: tf.where(masks[path], weight, tf.zeros([], weight.dtype)) for path, weight in weights.items()}
 
 
 def mean_gradients(
@@ -53,25 +55,26 @@ def mean_gradients(
     temperature: float = 1.0,
     along: Mapping[str, tf.Tensor] | None = None,
 ) -> dict[str, tf.Tensor]:
-    """Signed mean over batches of the loss's gradient, or of the Hessian times a vector.
+    """The gradient of the mean loss over all examples of all batches, or its Hessian times a vector.
 
-    Batch normalisation uses the batch's statistics, dropout draws from `rng`. A last, shorter batch counts as much as
-    the others.
+    Every example counts the same, or by its sample weight, whatever the size of its batch. Layers compute in float32
+    whatever the precision of the model, in float64 where it has that. Dropout draws from `rng`. Batch normalisation
+    uses the batch's statistics, so that in networks that have it the loss itself depends on what is batched together.
 
     Args:
         model: Sequential or Functional.
-        batches: (inputs, labels) pairs, at least one.
-        weights: path -> float32 tensor, instead of the model's own, from `masked_weights`.
+        batches: see `fitted`; at least one.
+        weights: path -> tensor, instead of the model's own, from `masked_weights`.
         rng: seeds dropout.
-        loss: from `get_loss`.
+        loss: from `chosen_loss`.
         temperature: see `loss_value`.
-        along: path -> float32 tensor v: asks for Hv in place of the gradient.
+        along: path -> tensor v: asks for Hv in place of the gradient.
 
     Returns:
-        Path -> float32 tensor of the weight's shape.
+        Path -> tensor of the weight's shape and type.
 
     Raises:
-        InputError: no batches, or labels that the loss cannot use.
+        InputError: no batches, or some that do not fit; a loss that cannot use them or depends on no weight.
     """
     own = weakref.ref(model)
     products = along is not None
@@ -79,25 +82,39 @@ def mean_gradients(
     paths = list(weights)
     tensors = [weights[path] for path in paths]
     vectors = [along[path] for path in paths] if products else []
-    totals = [tf.Variable(tf.zeros_like(tensor), trainable=False) for tensor in tensors]
+    totals = [_plain_variable(tensor) for tensor in tensors]
     # Handles: a function would keep the variables that it is traced with.
     handle_specs = [tf.TensorSpec([], tf.resource)] * len(totals)
     seeds = _seed_states(model)
-    concrete = traced_for = None
-    count = 0
-    for inputs, labels in grouped(batches, lambda *batch: _check(model, loss, *batch)):
-        number = len(tf.nest.flatten(labels)[0])
+    concrete = traced_for = reference = None
+    divisor = 0.0
+    for inputs, labels, sample_weights in grouped(fitted(model, loss, batch) for batch in batches):
+        number, examples = tf.nest.flatten(inputs)[0].shape[:2]
+        factors, size = batch_shares(loss, number, examples, tf.nest.flatten(sample_weights))
+        # Relative to the first batch: factors of exactly 1 where all have its size.
+        reference = reference or examples
         drawn = [tf.constant(rng.integers(2**32, size=(number, *seed.shape), dtype=np.uint32)) for seed in seeds]
-        specs = tf.nest.map_structure(_any_length, (inputs, labels))
+        specs = tf.nest.map_structure(_any_length, (inputs, labels, sample_weights))
         if specs != traced_for:
             seed_specs = [tf.TensorSpec([None, *seed.shape], tf.uint32) for seed in seeds]
-            concrete = step.get_concrete_function(*specs, seed_specs, tensors, vectors, handle_specs)
+            factor_spec = tf.TensorSpec([None], tf.float32)
+            with in_full_precision(model):
+                concrete = step.get_concrete_function(*specs, factor_spec, seed_specs, tensors, vectors, handle_specs)
             traced_for = specs
-        concrete(inputs, labels, drawn, tensors, vectors, [total.handle for total in totals])
-        count += number
-    if not count:
+        factors = tf.constant(factors / reference, tf.float32)
+        try:
+            concrete(
+                inputs, labels, sample_weights, factors, drawn, tensors, vectors, [total.handle for total in totals]
+            )
+        except tf.errors.InvalidArgumentError as error:
+            reason = first_line(error)
+            raise InputError(f"the model or the loss cannot use a batch of the data: {reason}") from error
+        divisor += size / reference
+    if reference is None:
         raise InputError("data holds no batches, and this pruner needs at least one")
-    return {path: totals.pop(0) / count for path in paths}  # as one comes, the other goes
+    if not divisor:
+        raise InputError("the sample weights sum to 0")
+    return {path: totals.pop(0) / divisor for path in paths}  # as one comes, the other goes
 
 
 def gradient_flow_change(
@@ -108,7 +125,7 @@ def gradient_flow_change(
     loss: Loss,
     temperature: float,
 ) -> dict[str, np.ndarray]:
-    """w ∘ Hg of the kept weights, with g their mean gradient over all batches and H the mean Hessian.
+    """w ∘ Hg of the kept weights, with g and H gradient and Hessian of the mean loss over all examples.
 
     The batches are read twice, with the same dropout.
 
@@ -121,42 +138,50 @@ def gradient_flow_change(
     state = rng.bit_generator.state
     gradients = mean_gradients(model, batches, weights, rng, loss, temperature)
     # Only a kept weight can be moved along its gradient.
-    along = {path: tf.where(masks[path], gradients.pop(path), 0.0) for path in weights}
+    along = {}
+    for path in weights:
+        gradient = gradients.pop(path)
+        along[path] = tf.where(masks[path], gradient, tf.zeros([], gradient.dtype))
     rng.bit_generator.state = state
     products = mean_gradients(model, batches, weights, rng, loss, temperature, along)
-    return {path: np.asarray(products.pop(path) * weights.pop(path)) for path in list(weights)}
+    return {path: np.asarray(products.pop(path) * weights.pop(path), np.float32) for path in list(weights)}
 
 
 def _build(own: weakref.ref, loss: Loss, temperature: float, products: bool) -> Callable:
-    def batch_loss(inputs, labels, seeds, weights):
+    def batch_loss(inputs, labels, sample_weights, seeds, weights):
         outputs = _outputs(own(), inputs, seeds, weights)
-        return loss_value(loss, labels, outputs, temperature)
+        return loss_value(
+            loss, labels, outputs, sample_weights if tf.nest.flatten(sample_weights) else None, temperature
+        )
 
-    def batch_gradients(inputs, labels, seeds, weights, vectors):
+    def batch_gradients(batch, factor, weights, vectors):
         with tf.GradientTape() as outer:
             outer.watch(weights)
             with tf.GradientTape() as inner:
                 inner.watch(weights)
-                value = batch_loss(inputs, labels, seeds, weights)
-            gradients = inner.gradient(value, weights, unconnected_gradients="zero")
+                value = batch_loss(*batch, weights)
+                value *= tf.cast(factor, value.dtype)
+            gradients = inner.gradient(value, weights)
+            if all(gradient is None for gradient in gradients):
+                raise InputError("the loss has no gradient: it depends on none of the model's kernels")
             if not products:
-                return gradients
+                return _zeros_for_none(gradients, weights)
             # H v is the gradient of the inner product of the gradient with a constant v.
-            pairs = zip(gradients, vectors, strict=True)
+            pairs = zip(_zeros_for_none(gradients, weights), vectors, strict=True)
             inner_product = tf.add_n([tf.reduce_sum(gradient * vector) for gradient, vector in pairs])
         return outer.gradient(inner_product, weights, unconnected_gradients="zero")
 
     @tf.function(autograph=False)
-    def step(inputs, labels, seeds, weights, vectors, totals):
+    def step(inputs, labels, sample_weights, factors, seeds, weights, vectors, totals):
         """Adds the gradients of a group of batches, stacked along a first axis, to the variables behind `totals`."""
 
         def add(index):
-            batch = tf.nest.map_structure(lambda group: group[index], (inputs, labels, seeds))
-            for total, gradient in zip(totals, batch_gradients(*batch, weights, vectors), strict=True):
+            batch = tf.nest.map_structure(lambda group: group[index], (inputs, labels, sample_weights, seeds))
+            for total, gradient in zip(totals, batch_gradients(batch, factors[index], weights, vectors), strict=True):
                 tf.raw_ops.AssignAddVariableOp(resource=total, value=gradient)
             return (index + 1,)
 
-        number = tf.shape(tf.nest.flatten(labels)[0])[0]
+        number = tf.shape(factors)[0]
         tf.while_loop(lambda index: index < number, add, (0,), parallel_iterations=1)
 
     return step
@@ -165,13 +190,28 @@ def _build(own: weakref.ref, loss: Loss, temperature: float, products: bool) -> 
 def _outputs(model: keras.Model, inputs, seeds: list, weights: list):
     """The model's outputs in training mode with other weights and dropout seeds than its own."""
     given = {id(variable): value for variable, value in zip(prunable(model).values(), weights, strict=True)}
-    given |= {id(variable): value for variable, value in zip(_seed_states(model), seeds, strict=True)}
-    trainable, fixed = (
-        [tf.cast(given.get(id(variable), variable.value), variable.dtype) for variable in variables]
-        for variables in (model.trainable_variables, model.non_trainable_variables)
-    )
-    outputs, _ = model.stateless_call(trainable, fixed, inputs, training=True)
-    return outputs
+    states = _seed_states(model)
+    given |= {id(state): tf.cast(value, state.dtype) for state, value in zip(states, seeds, strict=True)}
+    with keras.StatelessScope(collect_losses=True) as scope:
+        for variable in model.variables:
+            scope.add_update((variable, given.get(id(variable), _full(variable))))
+        return model(inputs, training=True)
+
+
+def _full(variable: keras.Variable) -> tf.Tensor:
+    """A variable's value, in float32 where it is of half precision."""
+    return tf.cast(variable.value, "float32" if variable.dtype in HALF else variable.dtype)
+
+
+def _zeros_for_none(gradients: list, weights: list) -> list[tf.Tensor]:
+    pairs = zip(gradients, weights, strict=True)
+    return [tf.zeros_like(weight) if gradient is None else gradient for gradient, weight in pairs]
+
+
+def _plain_variable(like: tf.Tensor) -> tf.Variable:
+    """Zeros; within the scope of a distribution strategy one of its copies, for all work is done on one device."""
+    variable = tf.Variable(tf.zeros_like(like), trainable=False)
+    return tf.distribute.get_strategy().experimental_local_results(variable)[0]
 
 
 def _seed_states(model: keras.Model) -> list[keras.Variable]:
@@ -181,12 +221,3 @@ def _seed_states(model: keras.Model) -> list[keras.Variable]:
 def _any_length(tensor) -> tf.TensorSpec:
     """Groups and batches of other lengths must not be traced again."""
     return tf.TensorSpec([None, None, *tensor.shape[2:]], tensor.dtype)
-
-
-def _check(model: keras.Model, loss: Loss, inputs, labels) -> None:
-    if len(model.inputs) == 1 and isinstance(inputs, np.ndarray):
-        wanted, given = tuple(model.inputs[0].shape[1:]), inputs.shape[1:]
-        if len(given) != len(wanted) or any(own not in (None, size) for own, size in zip(wanted, given, strict=True)):
-            raise InputError(f"model {model.name!r} takes batches of inputs of shape {wanted}; received {given}")
-    if loss in LOSSES.values() and len(model.outputs) == 1:
-        check_labels(labels, model.outputs[0].shape[-1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tfprune.errors import InputError
+from tfprune.errors import InputError, did_you_mean
 
 # Fraction of the way gone (0 to 1), final density -> density now.
 CURVES: dict[str, Callable[[float, float], float]] = {
@@ -34,8 +34,9 @@ class Schedule:
     def __post_init__(self):
         if isinstance(self.rounds, bool) or not isinstance(self.rounds, int) or self.rounds < 1:
             raise InputError(f"rounds of a schedule must be a positive integer; received {self.rounds!r}")
-        if self.curve not in CURVES:
-            raise InputError(f"curve of a schedule must be one of {', '.join(CURVES)}; received {self.curve!r}")
+        if not isinstance(self.curve, str) or self.curve not in CURVES:
+            near = did_you_mean(self.curve, CURVES)
+            raise InputError(f"curve of a schedule must be one of {', '.join(CURVES)}; received {self.curve!r}{near}")
 
     def densities(self, density: float) -> list[float]:
         """Density after each round, ending exactly at `density`.
@@ -92,7 +93,12 @@ class PolynomialSchedule:
             raise InputError(f"frequency must be at least 1. Received: {self.frequency}")
         if self.end_step <= self.begin_step:
             raise InputError(f"end_step must be above begin_step, {self.begin_step}. Received: {self.end_step}")
-        if (self.end_step - self.begin_step) % self.frequency:
+        span = self.end_step - self.begin_step
+        if self.frequency > span:
+            raise InputError(
+                f"frequency must lie in 1 to {span}, the steps from begin_step to end_step. Received: {self.frequency}"
+            )
+        if span % self.frequency:
             raise InputError(
                 f"end_step must be begin_step and a multiple of frequency ({self.begin_step} + n·{self.frequency}), or "
                 f"the final sparsity is never reached. Received: {self.end_step}"
@@ -123,6 +129,11 @@ class PolynomialSchedule:
         begin = begin_step or 0
         span = max(1, (steps // 2 if end_step is None else end_step) - begin)
         every = min(100, max(1, span // 10)) if frequency is None else frequency
+        if end_step is None and every > span:
+            raise InputError(
+                f"frequency must lie in 1 to {span}, so that masks are renewed in the first half of the {steps} steps "
+                f"after begin_step, {begin} (or give end_step). Received: {frequency}"
+            )
         end = begin + span // max(1, every) * every if end_step is None else end_step
         if end > steps:
             raise InputError(f"end_step must be at most the number of training steps, {steps}. Received: {end}")

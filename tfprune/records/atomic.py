@@ -29,10 +29,11 @@ def atomic_write(path: str | Path, write: Callable[[BinaryIO], None]) -> None:
         write: is given the temporary file, open for binary writing.
 
     Raises:
-        InputError: the disk is full, the folder is missing or read-only, ... (any `OSError`). Whatever `write` itself
-            raises passes through. The temporary file is removed in both cases.
+        InputError: the disk is full, the folder is missing or read-only, ... (any `OSError`), or a symbolic link is in
+            the file's place. Whatever `write` itself raises passes through. The temporary file is removed in all cases.
     """
     path = Path(path)
+    refuse_link(path)
     temporary = _temporary(path)
     try:
         try:
@@ -49,6 +50,18 @@ def atomic_write(path: str | Path, write: Callable[[BinaryIO], None]) -> None:
         _sync(path.parent)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}; finished results are intact") from error
+
+
+def refuse_link(path: str | Path) -> None:
+    """Refuses a symbolic link in the place of a file that is ours to write: what it points to is not ours.
+
+    Raises:
+        InputError: there is one, or the name is none that a file can have.
+    """
+    if "\0" in str(path):
+        raise InputError(f"the name of a file must have no NUL. Received: {str(path)!r}")
+    if os.path.islink(path):
+        raise InputError(f"{path} is a symbolic link; locks, records and results must be files: remove the link")
 
 
 def atomic_write_bytes(path: str | Path, data: bytes) -> None:
@@ -75,6 +88,7 @@ def atomic_copy(source: str | Path, path: str | Path) -> None:
         InputError: as in `atomic_write`.
     """
     source, path = Path(source), Path(path)
+    refuse_link(path)
     if not source.is_dir():
         with open(source, "rb") as content:
             atomic_write(path, lambda file: shutil.copyfileobj(content, file))

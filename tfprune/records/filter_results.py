@@ -13,12 +13,14 @@ from tfprune.records.atomic import atomic_write_text
 from tfprune.records.filter_folder import METRICS, UNPRUNED
 from tfprune.records.metric_log import MetricLog
 from tfprune.records.network_folder import LOGGER, is_finished
+from tfprune.records.reading import read_json
 
 RESULTS, TABLE = "results.json", "results.csv"
 COLUMNS = (
     *("scoring", "version", "parameters", "flops", "bytes", "test_accuracy", "test_loss", "train_accuracy"),
     *("train_loss", "pruned_test_accuracy", "epochs", "finetuning_seconds"),
 )
+_NAMES = COLUMNS[:2]
 
 
 def read_metrics(folder: str | Path) -> dict[str, Any]:
@@ -28,10 +30,14 @@ def read_metrics(folder: str | Path) -> dict[str, Any]:
         InputError: it is missing or damaged.
     """
     path = Path(folder, METRICS)
-    try:
-        return dict(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"cannot read {path}: {error}") from None
+    metrics = read_json(path, "the metrics of a network")
+    for name in COLUMNS:
+        value = metrics.get(name)
+        good = isinstance(value, str) if name in _NAMES else value is None or type(value) in (int, float)
+        if not good or (isinstance(value, int) and abs(value) >= 2**63):
+            kind = "text" if name in _NAMES else "a number"
+            raise InputError(f"cannot read {path}: {name} must be {kind}. Received: {json.dumps(value)[:40]}")
+    return metrics
 
 
 def read_results(folder: str | Path) -> pd.DataFrame:
@@ -42,6 +48,7 @@ def read_results(folder: str | Path) -> pd.DataFrame:
 
     Returns:
         The columns `COLUMNS`: `scoring` (`unpruned` for that network) and `version`; numbers of trainable parameters
+        (as published: running averages of batch normalisation, which the saved model also holds, are not among them)
         and of floating-point operations for one image; bytes of the saved model; accuracies as fractions and losses in
         nats, those on training images being means over the last epoch while it went on; `pruned_test_accuracy`, right
         after pruning; epochs and seconds of training.

@@ -31,7 +31,7 @@ __all__ = [
     "write_iteration",
 ]
 
-_ITERATION_NAME = re.compile(r"(?P<prefix>.+)_itdata_(?P<k>0|[1-9][0-9]*)\.pkl")
+_ITERATION_NAME = re.compile(r"(?P<prefix>.+)_itdata_(?P<k>0|[1-9][0-9]{0,5})\.pkl")
 
 
 def iteration_path(folder: str | Path, prefix: str, k: int) -> Path:

@@ -6,6 +6,7 @@ appear that cannot be made again from others.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -14,7 +15,11 @@ import pandas as pd
 from tfprune.errors import InputError
 from tfprune.records.atomic import atomic_write_text
 from tfprune.records.imp_files import find_iterations, iteration_path
+from tfprune.records.reading import read_text, readable
 from tfprune.records.run_folder import RunFolder
+
+_MOST_COLUMNS = 1000
+_TEXT = "order"
 
 
 class ImpFolder(RunFolder):
@@ -50,9 +55,14 @@ class ImpFolder(RunFolder):
         super().claim(record, differing, overwrite)
 
     def read_table(self, name: str) -> pd.DataFrame:
-        """The CSV `<prefix>_<name>.csv`, empty if there is none."""
+        """The CSV `<prefix>_<name>.csv`, with a row for each iteration; empty if there is none."""
         path = self.path(f"{name}.csv")
-        return read_table(path) if path.exists() else pd.DataFrame()
+        if not path.exists():
+            return pd.DataFrame()
+        table = read_table(path)
+        if "iteration" not in table:
+            raise InputError(f"{path}: has no column 'iteration'; --overwrite starts anew")
+        return table
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
         """Writes `<prefix>_<name>.csv`."""
@@ -91,9 +101,16 @@ def read_table(path: str | Path) -> pd.DataFrame:
     """A CSV table of a run.
 
     Raises:
-        InputError: the file cannot be read as a table.
+        InputError: the file cannot be read as a table of numbers (`order`, of units that are silenced, is text).
     """
-    try:
-        return pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a table of a run: {' '.join(str(error).split())}") from None
+    text = read_text(path)
+    with readable(path, "a table of a run"):
+        if text.partition("\n")[0].count(",") >= _MOST_COLUMNS:
+            raise ValueError(f"more than {_MOST_COLUMNS} columns")
+        table = pd.read_csv(io.StringIO(text))
+        wrong = [name for name in table.columns if name != _TEXT and table[name].dtype.kind not in "iuf"]
+        if wrong or not isinstance(table.index, pd.RangeIndex):
+            raise ValueError(f"column {wrong[0][:40]!r} must be numbers" if wrong else "a row has too many entries")
+        if "iteration" in table and table["iteration"].isna().any():
+            raise ValueError("a row has no iteration")
+    return table

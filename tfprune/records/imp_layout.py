@@ -102,10 +102,10 @@ def layers_from_list(content: Any) -> tuple[LayerSpec, ...]:
         name = f"layer {i} of the architecture"
         _need(isinstance(entry, list | tuple) and len(entry) == 3, f"{name} is {_told(entry)}, not a list of 3")
         kind, params, prunable = entry
-        _need(isinstance(kind, str) and kind in _PARAMETER_COUNTS, f"{name} has kind {kind!r:.20}, not f, x, c or p")
+        _need(isinstance(kind, str) and kind in _PARAMETER_COUNTS, f"{name} has kind {_shown(kind)}, not f, x, c or p")
         sizes = tuple(_ints(params, f"the parameters of {name}"))
         _need(len(sizes) == _PARAMETER_COUNTS[kind] and min(sizes) > 0, f"{name} ({kind}) has parameters {sizes!r:.60}")
-        _need(isinstance(prunable, bool | np.bool_), f"{name} is neither pruned nor not: {prunable!r:.20}")
+        _need(isinstance(prunable, bool | np.bool_), f"{name} is neither pruned nor not: {_shown(prunable)}")
         layers.append(LayerSpec(kind, sizes, bool(prunable)))
     _need(bool(layers), "the architecture has no layers")
     return tuple(layers)
@@ -202,6 +202,11 @@ def _ints(content: Any, name: str) -> list[int]:
 def _sequence(content: Any, name: str) -> list:
     _need(isinstance(content, list | tuple), f"the {name} are {_told(content)}, not a list")
     return list(content)
+
+
+def _shown(value: Any) -> str:
+    # Not repr alone: of a list whose parts are shared it has no end.
+    return f"{value!r:.20}" if isinstance(value, str | bool | int | float | None) else _told(value)
 
 
 def _told(value: Any) -> str:

@@ -45,6 +45,11 @@ class ImpRun:
         return self._read(self._paths[k])
 
     @property
+    def missing(self) -> list[int]:
+        """Iterations before the last one that have no file; a run that was restarted may never have had them."""
+        return sorted(set(range(self.iterations[-1])) - set(self.iterations))
+
+    @property
     def layers(self) -> tuple[LayerSpec, ...]:
         """The architecture, from the first iteration."""
         return self.iteration(self.iterations[0]).layers

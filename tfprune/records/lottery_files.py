@@ -5,7 +5,6 @@ Reading needs no lock: every file is whole at any moment. A step is given as its
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,14 +14,16 @@ import numpy as np
 
 from tfprune.errors import InputError
 from tfprune.records import network_folder
+from tfprune.records.arrays import read_npz
 from tfprune.records.mask_file import read_masks
 from tfprune.records.metric_log import MetricLog
 from tfprune.records.network_folder import LOGGER, RECORD
+from tfprune.records.reading import MissingInputError, read_json
 
 VERSION = 1
 HPARAMS, MASK, REPORT = "hparams.log", "mask.npz", "sparsity_report.json"
 _MODEL = re.compile(r"model_(?P<step>ep(?P<ep>[0-9]+)_it(?P<it>[0-9]+))\.npz")
-_LEVEL = re.compile(r"level_(?P<level>[0-9]+|pretrain)")
+_LEVEL = re.compile(r"level_(?P<level>[0-9]{1,9}|pretrain)")
 
 
 @dataclass(frozen=True)
@@ -88,11 +89,7 @@ def read_weights(folder: str | Path, step: object) -> dict[str, np.ndarray]:
     if not path.exists():
         steps = ", ".join(saved_steps(folder)) or "none"
         raise InputError(f"{folder} holds no weights of step {step}; kept steps: {steps} (see --weight_save_steps)")
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            weights = {name: arrays[name] for name in arrays.files}
-    except Exception as error:  # damaged bytes make zipfile and NumPy raise almost anything
-        raise InputError(f"cannot read {path}: not weights, or damaged ({_line(error)})") from None
+    weights = read_npz(path, what="a file of weights")
     wrong = [name for name, array in weights.items() if array.dtype != np.float32]
     if wrong or not weights:
         raise InputError(f"cannot read {path}: weights must be float32. Received: {', '.join(wrong) or 'no array'}")
@@ -117,14 +114,12 @@ def read_report(folder: str | Path) -> SparsityReport | None:
     """
     path = Path(folder, REPORT)
     try:
-        content = json.loads(path.read_text("utf-8"))
-        total, unpruned = content["total"], content["unpruned"]
-        if type(total) is not int or type(unpruned) is not int or not 0 <= unpruned <= total or not total:
-            raise ValueError("total and unpruned must be numbers of weights")
-    except FileNotFoundError:
+        content = read_json(path, "a sparsity report")
+    except MissingInputError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"cannot read {path}: not a sparsity report ({_line(error)})") from None
+    total, unpruned = content.get("total"), content.get("unpruned")
+    if type(total) is not int or type(unpruned) is not int or not 0 <= unpruned <= total < 2**63 or not total:
+        raise InputError(f"cannot read {path}: not a sparsity report (total and unpruned must be numbers of weights)")
     return SparsityReport(total, unpruned)
 
 
@@ -153,7 +148,3 @@ def is_finished(folder: str | Path) -> bool:
         InputError: a damaged or foreign record, or one of another version of this package.
     """
     return network_folder.is_finished(folder, VERSION)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +11,9 @@ import numpy as np
 
 from tfprune.errors import InputError
 from tfprune.records import lottery_files as files
-from tfprune.records.atomic import atomic_write_bytes, atomic_write_text
+from tfprune.records.arrays import write_npz
+from tfprune.records.atomic import atomic_write_text
+from tfprune.records.lock import FileLock
 from tfprune.records.mask_file import write_masks
 from tfprune.records.network_folder import CHECKPOINT, LOGGER, NetworkFolder
 
@@ -48,9 +48,7 @@ class LotteryFolder(NetworkFolder):
         wrong = [name for name, array in weights.items() if array.dtype != np.float32]
         if wrong:
             raise ValueError(f"weights must be float32. Received: {', '.join(wrong)}")
-        buffer = io.BytesIO()
-        np.savez(buffer, **weights)
-        atomic_write_bytes(self.path(files.weights_name(step)), buffer.getbuffer())
+        write_npz(self.path(files.weights_name(step)), weights)
 
     def write_mask(self, masks: Mapping[str, np.ndarray]) -> None:
         """Writes `mask.npz` and, counted from it, `sparsity_report.json`."""
@@ -94,10 +92,8 @@ class ReplicateLock:
         self.folder = Path(folder)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._file = open(self.folder / "replicate.lock", "w")  # noqa: SIM115 - held until `release`
-            fcntl.flock(self._file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            self._lock = FileLock(self.folder / "replicate.lock", shared)
         except BlockingIOError:
-            self._file.close()
             raise InputError(f"{self.folder}: another process works on this replicate") from None
         except OSError as error:
             raise InputError(f"--root: folder = {self.folder}: cannot use this folder: {error.strerror}") from None
@@ -111,7 +107,7 @@ class ReplicateLock:
 
     def release(self) -> None:
         """Lets others in."""
-        self._file.close()
+        self._lock.release()
 
     def __enter__(self) -> ReplicateLock:
         return self

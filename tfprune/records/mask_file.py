@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tfprune.errors import InputError
-from tfprune.records.atomic import atomic_write
+from tfprune.records.arrays import read_npz, write_npz
+from tfprune.records.reading import readable
 
 _VERSION = 1
+_WHAT = "a mask file"
 _KEYS = {"tfprune_masks", "paths", "shapes", "bits"}
 
 
@@ -34,7 +35,7 @@ def write_masks(path: str | Path, masks: Mapping[str, np.ndarray]) -> None:
         "shapes": shapes,
         "bits": np.packbits(np.concatenate(flat) if flat else np.zeros(0, bool)),
     }
-    atomic_write(path, lambda file: np.savez(file, **content))
+    write_npz(path, content)
 
 
 def read_masks(path: str | Path) -> dict[str, np.ndarray]:
@@ -46,17 +47,9 @@ def read_masks(path: str | Path) -> dict[str, np.ndarray]:
     Raises:
         InputError: a missing, damaged or foreign file; nothing in it is ever executed.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if not _KEYS.issubset(getattr(file, "files", ())):
-                raise ValueError("it has not the fields of a mask file")
-            content = {key: file[key] for key in _KEYS}
+    content = read_npz(path, _KEYS, kinds="iuU", what=_WHAT)
+    with readable(path, _WHAT):
         return _unpack(**content)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or 'not a mask file'}") from error
-    except Exception as error:  # damaged bytes make zipfile and NumPy raise almost anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"cannot read {path}: not a mask file, or a damaged one ({reason})") from error
 
 
 def _unpack(tfprune_masks, paths, shapes, bits) -> dict[str, np.ndarray]:
@@ -73,7 +66,7 @@ def _unpack(tfprune_masks, paths, shapes, bits) -> dict[str, np.ndarray]:
     counts = [_product(row) for row in sizes]
     if bits.ndim != 1 or len(bits) != -(-sum(counts) // 8):
         raise ValueError(f"{sum(counts)} weights need {-(-sum(counts) // 8)} bytes, there are {bits.size}")
-    flat = np.unpackbits(bits, count=sum(counts)).astype(bool)
+    flat = np.unpackbits(bits, count=sum(counts)).view(bool)
     ends = np.cumsum([0, *counts])
     return {
         str(path): flat[start:end].reshape(shape)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from tfprune.errors import InputError
+from tfprune.records.reading import MissingInputError, read_text
+
+_MOST = 2**63
 
 
 class MetricLog:
@@ -29,6 +32,8 @@ class MetricLog:
             try:
                 name, iteration, value = line.split(",")
                 log.add(name, int(iteration), float(value))
+                if not 0 <= int(iteration) < _MOST:
+                    raise ValueError("an iteration that no run has")
             except ValueError:
                 raise InputError(
                     f"{source}, line {number}: must be name,iteration,value. Received: {line[:80]!r}"
@@ -43,11 +48,9 @@ class MetricLog:
             InputError: a damaged or foreign file.
         """
         try:
-            text = Path(path).read_text("utf-8")
-        except FileNotFoundError:
+            text = read_text(path)
+        except MissingInputError:
             return cls()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot read {path}: {' '.join(str(error).split())[:200]}") from None
         log = cls.parse(text, str(path))
         if text and not text.endswith("\n"):
             raise InputError(f"cannot read {path}: its last line is cut off")
@@ -63,6 +66,11 @@ class MetricLog:
     def names(self) -> list[str]:
         """The metrics that there are."""
         return list(dict.fromkeys(name for name, _ in self._values))
+
+    @property
+    def end(self) -> int:
+        """The last iteration that has a value; −1 if there is none."""
+        return max((iteration for _, iteration in self._values), default=-1)
 
     def get(self, name: str) -> list[tuple[int, float]]:
         """(iteration, value) of a name, by iteration."""

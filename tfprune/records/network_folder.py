@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tfprune.errors import InputError
+from tfprune.records import run_folder
 from tfprune.records.atomic import atomic_write_text
 from tfprune.records.metric_log import MetricLog
-from tfprune.records.run_folder import RunFolder
+from tfprune.records.reading import MissingInputError
 
 RECORD, LOGGER, CHECKPOINT = "run.json", "logger", "checkpoint"
 
 
-class NetworkFolder(RunFolder):
+class NetworkFolder(run_folder.RunFolder):
     """Opens the folder of one network, alone; see `RunFolder`.
 
     Args:
@@ -58,19 +59,24 @@ class NetworkFolder(RunFolder):
         """Writes `logger`, the whole of it."""
         atomic_write_text(self.path(LOGGER), log.text())
 
-    def resume_log(self, iteration: int) -> MetricLog:
+    def resume_log(self, iteration: int, each: Sequence[str] = ()) -> MetricLog:
         """The metrics up to an iteration, that of the checkpoint from which the run continues; −1 for none.
 
+        Args:
+            iteration: where the run continues.
+            each: metrics that every iteration has.
+
         Raises:
-            InputError: a damaged file.
+            InputError: a damaged file, or one that lacks metrics of the time before the checkpoint.
         """
         log = MetricLog.read(self.path(LOGGER))
         log.drop_after(iteration)
+        if log.end < iteration or any(len(log.get(name)) <= iteration for name in each):
+            raise InputError(
+                f"{self.path(LOGGER)}: lacks metrics up to iteration {iteration}, which its checkpoint has seen; "
+                f"delete {CHECKPOINT}.npz to redo the {self.unit}"
+            )
         return log
-
-    def clear(self) -> None:
-        """Deletes the run; files that are not ours stay."""
-        self._clear()
 
     @abstractmethod
     def _found(self) -> list[str]:
@@ -108,18 +114,10 @@ def read_record(folder: str | Path, version: int | None = None) -> dict | None:
     Raises:
         InputError: a damaged or foreign file, or one of another version of this package.
     """
-    path = Path(folder, RECORD)
     try:
-        record = json.loads(path.read_text("utf-8"))
-        found, kept = record.get("version"), {"input": dict(record["input"]), "finished": bool(record["finished"])}
-    except (FileNotFoundError, NotADirectoryError):
+        return run_folder.read_record(Path(folder, RECORD), version)
+    except MissingInputError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"cannot read {path}: not the record of a run ({reason})") from None
-    if found != version:
-        raise InputError(f"cannot read {path}: files of version {found}, this package reads {version}")
-    return kept
 
 
 def _short(value: Any) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import math
+import io
 import pickle
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tfprune.errors import InputError
 from tfprune.records import pickle_vocabulary as words
+from tfprune.records.arrays import read_header, read_npy
+from tfprune.records.pickle_scan import scan
+from tfprune.records.reading import open_file, readable
 
 
 def read_object_array(path: str | Path) -> list[np.ndarray]:
@@ -25,21 +28,12 @@ def read_object_array(path: str | Path) -> list[np.ndarray]:
     Raises:
         InputError: missing, damaged or foreign file, or one that holds anything else; the message names the file.
     """
-    path = Path(path)
-    try:
-        with open(path, "rb") as file:
-            version = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            _, _, dtype = read(file)
-            if dtype.hasobject:
-                return _ListUnpickler(file, "latin1", path.stat().st_size).load()
-        return list(np.load(path, allow_pickle=False))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except Exception as error:  # a hostile stream can raise nearly anything, MemoryError and RecursionError included
-        reason = error if isinstance(error, pickle.UnpicklingError) else f"{type(error).__name__}: {error}"
-        text = " ".join(str(reason).split())[:200]
-        raise InputError(f"cannot read {path}: not a .npy file of a list of number arrays ({text})") from error
+    with open_file(path) as file, readable(path, "a .npy file of a list of number arrays"):
+        if not read_header(file).dtype.hasobject:
+            return list(read_npy(path))
+        stream = file.read()
+        scan(stream)
+        return _ListUnpickler(io.BytesIO(stream), "latin1", len(stream)).load()
 
 
 class _Objects(words._Dtype):
@@ -59,7 +53,7 @@ class _ArrayOrList(words._Array):
         _, shape, dtype, _, raw = state
         if not isinstance(dtype, _Objects):
             super().__setstate__(state)
-        elif not isinstance(raw, list) or len(shape) != 1 or math.prod(shape) != len(raw):
+        elif not isinstance(raw, list) or shape != (len(raw),):
             raise pickle.UnpicklingError("an array of objects that is no list")
         else:
             self.value = raw
@@ -69,18 +63,12 @@ def _dtype(code: Any, *rest: Any) -> words._Dtype:
     return _Objects() if code in ("O8", "O") else words._Dtype(code, *rest)
 
 
-def _reconstruct(*arguments: Any) -> _ArrayOrList:
-    words._reconstruct(*arguments)  # its checks
-    return _ArrayOrList()
-
-
-_OWN = {"dtype": words._Global(_dtype), "_reconstruct": words._Global(_reconstruct)}
-
-
 class _ListUnpickler(words.NumbersUnpickler):
     def find_class(self, module: str, name: str):
         found = super().find_class(module, name)  # refuses what is not admitted
-        return _OWN.get(name, found)
+        if name == "dtype":
+            return words._Global(_dtype)
+        return words._Global(partial(_reconstruct, encode=self._encode)) if name == "_reconstruct" else found
 
     def load(self) -> list[np.ndarray]:
         outer = pickle.Unpickler.load(self)
@@ -90,3 +78,8 @@ class _ListUnpickler(words.NumbersUnpickler):
         if not all(isinstance(array, np.ndarray) for array in arrays):
             raise pickle.UnpicklingError("an element that is no array of numbers")
         return arrays
+
+
+def _reconstruct(*arguments: Any, encode: words.Encode) -> _ArrayOrList:
+    words._reconstruct(*arguments, encode)  # its checks
+    return _ArrayOrList(encode)

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from tfprune.errors import InputError
-from tfprune.records.atomic import atomic_write, atomic_write_bytes
+from tfprune.records.arrays import Header, read_npy, read_npz, write_npy, write_npz
+from tfprune.records.atomic import atomic_write_text
 from tfprune.records.object_arrays import read_object_array
-from tfprune.records.run_folder import RunFolder
+from tfprune.records.reading import MissingInputError, read_json
+from tfprune.records.run_folder import RunFolder, read_record
 
 SPARSITIES = ("sparsities_direct", "sparsities_effective_synflow", "sparsities_effective_custom")
 INITS, FINAL = "inits", "final_weights"
+_PRUNED = "masks"
+_ENDS = (False, True, _PRUNED)  # what `finished` may be in a record
+RESULT = "result.json"
 _RESULTS = (
     *(f"{name}.npy" for name in (*SPARSITIES, "accuracies", "losses")),
     "info.log",
     "layers.csv",
     "masks.npz",
+    RESULT,
     f"{INITS}.npz",
     f"{FINAL}.npz",
     "training.png",
@@ -39,6 +44,7 @@ class OneShotFolder(RunFolder):
     """
 
     elsewhere = "another --out_path"
+    ends = _ENDS
 
     def __init__(self, folder: str | Path, prefix: str, dense: str | Path):
         super().__init__(folder, prefix, named="--out_path: folder")
@@ -57,17 +63,30 @@ class OneShotFolder(RunFolder):
     def mark_pruned(self) -> None:
         """Says so, for the next start."""
         if not self.finished:
-            self._write_record({**self._record(), "finished": "masks"})
+            self._write_record({**self._record(), "finished": _PRUNED})
 
     def write_array(self, name: str, values: Sequence[float] | np.ndarray) -> None:
         """Writes `<prefix>_<name>.npy`."""
-        write_array(self.path(f"{name}.npy"), np.asarray(values))
+        write_npy(self.path(f"{name}.npy"), np.asarray(values))
 
     def write_weights(self, name: str, kernels: Mapping[str, np.ndarray]) -> None:
         """Writes `<prefix>_<name>.npz`: path -> kernel, in network order."""
-        buffer = io.BytesIO()
-        np.savez(buffer, **kernels)
-        atomic_write_bytes(self.path(f"{name}.npz"), buffer.getbuffer())
+        write_npz(self.path(f"{name}.npz"), kernels)
+
+    def write_result(self, values: Mapping[str, object]) -> None:
+        """Writes `<prefix>_result.json`: what was asked for and what was reached, as JSON values."""
+        atomic_write_text(self.path(RESULT), json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+
+    def read_result(self) -> dict:
+        """What `write_result` wrote; empty where nothing was written.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        try:
+            return read_json(self.path(RESULT), "the result of a run")
+        except MissingInputError:
+            return {}
 
     def write_counts(self, counts: Sequence[int]) -> None:
         """Writes `counts.npy`, the number of weights of each kernel, into the folder of dense runs.
@@ -78,7 +97,7 @@ class OneShotFolder(RunFolder):
         path = self.dense / "counts.npy"
         self.dense.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            write_array(path, np.array(counts, np.int64))
+            write_npy(path, np.array(counts, np.int64))
         elif list(found := read_array(path)) != list(counts):
             raise InputError(
                 f"{path} counts {found.astype(int).tolist()} weights, this network has {list(counts)}: another --data "
@@ -97,25 +116,15 @@ class OneShotFolder(RunFolder):
             self.path(name).unlink(missing_ok=True)
 
 
-def write_array(path: str | Path, values: np.ndarray) -> None:
-    """Writes a `.npy` file of numbers, atomically."""
-    atomic_write(path, lambda file: np.save(file, values, allow_pickle=False))
-
-
 def read_array(path: str | Path) -> np.ndarray:
     """Reads a one-dimensional `.npy` file of numbers, ours or the published code's.
 
     Raises:
         InputError: missing, damaged or foreign file.
     """
-    try:
-        values = np.load(path, allow_pickle=False)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"cannot read {path}: not a .npy file of numbers ({error})") from None
-    if not isinstance(values, np.ndarray) or values.ndim != 1 or values.dtype.kind not in "fiu":
-        raise InputError(f"cannot read {path}: not a list of numbers")
+    values = read_npy(path, kinds="fiu")
+    if values.ndim != 1:
+        raise InputError(f"cannot read {path}: not a list of numbers, but of shape {values.shape}")
     return values.astype(np.float64)
 
 
@@ -130,13 +139,12 @@ def dense_file(folder: str | Path, sample: str, name: str) -> Path | None:
 
 def is_unfinished(folder: str | Path, prefix: str) -> bool:
     """Whether a run of ours was begun there and has not come to its end; the published code leaves no record."""
-    path = Path(folder, f"{prefix}_run.json")
     try:
-        return json.loads(path.read_text("utf-8"))["finished"] is not True
-    except FileNotFoundError:
+        return read_record(Path(folder, f"{prefix}_run.json"), ends=_ENDS)["finished"] is not True
+    except MissingInputError:
         return False
-    except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: not the record of a run; delete it to start anew") from None
+    except InputError as error:
+        raise InputError(f"{error}; delete it to start anew") from None
 
 
 def read_dense_weights(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
@@ -149,15 +157,26 @@ def read_dense_weights(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dic
     Raises:
         InputError: a damaged file, or one of another network.
     """
+    expected = list(shapes.values())
+
+    def check(came: list[tuple[int, ...]]) -> None:
+        if came != expected:
+            raise InputError(f"{path}: kernels of shapes {came[:100]}, this network has {expected}")
+
     if path.suffix == ".npz":
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                found = [arrays[name] for name in arrays.files]
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise InputError(f"cannot read {path}: {error}") from None
+
+        def check_headers(headers: Mapping[str, Header]) -> None:
+            check([header.shape for header in headers.values()])
+
+        most = 8 * sum(map(math.prod, expected))
+        found = list(read_npz(path, check=check_headers, most=most, what="a file of weights").values())
     else:
         found = read_object_array(path)
-    came = [tuple(array.shape) for array in found]
-    if came != list(shapes.values()):
-        raise InputError(f"{path}: kernels of shapes {came}, this network has {list(shapes.values())}")
-    return {name: np.asarray(array, np.float32) for name, array in zip(shapes, found, strict=True)}
+        check([array.shape for array in found])
+    return {name: _float32(path, array) for name, array in zip(shapes, found, strict=True)}
+
+
+def _float32(path: Path, array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind == "c":
+        raise InputError(f"{path}: kernels must be real numbers. Received: {array.dtype}")
+    return np.asarray(array, np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,44 +58,73 @@ def read_run(folder: str | Path, prefix: str, dense: str | Path, effective_type:
     Raises:
         InputError: a file is missing or damaged, or they do not fit together.
     """
-    counts = read_array(Path(dense, "counts.npy"))
-    direct = read_array(Path(folder, f"{prefix}_sparsities_direct.npy"))
-    effective = read_array(Path(folder, f"{prefix}_sparsities_effective_{effective_type}.npy"))
+    counts = _read(Path(dense, "counts.npy"), 2.0**62)
+    direct = _read(Path(folder, f"{prefix}_sparsities_direct.npy"))
+    effective = _read(Path(folder, f"{prefix}_sparsities_effective_{effective_type}.npy"))
     if not len(counts) == len(direct) == len(effective):
         raise InputError(
             f"{folder}: {prefix} has {len(direct)} and {len(effective)} layers, counts.npy has {len(counts)}"
         )
     path = Path(folder, f"{prefix}_accuracies.npy")
-    accuracies = read_array(path) if path.exists() else None
+    accuracies = _read(path) if path.exists() else None
     if accuracies is not None and not len(accuracies):
         raise InputError(f"{path}: holds no accuracy")
     sample, _, target = prefix.rpartition("_")
     return OneShotRun(sample, int(target), counts, direct, effective, accuracies)
 
 
+def find_runs(root: str | Path) -> dict[tuple[str, str], list[tuple[int, str]]]:
+    """Which pruned networks an architecture's folder holds; looks at names alone.
+
+    Args:
+        root: `<out_path>/<architecture>`.
+
+    Returns:
+        (pruner, pruning type) -> target compressions and samples, in order.
+    """
+    runs: dict[tuple[str, str], list[tuple[int, str]]] = {}
+    for path in sorted(Path(root).rglob("*_sparsities_direct.npy")):
+        match, (*pruner, kind) = _RUN.fullmatch(path.name), path.parent.relative_to(root).parts or ("",)
+        if match and pruner:
+            runs.setdefault(("/".join(pruner), kind), []).append((int(match["compression"]), match["sample"]))
+    return {key: sorted(found) for key, found in runs.items()}
+
+
 def read_runs(
-    out_path: str | Path, architecture: str, pruner: str, pruning_type: str, effective_type: str, num_samples: int
+    root: str | Path, pruner: str, pruning_type: str, effective_type: str, keys: Iterable[tuple[int, str]]
 ) -> list[OneShotRun]:
-    """All runs of a pruner with samples 0 to num_samples − 1, by target and sample.
+    """Runs of a pruner.
+
+    Args:
+        root: `<out_path>/<architecture>`.
+        pruner: whose.
+        pruning_type: `direct` or `effective`.
+        effective_type: see `read_run`.
+        keys: target compressions and samples, as `find_runs` gives them.
 
     Raises:
-        InputError: there is none, or a file is damaged.
+        InputError: a file is missing or damaged.
     """
-    root = Path(out_path, architecture)
-    folder = root / pruner / pruning_type
-    found = [match for path in folder.glob("*_sparsities_direct.npy") if (match := _RUN.fullmatch(path.name))]
-    samples = {str(sample) for sample in range(num_samples)}
-    keys = sorted((int(m["compression"]), m["sample"]) for m in found if m["sample"] in samples)
-    if not keys:
-        raise InputError(f"{folder}: holds no runs of samples 0 to {num_samples - 1}")
-    return [read_run(folder, f"{sample}_{target}", root / "dense", effective_type) for target, sample in keys]
+    folder = Path(root, pruner, pruning_type)
+    return [read_run(folder, f"{sample}_{target}", Path(root, "dense"), effective_type) for target, sample in keys]
 
 
 def read_dense_accuracies(out_path: str | Path, architecture: str, num_samples: int) -> np.ndarray:
     """Final accuracies of the dense runs that are there, float64; empty if there is none."""
     folder = Path(out_path, architecture, "dense")
     paths = [folder / f"{sample}_1_accuracies.npy" for sample in range(num_samples)]
-    return np.array([read_array(path)[-1] for path in paths if path.exists()])
+    found = {path: _read(path) for path in paths if path.exists()}
+    if empty := [path for path, accuracies in found.items() if not len(accuracies)]:
+        raise InputError(f"{empty[0]}: holds no accuracy")
+    return np.array([accuracies[-1] for accuracies in found.values()])
+
+
+def _read(path: Path, most: float = 1.0) -> np.ndarray:
+    values = read_array(path)
+    wrong = values[~((values >= 0) & (values <= most))]
+    if len(wrong):
+        raise InputError(f"{path}: numbers in [0, {most:g}] are needed. Received: {wrong[0]:g}")
+    return values
 
 
 def _compression(counts: np.ndarray, sparsities: np.ndarray) -> float:

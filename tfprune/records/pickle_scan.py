@@ -1,7 +1,8 @@
 """A walk over the opcodes of a pickle, without running any of them.
 
-Two things need it: a pickle can harm before it names any class (a memo index of four billion makes the interpreter
-fill a table of that length), and an array's bytes can be mapped from the file once it is known where they lie.
+Two things need it. A pickle can harm before it names any class: a memo index of four billion makes the interpreter fill
+a table of that length, the hash of a tuple of a million levels exhausts its stack, that of one whose parts are shared
+takes for ever. And an array's bytes can be mapped from the file once it is known where they lie.
 """
 
 from __future__ import annotations
@@ -11,13 +12,18 @@ import pickletools
 from mmap import mmap
 from typing import NamedTuple
 
+from tfprune.records.pickle_stack import EFFECTS, PUSHED, Stack
+
 _REFUSED = {
     **dict.fromkeys(b"PQ", "a persistent id"),
     **dict.fromkeys(b"\x82\x83\x84", "an extension code"),
     **dict.fromkeys(b"\x97\x98", "an out-of-band buffer"),
+    **dict.fromkeys(b"io\x81\x92", "an instance of a class"),
+    **dict.fromkeys(b"\x8f\x90\x91", "a set"),
 }
 _BYTES_OPCODES = frozenset(b"BC\x8e\x96")  # BINBYTES, SHORT_BINBYTES, BINBYTES8, BYTEARRAY8
 _PYTHON_2_BYTES_OPCODES = frozenset(b"TU")  # BINSTRING, SHORT_BINSTRING
+_MOST_DIGITS = 9  # of a memo index
 
 
 class Buffer(NamedTuple):
@@ -54,6 +60,8 @@ def _argument_sizes() -> tuple[list[int], dict[int, int], dict[int, int]]:
 
 _FIXED, _LINES, _PREFIXES = _argument_sizes()
 _PUT, _BINPUT, _LONG_BINPUT, _STOP, _FRAME = b"pqr.\x95"
+_GET, _BINGET, _LONG_BINGET = b"ghj"
+_PUTS, _GETS = frozenset((_BINPUT, _LONG_BINPUT)), frozenset((_BINGET, _LONG_BINGET))
 
 
 def scan(data: bytes | mmap, large: int = 1 << 62, encoding: str = "ASCII") -> list[Buffer]:
@@ -69,28 +77,33 @@ def scan(data: bytes | mmap, large: int = 1 << 62, encoding: str = "ASCII") -> l
         Python 3 wrote with protocol 2 are text and not bytes.
 
     Raises:
-        pickle.UnpicklingError: not a whole pickle, or one with opcodes that plain data never needs.
+        pickle.UnpicklingError: not a whole pickle, or one that plain data never needs: foreign opcodes, containers
+            nested too deep or too many of them, keys that are containers.
     """
     bytes_opcodes = _BYTES_OPCODES | _PYTHON_2_BYTES_OPCODES if encoding == "bytes" else _BYTES_OPCODES
     end, position, count, frame_end = len(data), 0, 0, 0
-    buffers = []
+    buffers, stack = [], Stack()
+    items, effects = stack.items, {code: getattr(stack, name) for code, name in EFFECTS.items()}
     while position < end:
         code = data[position]
         position += 1
         count += 1
         if code == _STOP:
+            stack.end()
             return buffers
         if code in _REFUSED:
             raise pickle.UnpicklingError(f"it uses {_REFUSED[code]}")
         size = _FIXED[code]
         if size >= 0:
-            if code in (_BINPUT, _LONG_BINPUT):
-                _check_memo_index(int.from_bytes(data[position : position + size], "little"), count)
-            position += size
-            if code == _FRAME:
-                frame_end = position + int.from_bytes(data[position - size : position], "little")
+            if code in _GETS:
+                stack.get(int.from_bytes(data[position : position + size], "little"))
+            elif code in _PUTS:
+                stack.put(int.from_bytes(data[position : position + size], "little"), count)
+            elif code == _FRAME:
+                frame_end = position + size + int.from_bytes(data[position : position + size], "little")
                 if frame_end > end:
                     break
+            position += size
         elif code in _LINES:
             start = position
             for _ in range(_LINES[code]):
@@ -98,7 +111,9 @@ def scan(data: bytes | mmap, large: int = 1 << 62, encoding: str = "ASCII") -> l
                 if position == 0:
                     raise pickle.UnpicklingError("it is cut short")
             if code == _PUT:
-                _check_memo_index(int(data[start : min(position - 1, start + 20)]), count)
+                stack.put(_index(data[start : min(position - 1, start + _MOST_DIGITS + 1)]), count)
+            elif code == _GET:
+                stack.get(_index(data[start : min(position - 1, start + _MOST_DIGITS + 1)]))
         elif code in _PREFIXES:
             width = _PREFIXES[code]
             size = int.from_bytes(data[position : position + width], "little")
@@ -110,10 +125,14 @@ def scan(data: bytes | mmap, large: int = 1 << 62, encoding: str = "ASCII") -> l
             position += size
         else:
             raise pickle.UnpicklingError("it is not a pickle")
+        if code in PUSHED:
+            items.append(PUSHED[code])
+        elif code in effects:
+            effects[code]()
     raise pickle.UnpicklingError("it is cut short")
 
 
-def _check_memo_index(index: int, opcodes_so_far: int) -> None:
-    # Every writer numbers its memo without gaps, so an index can't exceed the number of opcodes before it.
-    if not 0 <= index <= opcodes_so_far:
+def _index(digits: bytes) -> int:
+    if not digits.isdigit() or len(digits) > _MOST_DIGITS:
         raise pickle.UnpicklingError("its memo index is out of range")
+    return int(digits)

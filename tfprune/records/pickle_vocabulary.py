@@ -10,9 +10,14 @@ import math
 import pickle
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any, BinaryIO
 
 import numpy as np
+
+from tfprune.records.arrays import check_bools
+
+Encode = Callable[[Any, Any], bytes]
 
 _NUMBER_CODE = re.compile(r"[biufc](1|2|4|8|16)")
 _MOST_DIMENSIONS = 32
@@ -43,7 +48,8 @@ class _Dtype:
     def __init__(self, code: Any, align: Any = False, copy: Any = True):
         text = code.decode("latin1") if isinstance(code, bytes) else code
         if not isinstance(text, str) or not _NUMBER_CODE.fullmatch(text):
-            raise pickle.UnpicklingError(f"an array of type {text!r:.40}, only numbers are read")
+            told = f"{text!r:.40}" if isinstance(text, str) else type(text).__name__
+            raise pickle.UnpicklingError(f"an array of type {told}, only numbers are read")
         self.dtype = np.dtype(text)
 
     def __setstate__(self, state):
@@ -56,50 +62,57 @@ class _Dtype:
 class _Array:
     """Stand-in for an array until the stream has ended."""
 
-    __slots__ = ("value",)
+    __slots__ = ("_encode", "value")
     __hash__ = None
+
+    def __init__(self, encode: Encode):
+        self._encode = encode
 
     def __setstate__(self, state):
         _, shape, dtype, is_fortran, raw = state
-        self.value = _array(raw, dtype, shape, "F" if is_fortran else "C")
+        self.value = _array(raw, dtype, shape, "F" if is_fortran else "C", self._encode)
 
 
-def _array(raw: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
+def _array(raw: Any, dtype: Any, shape: Any, order: Any, encode: Encode) -> np.ndarray:
     """The array over the bytes `raw`, read-only and without a copy."""
     if not isinstance(dtype, _Dtype):
         raise pickle.UnpicklingError("an array without a type")
     if isinstance(raw, str):  # Python 2's bytes, read with encoding="latin1"
-        raw = raw.encode("latin1")
+        raw = encode(raw, "latin1")
     shape = (shape,) if isinstance(shape, int) else shape
-    if not isinstance(shape, tuple) or not all(type(n) is int and n >= 0 for n in shape) or order not in ("C", "F"):
+    # Sizes beyond 62 bits are no sizes, and their product would take time without bounds.
+    if not isinstance(shape, tuple) or not all(type(n) is int and 0 <= n < 2**62 for n in shape[:_MOST_DIMENSIONS]):
         raise pickle.UnpicklingError("an array whose shape is no tuple of sizes")
+    if type(order) is not str or order not in ("C", "F"):
+        raise pickle.UnpicklingError("an array in an unknown order")
     if len(shape) > _MOST_DIMENSIONS or not isinstance(raw, bytes | bytearray | memoryview):
         raise pickle.UnpicklingError("an array that is not held as bytes")
     if len(raw) != math.prod(shape) * dtype.dtype.itemsize:
         raise pickle.UnpicklingError(f"an array of shape {shape} in {len(raw)} bytes")
     array = np.frombuffer(raw, dtype.dtype) if raw else np.empty(0, dtype.dtype)
+    check_bools(array)
     array = array.reshape(shape, order=order)
     array.flags.writeable = False
     return array
 
 
-def _reconstruct(subtype: Any, shape: Any, code: Any) -> _Array:
+def _reconstruct(subtype: Any, shape: Any, code: Any, encode: Encode) -> _Array:
     # NumPy always writes an empty array here and the real shape into the state; another shape only costs memory.
     if subtype is not _NDARRAY or shape not in ((0,), 0) or code not in (b"b", "b"):
         raise pickle.UnpicklingError("an array made in an unknown way")
-    return _Array()
+    return _Array(encode)
 
 
-def _from_buffer(raw: Any, dtype: Any, shape: Any, order: Any) -> _Array:
-    array = _Array()
-    array.value = _array(raw, dtype, shape, order)
+def _from_buffer(raw: Any, dtype: Any, shape: Any, order: Any, encode: Encode) -> _Array:
+    array = _Array(encode)
+    array.value = _array(raw, dtype, shape, order, encode)
     return array
 
 
-def _scalar(dtype: Any, raw: Any) -> np.generic:
+def _scalar(dtype: Any, raw: Any, encode: Encode) -> np.generic:
     if not isinstance(dtype, _Dtype):
         raise pickle.UnpicklingError("a number without a type")
-    raw = raw.encode("latin1") if isinstance(raw, str) else raw
+    raw = encode(raw, "latin1") if isinstance(raw, str) else raw
     if not isinstance(raw, bytes) or len(raw) != dtype.dtype.itemsize:
         raise pickle.UnpicklingError("a number of the wrong size")
     return np.frombuffer(raw, dtype.dtype)[0]
@@ -123,10 +136,9 @@ _GLOBALS = {
     ("builtins", "bytes"): _Global(_empty_bytes),
     ("__builtin__", "bytes"): _Global(_empty_bytes),
 }
-for _package in ("numpy.core", "numpy._core"):  # before and since NumPy 2
-    _GLOBALS[_package + ".multiarray", "_reconstruct"] = _Global(_reconstruct)
-    _GLOBALS[_package + ".multiarray", "scalar"] = _Global(_scalar)
-    _GLOBALS[_package + ".numeric", "_frombuffer"] = _Global(_from_buffer)
+_FUNCTIONS = {("multiarray", "_reconstruct"): _reconstruct, ("multiarray", "scalar"): _scalar}
+_FUNCTIONS |= {("numeric", "_frombuffer"): _from_buffer}
+_PACKAGES = ("numpy.core", "numpy._core")  # before and since NumPy 2
 
 
 class NumbersUnpickler(pickle.Unpickler):
@@ -144,13 +156,15 @@ class NumbersUnpickler(pickle.Unpickler):
     def __init__(self, file: BinaryIO, encoding: str, size: int, buffers: list[memoryview] | None = None):
         super().__init__(file, encoding=encoding, buffers=buffers)
         # Not a method: an unpickler that refers to itself would keep its mapped file open until garbage is collected.
-        self._encode = _Global(_latin1_encoder(size))
+        self._encode = _latin1_encoder(size)
+        self._names = _GLOBALS | {("_codecs", "encode"): _Global(self._encode)}
+        for (module, name), function in _FUNCTIONS.items():
+            known = _Global(partial(function, encode=self._encode))
+            self._names |= {(f"{package}.{module}", name): known for package in _PACKAGES}
 
     def find_class(self, module: str, name: str) -> _Global:
-        if (module, name) == ("_codecs", "encode"):
-            return self._encode
         try:
-            return _GLOBALS[module, name]
+            return self._names[module, name]
         except KeyError:
             raise pickle.UnpicklingError(f"it asks for {f'{module}.{name}'[:80]!r}") from None
 
@@ -158,7 +172,7 @@ class NumbersUnpickler(pickle.Unpickler):
         return _with_arrays(super().load(), {})
 
 
-def _latin1_encoder(bytes_left: int) -> Callable[[Any, Any], bytes]:
+def _latin1_encoder(bytes_left: int) -> Encode:
     """`_codecs.encode` for Latin-1; one long text encoded again and again would need memory without bounds."""
 
     def encode(text: Any, codec: Any) -> bytes:
@@ -183,11 +197,12 @@ def _with_arrays(value: Any, seen: dict[int, Any]) -> Any:
         return value.value
     if kind in (_Dtype, _Global):
         raise pickle.UnpicklingError("it holds a type instead of data")
-    if kind is memoryview:  # large bytes that no array took
-        return bytes(value)
-    if kind not in (list, tuple, dict):
+    if kind not in (list, tuple, dict, memoryview):
         return value
     if id(value) in seen:
+        return seen[id(value)][1]
+    if kind is memoryview:  # large bytes that no array took
+        seen[id(value)] = value, bytes(value)
         return seen[id(value)][1]
     if kind is tuple:
         result = tuple([_with_arrays(item, seen) for item in value])

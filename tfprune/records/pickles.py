@@ -19,6 +19,7 @@ from tfprune.errors import InputError
 from tfprune.records.atomic import atomic_write
 from tfprune.records.pickle_scan import Buffer, scan
 from tfprune.records.pickle_vocabulary import NumbersUnpickler
+from tfprune.records.reading import open_file, readable
 
 _PLAIN = (type(None), bool, int, float)
 
@@ -39,30 +40,17 @@ def load_pickle(path: str | Path, encoding: str = "ASCII", map_from: int | None 
         InputError: missing, empty, truncated or foreign file, or one that needs anything else than the above; the
             message names what. Nothing of the file is executed.
     """
-    path = Path(path)
-    try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size == 0:
-                raise InputError(f"cannot read {path}: it is empty, a pickle is needed")
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # stays open while an array needs it
-            large = scan(data, sys.maxsize if map_from is None else map_from, encoding)
-            if not large:
-                return NumbersUnpickler(file, encoding, size).load()
-            stream = io.BytesIO(_without(data, large))
-            return NumbersUnpickler(
-                stream, encoding, size, [memoryview(data)[b.offset :][: b.size] for b in large]
-            ).load()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except InputError:
-        raise
-    except Exception as error:  # a hostile stream can raise nearly anything, MemoryError and RecursionError included
-        reason = error if isinstance(error, pickle.UnpicklingError) else f"{type(error).__name__}: {error}"
-        text = " ".join(str(reason).split())[:200]
-        raise InputError(
-            f"cannot read {path}: not a pickle of NumPy arrays, numbers and plain containers ({text})"
-        ) from error
+    with open_file(path) as file, readable(path, "a pickle of NumPy arrays, numbers and plain containers"):
+        size = os.fstat(file.fileno()).st_size
+        if size == 0:
+            raise InputError(f"cannot read {path}: it is empty, a pickle is needed")
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # stays open while an array needs it
+        large = scan(data, sys.maxsize if map_from is None else map_from, encoding)
+        if not large:
+            return NumbersUnpickler(file, encoding, size).load()
+        stream = io.BytesIO(_without(data, large))
+        parts = [memoryview(data)[buffer.offset :][: buffer.size] for buffer in large]
+        return NumbersUnpickler(stream, encoding, size, parts).load()
 
 
 def is_mapped(array: np.ndarray) -> bool:

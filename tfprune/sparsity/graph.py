@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import tree
 
 from tfprune.errors import InputError
-from tfprune.layers.prunable import kernels_of, prunable
+from tfprune.layers.prunable import prunable
 from tfprune.layers.rule_table import Rule, RuleTable
 from tfprune.layers.topology import flat_inputs, run
 
@@ -29,8 +30,10 @@ def register_rule(*operations: type | str) -> Callable[[Rule], Rule]:
     The rule is called as `rule(walk, layer, *args, **kwargs)` with the arguments of the layer's call (`training` and
     `mask` left out) and returns the output. It must be linear in each argument without a constant term, and where
     `walk.boolean` is true its outputs and gradients must be whole numbers ≥ 0: those ≥ 1 are reachable. That is, take
-    a sum where the layer takes an average. `walk.kernel(layer.kernel)` is the kernel to use. For a layer through which
-    every feature passes on its own, `@register_rule(MyLayer)` on a function that returns its input is enough.
+    a sum where the layer takes an average. `walk.kernel(layer.kernel)` is the kernel to use, `walk.product`,
+    `walk.mix` and `walk.lift` say what multiplies, normalises and shifts. For a layer through which every feature
+    passes on its own, `@register_rule(MyLayer)` on a function that returns its input is enough. What a layer that is
+    not Keras's adds need not be told: its output counts as one that can be other than 0 wherever it is a factor.
 
     Args:
         *operations: layer classes, which stand for their subclasses too unless these override `call`; or names of
@@ -70,9 +73,36 @@ class Walk:
         if id(variable) in self._paths:
             self.uses[self._paths[id(variable)]] += times
 
+    def product(self, function: Callable, *factors):
+        """`function(*factors)`, which is linear in each factor; what is no tensor among them is a constant."""
+        return function(*factors)
+
+    def mix(self, x, axes: Sequence[int], keeps_zero: bool = False):
+        """What a normalisation or softmax makes of x, whose entries along `axes` (batch is 0) it scales by one another.
+
+        Args:
+            x: tensor (1, ...).
+            axes: those of one group; entries that differ elsewhere do not meet.
+            keeps_zero: whether an entry that is 0 stays 0 whatever the others are, as where no mean is taken off.
+
+        The linear network drops it, as Tanaka et al. do.
+        """
+        return x
+
+    def lift(self, x, where: np.ndarray | None = None):
+        """x plus a constant, where `where` is not 0 (None: everywhere), as a bias or the value of an activation at 0.
+
+        The linear network drops it.
+        """
+        return x
+
     def run(self, model: keras.Model, inputs: Sequence) -> list:
         """Flat outputs of a model for flat inputs."""
         return run(model, list(inputs), self._call)
+
+    def apply(self, operation: keras.Operation, *args, **kwargs):
+        """What the rule of an operation gives."""
+        return _RULES.find(operation)(self, operation, *args, **kwargs)
 
     def _call(self, operation: keras.Operation, *args, **kwargs):
         if isinstance(operation, keras.Model):
@@ -81,68 +111,10 @@ class Walk:
             return outputs[0] if len(outputs) == 1 else outputs
         if isinstance(operation, keras.layers.Layer):
             kwargs = {key: value for key, value in kwargs.items() if key not in ("training", "mask")}
-        outputs = _RULES.find(operation)(self, operation, *args, **kwargs)
+        outputs = self.apply(operation, *args, **kwargs)
         if self._step is None or any(outputs is given for given in args):
             return outputs
         return tree.map_structure(self._step, outputs)
-
-
-class LeanWalk(Walk):
-    """A walk and its way back that hold the kernels of one layer at a time, and no gradient of a kernel.
-
-    A layer's kernels are made when the layer runs, and again when the gradient of its output has come back. What else
-    the layer computes for a second time is left out of the compiled graph: a linear layer's gradients do not need it.
-
-    Args:
-        model: Sequential or Functional model.
-        make: path -> float32 tensor of the kernel's shape.
-        take: called with path, kernel and gradient on the way back, once for every use of the kernel.
-        step: as in `Walk`.
-        boolean: as in `Walk`.
-    """
-
-    def __init__(self, model: keras.Model, make: Callable, take: Callable, step=None, boolean: bool = False):
-        super().__init__(model, dict.fromkeys(prunable(model)), step, boolean)
-        self._make, self._take = make, take
-        self._anchor = tf.constant(0.0)  # every layer with kernels seems to depend on it, so none is left out
-
-    def there_and_back(self, total: Callable[[], tf.Tensor | list]):
-        """The tensors that `total` computes with this walk, once their gradients have been taken."""
-        with tf.GradientTape() as tape:
-            tape.watch(self._anchor)
-            outputs = total()
-        tape.gradient(outputs, self._anchor)
-        return outputs
-
-    def _call(self, operation: keras.Operation, *args, **kwargs):
-        paths = [self._paths[id(variable)] for variable in kernels_of(operation).values()]
-        if not paths:
-            return super()._call(operation, *args, **kwargs)
-        call = super()._call  # of layers with kernels, each takes one tensor and returns one
-
-        def made(trigger: tf.Tensor) -> dict[str, tf.Tensor]:
-            with tf.control_dependencies([trigger]):
-                self._kernels = {path: self._make(path) for path in paths}
-            return self._kernels
-
-        @tf.custom_gradient
-        def layer(inputs, anchor):
-            def gradient(upstream):
-                uses = dict(self.uses)
-                kernels = made(upstream)
-                with tf.GradientTape() as tape:
-                    tape.watch((inputs, kernels))
-                    outputs = call(operation, inputs)
-                back, gradients = tape.gradient(outputs, (inputs, kernels), upstream, "zero")
-                self.uses = uses
-                for path in paths:
-                    self._take(path, kernels[path], gradients[path])
-                return back, tf.zeros_like(anchor)
-
-            made(inputs)
-            return call(operation, inputs), gradient
-
-        return layer(args[0] if args else kwargs["inputs"], self._anchor)
 
 
 def evaluate(model, kernels, inputs=None, step=None, boolean=False, input_shape=None) -> list[tf.Tensor]:

@@ -17,9 +17,9 @@ from tfprune.layers.topology import named_layers
 from tfprune.sparsity.reachability import Reachability
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Counts:
-    """Weights of one kernel or of all of them, or what they cost.
+    """Weights of one kernel or of all of them, or what they cost; prints as a sentence.
 
     Attributes:
         dense: with nothing pruned.
@@ -30,6 +30,12 @@ class Counts:
     dense: int
     kept: int
     effective: int
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.kept:,} of {self.dense:,} kept (sparsity {self.direct_sparsity:.6g}), "
+            f"{self.effective:,} effective (sparsity {self.effective_sparsity:.6g})"
+        )
 
     @property
     def direct_sparsity(self) -> float:
@@ -52,7 +58,7 @@ class Counts:
         return self.dense / self.effective if self.effective else np.inf
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SparsityReport:
     """What `sparsity` found; prints as a table.
 
@@ -91,7 +97,7 @@ class SparsityReport:
         rows = {path: _row(self.weights_of[path], self.flops_of[path]) for path in self.weights_of}
         return pd.DataFrame.from_dict({**rows, "total": _row(self.weights, self.flops)}, orient="index")
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         formats = {"direct sparsity": "{:.6f}".format, "effective sparsity": "{:.6f}".format}
         lines = [
             self.table.to_string(formatters={**formats, **dict.fromkeys(_COUNTED, "{:,}".format)}),
@@ -106,14 +112,20 @@ class SparsityReport:
 _COUNTED = ("weights", "kept", "effective", "FLOPs dense", "FLOPs kept", "FLOPs effective")
 
 
-def sparsity(model: keras.Model, masks: Mapping[str, np.ndarray] | None = None, input_shape=None) -> SparsityReport:
+def sparsity(
+    model: keras.Model,
+    masks: Mapping[str, np.ndarray] | None = None,
+    input_shape=None,
+    *,
+    convention: str = "influence",
+) -> SparsityReport:
     """Direct and effective sparsity of a model.
 
     Args:
         model: built Sequential or Functional model, plain or masked.
         masks: path -> bool array for every path of `prunable(model)`; None for the model's own: the masks of masked
             layers, and in plain layers (of a stripped model, say) the weights that are not 0.
-        input_shape: as for `Reachability`.
+        input_shape, convention: as for `Reachability`.
 
     Raises:
         InputError: masks that do not fit, a subclassed model, or a layer that no rule knows; names it.
@@ -121,7 +133,7 @@ def sparsity(model: keras.Model, masks: Mapping[str, np.ndarray] | None = None, 
     Reference: Vysogorets & Kempe 2021, arXiv 2107.02306, section 3.
     """
     masks = own_masks(model) if masks is None else (masks if isinstance(masks, Masks) else Masks(masks)).check(model)
-    reachability = Reachability(model, input_shape)
+    reachability = Reachability(model, input_shape, convention=convention)
     effective = reachability(masks)
     kept, alive = masks.counts, effective.counts
     weights = {path: Counts(masks[path].size, kept[path], alive[path]) for path in masks}

@@ -1,4 +1,4 @@
-"""Rules of layers with prunable kernels: the same product as the layer's own, without bias and activation."""
+"""Rules of layers with prunable kernels: the layer's own product, then what bias and activation do."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import math
 
 from keras import layers, ops
 
+from tfprune.sparsity.activations import activated
 from tfprune.sparsity.graph import Walk, register_rule
 
 
 @register_rule(layers.Dense)
 def _dense(walk: Walk, layer, inputs):
     walk.use(layer.kernel, math.prod(inputs.shape[1:-1]))
-    return ops.matmul(inputs, walk.kernel(layer.kernel))
+    return _finished(walk, layer, ops.matmul(inputs, walk.kernel(layer.kernel)))
 
 
 @register_rule(layers.EinsumDense)
@@ -20,7 +21,7 @@ def _einsum_dense(walk: Walk, layer, inputs):
     kernel = walk.kernel(layer.kernel)
     outputs = ops.einsum(layer.equation, inputs, kernel)
     walk.use(layer.kernel, _einsum_uses(layer.equation, inputs.shape, kernel.shape))
-    return outputs
+    return _finished(walk, layer, outputs)
 
 
 @register_rule(layers.Conv1D, layers.Conv2D, layers.Conv3D)
@@ -35,7 +36,7 @@ def _conv(walk: Walk, layer, inputs):
         inputs, geometry["strides"] = inputs[(slice(None), *(slice(None, None, by) for by in layer.strides))], 1
     outputs = ops.conv(inputs, walk.kernel(layer.kernel), padding=padding, **geometry)
     walk.use(layer.kernel, _positions(layer, outputs))
-    return outputs
+    return _finished(walk, layer, outputs)
 
 
 @register_rule(layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
@@ -44,14 +45,15 @@ def _conv_transpose(walk: Walk, layer, inputs):
     walk.use(layer.kernel, _positions(layer, inputs))
     kernel = walk.kernel(layer.kernel)
     geometry = _geometry(layer)
-    return ops.conv_transpose(inputs, kernel, padding=layer.padding, output_padding=layer.output_padding, **geometry)
+    outputs = ops.conv_transpose(inputs, kernel, padding=layer.padding, output_padding=layer.output_padding, **geometry)
+    return _finished(walk, layer, outputs)
 
 
 @register_rule(layers.DepthwiseConv1D, layers.DepthwiseConv2D)
 def _depthwise_conv(walk: Walk, layer, inputs):
     outputs = ops.depthwise_conv(inputs, walk.kernel(layer.kernel), padding=layer.padding, **_geometry(layer))
     walk.use(layer.kernel, _positions(layer, outputs))
-    return outputs
+    return _finished(walk, layer, outputs)
 
 
 @register_rule(layers.SeparableConv1D, layers.SeparableConv2D)
@@ -61,7 +63,11 @@ def _separable_conv(walk: Walk, layer, inputs):
     outputs = ops.separable_conv(inputs, *kernels, padding=layer.padding, **_geometry(layer))
     walk.use(layer.depthwise_kernel, _positions(layer, outputs))
     walk.use(layer.pointwise_kernel, _positions(layer, outputs))
-    return outputs
+    return _finished(walk, layer, outputs)
+
+
+def _finished(walk: Walk, layer, outputs):
+    return activated(walk, layer.activation, outputs if layer.bias is None else walk.lift(outputs), layer)
 
 
 def _geometry(layer) -> dict:

@@ -1,17 +1,15 @@
-"""Rules of layers without kernels: what passes each entry on, moves entries, pools, merges or multiplies.
-
-Activations and normalisation count as passing each entry on by itself, as in the paper, also where they look at several
-entries at once (softmax, layer normalisation): they scale, they connect nothing that was not connected.
-"""
+"""Rules of layers without kernels: what passes entries on, normalises, moves, pools, merges or multiplies."""
 
 from __future__ import annotations
 
 import math
 from functools import reduce
 
+import numpy as np
 from keras import layers, ops
 
 from tfprune.errors import InputError
+from tfprune.sparsity.activations import activated
 from tfprune.sparsity.graph import Walk, register_rule
 
 # Far above the reciprocal of the smallest weight that bilinear interpolation gives to a pixel it uses.
@@ -19,17 +17,9 @@ _INTERPOLATION = 2.0**20
 
 
 @register_rule(
-    layers.Activation,
-    layers.ReLU,
     layers.LeakyReLU,
     layers.ELU,
     layers.PReLU,
-    layers.Softmax,
-    layers.BatchNormalization,
-    layers.LayerNormalization,
-    layers.GroupNormalization,
-    layers.RMSNormalization,
-    layers.UnitNormalization,
     layers.Dropout,
     layers.AlphaDropout,
     layers.SpatialDropout1D,
@@ -40,8 +30,6 @@ _INTERPOLATION = 2.0**20
     layers.ActivityRegularization,
     layers.Identity,
     layers.Masking,
-    layers.Normalization,
-    layers.Rescaling,
     # The following change images in training only, and keep their size.
     layers.RandomBrightness,
     layers.RandomContrast,
@@ -58,6 +46,54 @@ _INTERPOLATION = 2.0**20
 )
 def _pass_on(walk: Walk, layer, inputs):
     return inputs
+
+
+@register_rule(layers.Activation)
+def _activation(walk: Walk, layer, inputs):
+    return activated(walk, layer.activation, inputs, layer)
+
+
+@register_rule(layers.ReLU)
+def _relu(walk: Walk, layer, inputs):
+    return walk.lift(inputs) if layer.threshold and layer.negative_slope else inputs
+
+
+@register_rule(layers.Rescaling)
+def _rescaling(walk: Walk, layer, inputs):
+    offset = np.broadcast_to(np.asarray(layer.offset), inputs.shape[1:])
+    return walk.lift(inputs, offset[None]) if offset.any() else inputs
+
+
+@register_rule(layers.BatchNormalization, layers.Normalization)
+def _standardise(walk: Walk, layer, inputs):
+    # Once trained it scales entry by entry, and takes a mean off.
+    return walk.lift(inputs)
+
+
+@register_rule(layers.Softmax)
+def _softmax(walk: Walk, layer, inputs):
+    return walk.lift(walk.mix(inputs, _axes(layer.axis, inputs)))
+
+
+@register_rule(layers.LayerNormalization)
+def _layer_normalization(walk: Walk, layer, inputs):
+    outputs = walk.mix(inputs, _axes(layer.axis, inputs), keeps_zero=layer.rms_scaling)
+    return outputs if layer.beta is None or layer.rms_scaling else walk.lift(outputs)
+
+
+@register_rule(layers.GroupNormalization)
+def _group_normalization(walk: Walk, layer, inputs):
+    (axis,) = _axes(layer.axis, inputs)
+    shape = tuple(inputs.shape)
+    grouped = ops.reshape(inputs, (*shape[:axis], layer.groups, shape[axis] // layer.groups, *shape[axis + 1 :]))
+    mixed = walk.mix(grouped, [at for at in range(1, len(grouped.shape)) if at != axis])
+    outputs = ops.reshape(mixed, shape)
+    return outputs if layer.beta is None else walk.lift(outputs)
+
+
+@register_rule(layers.RMSNormalization, layers.UnitNormalization)
+def _root_mean_square(walk: Walk, layer, inputs):
+    return walk.mix(inputs, _axes(layer.axis, inputs), keeps_zero=True)
 
 
 @register_rule(
@@ -146,26 +182,42 @@ def _average(walk: Walk, layer, inputs):
 
 @register_rule(layers.Multiply)
 def _multiply(walk: Walk, layer, inputs):
-    # Reachable where every factor is; the gradient passes to a factor where all the others are.
-    return reduce(ops.multiply, inputs)
+    return walk.product(lambda *factors: reduce(ops.multiply, factors), *inputs)
 
 
 @register_rule(layers.Dot)
 def _dot(walk: Walk, layer, inputs):
-    # Normalisation is dropped here, too.
-    return layers.Dot(axes=layer.axes, normalize=False).call(list(inputs))
+    if layer.normalize:
+        axes = layer.axes if isinstance(layer.axes, (list, tuple)) else (layer.axes, layer.axes)
+        inputs = [walk.mix(x, _axes(axis, x), keeps_zero=True) for x, axis in zip(inputs, axes, strict=True)]
+    plain = layers.Dot(axes=layer.axes, normalize=False)
+    return walk.product(lambda *factors: plain.call(list(factors)), *inputs)
 
 
 @register_rule(layers.Embedding)
 def _embedding(walk: Walk, layer, inputs):
     """A dense table: every feature of a token depends on the token."""
-    return ops.repeat(ops.expand_dims(inputs, -1), layer.output_dim, axis=-1)
+    return walk.lift(ops.repeat(ops.expand_dims(inputs, -1), layer.output_dim, axis=-1))
 
 
 @register_rule(layers.MultiHeadAttention)
-def _attention(walk: Walk, layer, query, value, key=None, **_):
-    """Dense kernels: every feature at every position depends on every feature at every position of all inputs."""
-    total = sum(ops.sum(given, axis=list(range(1, len(given.shape))), keepdims=True) for given in (query, value))
-    if key is not None:
-        total = total + ops.sum(key, axis=list(range(1, len(key.shape))), keepdims=True)
-    return total + ops.zeros_like(query)
+def _attention(walk: Walk, layer, query, value, key=None, use_causal_mask=False, **_):
+    """Dense kernels: every feature depends on all features of its query and of the keys and values it looks at."""
+    given = (query, value) if key is None else (query, value, key)
+    if not walk.boolean or len(query.shape) != 3:
+        total = sum(ops.sum(x, axis=list(range(1, len(x.shape))), keepdims=True) for x in given)
+        return total + ops.zeros_like(query)
+    looks = np.ones((query.shape[1], value.shape[1]), np.float32)
+    looks = np.tril(looks) if use_causal_mask else looks
+    choice = np.float32(looks.sum(axis=1) > 1)[:, None]  # a softmax of one entry chooses nothing
+    query, value, key = (ops.sum(x, axis=-1, keepdims=True) for x in (query, value, value if key is None else key))
+    sums = ops.matmul(looks, value) + choice * (query + ops.matmul(looks, key))
+    features = layer.compute_output_shape(given[0].shape, given[1].shape)[2:]
+    sums = ops.reshape(sums, (1, sums.shape[1], *[1] * len(features)))
+    outputs = ops.broadcast_to(sums, (1, sums.shape[1], *features))
+    return walk.lift(outputs) if layer._use_bias else outputs
+
+
+def _axes(axis, x) -> list[int]:
+    given = axis if isinstance(axis, (list, tuple)) else [axis]
+    return [one % len(x.shape) for one in given]

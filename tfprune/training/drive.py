@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from tfprune.errors import InputError
+from tfprune.records.arrays import Header
 from tfprune.records.run_folder import RunFolder
 from tfprune.training.loop import TrainingLoop
+
+_T = TypeVar("_T")
 
 _SECONDS_PER_CALL = 0.5  # how long the compiled loop runs before progress is shown again
 
@@ -102,29 +106,40 @@ def write_checkpoint(folder: RunFolder, name: str, loop: TrainingLoop, history: 
     folder.write_checkpoint(name, history | states)
 
 
-def read_checkpoint(folder: RunFolder, name: str, loop: TrainingLoop, **wanted: int) -> dict[str, np.ndarray] | None:
+def read_checkpoint(
+    folder: RunFolder, name: str, loop: TrainingLoop, taken: Callable[[dict[str, np.ndarray]], _T], **wanted: int
+) -> _T | None:
     """Puts a loop back into the state of a checkpoint.
 
     Args:
         folder: where it lies.
         name: the checkpoint's.
         loop: what is put back.
+        taken: makes of the caller's own arrays what is returned; whatever it raises is told as a wrong checkpoint.
         **wanted: values of the caller's own arrays; a checkpoint that has others is of something else.
 
     Returns:
-        The caller's own arrays, None if there is no such checkpoint.
+        What `taken` gives, None if there is no such checkpoint.
 
     Raises:
-        InputError: the file is damaged or belongs to another network.
+        InputError: the file is damaged or belongs to another network; the loop is unchanged then.
     """
-    arrays = folder.read_checkpoint(name)
+    expected = [(array.shape, array.dtype) for array in loop.state]
+    wrong = f"{folder.path(f'{name}.npz')}: not a checkpoint of this network; delete it to redo the {folder.unit}"
+
+    def check(headers: Mapping[str, Header]) -> None:
+        states = [headers.get(f"state_{index}") for index in range(len(expected))]
+        if [state and (state.shape, state.dtype) for state in states] != expected:
+            raise InputError(wrong)
+
+    arrays = folder.read_checkpoint(name, check)
     if arrays is None:
         return None
     try:
-        if any(arrays[key] != value for key, value in wanted.items()):
+        if any(int(arrays[key]) != value for key, value in wanted.items()):
             return None
-        loop.state = [arrays.pop(f"state_{index}") for index in range(len(loop.state))]
-    except (KeyError, ValueError):
-        path = folder.path(f"{name}.npz")
-        raise InputError(f"{path}: not a checkpoint of this network; delete it to redo the {folder.unit}") from None
-    return arrays
+        result = taken({key: array for key, array in arrays.items() if not key.startswith("state_")})
+    except Exception:  # arrays that are missing, or of another shape or kind
+        raise InputError(wrong) from None
+    loop.state = [arrays[f"state_{index}"] for index in range(len(expected))]
+    return result

@@ -5,12 +5,14 @@ from dataclasses import replace
 import pytest
 
 from tfprune.errors import InputError
-from tfprune.experiments.filters.spec import SCORINGS, FilterSpec
+from tfprune.experiments.filters.spec import SCORINGS, WEIGHT_FILES, FilterSpec
+from tfprune.models.pretrained import ENDINGS
 from tfprune.pruning.filter_scores import FILTER_SCORES
 
 
 def test_scorings_are_those_of_the_registry():
     assert set(SCORINGS) == set(FILTER_SCORES)
+    assert set(WEIGHT_FILES) == set(ENDINGS)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +27,10 @@ def test_scorings_are_those_of_the_registry():
         ({"p": (0.5,) * 12 + (1.0,)}, "--p must have fractions in [0, 1). Received: 1"),
         ({"p": (0.5,) * 12 + (float("nan"),)}, "Received: nan"),
         ({"width": 0.0}, "--width must be above 0"),
+        ({"width": 1e9}, "--width must be above 0 and below 100. Received: 1000000000.0"),
+        ({"batch_size": 10**8}, "--batch_size must be at least 1 and at most 1000000. Received: 100000000"),
+        ({"epochs": 10**11}, "--epochs must be at least 0 and at most 100000. Received"),
+        ({"seed": 2**70}, "--seed must be at least 0 and below 2**32"),
         ({"epochs": -1}, "--epochs must be at least 0"),
         ({"batch_size": 0}, "--batch_size must be at least 1"),
         ({"learning_rate": float("inf")}, "--learning_rate must be above 0"),

@@ -8,13 +8,17 @@ import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tfprune.errors import InputError
+from tfprune.errors import InputError, did_you_mean
 from tfprune.experiments.filters.versions import COUNTS, chosen
+from tfprune.experiments.limits import MOST_BATCH, SEED_LIMIT
 from tfprune.records.filter_folder import UNPRUNED
 
 # Written out, so that TensorFlow need not be loaded; a test compares them with the registry.
 SCORINGS = ("operator_norm", "operator_norm_absolute", "l1_norm", "l2", "gm_norm", "random")
+WEIGHT_FILES = (".safetensors", ".npz")
 PUBLISHED_SCORINGS = ("operator_norm", "l1_norm", "gm_norm")
+MOST_EPOCHS = 100_000
+_MOST_WIDTH = 100
 _EPOCHS = {"vgg16": 200, "resnet50": 300}
 _CHOICES = {
     "model": tuple(COUNTS),
@@ -87,25 +91,35 @@ class FilterSpec:
 
     def __post_init__(self):
         for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise InputError(f"--{name} must be one of {', '.join(allowed)}. Received: {getattr(self, name)!r}")
-        if not self.scoring or set(self.scoring) - set(SCORINGS):
+            given = getattr(self, name)
+            if given not in allowed:
+                near = did_you_mean(given, allowed)
+                raise InputError(f"--{name} must be one of {', '.join(allowed)}. Received: {given!r}{near}")
+        unknown = [name for name in self.scoring if name not in SCORINGS]
+        if not self.scoring or unknown:
             received = ", ".join(self.scoring) or "nothing"
-            raise InputError(f"--scoring must be of {', '.join(SCORINGS)}. Received: {received}")
+            near = did_you_mean(unknown[0], (*SCORINGS, "all")) if unknown else ""
+            raise InputError(f"--scoring must be of {', '.join(SCORINGS)}. Received: {received}{near}")
         for name in ("epochs", "finetune_epochs", "batch_size"):
-            value = getattr(self, name)
-            if value is not None and value < (1 if name == "batch_size" else 0):
-                raise InputError(f"--{name} must be at least {int(name == 'batch_size')}. Received: {value}")
+            value, least = getattr(self, name), int(name == "batch_size")
+            most = MOST_BATCH if name == "batch_size" else MOST_EPOCHS
+            if value is not None and not least <= value <= most:
+                raise InputError(f"--{name} must be at least {least} and at most {most}. Received: {value}")
         for name in ("learning_rate", "finetune_learning_rate", "width"):
             value = getattr(self, name)
-            if value is not None and not (0 < value < math.inf):
-                raise InputError(f"--{name} must be above 0. Received: {value}")
+            most = _MOST_WIDTH if name == "width" else math.inf
+            if value is not None and not (0 < value < most):
+                raise InputError(f"--{name} must be above 0 and below {most:g}. Received: {value}")
         if self.weight_decay is not None and not (0 <= self.weight_decay < math.inf):
             raise InputError(f"--weight_decay must be at least 0. Received: {self.weight_decay}")
-        if self.seed < 0:
-            raise InputError(f"--seed must be at least 0. Received: {self.seed}")
+        if not 0 <= self.seed < SEED_LIMIT:
+            raise InputError(f"--seed must be at least 0 and below 2**32. Received: {self.seed}")
         if self.weights is not None and self.model != "resnet50":
             raise InputError(f"--weights is for resnet50. Received: --model={self.model}")
+        if self.weights is not None and not self.weights.endswith(WEIGHT_FILES):
+            raise InputError(
+                f"--weights must be a file that ends in {' or '.join(WEIGHT_FILES)}. Received: {self.weights}"
+            )
         self._check_vectors()
 
     @property

@@ -75,12 +75,13 @@ class FilterTrainer:
         end = phase.epochs * steps_per_epoch
         loop = self._loop(model, phase, end)
         evaluator = self.evaluator(model)
-        arrays = read_checkpoint(folder, CHECKPOINT, loop)
-        step = 0 if arrays is None else int(arrays["step"])
-        seconds = 0.0 if arrays is None else float(arrays["seconds"])
-        log = folder.resume_log(-1 if arrays is None else step // steps_per_epoch)
+        resumed = read_checkpoint(
+            folder, CHECKPOINT, loop, lambda arrays: (int(arrays["step"]), float(arrays["seconds"]))
+        )
+        step, seconds = resumed or (0, 0.0)
+        log = folder.resume_log(step // steps_per_epoch if resumed else -1, METRICS[2:])
         curves = _Curves(folder, log)
-        if arrays is None:
+        if resumed is None:
             curves.add(0, _tested(evaluator))
             folder.write_log(log)
         losses, errors, began = [], [], time.perf_counter()

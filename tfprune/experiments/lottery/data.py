@@ -11,6 +11,7 @@ from tfprune.data.image_folders import FolderBatches, FolderImages
 from tfprune.data.images import ImageSet
 from tfprune.data.prepared import load_prepared
 from tfprune.errors import InputError
+from tfprune.experiments.lottery.checks import data_words
 from tfprune.experiments.lottery.hparams import DatasetHparams
 from tfprune.experiments.lottery.steps import iterations_per_epoch
 from tfprune.training.evaluation import Evaluator, StreamEvaluator
@@ -134,14 +135,11 @@ def load_data(hparams: DatasetHparams, path_to_data: str | None) -> LotteryData:
         "seed": hparams.transformation_seed or 0,
     }
     if hparams.dataset_name == "imagenet":
-        if path_to_data is None:
-            raise InputError("--dataset_name=imagenet needs --path_to_data, the folder that holds train and val")
         return StreamedData(FolderImages(path_to_data, **variant), hparams)
     try:
         images = load_prepared(hparams.dataset_name, path_to_data, **variant)
     except InputError as error:
-        # The loader speaks of the flag of another entry point.
-        raise InputError(str(error).replace("--data=", "--dataset_name=")) from None
+        raise data_words(error) from None
     return ResidentData(images, hparams)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfprune.errors import InputError
+from tfprune.experiments.limits import MOST_BATCH, SEED_LIMIT
 from tfprune.experiments.lottery.fields import check_kinds, setting
 from tfprune.experiments.lottery.steps import check_step, check_steps, is_zero
 from tfprune.models.names import parse
@@ -24,7 +25,6 @@ PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 PRUNING_STRATEGIES = ("sparse_global",)
 PRUNING_COUNTS = ("exact", "published")
 _NAMES = re.compile(r"[A-Za-z0-9_./-]+(,[A-Za-z0-9_./-]+)*")
-_SEED_LIMIT = 2**32
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,7 @@ class DatasetHparams:
         check_kinds(self)
         one_of("dataset_name", self.dataset_name, DATASETS)
         _check("batch_size", self.batch_size, self.batch_size >= 1, "be at least 1")
+        _check("batch_size", self.batch_size, self.batch_size <= MOST_BATCH, f"be at most {MOST_BATCH}")
         check_seed("transformation_seed", self.transformation_seed)
         for name in ("subsample_fraction", "random_labels_fraction"):
             value = getattr(self, name)
@@ -199,7 +200,7 @@ def check_seed(name: str, value: int | None) -> None:
     Raises:
         InputError: names the flag.
     """
-    _check(name, value, value is None or 0 <= value < _SEED_LIMIT, "lie in [0, 2**32)")
+    _check(name, value, value is None or 0 <= value < SEED_LIMIT, "lie in [0, 2**32)")
 
 
 def _check(name: str, value: Any, good: bool, rule: str) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tfprune.errors import InputError
 from tfprune.experiments.lottery.branches import load_plan
+from tfprune.experiments.lottery.checks import check_levels
 from tfprune.experiments.lottery.names import LotteryDescription
 from tfprune.experiments.lottery.pruning import ignored_kernels
 from tfprune.experiments.lottery.recipe import Workshop, claimed, saving, seed_of
@@ -15,7 +15,7 @@ from tfprune.experiments.lottery.steps import Step
 from tfprune.experiments.lottery.training import Report, Trainer
 from tfprune.layers.masks import Masks
 from tfprune.layers.weights import Weights
-from tfprune.records.lottery_files import is_finished, read_mask, read_weights
+from tfprune.records.lottery_files import read_mask, read_weights
 from tfprune.records.lottery_folder import ReplicateLock
 
 
@@ -93,28 +93,6 @@ def run_branch(request: BranchRequest, workshop: Workshop, report: Report) -> No
                 how = saving(options, chosen, end)
                 chosen.train(plan.weights, plan.masks, start, end, stream, folder, report, **how)
             folder.release()
-
-
-def check_levels(request: BranchRequest) -> None:
-    """Refuses levels that have not been run; reads files only.
-
-    Raises:
-        InputError: says which are there and how to make the others.
-    """
-    options, description = request.options, request.description
-
-    def there(level: int) -> bool:
-        return is_finished(description.folder(options.root, options.replicate, level))
-
-    missing = [level for level in request.levels if not there(level)]
-    if missing:
-        run = [level for level in range(max(request.levels) + 1) if there(level)]
-        replicate = description.replicate_folder(options.root, options.replicate)
-        raise InputError(
-            f"--levels: level {missing[0]} of {replicate} has not been run; finished levels: "
-            f"{', '.join(map(str, run)) or 'none'}. Run first: python -m tfprune.lth lottery "
-            f"--levels={max(request.levels)} with the same hyperparameters"
-        )
 
 
 def _level(request: BranchRequest, workshop: Workshop, trainer: Trainer, number: int) -> Level:

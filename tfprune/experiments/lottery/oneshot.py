@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 
-from tfprune.errors import InputError
+from tfprune.experiments.lottery.checks import check_saved, check_trained
 from tfprune.experiments.lottery.pruning import ignored_kernels
 from tfprune.experiments.lottery.recipe import Workshop, claimed, saving, seed_of
 from tfprune.experiments.lottery.requests import OneshotRequest
@@ -17,7 +17,7 @@ from tfprune.experiments.one_shot_masks import one_shot_masks
 from tfprune.layers.masks import Masks
 from tfprune.layers.weights import Weights
 from tfprune.pruning.schedules import Schedule
-from tfprune.records.lottery_files import is_finished, read_mask, read_weights, saved_steps
+from tfprune.records.lottery_files import read_mask, read_weights
 from tfprune.records.lottery_folder import ReplicateLock
 
 
@@ -48,30 +48,10 @@ def run_oneshot(request: OneshotRequest, workshop: Workshop, report: Report) -> 
         trainer.train(state, masks, start, end, stream, folder, report, **how)
 
 
-def check_trained(request: OneshotRequest) -> None:
-    """Refuses a run that was not trained; reads files only.
-
-    Raises:
-        InputError: says how to train it.
-    """
-    main = request.description.folder(request.options.root, request.options.replicate)
-    if not is_finished(main):
-        raise InputError(
-            f"{main} is not trained; run first: python -m tfprune.lth train with the same hyperparameters "
-            "(--weight_save_steps keeps the weights of more steps)"
-        )
-
-
 def _saved(request: OneshotRequest, trainer: Trainer, name: str) -> Weights:
-    main = request.description.folder(request.options.root, request.options.replicate)
-    text = getattr(request.arguments, name)
-    step = trainer.step(text)
-    if str(step) not in saved_steps(main):
-        raise InputError(
-            f"--{name}={text}: {main} holds no weights of {step}; kept steps: {', '.join(saved_steps(main))} "
-            "(train again with --weight_save_steps and --overwrite to keep more)"
-        )
-    return read_weights(main, step)
+    step = trainer.step(getattr(request.arguments, name))
+    check_saved(request, name, step)
+    return read_weights(request.description.folder(request.options.root, request.options.replicate), step)
 
 
 def _masks(request: OneshotRequest, trainer: Trainer, scored: Weights) -> Masks:
@@ -90,7 +70,9 @@ def _masks(request: OneshotRequest, trainer: Trainer, scored: Weights) -> Masks:
         shuffle=arguments.randomize_layerwise,
         ignore=ignored_kernels(trainer.model, arguments.layers_to_ignore, "--layers_to_ignore"),
         data=data,
+        loss="cross_entropy",
         schedule=Schedule(arguments.prune_iterations),
+        verbose=not request.options.quiet,
         # The published GraSP is the negative of ours, whose highest scores are kept: its highest are to be pruned.
         highest=arguments.prune_highest != (scoring.score == "grasp"),
     )

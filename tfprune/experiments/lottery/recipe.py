@@ -13,15 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
-from tfprune.errors import InputError
 from tfprune.experiments.iterative import iterative_pruning
+from tfprune.experiments.lottery.checks import check_rewinding, kept_steps
 from tfprune.experiments.lottery.data import LotteryData, load_data
 from tfprune.experiments.lottery.fields import canonical
 from tfprune.experiments.lottery.hparams import DatasetHparams, ModelHparams, TrainingHparams
 from tfprune.experiments.lottery.names import PRETRAIN
 from tfprune.experiments.lottery.pruning import check_levels_possible, ignored_kernels, prune_magnitudes
 from tfprune.experiments.lottery.requests import LotteryRequest, RunOptions, TrainRequest
-from tfprune.experiments.lottery.steps import Step, parse_steps
+from tfprune.experiments.lottery.steps import Step
 from tfprune.experiments.lottery.training import Report, Trainer
 from tfprune.layers.masks import Masks
 from tfprune.layers.weights import Weights, set_weights
@@ -101,8 +101,7 @@ def run_lottery(request: LotteryRequest, workshop: Workshop, report: Report) -> 
         end = description.end_step(trainer.data.steps_per_epoch)
         pruning = description.pruning
         ignore = ignored_kernels(trainer.model, pruning.pruning_layers_to_ignore)
-        if start >= end:
-            raise InputError(f"--rewinding_steps must lie before --training_steps. Received: {start} and {end}")
+        check_rewinding(start, end)
         how = saving(options, trainer, end)
         published = pruning.pruning_count == "published"
         check_levels_possible(trainer.model, request.levels, pruning.pruning_fraction, ignore, published)
@@ -195,13 +194,7 @@ def saving(options: RunOptions, trainer: Trainer, end: Step | None = None) -> di
     Raises:
         InputError: weights are to be kept at a step after `end`.
     """
-    keep = parse_steps(options.weight_save_steps, trainer.data.steps_per_epoch)
-    late = [step for step in keep if end is not None and step > end]
-    if late:
-        raise InputError(
-            f"--weight_save_steps={options.weight_save_steps}: {late[0]} lies after the end of training, {end}"
-        )
-    return {"keep": keep, "only_at_end": options.evaluate_only_at_end}
+    return {"keep": kept_steps(options, trainer.data.steps_per_epoch, end), "only_at_end": options.evaluate_only_at_end}
 
 
 def seed_of(*words: object) -> int:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfprune.errors import InputError
+from tfprune.experiments.limits import MOST
 from tfprune.experiments.lottery.fields import check_kinds, setting
 from tfprune.experiments.lottery.hparams import one_of
 from tfprune.experiments.lottery.names import LotteryDescription, TrainingDescription, branch_label, branch_name
 from tfprune.experiments.lottery.oneshot_arguments import OneshotArguments
-from tfprune.experiments.lottery.steps import check_steps
+from tfprune.experiments.lottery.steps import MOST_LEVELS, check_steps
 
 DEVICES = ("auto", "cpu", "gpu")
 DISTRIBUTIONS = ("none", "mirrored")
@@ -45,8 +46,8 @@ class RunOptions:
         check_kinds(self)
         one_of("device", self.device, DEVICES)
         one_of("distribute", self.distribute, DISTRIBUTIONS)
-        if self.replicate < 1:
-            raise InputError(f"--replicate must be at least 1. Received: {self.replicate}")
+        if not 1 <= self.replicate <= MOST:
+            raise InputError(f"--replicate must be at least 1 and at most {MOST}. Received: {self.replicate}")
         if not self.root:
             raise InputError("--root must name a folder. Received: ''")
         if self.weight_save_steps is not None:
@@ -79,8 +80,8 @@ class LotteryRequest:
     levels: int
 
     def __post_init__(self):
-        if self.levels < 0:
-            raise InputError(f"--levels must be at least 0. Received: {self.levels}")
+        if not 0 <= self.levels <= MOST_LEVELS:
+            raise InputError(f"--levels must be at least 0 and at most {MOST_LEVELS}. Received: {self.levels}")
 
     @property
     def folder(self) -> Path:

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from tfprune.errors import InputError
+from tfprune.experiments.limits import MOST
 
 # Whole numbers as Python writes them. Only the iterations after epochs may be negative: `2ep-3it`, three iterations
 # before the end of the second epoch, is odd but was always accepted, and names of finished runs may hold it.
 _STEP = re.compile(r"(?P<ep>0|[1-9][0-9]{0,14})ep(?:(?P<after>0|-?[1-9][0-9]{0,14})it)?|(?P<it>0|[1-9][0-9]{0,14})it")
 _RANGE = re.compile(r"(0|[1-9][0-9]{0,3})(?:-(0|[1-9][0-9]{0,3}))?")
+MOST_LEVELS = 9999  # of four digits, as the expression above has them
 
 
 @functools.total_ordering
@@ -47,6 +49,11 @@ class Step:
             InputError: the text is no step, or means one before the start.
         """
         epochs, iterations = _parts(text)
+        if epochs * iterations_per_epoch > MOST:
+            raise InputError(
+                f"a step has at most {MOST} iterations, and there are {iterations_per_epoch} in an epoch. Received: "
+                f"{text!r}"
+            )
         return cls(epochs * iterations_per_epoch + iterations, iterations_per_epoch)
 
     @property
@@ -152,6 +159,8 @@ def _parts(text: str) -> tuple[int, int]:
     if not match:
         raise InputError(f"a step is written 160ep, 1000it or 2ep3it. Received: {text!r}")
     epochs, iterations = int(match["ep"] or 0), int(match["it"] or match["after"] or 0)
+    if max(epochs, iterations) > MOST:
+        raise InputError(f"a step has at most {MOST} epochs or iterations. Received: {text!r}")
     if epochs == 0 and iterations < 0:
         raise InputError(f"a step cannot lie before the start. Received: {text!r}")
     return epochs, iterations

@@ -129,10 +129,10 @@ class Trainer:
         set_weights(self._sparse, {path: array * masks.get(path, True) for path, array in weights.items()})
         set_masks(self._sparse, masks)
         self._loop.reset_optimizer()
-        arrays = read_checkpoint(folder, CHECKPOINT, self._loop)
-        step = start.iteration if arrays is None else int(arrays["step"])
-        log = folder.resume_log(-1 if arrays is None else step)
-        if arrays is None:
+        resumed = read_checkpoint(folder, CHECKPOINT, self._loop, lambda arrays: int(arrays["step"]))
+        step = start.iteration if resumed is None else resumed
+        log = folder.resume_log(-1 if resumed is None else step)
+        if resumed is None:
             folder.write_mask(masks)
             folder.write_weights(start, weights_of(self._sparse))
             if not only_at_end:

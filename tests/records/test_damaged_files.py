@@ -1,0 +1,41 @@
+"""No damaged or hostile file may end otherwise than in one line, or in a right value.
+
+The files are read in processes of their own with bounded memory (`damaged_files.py`); `damage.py` says how they are
+damaged. Seeds are fixed.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COUNT = 2000
+GROUPS = {
+    "pickles": ("pickle", "mapped_pickle", "iteration", "findata", "object_array", "cifar_batch", "cifar_names"),
+    "arrays and text": (
+        *("dense_weights", "array", "masks", "checkpoint", "lottery_weights"),
+        *("record", "report", "metrics", "logger", "table", "ini", "classes", "annotations", "idx", "idx_gz"),
+    ),
+}
+WEIGHTS = ("pretrained_npz", "safetensors")
+FEW = {"keras_model": 150, "tiny_image": 50, "folder_image": 40}  # slow to read, and what reads them is not ours
+
+
+def _read(folder, counts):
+    words = [f"{kind}={count}" for kind, count in counts.items()]
+    script = Path(__file__).with_name("damaged_files.py")
+    result = subprocess.run([sys.executable, script, folder, *words], capture_output=True, text=True)
+    last = ", ".join(str(path) for path in folder.iterdir())
+    assert result.returncode == 0, f"it died at one of the files {last}:\n{result.stderr[-3000:]}"
+    return json.loads(result.stdout)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_damaged_files(group, tmp_path):
+    assert _read(tmp_path, dict.fromkeys(GROUPS[group], COUNT)) == []
+
+
+def test_damaged_weights_models_and_images(tmp_path):
+    assert _read(tmp_path, dict.fromkeys(WEIGHTS, COUNT) | FEW) == []
