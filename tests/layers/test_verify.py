@@ -152,6 +152,16 @@ def test_open_sizes_and_large_ones(shape, least, made):
     tfprune.masked(model)
 
 
+@pytest.mark.parametrize("reduce", [L.AveragePooling2D(12), L.Lambda(lambda x: x[:, 8:])], ids=["window", "slice"])
+def test_sizes_that_leave_a_layer_nothing_are_not_tried(reduce):
+    """Pooling over less than a window ends the process in TensorFlow 2.21."""
+    image = keras.Input((None, None, 3))
+    inner = keras.Sequential([keras.Input((None, None, 3)), reduce])
+    model = keras.Model(image, L.GlobalAveragePooling2D()(L.Conv2D(2, 3, padding="same")(inner(image))))
+    assert next(made_up_inputs(model)).shape == (2, 32, 32, 3)
+    tfprune.masked(model)
+
+
 def test_no_inputs_are_made_up_where_none_fit():
     huge = keras.Input((5000, 5000))
     assert list(made_up_inputs(keras.Model(huge, L.Rescaling(2.0)(huge)))) == []
