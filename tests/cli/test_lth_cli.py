@@ -101,13 +101,28 @@ def test_roots_that_cannot_be_written(lth, refused, tmp_path, folder):
     ("words", "unfinished", "pattern", "told"),
     [
         (LOTTERY, 2, LEVEL.format(2, "mask.npz"), "level_2/main/mask.npz: not a mask file, or a damaged one"),
-        (LOTTERY, 2, LEVEL.format(1, "model_ep0_it3.npz"), "model_ep0_it3.npz: not a file of weights, or a damaged one"),
+        (
+            LOTTERY,
+            2,
+            LEVEL.format(1, "model_ep0_it3.npz"),
+            "model_ep0_it3.npz: not a file of weights, or a damaged one",
+        ),
         (LOTTERY, 2, LEVEL.format(1, "logger"), "level_1/main/logger: its last line is cut off"),
         (LOTTERY, 2, LEVEL.format(1, "sparsity_report.json"), "sparsity_report.json: not a sparsity report"),
         (LOTTERY, None, LEVEL.format(1, "run.json"), "run.json: not the record of a run"),
         (BRANCH, None, LEVEL.format(1, "mask.npz"), "level_1/main/mask.npz: not a mask file, or a damaged one"),
-        (BRANCH, None, LEVEL.format(0, "model_ep0_it3.npz"), "level_0/main/model_ep0_it3.npz: not a file of weights, or a damaged one"),
-        (ONESHOT, None, MAIN.format("model_ep0_it0.npz"), "main/model_ep0_it0.npz: not a file of weights, or a damaged one"),
+        (
+            BRANCH,
+            None,
+            LEVEL.format(0, "model_ep0_it3.npz"),
+            "level_0/main/model_ep0_it3.npz: not a file of weights, or a damaged one",
+        ),
+        (
+            ONESHOT,
+            None,
+            MAIN.format("model_ep0_it0.npz"),
+            "main/model_ep0_it0.npz: not a file of weights, or a damaged one",
+        ),
         (ONESHOT, None, MAIN.format("run.json"), "main/run.json: not the record of a run"),
     ],
 )

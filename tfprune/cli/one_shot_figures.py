@@ -61,7 +61,11 @@ def draw(
     accuracies = plot_type == "accuracies"
     tables = {name: table for name, found in runs.items() if not (table := _table(found, accuracies)).empty}
     if not tables:
-        why = f"{', '.join(runs)} were not trained, --plot_type=compressions can be drawn" if runs else _overview(there)
+        why = (
+            f"{', '.join(runs)} were not trained, --plot_type=compressions can be drawn"
+            if runs
+            else _overview(root, there)
+        )
         wanted = f"{', '.join(chosen) or 'any pruner'} with --pruning_type={pruning_type}, samples {_few(samples)}"
         raise InputError(f"{root}: no {'accuracies' if accuracies else 'runs'} of {wanted}; {why}")
     for lack in _lacks(chosen, tables, samples, accuracies):
@@ -90,10 +94,12 @@ def _check_names(pruners: Iterable[str]) -> None:
             )
 
 
-def _overview(there: Mapping[tuple[str, str], Sequence[tuple[int, str]]]) -> str:
+def _overview(root: Path, there: Mapping[tuple[str, str], Sequence[tuple[int, str]]]) -> str:
     """The runs that there are, in words."""
     if not there:
-        return "it holds no runs; python -m tfprune.main makes them"
+        others = [f"--architecture={name}" for name in TITLES if find_runs(root.with_name(name))]
+        way = f"there are some of {', '.join(others)}" if others else "python -m tfprune.main makes them"
+        return f"it holds no runs; {way}"
     texts = []
     for (pruner, kind), found in there.items():
         targets, samples = (list(dict.fromkeys(map(str, column))) for column in zip(*found, strict=True))
