@@ -260,7 +260,7 @@ def test_visualization_draws_what_is_there_and_tells_what_is_not(tmp_path):
         draw(str(tmp_path), "lenet300100", [], 2, "effective", "synflow", "accuracies")
     with pytest.raises(InputError, match=r"it holds no runs; python -m tfprune\.main makes them$"):
         draw(str(tmp_path / "new"), "vgg16", [], 2, "effective", "synflow", "accuracies")
-    with pytest.raises(InputError, match="it holds no runs; there are some of --architecture=lenet300100$"):
+    with pytest.raises(InputError, match=r"it holds no runs; there are some of --architecture=lenet300100$"):
         draw(str(tmp_path), "vgg16", [], 2, "effective", "synflow", "accuracies")
 
 
