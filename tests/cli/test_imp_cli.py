@@ -61,7 +61,7 @@ def test_help_documents_keys_and_flags():
         (["--plots=x"], "unknown flag --plots; the nearest is --plot"),
         (["a.ini", "--prefi=IMP"], "--prefix goes with --plot"),
         (["--overwrite=maybe", "a.ini"], "overwrite"),
-        (["none.ini"], "cannot read none.ini: No such file or directory"),
+        (["none.ini"], "cannot read none.ini: No such file"),
         (["/"], "cannot read /: it is a directory"),
         (["--plot=none"], "--plot must name the folder of a run. Received: none"),
         (["--plot=.", "a.ini"], "--plot takes the folder of a run, and no input file"),
@@ -172,3 +172,14 @@ def test_one_process_at_a_time(ini, tmp_path, refused):
 def test_unwritable_folder(ini, tmp_path, refused):
     (tmp_path / "run").write_text("a file where a folder should be")
     refused(_imp(ini()), "[IO] save_dir")
+
+
+def test_plot_tells_which_iterations_are_missing(golden, tmp_path, capsys):
+    from tfprune.cli import imp_run
+
+    for k in (0, 2):
+        name = f"IMP_itdata_{k}.pkl"
+        (tmp_path / name).write_bytes((golden / "imp/original_run" / name).read_bytes())
+    imp_run.plot(str(tmp_path), None)
+    assert f"warning: {tmp_path} has no iteration 1; the figures show the others" in capsys.readouterr().err
+    assert "no files of iterations 1: the figures show the others" in (tmp_path / "IMP_figures/notes.txt").read_text()

@@ -172,7 +172,6 @@ def test_half_precision_of_the_original_for_parts_of_a_run(asked):
         (["train", LENET, "--apex_fp16", "--precision=float32"], "--apex_fp16 and --precision=float32 contradict"),
         (["train", LENET, "--unsupervised_labels=rotation"], "--unsupervised_labels of OpenLTH is not available"),
         (["train", LENET, "--blur=2"], "--blur_factor of OpenLTH is not available: blurred images are not made"),
-        (["lottery", LENET, "--levels=100000000000"], "--levels must be at least 0 and at most 9999"),
         (["train", "--weight_s=1it", "--batch=3", LENET], "--batch may mean --batch_size or --batchnorm_frozen or "),
         (["train", "--lr=0.1"], "--model_name, --model_init, --batchnorm_init, --dataset_name, --batch_size, "),
         (["train", "--default_hparams=lenet"], "--default_hparams must be one of mnist_lenet_A_B_"),
@@ -183,6 +182,14 @@ def test_half_precision_of_the_original_for_parts_of_a_run(asked):
         (["train", LENET, "--root="], "--root must name a folder"),
         (["lottery", LENET], "--levels is missing: the number of prunings"),
         (["lottery", LENET, "--levels=-1"], "--levels must be at least 0"),
+        (
+            ["lottery", LENET, "--levels=100000000000"],
+            "--levels must be at least 0 and at most 9999",
+        ),
+        (["train", LENET, "--batch_size=100000000"], "--batch_size must be at most 1000000. Received: 100000000"),
+        (["train", LENET, "--training_steps=99999999999it"], "--training_steps: a step has at most 2147483647 epochs"),
+        (["train", LENET, f"--data_order_seed={2**70}"], "--data_order_seed must lie in [0, 2**32)"),
+        (["train", LENET, "--replicate=100000000000"], "--replicate must be at least 1 and at most 2147483647"),
         (["lottery", LENET, "--levels=1", "--pretrain"], "--pretrain needs --pretrain_training_steps"),
         (["lottery", LENET, "--levels=1", "--pretrain_lr=1"], "--pretrain_lr goes with --pretrain"),
         (

@@ -224,7 +224,7 @@ def test_visualization_reads_files_of_the_published_code(tmp_path, light):
         (
             ["snap"],
             "effective",
-            "--pruners_to_display must be among lamp, snip, .* Received: 'snap'; the nearest is 'snip'",
+            "--pruners_to_display must be among lamp, snip, .* Received: 'snap'; did you mean 'snip'",
         ),
         (
             ["lamp"],

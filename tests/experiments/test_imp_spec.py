@@ -8,6 +8,7 @@ import pytest
 from tfprune.errors import InputError
 from tfprune.experiments.imp_keys import KEYS, describe_keys
 from tfprune.experiments.imp_spec import differing_keys, read_spec, spec_record
+from tfprune.models.imp_arch import check_size, parse_arch
 
 INPUTS = Path(__file__).parents[2] / "inputs"
 
@@ -111,6 +112,18 @@ def test_warnings(write):
         ("[Network]\narch = f8:f8\n", "layer 2: the last layer, and no other, must be x"),
         (f"{MINIMAL}[IMP]\nprune = F:F\n", "[IMP] prune must prune at least one layer with T"),
         (f"[IO]\nprefix = a/b\n{MINIMAL}", "[IO] prefix must be the start of a file name. Received: 'a/b'"),
+        (
+            f"{MINIMAL}steps = 99999999999\n",
+            "[Network] steps must be a whole number in [1, 2147483647]. Received",
+        ),
+        (f"{MINIMAL}batch_size = 100000000\n", "[Network] batch_size must be a whole number in [1, 1000000]. Received"),
+        (f"{MINIMAL}[Run]\nseed = {2**70}\n", "[Run] seed must be a whole number in [0, 2**32). Received: '1180591620"),
+        (
+            "[Network]\narch = f99999999999:x\n",
+            "layer 1: numbers up to 2147483647 are allowed. Received: 'f9",
+        ),
+        (f"[IO]\nsave_dir = {'%(prefix)s' * 21}\n{MINIMAL}", "not an input file: more than 20 references %(key)s"),
+        (f"[IO]\nsave_dir = a\0b\n{MINIMAL}", "it is no text in UTF-8"),
         ("arch = f8:x\n", "not an input file: File contains no section headers"),
         (f"{MINIMAL}arch = x\n", "not an input file"),
         (f"[DEFAULT]\nsteps = 3\n{MINIMAL}", "unknown section [DEFAULT]"),
@@ -176,3 +189,15 @@ def test_the_four_published_inputs():
         parser = configparser.ConfigParser()
         parser.read(INPUTS / name)
         assert set(parser.sections()) == {"IO", "Data", "Network", "IMP"}
+
+
+def test_a_byte_order_mark_is_passed_over(write):
+    assert read_spec(write(f"\ufeff[IO]\nprefix = Z\n{MINIMAL}")).prefix == "Z"
+
+
+def test_a_layer_with_too_many_weights(write):
+    # Told once the images are known: 64 inputs, then 2 * 10^5 squared.
+    layers = parse_arch("f200000:f200000:x", "", (1, 8, 8), 10)
+    with pytest.raises(InputError, match="layer 2: 200000x200000 weights, at most 2147483647 are allowed in a layer"):
+        check_size("f200000:f200000:x", layers)
+    check_size("c3,64:f1000:x", parse_arch("c3,64:f1000:x", "", (3, 32, 32), 10))

@@ -94,7 +94,7 @@ def test_many_iterations_are_thinned_and_long_runs_get_a_log_axis(synthetic_run)
     train, validation = drawn(errors_figure(((k, run.iteration(k)) for k in run.iterations), most_curves=3))
     assert validation.get_xscale() == "linear"  # on a log axis lines would cross decades without a measurement
     later = max(run.iteration(k).validation_errors[1:].max() for k in (0, 4, 8))
-    assert later < validation.get_ylim()[1] < 1 and "before training: above" in validation.get_title(loc="left")
+    assert later < validation.get_ylim()[1] < 1 and "start: above" in validation.get_title(loc="left")
     assert list(lines(train)) == ["iteration 0", "iteration 4", "iteration 8"]
     assert train.get_xscale() == "symlog"
     assert "running mean over 20 steps" in train.get_title(loc="left")

@@ -4,6 +4,7 @@ python tests/records/damaged_files.py FOLDER KIND=COUNT...
 """
 
 import faulthandler
+import gzip
 import io
 import itertools
 import json
@@ -104,6 +105,63 @@ def _mapped_pickle():
         return good and labels.dtype == np.int32 and (mean is None or (mean.shape == (48,) and mean.dtype == "f4"))
 
     return Kind(samples, damage.PICKLE, "batch", lambda path: read_batch(path, 48), is_right, damage.hostile_pickles)
+
+
+def _cifar_batch():
+    from tfprune.data.original_files import _CIFAR, _read_batch
+
+    content = {b"data": _RNG.integers(256, size=(2, 3072), dtype="u1"), b"labels": [3, 9], b"filenames": [b"a", b"b"]}
+    samples = [pickle.dumps(content, protocol) for protocol in (2, 3, 4)]
+
+    def is_right(part):
+        return part.images.shape[1:] == (32, 32, 3) and part.labels["label"].shape == part.images.shape[:1]
+
+    def by_hand():
+        yield from damage.hostile_pickles()
+        for labels in ([2**100_000, 1], [1, -1], [True, False], [[1], [2]], np.ones((2, 2), int), "ab", [1.0, 2.0]):
+            yield pickle.dumps(content | {b"labels": labels}, 4)
+
+    return Kind(samples, damage.PICKLE, "batch", lambda path: _read_batch(_CIFAR["cifar10"], path), is_right, by_hand)
+
+
+def _cifar_names():
+    from tfprune.data.original_files import _CIFAR, _class_names
+
+    content = {b"label_names": [bytes([97 + number]) for number in range(10)], b"num_vis": 3072}
+    samples = [pickle.dumps(content, protocol) for protocol in (2, 3, 4)]
+    return Kind(
+        samples,
+        damage.PICKLE,
+        "meta",
+        lambda path: _class_names(_CIFAR["cifar10"], path),
+        lambda names: len(names["label"]) == 10,
+        damage.hostile_pickles,
+    )
+
+
+def _idx_file(name, compress):
+    from tfprune.data.original_files import _read_idx
+
+    head = b"\0\0\x08\x03" + b"".join(size.to_bytes(4, "big") for size in (2, 28, 28))
+    samples = [compress(head + _RNG.bytes(2 * 28 * 28))]
+
+    def is_right(pixels):
+        return pixels.dtype == np.uint8 and pixels.ndim == 3
+
+    def by_hand():
+        yield compress(head[:4] + b"\xff" * 12)
+        yield compress(head[:4] + (60_000).to_bytes(4, "big") + head[8:])
+        yield compress(head + bytes(1 << 28))
+
+    return Kind(samples, damage.ANY, name, lambda path: _read_idx(path, 3), is_right, by_hand)
+
+
+def _idx():
+    return _idx_file("train-images-idx3-ubyte", bytes)
+
+
+def _idx_gz():
+    return _idx_file("train-images-idx3-ubyte.gz", gzip.compress)
 
 
 def _iteration():

@@ -11,7 +11,7 @@ import pytest
 from tfprune.errors import InputError
 from tfprune.records.arrays import check_archive, read_npy, read_npz, write_npy, write_npz
 from tfprune.records.mask_file import read_masks
-from tfprune.records.reading import MissingFile
+from tfprune.records.reading import MissingInputError
 
 ARRAYS = {
     "layer/kernel": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -135,5 +135,5 @@ def test_other_things_than_files(tmp_path):
     for name, told in (("pipe", "no ordinary file"), (".", "a directory"), ("a\0b", "null byte")):
         with pytest.raises(InputError, match=told):
             read_npy(f"{tmp_path}/{name}")
-    with pytest.raises(MissingFile, match="No such file"):
+    with pytest.raises(MissingInputError, match="No such file"):
         read_npy(tmp_path / "none")

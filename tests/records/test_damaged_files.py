@@ -13,10 +13,10 @@ import pytest
 
 COUNT = 2000
 GROUPS = {
-    "pickles": ("pickle", "mapped_pickle", "iteration", "findata", "object_array"),
+    "pickles": ("pickle", "mapped_pickle", "iteration", "findata", "object_array", "cifar_batch", "cifar_names"),
     "arrays and text": (
         *("dense_weights", "array", "masks", "checkpoint", "lottery_weights"),
-        *("record", "report", "metrics", "logger", "table", "ini", "classes", "annotations"),
+        *("record", "report", "metrics", "logger", "table", "ini", "classes", "annotations", "idx", "idx_gz"),
     ),
 }
 WEIGHTS = ("pretrained_npz", "safetensors")

@@ -259,6 +259,52 @@ def test_text_encoded_again_and_again_is_refused(tmp_path):
     assert "encodes more than it holds" in refusal(tmp_path, data)
 
 
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"\x80\x04}" + b"N" + b"\x85" * 1_000_000 + b"Ns.", "nested more than 100 deep"),  # its hash would crash
+        (b"\x80\x04}" + b")" + b"\x942\x86" * 60 + b"Ns.", "keys that are containers"),  # its hash would not end
+        (b"\x80\x04}(K\x01\x85Nu.", "keys that are containers"),
+        (b"\x80\x04(K\x01\x85Nd.", "keys that are containers"),
+        (b"\x80\x04\x8f(K\x01\x90.", "it uses a set"),
+        (b"\x80\x04(K\x01\x91.", "it uses a set"),
+        (pickle.dumps(dict.fromkeys(range(1001)), 4), "too many that are not text"),
+        (b"\x80\x04" + b"]" * 200_000 + b".", "more than 131072 lists and dicts"),
+        (b"\x80\x04h\x00.", "what it has not stored"),
+        (b"\x80\x04(K\x01a.", "more than there is"),
+        (b"\x80\x04K\x01K\x02a.", "no list or dict"),
+    ],
+)
+def test_streams_that_would_stop_an_unpickler(tmp_path, data, reason):
+    assert reason in refusal(tmp_path, data)
+
+
+def test_numbers_as_keys(tmp_path):
+    value = {1: "a", None: 2, 0.5: 3, b"b": 4, "c": 5, **dict.fromkeys(map(str, range(5000)))}
+    for protocol in range(6):
+        (tmp_path / "a").write_bytes(pickle.dumps(value, protocol))
+        assert load_pickle(tmp_path / "a") == value
+
+
+def test_sizes_that_take_for_ever_to_multiply(tmp_path):
+    # In protocol 4 numbers of any length are a few opcodes.
+    assert "no tuple of sizes" in refusal(tmp_path, array_stream(shape=(2 ** (1 << 20),) * 3))
+
+
+def test_text_that_several_arrays_take_is_counted(tmp_path):
+    raw, reconstruct = "a" * 10_000, np.zeros(1).__reduce__()[0]  # as Python 2's bytes come with encoding="latin1"
+    dtype = _Call(np.dtype, "u1", False, True, state=(3, "|", None, None, None, -1, -1, 0))
+
+    def arrays(count):
+        state = (1, (10_000,), dtype, False, raw)
+        return pickle.dumps([_Call(reconstruct, np.ndarray, (0,), b"b", state=state) for _ in range(count)], 3)
+
+    (tmp_path / "a").write_bytes(arrays(1))
+    assert load_pickle(tmp_path / "a")[0].tobytes() == raw.encode()
+    assert len(arrays(50)) < 20_000
+    assert "encodes more than it holds" in refusal(tmp_path, arrays(50))
+
+
 def test_truncated_files(tmp_path):
     for protocol in (0, 2, 4):
         data = pickle.dumps(values(), protocol)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tfprune.errors import InputError
-from tfprune.records.reading import read_json, read_text
+from tfprune.records.reading import first_line, one_line, read_json, read_text
 
 
 def test_a_byte_order_mark_is_no_text(tmp_path):
@@ -55,3 +55,17 @@ def test_a_message_is_one_line_of_bounded_length():
     assert str(InputError("arch = f8\n:x\u2028 is\r\nwrong")) == "arch = f8 :x is wrong"
     long = str(InputError("start " + "x" * 10_000 + " end"))
     assert len(long) < 2100 and long.startswith("start x") and long.endswith("x end")
+
+
+@pytest.mark.parametrize(
+    ("error", "line", "first"),
+    [
+        (ValueError("one\n  two"), "one two", "one"),
+        (ValueError(), "ValueError", "ValueError"),
+        (KeyError("a"), "KeyError: 'a'", "'a'"),
+        (MemoryError(), "MemoryError", "MemoryError"),
+        (ValueError("\n \n deep"), "deep", "deep"),
+    ],
+)
+def test_what_an_exception_says(error, line, first):
+    assert (one_line(error), first_line(error)) == (line, first)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tfprune.errors import InputError
 from tfprune.quiet import quiet_start
+from tfprune.records.reading import open_file
 
 
 @contextlib.contextmanager
@@ -36,9 +37,9 @@ def check_readable(path: str | Path, named: str) -> None:
         InputError: says why.
     """
     try:
-        open(path, "rb").close()
-    except OSError as error:
-        raise InputError(f"{named}: cannot read {path}: {error.strerror}") from None
+        open_file(path).close()
+    except InputError as error:
+        raise InputError(f"{named}: {error}") from None
 
 
 def check_output(folder: str | Path, named: str) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from tfprune.errors import InputError
+from tfprune.errors import InputError, did_you_mean
 from tfprune.experiments.one_shot_spec import DENSE, PRUNERS
 from tfprune.plots.compressions import draw_accuracies, draw_compressions
 from tfprune.plots.style import save_png
@@ -88,9 +87,8 @@ def _check_names(pruners: Iterable[str]) -> None:
     known = [name for name in PRUNERS if name != DENSE]
     for pruner in pruners:
         if pruner not in known:
-            near = difflib.get_close_matches(pruner, known, n=1, cutoff=0)[0]
             raise InputError(
-                f"--pruners_to_display must be among {', '.join(known)}. Received: {pruner!r}; the nearest is {near!r}"
+                f"--pruners_to_display must be among {', '.join(known)}. Received: {pruner!r}{did_you_mean(pruner, known)}"
             )
 
 

@@ -219,7 +219,7 @@ def _read_batch(kind: _Cifar, path: Path) -> Part:
     labels = {}
     for feature, (entry, _, classes) in kind.labels.items():
         given = content.get(entry)
-        whole = isinstance(given, list | np.ndarray) and all(isinstance(label, int | np.integer) for label in given)
+        whole = isinstance(given, list | np.ndarray) and all(map(_is_small, given))
         if not whole or len(given) != len(rows):
             raise InputError(f"{path}: {entry!r} must be a list of {len(rows)} whole numbers")
         labels[feature] = _checked(given, classes, path)
@@ -244,6 +244,10 @@ def _dict_of(path: Path) -> dict:
     if not isinstance(content, dict):
         raise InputError(f"{path}: a dict is needed, not a {type(content).__name__}")
     return {_text(key): value for key, value in content.items()}
+
+
+def _is_small(label: object) -> bool:
+    return isinstance(label, int | np.integer) and abs(int(label)) < 2**31  # longer ones can't even be told
 
 
 def _text(value: object) -> object:

@@ -10,10 +10,12 @@ from keras import ops, tree
 from tfprune.errors import InputError
 from tfprune.layers.kernel_masks import KernelMasks
 from tfprune.layers.live import held, live_copy
+from tfprune.layers.lora import merged_config
 from tfprune.layers.masked import MASKED
 from tfprune.layers.prunable import KERNELS, kernel_class
 from tfprune.layers.state import copy_vocabularies
 from tfprune.layers.topology import is_graph, run
+from tfprune.records.reading import first_line
 
 Change = Callable[[dict], dict]
 
@@ -114,13 +116,17 @@ def layer_like(
     """
     if not isinstance(layer, keras.layers.Layer):
         return layer  # a Keras operation has no state and may stand in two graphs
+
+    def changed(config: dict) -> dict:
+        return change(merged_config(layer, config))
+
     try:
         try:
-            copy = live_copy(layer, target, change, _copy_of_nested)
+            copy = live_copy(layer, target, changed, _copy_of_nested)
         except Exception:  # code of the layer's author that does not take what stands in a callable's place
-            copy = (target or type(layer)).from_config(change(layer.get_config()))
+            copy = (target or type(layer)).from_config(changed(layer.get_config()))
     except Exception as error:
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        reason = first_line(error)
         raise InputError(f"layer {layer.name!r} ({type(layer).__name__}) cannot be copied: {reason}") from error
     if getattr(layer, "plain_class", type(layer)) in KERNELS:  # a class that says which attributes are initializers
         for name, value in vars(layer).items():

@@ -11,6 +11,7 @@ import math
 import keras
 from keras import layers
 
+from tfprune.layers.lora import refuse_lora
 from tfprune.layers.topology import named_layers, require_graph
 
 KERNELS: dict[type, tuple[str, ...]] = {
@@ -42,10 +43,10 @@ _CHANNEL_WISE = (
 def kernel_class(layer: keras.Operation) -> type | None:
     """The class of `KERNELS` that says how `layer` uses its kernels, None if there is none.
 
-    Subclasses have none: they may compute something else. Nor have quantized kernels and those with a low-rank update
-    (LoRA), which are not the variables that the layer multiplies with.
+    Subclasses have none: they may compute something else. Nor have quantized kernels, which are not the variables that
+    the layer multiplies with.
     """
-    if getattr(layer, "quantization_mode", None) or getattr(layer, "lora_enabled", False):
+    if getattr(layer, "quantization_mode", None):
         return None
     # Masked layers are subclasses, too, but say what they compute.
     kind = getattr(layer, "plain_class", type(layer))
@@ -53,8 +54,14 @@ def kernel_class(layer: keras.Operation) -> type | None:
 
 
 def kernels_of(layer: keras.Operation) -> dict[str, keras.Variable]:
-    """Attribute name -> prunable variable of one layer; empty if it has none."""
+    """Attribute name -> prunable variable of one layer; empty if it has none.
+
+    Raises:
+        InputError: a kernel with a low-rank update (LoRA), which is not what the layer multiplies with.
+    """
     base = kernel_class(layer)
+    if base is not None:
+        refuse_lora(layer)
     return {} if base is None else {name: getattr(layer, name) for name in KERNELS[base]}
 
 
@@ -81,7 +88,8 @@ def prunable(model: keras.Model) -> Kernels:
         it is not Keras's `variable.path`.
 
     Raises:
-        InputError: a subclassed model or one without weights; says what to do instead.
+        InputError: a subclassed model, one without weights, or a kernel with a low-rank update (LoRA); says what to do
+            instead.
     """
     require_graph(model)
     return Kernels(
@@ -92,7 +100,10 @@ def prunable(model: keras.Model) -> Kernels:
 
 
 def unsupported(model: keras.Model) -> list[str]:
-    """Paths of layers that have weight matrices or tables and yet stay dense, in network order.
+    """Paths of layers that have weight matrices or tables, frozen or not, and yet stay dense, in network order.
+
+    Kernels inside custom layers, embeddings, recurrent, quantized and LoRA layers are among them. Biases, and what
+    scales single channels, are not.
 
     Raises:
         InputError: as for `prunable`.
@@ -101,7 +112,25 @@ def unsupported(model: keras.Model) -> list[str]:
     return [
         path
         for path, layer in named_layers(model)
-        if kernel_class(layer) is None
+        if not kernels_of(layer)
         and not isinstance(layer, _CHANNEL_WISE)
-        and any(len(variable.shape) >= 2 for variable in layer.trainable_weights)
+        and any(len(variable.shape) >= 2 for variable in layer.weights)
+    ]
+
+
+def frozen_kernels(model: keras.Model) -> list[str]:
+    """Paths of prunable kernels that training leaves as they are, in network order.
+
+    A kernel is frozen where its layer or a model around it is (`trainable = False`), or the variable alone.
+
+    Raises:
+        InputError: as for `prunable`.
+    """
+    require_graph(model)
+    trained = {id(variable) for variable in model.trainable_variables}
+    return [
+        f"{path}/{name}"
+        for path, layer in named_layers(model)
+        for name, variable in kernels_of(layer).items()
+        if not layer.trainable or id(variable) not in trained
     ]

@@ -10,6 +10,7 @@ from keras import ops, tree
 
 from tfprune.errors import InputError
 from tfprune.layers.kernel_masks import masks_of_layer
+from tfprune.layers.lora import merged_values
 
 _LOOKUPS = keras.layers.StringLookup, keras.layers.IntegerLookup
 
@@ -22,7 +23,7 @@ def copy_state(path: str, layer: keras.layers.Layer, new: keras.layers.Layer) ->
     """
     build_inner(layer, new)
     masks, new_masks = masks_of_layer(layer), masks_of_layer(new)
-    old_variables = _without(layer.variables, masks.values())
+    old_variables = merged_values(layer, _without(layer.variables, masks.values()))
     new_variables = _without(new.variables, new_masks.values())
     if [variable.shape for variable in old_variables] != [variable.shape for variable in new_variables]:
         raise InputError(f"layer {path!r} ({type(layer).__name__}) cannot be copied: its copy has other variables")

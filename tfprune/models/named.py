@@ -18,6 +18,7 @@ from tfprune.models.imagenet_resnet import imagenet_resnet, small_stem_resnet
 from tfprune.models.initializers import BATCHNORM_INITS, KERNEL_INITS, by_name
 from tfprune.models.mnist_lenet import mnist_lenet
 from tfprune.models.names import parse
+from tfprune.records.reading import first_line
 
 BUILDERS: dict[str, Callable[..., keras.Model]] = {
     "mnist_lenet": mnist_lenet,
@@ -75,8 +76,8 @@ def build_named(
     except InputError:
         raise
     except ValueError as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{name} cannot be built for images of shape {tuple(input_shape)}: {reason}") from error
+        shape = tuple(input_shape)
+        raise InputError(f"{name} cannot be built for images of shape {shape}: {first_line(error)}") from error
 
 
 def _norm_name(layer: str) -> str:

@@ -10,6 +10,7 @@ from tfprune.errors import InputError
 from tfprune.models.lenet import lenet5, lenet300100
 from tfprune.models.resnet import resnet18
 from tfprune.models.vgg import vgg16, vgg19
+from tfprune.records.reading import first_line
 
 ARCHITECTURES: dict[str, Callable[..., keras.Model]] = {
     "lenet300100": lenet300100,
@@ -37,4 +38,4 @@ def build(name: str, **arguments) -> keras.Model:
     except InputError:
         raise
     except ValueError as error:
-        raise InputError(f"{name} cannot be built with {arguments}: {str(error).splitlines()[0]}") from error
+        raise InputError(f"{name} cannot be built with {arguments}: {first_line(error)}") from error

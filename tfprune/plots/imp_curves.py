@@ -259,7 +259,7 @@ def _leave_out_the_start(axes, errors: Sequence[np.ndarray]) -> None:
     first = [values[0] for values in errors if len(values)]
     if len(rest) and np.nanmax(first) > (high := rest.max() + 0.1 * np.ptp(rest)):
         axes.set_ylim(max(0.0, rest.min() - 0.1 * np.ptp(rest)), high)
-        axes.set_title("Validation (at the markers; before training: above)", fontsize=12, loc="left")
+        axes.set_title("Validation at the markers (start: above)", fontsize=12, loc="left")
 
 
 def _standard_error(axes, x: np.ndarray, accuracy: np.ndarray, images: int | None, color) -> None:

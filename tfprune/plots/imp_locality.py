@@ -19,8 +19,8 @@ from tfprune.plots.locality import ConnectionGroup, LocalityMaps, random_localit
 _NO_PAIRS = "no unit has two connections"
 _NAMES = ("pairs within a channel, $S^{sc}$", "pairs between channels, $S^{dc}$")
 _MEANING = (
-    "Δx, Δy: from one connection of a unit to another of the same unit. White: no pair lies like this "
-    "(within a channel none can lie at 0, 0)."
+    "Δx, Δy: from one connection of a unit to another of the same unit.\n"
+    "White: no pair lies like this (within a channel none can lie at 0, 0)."
 )
 _CHANNELS = ("red channel", "green channel", "blue channel")
 _MOST = 10.0  # times as often, or as rarely, as at random: where the colours of ratios end

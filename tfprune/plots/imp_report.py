@@ -97,7 +97,7 @@ def draw_run(
             if table is None or not len(table)
         ]
         if run.missing:
-            notes.append(f"no files of iterations {_list(run.missing)}: the figures show the others")
+            notes.append(f"no files of iterations {_list(run.missing[:20])}: the figures show the others")
         if run.image_shape is None:
             notes.append("first layer isn't dense on square images: no figures or films of its masks")
         elif films:

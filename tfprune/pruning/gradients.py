@@ -21,6 +21,7 @@ from tfprune.pruning.batches import grouped
 from tfprune.pruning.fitted import fitted
 from tfprune.pruning.loss_values import batch_shares, loss_value
 from tfprune.pruning.losses import Loss
+from tfprune.records.reading import first_line
 
 Batches = Iterable[tuple]
 
@@ -106,7 +107,7 @@ def mean_gradients(
                 inputs, labels, sample_weights, factors, drawn, tensors, vectors, [total.handle for total in totals]
             )
         except tf.errors.InvalidArgumentError as error:
-            reason = error.message.splitlines()[0]
+            reason = first_line(error)
             raise InputError(f"the model or the loss cannot use a batch of the data: {reason}") from error
         divisor += size / reference
     if reference is None:

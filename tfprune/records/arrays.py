@@ -87,7 +87,7 @@ def read_npz(
         Name -> array, in the order of the file.
 
     Raises:
-        MissingFile: there is no such file.
+        MissingInputError: there is no such file.
         InputError: it is damaged or foreign, lacks an array or declares a wrong one.
     """
     with open_file(path) as file, readable(path, what), zipfile.ZipFile(file) as archive:
@@ -115,7 +115,7 @@ def read_npy(path: str | Path, kinds: str = NUMBERS, what: str = "a .npy file of
         what: what the file should be, with its article, for messages.
 
     Raises:
-        MissingFile: there is no such file.
+        MissingInputError: there is no such file.
         InputError: it is damaged or foreign.
     """
     with open_file(path) as file, readable(path, what):

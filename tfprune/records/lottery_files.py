@@ -18,12 +18,12 @@ from tfprune.records.arrays import read_npz
 from tfprune.records.mask_file import read_masks
 from tfprune.records.metric_log import MetricLog
 from tfprune.records.network_folder import LOGGER, RECORD
-from tfprune.records.reading import MissingFile, read_json
+from tfprune.records.reading import MissingInputError, read_json
 
 VERSION = 1
 HPARAMS, MASK, REPORT = "hparams.log", "mask.npz", "sparsity_report.json"
 _MODEL = re.compile(r"model_(?P<step>ep(?P<ep>[0-9]+)_it(?P<it>[0-9]+))\.npz")
-_LEVEL = re.compile(r"level_(?P<level>[0-9]+|pretrain)")
+_LEVEL = re.compile(r"level_(?P<level>[0-9]{1,9}|pretrain)")
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def read_report(folder: str | Path) -> SparsityReport | None:
     path = Path(folder, REPORT)
     try:
         content = read_json(path, "a sparsity report")
-    except MissingFile:
+    except MissingInputError:
         return None
     total, unpruned = content.get("total"), content.get("unpruned")
     if type(total) is not int or type(unpruned) is not int or not 0 <= unpruned <= total < 2**63 or not total:

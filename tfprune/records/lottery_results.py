@@ -20,7 +20,7 @@ RESULT_COLUMNS = (
 )
 CURVE_COLUMNS = ("replicate", "level", "branch", "run", "iteration", ACCURACY)
 _KEYS = ["branch", "run", "level"]
-_REPLICATE = re.compile(r"replicate_([1-9][0-9]*)")
+_REPLICATE = re.compile(r"replicate_([1-9][0-9]{0,9})")
 
 
 def read_results(folder: str | Path) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tfprune.errors import InputError
-from tfprune.records.reading import MissingFile, read_text
+from tfprune.records.reading import MissingInputError, read_text
 
 _MOST = 2**63
 
@@ -49,7 +49,7 @@ class MetricLog:
         """
         try:
             text = read_text(path)
-        except MissingFile:
+        except MissingInputError:
             return cls()
         log = cls.parse(text, str(path))
         if text and not text.endswith("\n"):

@@ -12,7 +12,7 @@ from tfprune.errors import InputError
 from tfprune.records import run_folder
 from tfprune.records.atomic import atomic_write_text
 from tfprune.records.metric_log import MetricLog
-from tfprune.records.reading import MissingFile
+from tfprune.records.reading import MissingInputError
 
 RECORD, LOGGER, CHECKPOINT = "run.json", "logger", "checkpoint"
 
@@ -78,10 +78,6 @@ class NetworkFolder(run_folder.RunFolder):
             )
         return log
 
-    def clear(self) -> None:
-        """Deletes the run; files that are not ours stay."""
-        self._clear()
-
     @abstractmethod
     def _found(self) -> list[str]:
         """Names of the files of results that are there, the checkpoint among them."""
@@ -120,7 +116,7 @@ def read_record(folder: str | Path, version: int | None = None) -> dict | None:
     """
     try:
         return run_folder.read_record(Path(folder, RECORD), version)
-    except MissingFile:
+    except MissingInputError:
         return None
 
 

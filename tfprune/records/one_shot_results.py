@@ -58,15 +58,15 @@ def read_run(folder: str | Path, prefix: str, dense: str | Path, effective_type:
     Raises:
         InputError: a file is missing or damaged, or they do not fit together.
     """
-    counts = read_array(Path(dense, "counts.npy"))
-    direct = read_array(Path(folder, f"{prefix}_sparsities_direct.npy"))
-    effective = read_array(Path(folder, f"{prefix}_sparsities_effective_{effective_type}.npy"))
+    counts = _read(Path(dense, "counts.npy"), 2.0**62)
+    direct = _read(Path(folder, f"{prefix}_sparsities_direct.npy"))
+    effective = _read(Path(folder, f"{prefix}_sparsities_effective_{effective_type}.npy"))
     if not len(counts) == len(direct) == len(effective):
         raise InputError(
             f"{folder}: {prefix} has {len(direct)} and {len(effective)} layers, counts.npy has {len(counts)}"
         )
     path = Path(folder, f"{prefix}_accuracies.npy")
-    accuracies = read_array(path) if path.exists() else None
+    accuracies = _read(path) if path.exists() else None
     if accuracies is not None and not len(accuracies):
         raise InputError(f"{path}: holds no accuracy")
     sample, _, target = prefix.rpartition("_")
@@ -113,7 +113,18 @@ def read_dense_accuracies(out_path: str | Path, architecture: str, num_samples: 
     """Final accuracies of the dense runs that are there, float64; empty if there is none."""
     folder = Path(out_path, architecture, "dense")
     paths = [folder / f"{sample}_1_accuracies.npy" for sample in range(num_samples)]
-    return np.array([read_array(path)[-1] for path in paths if path.exists()])
+    found = {path: _read(path) for path in paths if path.exists()}
+    if empty := [path for path, accuracies in found.items() if not len(accuracies)]:
+        raise InputError(f"{empty[0]}: holds no accuracy")
+    return np.array([accuracies[-1] for accuracies in found.values()])
+
+
+def _read(path: Path, most: float = 1.0) -> np.ndarray:
+    values = read_array(path)
+    wrong = values[~((values >= 0) & (values <= most))]
+    if len(wrong):
+        raise InputError(f"{path}: numbers in [0, {most:g}] are needed. Received: {wrong[0]:g}")
+    return values
 
 
 def _compression(counts: np.ndarray, sparsities: np.ndarray) -> float:

@@ -22,7 +22,7 @@ _DEEPEST_JSON = 50
 _CURT = (LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, MemoryError)
 
 
-class MissingFile(InputError):
+class MissingInputError(InputError):
     """There is no file of that name."""
 
 
@@ -32,17 +32,22 @@ def one_line(error: BaseException) -> str:
     return f"{name}: {text}".removesuffix(": ") if isinstance(error, _CURT) or not text else text
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an exception says, which may explain itself at length; never empty."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 def open_file(path: str | Path) -> BinaryIO:
     """Opens an ordinary file for binary reading; never waits, as a named pipe would make it.
 
     Raises:
-        MissingFile: there is none.
+        MissingInputError: there is none.
         InputError: something else is there, or it cannot be opened.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise MissingFile(f"cannot read {path}: {error.strerror}") from None
+        raise MissingInputError(f"cannot read {path}: {error.strerror}") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise InputError(f"cannot read {path!s}: {getattr(error, 'strerror', None) or error}") from None
     mode = os.fstat(descriptor).st_mode
@@ -78,7 +83,7 @@ def read_text(path: str | Path, most: int = _MOST_TEXT) -> str:
         most: the largest size in bytes that is read.
 
     Raises:
-        MissingFile: there is none.
+        MissingInputError: there is none.
         InputError: it cannot be read, is larger, or is no text.
     """
     with open_file(path) as file, readable(path, "text"):
@@ -102,7 +107,7 @@ def read_json(path: str | Path, what: str) -> dict[str, Any]:
         what: what it should be, with its article.
 
     Raises:
-        MissingFile: there is none.
+        MissingInputError: there is none.
         InputError: it cannot be read, or holds no object, or one that is nested more than 50 deep.
     """
     text = read_text(path)

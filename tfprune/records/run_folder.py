@@ -19,7 +19,7 @@ from tfprune.errors import InputError
 from tfprune.records.arrays import Header, read_npz, write_npz
 from tfprune.records.atomic import atomic_write_text, refuse_link, remove_stale_temporaries
 from tfprune.records.lock import FileLock
-from tfprune.records.reading import MissingFile, read_json
+from tfprune.records.reading import MissingInputError, read_json
 
 Checkpoint = dict[str, np.ndarray]
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -83,7 +83,7 @@ class RunFolder(ABC):
         """
         path = self.path("run.json")
         if overwrite:
-            self._clear()
+            self.clear()
         elif path.exists():
             keys = differing(self._record()["input"])
             if keys and not self._has_work():
@@ -101,6 +101,17 @@ class RunFolder(ABC):
             )
         if not path.exists():
             self._write_record({"input": record, "finished": False})
+
+    def clear(self) -> None:
+        """Deletes the run; files that are not ours stay.
+
+        Raises:
+            InputError: the folder is read-only, or the like.
+        """
+        try:
+            self._clear()
+        except OSError as error:
+            raise InputError(f"{error.filename}: cannot be deleted: {error.strerror}") from None
 
     @property
     def finished(self) -> bool:
@@ -126,7 +137,7 @@ class RunFolder(ABC):
         path = self.path(f"{name}.npz")
         try:
             return read_npz(path, check=check, what="a checkpoint")
-        except MissingFile:
+        except MissingInputError:
             return None
         except InputError as error:
             raise InputError(f"{error}; delete it to redo the {self.unit}") from None
@@ -149,13 +160,13 @@ class RunFolder(ABC):
 
     @abstractmethod
     def _clear(self) -> None:
-        """Deletes the run, its record first: a folder without it is refused rather than continued."""
+        """Does it, the record first: a folder without it is refused rather than continued."""
 
     def _record(self) -> dict:
         path = self.path("run.json")
         try:
             return read_record(path, self.version, self.ends)
-        except MissingFile:
+        except MissingInputError:
             raise InputError(f"{path}: no such record of a run; use --overwrite to start anew") from None
         except InputError as error:
             raise InputError(f"{error}; use {self.elsewhere}, or --overwrite to start anew") from None
@@ -180,7 +191,7 @@ def read_record(path: Path, version: int | None = None, ends: tuple[object, ...]
         ends: what `finished` may be.
 
     Raises:
-        MissingFile: there is none.
+        MissingInputError: there is none.
         InputError: a damaged or foreign file, or one of another version of this package.
     """
     content = read_json(path, "the record of a run")

@@ -23,6 +23,7 @@ from tfprune.layers.prunable import kernels_of, prunable
 from tfprune.layers.topology import flat_inputs, named_layers, require_graph, run
 from tfprune.layers.weights import Weights, set_weights, weight_variables
 from tfprune.pruning.schedules import PolynomialSchedule
+from tfprune.records.reading import first_line
 
 _SWITCH = "TF_USE_LEGACY_KERAS"
 
@@ -247,7 +248,7 @@ def _legacy_layer(path: str, layer: keras.layers.Layer):
     try:
         legacy = getattr(tf_keras.layers, kind)(**chosen, name=path, dtype=layer.dtype_policy.name)
     except (TypeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise InputError(f"layer {path!r} ({kind}) has no twin in the Keras before version 3: {reason}") from error
     legacy.trainable = layer.trainable
     return legacy

@@ -125,6 +125,12 @@ def test_killed_and_resumed(finished, spec, monkeypatch):
         with pytest.raises(Killed):
             run_filters(spec, Dies())
     assert died == ["unpruned network", "l1_norm v4_50"] and not is_finished(folder)
+    # A checkpoint without the metrics that go with it is no place to go on from.
+    kept = (folder / "logger").read_bytes()
+    (folder / "logger").write_bytes(b"")
+    with pytest.raises(InputError, match=r"logger: lacks metrics up to iteration 1, .* delete checkpoint\.npz"):
+        run_filters(spec, Silent())
+    (folder / "logger").write_bytes(kept)
     # And once more between the last step and the end.
     monkeypatch.setattr(recipe, "_save", _dies)
     with pytest.raises(Killed):
