@@ -87,9 +87,8 @@ def _check_names(pruners: Iterable[str]) -> None:
     known = [name for name in PRUNERS if name != DENSE]
     for pruner in pruners:
         if pruner not in known:
-            raise InputError(
-                f"--pruners_to_display must be among {', '.join(known)}. Received: {pruner!r}{did_you_mean(pruner, known)}"
-            )
+            hint = did_you_mean(pruner, known)
+            raise InputError(f"--pruners_to_display must be among {', '.join(known)}. Received: {pruner!r}{hint}")
 
 
 def _overview(root: Path, there: Mapping[tuple[str, str], Sequence[tuple[int, str]]]) -> str:
