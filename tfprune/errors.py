@@ -26,8 +26,9 @@ def did_you_mean(given, known: Iterable[str]) -> str:
     """What to add to a message about a word that is none of the known ones: `; did you mean 'snip'?`, or nothing."""
     if not isinstance(given, str):
         return ""
-    names = {name.lower(): name for name in reversed(list(known))}
-    near = difflib.get_close_matches(given.lower().strip(), names, n=1, cutoff=0.6)
+    names, word = {name.lower(): name for name in reversed(list(known))}, given.lower().strip()
+    near = difflib.get_close_matches(word, names, n=3, cutoff=0.6)
+    near.sort(key=lambda name: not name.startswith(word))  # what was not written to its end, of words as near
     return f"; did you mean {names[near[0]]!r}?" if near else ""
 
 
