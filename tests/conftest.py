@@ -17,6 +17,13 @@ def _shared(relative):
     return path
 
 
+def pytest_make_parametrize_id(config, val, argname):
+    """Names that are the same in every process, or the workers of a parallel run would see other tests."""
+    if isinstance(val, bytes):
+        return argname
+    return getattr(val, "__name__", argname) if callable(val) else None
+
+
 @pytest.fixture
 def golden():
     """Folder of outputs of the original implementations."""
