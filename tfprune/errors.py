@@ -27,7 +27,9 @@ def did_you_mean(given, known: Iterable[str]) -> str:
     if not isinstance(given, str):
         return ""
     names = {name.lower(): name for name in reversed(list(known))}
-    near = difflib.get_close_matches(given.lower().strip(), names, n=1, cutoff=0.6)
+    word = given.lower().strip()
+    near = difflib.get_close_matches(word, names, n=3, cutoff=0.6)
+    near.sort(key=lambda name: not name.startswith(word))  # the end was forgotten
     return f"; did you mean {names[near[0]]!r}?" if near else ""
 
 
