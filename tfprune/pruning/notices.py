@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import keras
 import numpy as np
@@ -12,7 +12,6 @@ from tfprune.layers.kernel_masks import masks_of_layer
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import frozen_kernels, unsupported
 from tfprune.layers.topology import named_layers
-from tfprune.sparsity.reachability import Reachability
 
 
 def dense_layers(model: keras.Model) -> str | None:
@@ -43,18 +42,18 @@ def frozen_layers(model: keras.Model, masks: Masks) -> str | None:
     )
 
 
-def layer_collapse(model: keras.Model, masks: Masks, before: Masks, input_shape=None) -> str | None:
+def layer_collapse(masks: Masks, before: Masks, effective: Callable[[Masks], Masks]) -> str | None:
     """Which kernels lost all their weights, and whether anything still reaches the output; None if none did."""
     empty = [path for path, mask in masks.items() if before[path].any() and not mask.any()]
     if not empty:
         return None
     lost = f"{len(empty)} of {len(masks)} kernels have no weights left: {_some(empty)}"
-    return f"layer collapse at sparsity {masks.sparsity:.6g}: {lost}{_left(model, masks, input_shape)}"
+    return f"layer collapse at sparsity {masks.sparsity:.6g}: {lost}{_left(masks, effective)}"
 
 
-def _left(model: keras.Model, masks: Masks, input_shape) -> str:
+def _left(masks: Masks, effective: Callable[[Masks], Masks]) -> str:
     try:
-        left = Reachability(model, input_shape)(masks).kept
+        left = effective(masks).kept
     except InputError:  # a layer of which nothing is known, or open sizes: the masks are right without
         return ""
     return f"; {left:,} of the {masks.kept:,} kept are effective" if left else "; nothing reaches the output any more"

@@ -150,12 +150,12 @@ def prune(
             found, missed = rounds.final, None
         else:
             found, missed = at_effective_sparsity(rounds.masks, effective, sparsity, start, rounds.landmarks())
-    masks = completed(found)
+        masks = completed(found)
+        collapse = layer_collapse(masks, whole, effective)
     if missed and on_missed is not None:
         on_missed(missed)
-    elif missed:
-        told.append(str(missed))
-    told.append(layer_collapse(model, masks, whole, input_shape))
+        missed = None
+    told += [missed and str(missed), collapse]
     for line in told:
         if line is not None:
             warnings.warn(line, stacklevel=2)
