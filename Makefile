@@ -20,6 +20,7 @@ clean:
 	rm -rf $(VENV) runs lottery_runs EffectiveSparsity FilterPruning
 
 $(READY): setup.cfg constraints.txt
+	@echo 'installing TensorFlow and its companions into $(VENV), once: two to three minutes with a fast network'
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[films,notebooks,test]'
+	$(RUN) -m pip install --disable-pip-version-check -c constraints.txt -e '.[films,notebooks,test]'
 	touch $@

@@ -35,6 +35,7 @@ from tfprune.records.filter_results import read_results
 
 RESULTS = Path(__file__).parent / "results"
 VERSIONS = tuple(f"{layers}_{percent}" for layers in ("v3", "v6") for percent in (25, 50, 75))
+LATENCY = "litert_float32_ms_batch_32", "milliseconds for 32 images (LiteRT, float32)"
 _EXAMPLES = 256
 
 
@@ -69,6 +70,7 @@ def main() -> None:
     table = table.assign(width=spec.width).round({"test_loss": 5, "train_loss": 5, "train_accuracy": 5})
     table.to_csv(RESULTS / "filter_pruning.csv", index=False)
     save_png(draw_accuracy(table, title), RESULTS / "filter_pruning.png")
+    save_png(draw_accuracy(table, title, *LATENCY), RESULTS / "filter_latency.png")
 
 
 def _measured(spec: FilterSpec) -> pd.DataFrame:

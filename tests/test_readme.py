@@ -16,12 +16,44 @@ def _blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
 
 
-def test_python_example(tmp_path):
-    (example,) = _blocks("python")
+_NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]\d+)?")
+
+
+def _words(text):
+    """Lines without their numbers and without the room that these take."""
+    return [_NUMBER.sub("#", line).split() for line in text.splitlines()]
+
+
+def _numbers(text, start):
+    """Numbers of the first line that starts so, its beginning left out."""
+    line = next(line for line in text.splitlines() if line.startswith(start))
+    return [float(number.replace(",", "")) for number in _NUMBER.findall(line.removeprefix(start))]
+
+
+@pytest.mark.slow
+def test_python_examples_print_what_is_shown(tmp_path):
+    example = "\n".join(_blocks("python"))
     result = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert "effective" in result.stdout
-    assert (tmp_path / "pruned.keras").stat().st_size > 1000
+    (shown,) = _blocks("text")
+    assert _words(result.stdout) == _words(shown)
+    # Accuracies, counts and bytes are those of the run; latencies would be another machine's.
+    for start in ("test accuracy, dense:", "test accuracy, pruned and fine-tuned:"):
+        assert _numbers(result.stdout, start) == pytest.approx(_numbers(shown, start), abs=0.02)
+    for start in ("total", "parameters /", "small.tflite (litert, int8)"):
+        assert _numbers(result.stdout, start)[:3] == pytest.approx(_numbers(shown, start)[:3], rel=0.1)
+    assert (tmp_path / "pruned.keras").stat().st_size > 1000 and (tmp_path / "snip.npz").exists()
+
+
+def test_pruners_of_the_table_are_those_there_are():
+    from tfprune.pruning.specs import PRUNERS
+
+    table = TEXT.split("### Pruners and targets")[1].split("`sparsity` is")[0]
+    rows = [re.findall(r"`([\w/]+)`", row.split("|")[1]) for row in table.splitlines() if row.startswith("| `")]
+    named = {name for row in rows for name in row}
+    kinds, quotas = {"random/", "magnitude/"}, {"uniform", "uniform_plus", "erk", "igq"}
+    assert kinds | quotas <= named
+    assert named - kinds - quotas | {kind + quota for kind in kinds for quota in quotas} == set(PRUNERS)
 
 
 def test_input_file_example(tmp_path):
@@ -34,7 +66,12 @@ def test_input_file_example(tmp_path):
 
 
 def test_files_and_modules_that_are_named_exist():
-    for path in re.findall(r"\]\(((?!http)[^)]+)\)|`((?:inputs|flags|benchmarks|notebooks)/[\w./-]+)`", TEXT):
+    headings = {
+        re.sub(r"[^\w -]", "", line.lstrip("# ").lower()).replace(" ", "-") for line in re.findall("^#+ .*", TEXT, re.M)
+    }
+    for anchor in re.findall(r"\]\(#([^)]+)\)", TEXT):
+        assert anchor in headings, anchor
+    for path in re.findall(r"\]\(((?!http|#)[^)]+)\)|`((?:inputs|flags|benchmarks|notebooks)/[\w./-]+)`", TEXT):
         assert (ROOT / "".join(path)).exists(), path
     commands = [line.split("#")[0] for block in _blocks("sh") for line in block.splitlines() if "-m tfprune." in line]
     assert len(commands) >= 6
@@ -42,6 +79,25 @@ def test_files_and_modules_that_are_named_exist():
         words = shlex.split(command)
         module = words[words.index("-m") + 1]
         assert (ROOT / (module.replace(".", "/") + ".py")).exists(), command
+
+
+def test_commands_that_need_data_say_so():
+    offline = (
+        "digits",
+        "--help",
+        "inputs/main.ini",
+        "runs/main",
+        "tfprune.demo",
+        "tfprune.visualization",
+        "imp_training",
+    )
+    told = False
+    for line in "\n".join(_blocks("sh")).splitlines():
+        command, _, comment = line.partition("#")
+        if not command.strip():  # a comment of its own holds for the lines after it
+            told = "need" in comment or "with data" in comment
+        elif command.startswith(".venv") or "-m tfprune" in command:
+            assert told or "needs" in comment or any(word in command for word in offline), line
 
 
 def _shown(*words):

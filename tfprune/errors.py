@@ -1,5 +1,11 @@
 """The one exception that means "what you gave me is wrong", shared by every room."""
 
+from __future__ import annotations
+
+import difflib
+import numbers
+from collections.abc import Iterable
+
 _LONGEST = 2000
 
 
@@ -14,3 +20,19 @@ class InputError(ValueError):
     def __init__(self, message: str):
         line = " ".join(part.strip() for part in str(message).splitlines())
         super().__init__(line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 3 :]}")
+
+
+def did_you_mean(given, known: Iterable[str]) -> str:
+    """What to add to a message about a word that is none of the known ones: `; did you mean 'snip'?`, or nothing."""
+    if not isinstance(given, str):
+        return ""
+    names, word = {name.lower(): name for name in reversed(list(known))}, given.lower().strip()
+    near = difflib.get_close_matches(word, names, n=3, cutoff=0.6)
+    near.sort(key=lambda name: not name.startswith(word))  # what was not written to its end, of words as near
+    return f"; did you mean {names[near[0]]!r}?" if near else ""
+
+
+def did_you_mean_fraction(given) -> str:
+    """What to add to a message about a fraction that was given in per cent: `; did you mean 0.9?`, or nothing."""
+    number = isinstance(given, numbers.Real) and not isinstance(given, bool) and 1 < given <= 100
+    return f"; did you mean {float(given) / 100:g}?" if number else ""

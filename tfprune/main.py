@@ -48,6 +48,12 @@ _SPEC = {
     "quota_rule": flags.DEFINE_string(
         "quota_rule", "valid", "Quotas of layers: valid (capped at density 1 and rescaled) or published."
     ),
+    "min_weights": flags.DEFINE_integer(
+        "min_weights",
+        0,
+        "Weights that every kernel keeps, on a path to the output: leads over the cliff where a target of effective "
+        "sparsity is missed because a kernel runs empty (published: 0).",
+    ),
     "begin_step": flags.DEFINE_integer(
         "begin_step", None, "tfmot/polynomial: the step from which the sparsity grows (default: 0)."
     ),

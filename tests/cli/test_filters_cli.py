@@ -23,6 +23,8 @@ def _python(*arguments, cwd=None, env=None):
     [
         (["--scoring=l1"], "--scoring must be of operator_norm, operator_norm_absolute, l1_norm"),
         (["--version=v7_25"], "--version must be of v0, v1_25"),
+        (["--version=v3_5"], "Received: 'v3_5'; did you mean 'v3_50'"),
+        (["--scoring=operator_nrm"], "Received: operator_nrm; did you mean 'operator_norm'"),
         (["--p=0.5,half"], "--p must be numbers in [0, 1), with commas between them. Received: 0.5,half"),
         (["--p=0.5"], "--p must have 13 fractions for vgg16. Received: 1"),
         (["--p=0.5", "--version=v1_25"], "give --version or --p, not both"),

@@ -229,7 +229,7 @@ def test_visualization_reads_files_of_the_published_code(tmp_path, light):
         (
             ["snap"],
             "effective",
-            "--pruners_to_display must be among lamp, snip, .* Received: 'snap'; the nearest is 'snip'",
+            "--pruners_to_display must be among lamp, snip, .* Received: 'snap'; did you mean 'snip'",
         ),
         (
             ["lamp"],
@@ -263,7 +263,9 @@ def test_visualization_draws_what_is_there_and_tells_what_is_not(tmp_path):
         path.unlink()
     with pytest.raises(InputError, match="snip, synflow were not trained, --plot_type=compressions can be drawn"):
         draw(str(tmp_path), "lenet300100", [], 2, "effective", "synflow", "accuracies")
-    with pytest.raises(InputError, match=r"it holds no runs; python -m tfprune\.main makes them"):
+    with pytest.raises(InputError, match=r"it holds no runs; python -m tfprune\.main makes them$"):
+        draw(str(tmp_path / "new"), "vgg16", [], 2, "effective", "synflow", "accuracies")
+    with pytest.raises(InputError, match=r"it holds no runs; there are some of --architecture=lenet300100$"):
         draw(str(tmp_path), "vgg16", [], 2, "effective", "synflow", "accuracies")
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from tfprune.data.original_files import read_original
 from tfprune.data.preparation import find_set, prepare_set
 from tfprune.data.prepared import load_prepared
 from tfprune.errors import InputError
@@ -141,6 +142,8 @@ def test_without_a_network_it_is_told_at_once(tmp_path, monkeypatch):
         find_set("mnist", tmp_path, None)
     with pytest.raises(InputError, match=r"cifar10: cannot reach www\.cs\.toronto\.edu"):
         find_set("cifar10", tmp_path, None)
+    with pytest.raises(InputError, match=r"cannot reach [^ ]* \(Name or service not known\)$"):
+        find_set("svhn_cropped", tmp_path, None)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -255,6 +258,57 @@ def test_an_archive_that_unpacks_to_too_much(tmp_path, monkeypatch):
         find_set("cifar10", tmp_path / "sets", path)
 
 
+def _changed(rng, content):
+    """A few bytes changed, cut off, repeated or put in, mostly near the start, where the heads are."""
+    content = bytearray(content)
+    for _ in range(rng.integers(1, 4)):
+        at = int(rng.integers(min(len(content), 64) if rng.random() < 0.5 else len(content)) if content else 0)
+        what = rng.integers(4)
+        if what == 0 and content:
+            content[at] = rng.integers(256)
+        elif what == 1:
+            del content[at:]
+        elif what == 2:
+            content[at:at] = rng.bytes(int(rng.integers(1, 9)))
+        else:
+            content[at : at + 4] = b"\xff" * 4
+    return bytes(content)
+
+
+@pytest.mark.parametrize("kind", ["idx", "gz", "batch", "archive"])
+def test_changed_files_are_read_or_refused_in_one_line(tmp_path, kind):
+    """2,000 of each kind, always the same."""
+    rng, told = np.random.default_rng(7), set()
+    if kind in ("idx", "gz"):
+        _write_mnist(tmp_path, gz=())
+        path = tmp_path / IMAGES
+        whole = _idx(np.zeros((COUNTS["train"], 28, 28), np.uint8))
+        if kind == "gz":
+            path.unlink()
+            path = tmp_path / f"{IMAGES}.gz"
+            whole = gzip.compress(whole)
+    else:
+        _write_cifar(tmp_path, "cifar100")
+        path = source = tmp_path / "test"
+        if kind == "archive":
+            path = source = tmp_path / "cifar-100-python.tar.gz"
+            with tarfile.open(path, "w:gz", compresslevel=1) as archive:
+                for name in ("test", "train", "meta"):
+                    archive.add(tmp_path / name, name)
+                    (tmp_path / name).unlink()
+        whole = path.read_bytes()
+    dataset, source = ("mnist", tmp_path) if kind in ("idx", "gz") else ("cifar100", tmp_path)
+    for _ in range(2000):
+        path.write_bytes(_changed(rng, whole))
+        try:
+            parts, _ = read_original(dataset, source)
+            assert parts["test"].images.dtype == np.uint8 and len(parts["test"].images) == COUNTS["test"]
+        except InputError as error:
+            assert "\n" not in str(error) and path.name in str(error)
+            told.add(str(error))
+    assert len(told) > 3
+
+
 def test_what_has_no_original_files_here(tmp_path):
     with pytest.raises(InputError, match=r"--from is for mnist, .*, cifar100\. Received: svhn"):
         find_set("svhn_cropped", tmp_path / "sets", tmp_path)
@@ -284,7 +338,7 @@ def test_a_preparation_that_ends_early_leaves_nothing(tmp_path, mnist, monkeypat
     monkeypatch.setattr(type(builder), "_generate_examples", stopped)
     with pytest.raises(KeyboardInterrupt if error is KeyboardInterrupt else InputError):
         prepare_set(builder, download=False)
-    assert list((tmp_path / "sets" / "mnist").iterdir()) == []
+    assert list((tmp_path / "sets").iterdir()) == []
     _prepare("mnist", tmp_path / "sets", files)
 
 

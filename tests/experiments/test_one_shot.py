@@ -1,15 +1,20 @@
 """Small runs of one-shot pruning on digits, in this process."""
 
+import json
+import warnings
+
 import numpy as np
 import pytest
 
 from tfprune.errors import InputError
-from tfprune.experiments.one_shot import OneShot, SnipBatches
+from tfprune.experiments.one_shot import OneShot, SnipBatches, log_text
 from tfprune.experiments.one_shot_spec import DENSE, GRADUAL, PRUNERS, SETTINGS, OneShotSpec, dense_spec, spec_record
-from tfprune.layers.masks import load_masks
+from tfprune.experiments.one_shot_training import History
+from tfprune.layers.masks import Masks, load_masks
 from tfprune.layers.prunable import prunable
 from tfprune.models.registry import build
 from tfprune.records.one_shot_folder import OneShotFolder, read_array
+from tfprune.sparsity.report import Counts, SparsityReport
 
 
 class Watcher:
@@ -169,6 +174,46 @@ def test_every_architecture_takes_the_digits(architecture, tmp_path):
     found, _ = one_shot.run(spec, folder, Watcher())
     assert one_shot.images.image_shape[1] == spec.settings.least_side
     assert 9.9 < found.weights.direct_compression < 10.1
+
+
+def test_a_missed_target_is_told_and_recorded_and_min_weights_reaches_it(tmp_path, monkeypatch, recwarn):
+    monkeypatch.setattr("tfprune.experiments.one_shot._SNIP_BATCHES", 2)
+    warnings.simplefilter("always")  # the same line twice
+    flags = {"architecture": "lenet5", "data": "digits", "pruning_type": "effective", "com_exp": 3.3, "train": False}
+    one_shot = OneShot(OneShotSpec(**flags))
+
+    def result(**more):
+        spec = OneShotSpec(**flags, **more)
+        folder = OneShotFolder(tmp_path / str(spec.min_weights), spec.prefix, tmp_path / "dense")
+        folder.claim(spec_record(spec), lambda _: [])
+        found, _ = one_shot.run(spec, folder, Watcher())
+        folder.release()
+        written = json.loads(folder.path("result.json").read_text())
+        told = [str(warning.message) for warning in recwarn]
+        recwarn.clear()
+        assert written["target_sparsity"] == pytest.approx(1 - 10**-3.3)
+        assert written["effective_sparsity"] == found.effective and written["effective"] == found.weights.effective
+        return written, told
+
+    written, told = result()
+    needed = written["weights"] * 10**-3.3
+    assert written["effective"] > 2 * needed
+    start = f"effective sparsity 0.999499 was asked for, {written['effective_sparsity']:.6g} is reached: with 1 weight"
+    assert written["missed"].startswith(start) and "kernel 'dense" in written["missed"]
+    assert written["missed"] in told
+    assert result() == (written, [written["missed"]])  # the masks were there
+    written, told = result(min_weights=1)
+    assert written["missed"] is None and told == []
+    assert needed <= written["effective"] <= 1.1 * needed + 5
+
+
+def test_a_log_holds_the_missed_target():
+    counts = Counts(100, 50, 40)
+    found = SparsityReport(counts, {}, counts, {}, 100, [], Masks({}))
+    history = History(0, [0.5], [1.0])
+    lines = log_text(OneShotSpec(iterations=1), found, history, "effective sparsity 0.9 was asked for").splitlines()
+    assert lines[1] == "[target missed: effective sparsity 0.9 was asked for]"
+    assert lines[0::2] == log_text(OneShotSpec(iterations=1), found, history).splitlines()
 
 
 def test_snip_sees_each_image_once_in_the_published_batches(digits):

@@ -58,6 +58,11 @@ def test_seed():
     ("flags", "told"),
     [
         ({"pruner": "snipp"}, "--pruner must be one of dense, lamp, snip, snip/iterative, synflow, random/uniform"),
+        ({"pruner": "synflw"}, "Received: 'synflw'; did you mean 'synflow'"),
+        ({"target_sparsity": 90.0}, r"Received: 90.0; did you mean 0\.9\?"),
+        ({"min_weights": -1}, "--min_weights must be at least 0. Received: -1"),
+        ({"min_weights": 1, "pruner": DENSE}, "--min_weights is not for --pruner=dense"),
+        ({"min_weights": 1, "pruner": GRADUAL}, "--min_weights is not for --pruner=tfmot/polynomial"),
         ({"architecture": "alexnet"}, "--architecture must be one of lenet300100, lenet5, vgg16, vgg19, resnet18"),
         ({"pruning_type": "both"}, "--pruning_type must be one of direct, effective"),
         ({"target_sparsity": 1.0}, r"--target_sparsity must lie in \[0, 1\). Received: 1.0"),
@@ -86,6 +91,10 @@ def test_differences_are_told_by_flag():
     spec = OneShotSpec(iterations=10)
     assert differing_flags(spec, spec_record(spec)) == []
     assert differing_flags(spec, spec_record(OneShotSpec(iterations=20))) == ["--iterations: 20 -> 10"]
+    assert "min_weights" not in spec_record(spec)  # runs from before there were any go on
+    with_one = OneShotSpec(iterations=10, min_weights=1)
+    assert differing_flags(with_one, spec_record(spec)) == ["--min_weights: 0 -> 1"]
+    assert differing_flags(spec, spec_record(with_one)) == ["--min_weights: 1 -> 0"]
     # A compression given as a sparsity or as an exponent is the same run.
     assert differing_flags(OneShotSpec(com_exp=1.0), spec_record(OneShotSpec(target_sparsity=0.9))) == []
     # Where it is stored, and how often it is checkpointed, changes no result.

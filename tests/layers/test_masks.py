@@ -65,6 +65,27 @@ def test_only_zeros_and_ones(wrong):
         Masks({"a/kernel": np.array(wrong)})
 
 
+@pytest.mark.parametrize("wrong", [5, None, "masks.npz", [np.ones(3)], np.ones(3)])
+def test_other_things_than_mappings(wrong):
+    with pytest.raises(InputError, match=f"masks must be a mapping .* Received: {type(wrong).__name__}$"):
+        Masks(wrong)
+
+
+def test_rows_of_different_lengths():
+    with pytest.raises(InputError, match="'a/kernel' must be an array"):
+        Masks({"a/kernel": [[1, 0], [1]]})
+
+
+def test_saving_takes_both_orders(masks, tmp_path):
+    save_masks(masks, tmp_path / "one.npz")
+    save_masks(str(tmp_path / "two.npz"), dict(masks))
+    assert load_masks(tmp_path / "one.npz") == load_masks(tmp_path / "two.npz") == masks
+    with pytest.raises(InputError, match="Received: int for the path"):
+        save_masks(5, masks)
+    with pytest.raises(InputError, match="masks must be a mapping"):
+        save_masks(tmp_path / "three.npz", None)
+
+
 def test_check_against_a_model(model):
     dense = Masks.dense(model)
     assert dense.density == 1

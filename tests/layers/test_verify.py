@@ -35,13 +35,15 @@ register_rule(Liar)(Trace.keep)
 def test_all_four_calls_find_a_layer_that_is_not_copied_right():
     inputs = keras.Input((8, 8, 3))
     x = L.ReLU()(L.Conv2D(4, 3)(L.Conv2D(4, 3)(inputs)))
-    model = keras.Model(inputs, L.Dense(2)(Liar(1.25)(L.Flatten()(x))))
+    model = keras.Model(inputs, L.Dense(2)(Liar(1.25, name="liar")(L.Flatten()(x))))
     for call in (tfprune.masked, tfprune.strip, tfprune.compact, tfprune.prune_filters):
         with pytest.raises(InputError, match=r"does not compute what the model does.*verify=False"):
             call(model)
         assert call(model, verify=False).layers[-2].factor == 1.0
     with pytest.raises(InputError, match="does not compute"):
         tfprune.compact(model, fold_batchnorm=True)
+    with pytest.raises(InputError, match="from 'liar' on"):
+        tfprune.masked(model)
 
 
 def _pair(activation, other, dtype="float32", classes=3, deep=1):
@@ -147,6 +149,16 @@ def test_open_sizes_and_large_ones(shape, least, made):
     wrong = _image_model(shape, least)  # other weights
     with pytest.raises(InputError, match="does not compute"):
         check_copy(wrong, model)
+    tfprune.masked(model)
+
+
+@pytest.mark.parametrize("reduce", [L.AveragePooling2D(12), L.Lambda(lambda x: x[:, 8:])], ids=["window", "slice"])
+def test_sizes_that_leave_a_layer_nothing_are_not_tried(reduce):
+    """Pooling over less than a window ends the process in TensorFlow 2.21."""
+    image = keras.Input((None, None, 3))
+    inner = keras.Sequential([keras.Input((None, None, 3)), reduce])
+    model = keras.Model(image, L.GlobalAveragePooling2D()(L.Conv2D(2, 3, padding="same")(inner(image))))
+    assert next(made_up_inputs(model)).shape == (2, 32, 32, 3)
     tfprune.masked(model)
 
 

@@ -24,6 +24,27 @@ def test_means_and_bands():
     assert (band.min(), band.max()) == (pytest.approx(0.7), pytest.approx(0.9))
 
 
+def _texts(axis):
+    axis.axes.figure.draw_without_rendering()
+    low, high = sorted(axis.get_view_interval())
+    return [
+        label.get_text()
+        for at, label in zip(axis.get_majorticklocs(), axis.get_ticklabels(), strict=True)
+        if low <= at <= high
+    ]
+
+
+def test_one_run_has_plain_ticks_and_no_accuracy_above_one():
+    run = _runs()[:1].assign(direct=10.005, effective=10.005, target=10.005, accuracy=0.999)
+    axes = draw_accuracies({"snip": run}, np.array([])).axes[0]
+    assert axes.get_ylim()[1] <= 1 and max(axes.get_yticks()[axes.get_yticks() <= axes.get_ylim()[1]]) <= 1
+    assert _texts(axes.xaxis) == ["5", "10", "20"]
+    left, right = axes.get_xlim()
+    assert left < 10 < right
+    for figure in (draw_compressions({"snip": run}), draw_gap({"direct pruning": run})):
+        assert _texts(figure.axes[0].xaxis) == _texts(figure.axes[0].yaxis) == ["5", "10", "20"]
+
+
 def test_disconnected_networks_are_left_out():
     runs = _runs()
     runs.loc[runs["target"] == 100, "effective"] = np.inf
@@ -32,6 +53,8 @@ def test_disconnected_networks_are_left_out():
     assert draw_gap({"direct pruning": runs}).axes[0].lines[0].get_xdata().tolist() == [10, 10]
     runs["effective"] = np.inf
     assert draw_accuracies({"snip": runs}, np.array([])).axes
+    assert "no network" in draw_compressions({"snip": runs}).axes[0].texts[0].get_text()
+    assert draw_training([0.5, 1.0], [1.0, 0.5], steps=1000).axes[0].get_ylim()[1] <= 1
 
 
 def test_training_ends_at_the_last_step():

@@ -45,8 +45,36 @@ def test_accuracy_over_finetuning():
     rows = [(scoring, "v1_25", epoch, 0.1 * epoch) for scoring in ("unpruned", "l2") for epoch in (0, 1, 2)]
     curves = pd.DataFrame(rows, columns=["scoring", "version", "epoch", "test_accuracy"])
     figure = draw_training(curves)
-    assert _line(figure, "l2, v1_25") == ([0, 1, 2], [0, 0.1, 0.2])
+    assert _line(figure, "v1_25") == ([0, 1, 2], [0, 0.1, 0.2])
+    assert figure.axes[0].get_title(loc="left") == "l2"
     np.testing.assert_allclose(_line(figure, "unpruned")[1], 0.2)
+
+
+def _looks(axes):
+    return [
+        (line.get_color(), line.get_linestyle(), line.get_marker())
+        for line in axes.lines
+        if line.get_label()[0] != "_" and line.get_label() != "unpruned"
+    ]
+
+
+def test_no_two_networks_look_alike():
+    versions = [f"v{layers}_{percent}" for layers in range(1, 4) for percent in (25, 50, 75)]
+    rows = [(scoring, version, 0, 0.5) for scoring in ("l2", "random") for version in ("unpruned", *versions)]
+    curves = pd.DataFrame(rows, columns=["scoring", "version", "epoch", "test_accuracy"])
+    curves.loc[curves["version"] == "unpruned", "scoring"] = "unpruned"
+    first, second = draw_training(curves).axes
+    assert len(set(_looks(first))) == len(versions) and _looks(first) == _looks(second)
+    # Of one scoring, each set of layers has its own colour, line and marker.
+    one, two = _looks(draw_accuracy(TABLE[TABLE["scoring"] != "gm_norm"]).axes[0])
+    assert all(a != b for a, b in zip(one, two, strict=True))
+    assert all(line.get_markersize() >= 6 for line in first.lines if line.get_marker() not in ("None", ""))
+
+
+def test_any_column_is_a_size():
+    axes = draw_accuracy(TABLE.assign(ms=[9, 2, 6, 5, 6.0]), size="ms", size_label="milliseconds").axes[0]
+    assert axes.get_xlabel() == "milliseconds" and axes.xaxis_inverted()
+    assert axes.get_xlim()[0] > 9 > 2 > axes.get_xlim()[1]
 
 
 def test_nothing_to_draw():

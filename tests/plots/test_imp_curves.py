@@ -32,8 +32,9 @@ def drawn(figure):
     return figure.axes
 
 
-def legend_texts(axes):
-    return [text.get_text() for text in axes.get_legend().get_texts()]
+def legend_texts(place):
+    legend = place.get_legend() if hasattr(place, "get_legend") else place.legends[0]
+    return [text.get_text() for text in legend.get_texts()]
 
 
 def test_accuracy_marks_the_best_and_shows_baselines():
@@ -50,6 +51,16 @@ def test_accuracy_marks_the_best_and_shows_baselines():
     assert axes.get_xscale() == "log"
     left, right = axes.get_xlim()
     assert left > 1 and right < 0.1  # dense on the left
+
+
+def test_the_number_of_images_bounds_what_an_accuracy_says():
+    figure = accuracy_figure([1.0, 0.5], [0.5, 0.8], {"random": ([0.5], [0.8])}, validation_images=100)
+    (axes,) = drawn(figure)
+    band = axes.collections[0].get_paths()[0].vertices
+    at_half = band[np.isclose(band[:, 0], 0.5), 1]
+    assert [at_half.min(), at_half.max()] == pytest.approx([0.76, 0.84])  # sqrt(0.8 * 0.2 / 100)
+    assert any("one standard error of 100 validation images" in text for text in legend_texts(axes))
+    assert not any("standard error" in text for text in legend_texts(drawn(accuracy_figure([1.0], [0.5]))[0]))
 
 
 def test_accuracy_of_one_iteration_and_of_none():
@@ -73,12 +84,17 @@ def test_errors_show_each_iteration_smoothed(synthetic_run):
     assert np.allclose(lines(train)["iteration 1"].get_ydata(), running_mean(record.train_errors, 5))
     assert np.array_equal(lines(validation)["iteration 1"].get_xdata(), record.validation_steps)
     assert np.array_equal(lines(validation)["iteration 1"].get_ydata(), record.validation_errors)
+    assert lines(validation)["iteration 1"].get_marker() == "o"  # what was measured is seen
+    assert legend_texts(figure) == ["iteration 0", "iteration 1", "iteration 2"]
     assert train.get_xscale() == "linear"
 
 
 def test_many_iterations_are_thinned_and_long_runs_get_a_log_axis(synthetic_run):
     run = synthetic_run((1, 4, 4), (3,), iterations=9, steps=2000)
-    train, _ = drawn(errors_figure(((k, run.iteration(k)) for k in run.iterations), most_curves=3))
+    train, validation = drawn(errors_figure(((k, run.iteration(k)) for k in run.iterations), most_curves=3))
+    assert validation.get_xscale() == "linear"  # on a log axis lines would cross decades without a measurement
+    later = max(run.iteration(k).validation_errors[1:].max() for k in (0, 4, 8))
+    assert later < validation.get_ylim()[1] < 1 and "start: above" in validation.get_title(loc="left")
     assert list(lines(train)) == ["iteration 0", "iteration 4", "iteration 8"]
     assert train.get_xscale() == "symlog"
     assert "running mean over 20 steps" in train.get_title(loc="left")
@@ -115,6 +131,10 @@ def test_reevaluation_is_sorted_by_iteration():
     (axes,) = drawn(reevaluation_figure(pd.DataFrame({"iteration": [1, 0], "top1": [0.3, 0.2], "top5": [0.8, 0.7]})))
     assert lines(axes)["top-1"].get_xydata().tolist() == [[0, 0.2], [1, 0.3]]
     assert lines(axes)["top-5"].get_xydata().tolist() == [[0, 0.7], [1, 0.8]]
+    near = pd.DataFrame({"iteration": [0, 1], "top1": [0.97, 0.98], "top5": [1.0, 0.999]})
+    (axes,) = drawn(reevaluation_figure(near))
+    low, high = axes.get_ylim()
+    assert 0.95 < low < 0.97 and high == 1.0
     with pytest.raises(InputError, match="found iteration, top1"):
         reevaluation_figure(pd.DataFrame({"iteration": [1], "top1": [0.3]}))
 

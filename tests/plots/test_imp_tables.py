@@ -26,7 +26,14 @@ def test_a_run_that_starts_sparse_has_no_dense_baseline(synthetic_run, tmp_path)
     run = replace(synthetic_run((1, 4, 4), (3,), iterations=1), folder=tmp_path)
     masks = [[np.zeros_like(mask) for mask in layer] for layer in run.records[0].masks]
     run.records[0] = replace(run.records[0], masks=masks)
-    assert read_tables(run) == (None, None, {})
+    assert read_tables(run) == (None, None, {}, None)
+
+
+@pytest.mark.parametrize("text, images", [('{"input": {"val_size": 360}}', 360), ("{", None), ("[" * 10**5, None)])
+def test_the_number_of_validation_images_is_told_where_a_record_has_it(synthetic_run, tmp_path, text, images):
+    run = replace(synthetic_run((1, 4, 4), (3,), iterations=1), folder=tmp_path)
+    (tmp_path / "IMP_run.json").write_text(text)
+    assert read_tables(run).validation_images == images
 
 
 def test_a_table_without_its_columns_is_named(synthetic_run, tmp_path):

@@ -3,13 +3,14 @@
 import numpy as np
 import pandas as pd
 
-from tfprune.plots.lottery import draw_accuracy, draw_equal_training, draw_shuffled, draw_training
+from tfprune.plots.lottery import branch_name, draw_accuracy, draw_equal_training, draw_shuffled, draw_training
 
 
 def _summary():
     rows = [("main", 1.0, 0.9, 0.01), ("main", 0.25, 0.8, 0.02), ("main", 0.5, 0.85, np.nan), ("x", 0.5, 0.6, np.nan)]
     rows.append(("x", np.nan, 0.5, 0.1))
-    return pd.DataFrame(rows, columns=["branch", "density", "test_accuracy_mean", "test_accuracy_std"])
+    columns = ["branch", "density", "test_accuracy_mean", "test_accuracy_std"]
+    return pd.DataFrame(rows, columns=columns).assign(level=0)
 
 
 def test_accuracy_over_density():
@@ -24,12 +25,26 @@ def test_accuracy_over_density():
     heights = band.get_paths()[0].vertices[:, 1]
     np.testing.assert_allclose([heights.min(), heights.max()], [0.78, 0.91])
     assert axes.xaxis.get_majorticklocs().tolist() == [1, 0.5, 0.25]
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["main", "x"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["dense network", "x"]
+
+
+def test_legends_speak_the_words_of_the_field():
+    levels = pd.Series([0, 1, 2])
+    names = {
+        "main": "winning ticket",
+        "randomly_prune seed=0": "random mask, the ticket's initial weights (seed=0)",
+        "randomly_reinitialize": "the ticket's mask, new weights",
+        "oneshot strategy=snip10": "one-shot (strategy=snip10)",
+    }
+    for branch, name in names.items():
+        assert branch_name(branch, levels) == name
+    assert branch_name("main", levels[:1]) == "dense network"
 
 
 def test_ticks_have_room():
     densities = 0.8 ** np.arange(30)
     table = pd.DataFrame({"density": densities, "test_accuracy_mean": 0.5, "test_accuracy_std": 0.0, "branch": "main"})
+    table["level"] = np.arange(30)
     figure = draw_accuracy(table)
     assert 5 <= len(figure.axes[0].xaxis.get_majorticklocs()) <= 10
     assert not figure.legends and not figure.axes[0].collections

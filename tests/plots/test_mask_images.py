@@ -4,32 +4,39 @@ import pytest
 from tfprune.plots.mask_images import SEPARATOR, mask_images, select_units, tile, upscale, weight_images
 
 
-def test_channels_become_colours():
-    mask = np.zeros((3, 2, 2), dtype=bool)
-    mask[0, 0, 1] = True
-    mask[:, 1, 0] = True
-    image = mask_images(mask.reshape(12, 1), (3, 2, 2))
-    assert image.dtype == np.uint8 and image.shape == (1, 2, 2, 3)
-    assert image[0, 0, 1].tolist() == [255, 0, 0]
-    assert image[0, 1, 0].tolist() == [255, 255, 255]
-    assert image[0, 1, 1].tolist() == [0, 0, 0]
+def lightness(image):
+    return image @ [0.299, 0.587, 0.114]
 
 
-@pytest.mark.parametrize("channels", [1, 2, 4])
-def test_other_numbers_of_channels_are_grey(channels):
-    mask = np.zeros((channels, 2, 3), dtype=bool)
-    mask[0, 1, 2] = True
-    image = mask_images(mask.reshape(-1, 1), (channels, 2, 3))[0]
-    assert image[1, 2].tolist() == [round(255 / channels)] * 3
-    assert image.sum() == 3 * round(255 / channels)
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_more_connected_channels_are_darker_on_white(channels):
+    mask = np.zeros((channels, 1, channels + 1), dtype=bool)
+    for connected in range(channels + 1):
+        mask[:connected, 0, connected] = True
+    image = mask_images(mask.reshape(-1, 1), (channels, 1, channels + 1))
+    assert image.dtype == np.uint8 and image.shape == (1, 1, channels + 1, 3)
+    assert image[0, 0, 0].tolist() == [255, 255, 255]
+    levels = lightness(image[0, 0])
+    assert (np.diff(levels) < 0).all() and levels[1] < 190  # a single dot is seen, in grey too
 
 
-def test_weights_are_symmetric_about_grey_for_each_unit():
+def test_weights_lie_about_grey_for_each_unit():
     weights = np.array([[2.0, 0.1], [-2.0, 0.0], [0.0, -0.05], [1.0, 0.0]])
-    image = weight_images(weights, (1, 2, 2))[..., 0]
-    assert image[0].tolist() == [[255, 1], [128, 192]]
-    assert image[1].tolist() == [[255, 128], [64, 128]]
-    assert (weight_images(np.zeros((4, 1)), (1, 2, 2)) == 128).all()
+    first, second = weight_images(weights, (1, 2, 2))
+    grey = second[0, 1]
+    assert np.ptp(grey.astype(int)) < 4 and (weight_images(np.zeros((4, 1)), (1, 2, 2)) == grey).all()
+    assert first[1, 0].tolist() == grey.tolist()
+    positive, negative = first[0]
+    assert lightness(positive) > lightness(first[1, 1]) > lightness(grey) > lightness(negative)
+    assert negative[2] > negative[0] and positive[0] > positive[2]  # blue below 0, yellow above
+    assert second[0, 0].tolist() == positive.tolist()  # each unit has its own scale
+    assert lightness(second[1, 0]) < lightness(grey)
+
+
+def test_of_a_pixels_channels_the_largest_weight_is_shown():
+    columns = np.array([[0.1], [0.5], [-1.0], [-0.2], [0.3], [0.0]])  # three channels of two pixels
+    one, two = weight_images(columns, (3, 1, 2))[0, 0], weight_images(np.array([[-1.0], [0.5]]), (1, 1, 2))[0, 0]
+    assert one.tolist() == two.tolist()
 
 
 def test_tiles_lie_row_by_row():

@@ -1,22 +1,57 @@
 """The notebooks run from start to end and show their figures; what they claim is what their tables say."""
 
+import base64
+import io
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
+
+from tfprune.plots.imp_curves import accuracy_figure
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
+_FIGURES = {  # of each notebook, as committed
+    "effective_sparsity": 1,
+    "filter_pruning": 3,
+    "imp_postprocess": 16,
+    "lottery_tickets": 2,
+    "tfmot_comparison": 1,
+}
+
+
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
-def test_committed_without_outputs(path):
+def test_committed_with_small_outputs_of_one_clean_run(path):
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert all(not cell.outputs and cell.execution_count is None for cell in code)
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell.outputs]
+    assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) >= _FIGURES[path.stem]
+    assert path.stat().st_size < 310_000
+
+
+def test_what_execute_keeps_is_small_and_keeps_its_colours():
+    execute = runpy.run_path(str(NOTEBOOKS / "execute.py"))
+    figure = accuracy_figure([1.0, 0.5, 0.25], [0.5, 0.6, 0.55], {"random": ([0.5], [0.4])}, validation_images=100)
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    kept = execute["_small"]({"image/png": base64.b64encode(file.getvalue()).decode()})["image/png"]
+    assert len(kept) < 0.6 * len(file.getvalue())
+    before, after = (
+        np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+        for data in (file.getvalue(), base64.b64decode(kept))
+    )
+    assert np.abs(before - after).max() < 25
+    assert execute["_small"]({"text/html": "<video>"}) == {"text/plain": "A film; run the notebook to see it."}
 
 
 def test_figures_and_films_of_a_run(written_run, executed):
@@ -74,6 +109,6 @@ def test_the_comparison_with_gradual_pruning_on_digits(executed, tmp_path):
 
 def test_claims_about_filter_pruning(executed):
     outputs = executed("filter_pruning.ipynb")
-    assert sum("image/png" in data for data in outputs) == 2
+    assert sum("image/png" in data for data in outputs) == 3
     claims = next(data["text/plain"] for data in outputs if "holds" in data.get("text/plain", ""))
     assert (claims.count("True"), claims.count("False")) == (6, 1)

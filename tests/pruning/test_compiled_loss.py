@@ -246,6 +246,7 @@ def mixed():
         ),
         (lambda: double(loss=[SPARSE, "mse"]), {"knid": CLASSES}, None, "has outputs kind, size; .* for knid"),
         (mixed, [CLASSES, REAL], None, "reduce a batch in different ways"),
+        (lambda: single(loss="mes"), REAL, None, "loss mes does not fit .*: Could not interpret loss identifier: mes"),
         (own, REAL, None, "'own' has a compute_loss of its own: give loss="),
     ],
 )

@@ -22,7 +22,7 @@ def first(count):
 
 @pytest.fixture
 def searched():
-    """(effective counts by number kept, sparsity, landmarks) -> (kept, number of questions asked)."""
+    """(effective counts by number kept, sparsity, landmarks) -> (kept, number of questions asked, miss)."""
 
     def searched(counts, sparsity, landmarks):
         asked = []
@@ -31,8 +31,8 @@ def searched():
             asked.append(masks.kept)
             return first(int(counts[masks.kept]))
 
-        found = at_effective_sparsity(first, effective, sparsity, first(SIZE), landmarks)
-        return found.kept, len(asked)
+        found, missed = at_effective_sparsity(first, effective, sparsity, first(SIZE), landmarks)
+        return found.kept, len(asked), missed
 
     return searched
 
@@ -51,9 +51,14 @@ def test_the_fewest_that_reach(searched, kind, sparsity, landmarks):
     }[kind]
     counts = np.where(kept == SIZE, SIZE, counts)
     needed = SIZE - int(sparsity * SIZE + 1e-6)
-    found, questions = searched(counts, sparsity, landmarks)
+    found, questions, missed = searched(counts, sparsity, landmarks)
     assert found == np.flatnonzero(counts >= needed)[0]
-    assert questions <= 30  # 15 for bisection alone; interpolation may mislead where counts jump
+    # 15 for bisection alone; interpolation may mislead where counts jump. A miss is looked at from both sides.
+    assert questions <= 30 + 2 * (missed is not None)
+    assert (missed is not None) == (counts[found] > 1.1 * needed + 1)
+    if missed is not None:
+        assert (missed.asked, missed.kept, missed.next_kept) == (sparsity, found, found - 1)
+        assert (missed.reached, missed.left) == (1 - counts[found] / SIZE, counts[found - 1])
 
 
 def test_smooth_counts_take_few_questions(searched):
@@ -74,7 +79,7 @@ def test_what_a_quota_refuses():
             raise OutOfReach("the first layer stays whole", too_sparse=True)
         return first(kept)
 
-    found = at_effective_sparsity(masks_of, lambda masks: masks, 0.75, first(SIZE), [5000, SIZE])
+    found, _ = at_effective_sparsity(masks_of, lambda masks: masks, 0.75, first(SIZE), [5000, SIZE])
     assert found.kept == 5000  # exactly at the quota's limit
     with pytest.raises(InputError, match=r"the most is 0\.75: the first layer stays whole"):
         at_effective_sparsity(masks_of, lambda masks: masks, 0.8, first(SIZE), [4000, SIZE])
@@ -111,6 +116,80 @@ def test_by_hand():
     masks = prune(model, "magnitude", 0.5, "effective")
     assert (masks.kept, Reachability(model)(masks).kept) == (9, 5)
     assert list(masks.values())[1].tolist() == [[True], [False]]
+
+
+def assigned(model, **kernels):
+    for name, values in kernels.items():
+        kernel = model.get_layer(name).kernel
+        kernel.assign(np.broadcast_to(values, kernel.shape))
+    return model
+
+
+def dense(units, name):
+    return layers.Dense(units, use_bias=False, name=name)
+
+
+def thin_middle():
+    """8·8 large weights, 8·8 small ones of which one is the largest, 8·8 large ones."""
+    model = keras.Sequential([keras.Input((8,)), dense(8, "a"), dense(8, "b"), dense(8, "c")])
+    return assigned(model, a=5, c=5, b=0.1 + np.eye(8) * np.arange(8)[::-1] / 10)
+
+
+def two_branches():
+    """12 small weights lead to 80 + 160 large ones; 24 lie beside them."""
+    inputs = keras.Input((6,))
+    x = dense(4, "out")(dense(40, "wide")(dense(2, "thin")(inputs)))
+    model = keras.Model(inputs, layers.Add()([x, dense(4, "side")(inputs)]))
+    return assigned(model, thin=0.1 * np.arange(1, 13).reshape(6, 2), wide=5, out=5, side=5)
+
+
+def dead_end():
+    """The largest weight of b ends in a unit that c hardly reads, the second leads on to 20 large weights."""
+    model = keras.Sequential([keras.Input((4,)), dense(2, "a"), dense(2, "b"), dense(20, "c")])
+    return assigned(model, a=5, b=[[4, 0.001], [0.001, 1]], c=[[0.01], [5]])
+
+
+@pytest.mark.parametrize(
+    ("model", "needed", "reached", "told"),
+    [
+        (
+            thin_middle,
+            10,
+            17,
+            "1 weight fewer than the 129 kept, kernel 'b/kernel' loses its last weight and nothing reaches the output "
+            "any more; min_weights (of each kernel, on a path) leads over such a cliff",
+        ),
+        (
+            two_branches,
+            138,
+            225,
+            "1 weight fewer than the 265 kept, kernel 'thin/kernel' loses its last weight and only 24 weights are "
+            "effective; min_weights (of each kernel, on a path) leads over such a cliff",
+        ),
+        (
+            dead_end,
+            10,
+            25,
+            "1 weight fewer than the 30 kept, kernel 'b/kernel' loses its last effective weight and nothing reaches "
+            "the output any more; min_weights (of each kernel, on a path) leads over such a cliff",
+        ),
+    ],
+)
+def test_a_miss_names_its_cliff_and_min_weights_leads_over_it(model, needed, reached, told, recwarn):
+    model = model()
+    reach = Reachability(model)
+    size = Masks.dense(model).size
+    sparsity = 1 - needed / size
+    assert reach(prune(model, "magnitude", sparsity, "effective")).kept == reached
+    start = f"effective sparsity {sparsity:.6g} was asked for, {1 - reached / size:.6g} is reached: with "
+    assert [str(warning.message) for warning in recwarn] == [start + told]
+    seen = []
+    prune(model, "magnitude", sparsity, "effective", on_missed=seen.append)
+    assert [str(missed) for missed in seen] == [start + told] and len(list(recwarn)) == 1
+    recwarn.clear()
+    masks = prune(model, "magnitude", sparsity, "effective", min_weights=1)
+    assert needed <= reach(masks).kept <= 1.1 * needed + len(masks)
+    assert not list(recwarn)
 
 
 def test_iterative_rounds_end_where_the_effective_weights_run_out():

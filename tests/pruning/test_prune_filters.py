@@ -330,6 +330,25 @@ def test_refused(model, fractions, message):
         prune_filters(model, "l2", fractions)
 
 
+def test_one_number_leaves_a_single_filter_alone():
+    """A map of attention has one channel; where several layers are named, it is told as before."""
+    x = inputs = keras.Input((4, 4, 3))
+    x = L.Conv2D(6, 1, activation="relu", name="a")(x)
+    x = L.Multiply()([x, L.Conv2D(1, 1, activation="sigmoid", name="map")(x)])
+    model = drawn(keras.Model(inputs, L.Conv2D(2, 1, name="last")(x)))
+    with pytest.warns(UserWarning, match=r"^a single filter stays where fraction 0\.5 would leave none: 'alone'$"):
+        x = L.Conv2D(1, 1, name="alone")(inputs)
+        bottleneck = keras.Model(inputs, L.Conv2D(2, 1)(L.Conv2D(4, 1, name="wide")(x)))
+        assert filter_layers(prune_filters(bottleneck, "l2", 0.5))["wide"] == 2
+    assert list(filter_layers(prune_filters(model, "l2", 0.5)).values()) == [3, 1, 2]
+    with pytest.raises(tfprune.InputError, match=r"^layer 'alone': fraction 0\.5 leaves none of its 1 filters"):
+        prune_filters(bottleneck, "l2", {"alone": 0.5})
+    narrow = keras.Sequential([keras.Input((4, 4, 3)), L.Conv2D(1, 1), L.Conv2D(2, 1)])
+    with pytest.raises(tfprune.InputError, match=r"can lose filters: each has a single one$"):
+        prune_filters(narrow, "l2", 0.5)
+    assert list(filter_layers(prune_filters(narrow, "l2", 0)).values()) == [1, 2]
+
+
 def test_a_layer_given_twice_is_refused():
     x = inputs = keras.Input((4, 4, 3))
     x = keras.Sequential([keras.Input((4, 4, 3)), L.Conv2D(4, 1, name="conv")], name="block")(x)

@@ -52,3 +52,17 @@ def test_models_with_other_layers_are_refused(models):
     other = keras.Sequential([keras.Input((3,)), L.Dense(2, name="dense")])
     with pytest.raises(InputError, match="different layers: conv"):
         tfprune.compaction_report(models[0], other)
+
+
+def test_layers_made_of_layers_count_in_full():
+    """Two blocks of attention: four projections each, of 4·2·3 weights, with biases of 6, 6, 6 and 4."""
+    inputs = keras.Input((5, 4))
+    x = L.MultiHeadAttention(2, 3, name="first")(inputs, inputs)
+    x = L.LayerNormalization(name="norm")(x)
+    x = L.MultiHeadAttention(2, 3, name="second")(x, x)
+    model = keras.Model(inputs, L.Dense(3, name="out")(x))
+    report = tfprune.compaction_report(model, tfprune.compact(model))
+    sizes = {path: size.parameters for path, size in report.before_of.items()}
+    assert sizes == {"first": 4 * 24 + 22, "norm": 8, "second": 4 * 24 + 22, "out": 15}
+    assert report.after == report.before and report.before.parameters == model.count_params()
+    assert report.before.bytes == 4 * model.count_params()

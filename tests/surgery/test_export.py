@@ -290,6 +290,105 @@ def test_examples_come_in_many_forms():
         read_examples(fixed, _noise(3, 5), "examples")
 
 
+def test_examples_in_lists_and_texts(tmp_path):
+    model, images = _small(), _noise(6, 5)
+    for given in ([images], (images,), [[images[:3]], [images[3:]]], ((batch,) for batch in (images[:4], images[4:]))):
+        np.testing.assert_array_equal(read_examples(model, given, "examples")[0], images)
+    np.testing.assert_array_equal(read_examples(model, images.tolist(), "examples")[0], images)
+    with pytest.raises(InputError, match=r"\(N, 5\), with as many"):
+        read_examples(model, [[1, 2], [3]], "examples")
+    texts = [L.Hashing(8), L.Embedding(8, 3), L.Flatten(), L.Dense(2)]
+    reader = _drawn(keras.Sequential([keras.Input((2,), dtype="string"), *texts]))
+    words = [["a", "b"], ["c", "a"], ["longer", "b"]]
+    for given in (words, np.array(words), np.array(words, object), np.array(words, "S6"), [np.array(words)]):
+        assert export(reader, tmp_path / "reader.keras", examples=given).difference == 0
+    assert export(reader, tmp_path / "reader", examples=iter([words[:2], words[2:]])).difference <= 1e-5
+    with pytest.raises(InputError, match=r"\(N, 2\) of strings, with as many .* int64 \(1, 2\)"):
+        export(reader, tmp_path / "other", examples=[[1, 2]])
+    table = [L.StringLookup(vocabulary=["a", "b", "c"]), *texts[1:]]
+    looked_up = keras.Sequential([keras.Input((2,), dtype="string"), *table])
+    for name in ("looked_up", "looked_up.keras", "looked_up.tflite"):
+        assert export(looked_up, tmp_path / name, examples=words).difference <= 1e-5
+    words_of = L.TextVectorization(max_tokens=9, output_sequence_length=4)
+    words_of.adapt(["a good film", "a bad film"])
+    inputs = keras.Input((), dtype="string")
+    sentences = keras.Model(inputs, L.Dense(2)(L.GlobalAveragePooling1D()(L.Embedding(9, 3)(words_of(inputs)))))
+    for name in ("sentences", "sentences.keras"):
+        assert export(sentences, tmp_path / name, examples=["good film", "bad"]).difference <= 1e-5
+    spelled = keras.Sequential([keras.Input((2,), dtype="int64"), L.StringLookup(vocabulary=["a", "b"], invert=True)])
+    with pytest.raises(InputError, match=r"^outputs of model .* are texts"):
+        export(spelled, tmp_path / "spelled", examples=[[1, 2]])
+    with pytest.raises(InputError, match="has no kernel for StringToHashBucketFast"):
+        export(reader, tmp_path / "reader.tflite", examples=words)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float16", "float64"])
+def test_other_precisions_become_float32_in_litert(policy, tmp_path):
+    """The file computes what the weights say in float32: here by a twin that is built, not copied."""
+
+    def build(dtype):
+        inputs = keras.Input((6, 4))
+        x = L.Conv1D(5, 2, activation="relu", dtype=dtype)(inputs)
+        x = L.MultiHeadAttention(2, 3, dtype=dtype)(L.BatchNormalization(dtype=dtype)(x), x)
+        return keras.Model(inputs, L.Dense(3, dtype=dtype)(L.Bidirectional(L.GRU(3, dtype=dtype), dtype=dtype)(x)))
+
+    model, twin, given = _drawn(build(policy)), build("float32"), _noise(20, 6, 4)
+    twin.set_weights(model.get_weights())
+    done = export(model, tmp_path / "model.tflite", examples=given)
+    (details,) = Interpreter(str(done.path)).get_output_details()
+    assert details["dtype"] == np.float32 and done.difference <= 1e-5
+    found, expected = _rerun(done.path, given), twin(given).numpy()
+    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+    rough = model(given).numpy().astype(np.float32)
+    assert np.abs(rough - expected).max() <= 0.05 * np.abs(expected).max()  # it is the same network
+    assert export(model, tmp_path / "model.keras", examples=given).difference <= 1e-5  # in its own precision
+
+
+RECURRENT = {
+    "lstm": lambda: [L.LSTM(3)],
+    "gru": lambda: [L.GRU(3, return_sequences=True), L.GRU(2)],
+    "simple": lambda: [L.SimpleRNN(3)],
+    "both ways": lambda: [L.Bidirectional(L.LSTM(3, return_sequences=True), merge_mode="sum")],
+    "cells": lambda: [L.RNN([L.LSTMCell(3), L.GRUCell(2)])],
+    "wrapped": lambda: [L.Reshape((2, 3, 4)), L.TimeDistributed(L.GRU(3))],
+    "images": lambda: [L.Reshape((6, 2, 2, 1)), L.ConvLSTM2D(2, 2)],
+    "masked": lambda: [L.Masking(0.5), L.LSTM(3)],
+}
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_recurrent_layers_in_litert(name, tmp_path):
+    """For batches of any size as a chain of steps, for those of one size as a loop."""
+    given = _noise(6, 6, 4)
+    given[:, 4:] = 0.5
+    for batch in (None, 2):
+        model = keras.Sequential([keras.Input(batch_shape=(batch, 6, 4)), *RECURRENT[name](), L.Flatten(), L.Dense(2)])
+        done = export(_drawn(model), tmp_path / "model.tflite", examples=given)
+        assert done.difference <= 1e-5
+        part = given[: batch or 5]
+        np.testing.assert_allclose(_rerun(done.path, part), model(part), rtol=1e-4, atol=1e-5)
+
+
+def test_recurrent_layers_in_int8_and_of_any_length(tmp_path):
+    given = _noise(40, 6, 4)
+    for batch in (None, 2):
+        model = _drawn(keras.Sequential([keras.Input(batch_shape=(batch, 6, 4)), L.LSTM(3), L.Dense(2)]))
+        done = export(model, tmp_path / "model.tflite", precision="int8", representative=given)
+        assert 0 < done.difference < 0.2
+    fixed = _drawn(keras.Sequential([keras.Input(batch_shape=(1, None, 4)), L.LSTM(3), L.Dense(2)]))
+    done = export(fixed, tmp_path / "any.tflite", examples=given)
+    for steps in (3, 9):
+        np.testing.assert_allclose(_rerun(done.path, _noise(1, steps, 4)), fixed(_noise(1, steps, 4)), rtol=1e-4)
+    line = r"recurrent layers take any number of steps; fix it with keras\.Input\(\(steps, features\)\)"
+    with pytest.raises(InputError, match=line + "$"):
+        export(fixed, tmp_path / "any8.tflite", precision="int8", representative=given)
+    free = keras.Sequential([keras.Input((None, 4)), L.LSTM(3), L.Dense(2)])
+    with pytest.raises(InputError, match=line + r", or the size of a batch, .*\(1, None, features\)\)$"):
+        export(free, tmp_path / "free.tflite", examples=given)
+    with pytest.raises(InputError, match=r"cannot take inputs of shapes \[\(3, 6, 4\)\]"):
+        export_report({"fixed": fixed}, given, batches=(3,), precisions=("float32",), repeats=1)
+
+
 def test_report(tmp_path, capfd):
     dense = _small()
     masks = {"a/kernel": np.ones((5, 4), bool), "b/kernel": np.ones((4, 3), bool)}

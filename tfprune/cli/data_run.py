@@ -9,6 +9,7 @@ from pathlib import Path
 from tfprune.cli.early import check_output, loading_tensorflow
 from tfprune.data.original_files import published_counts
 from tfprune.data.preparation import find_set, prepare_set
+from tfprune.errors import InputError
 
 
 def run(dataset: str, source: str | None, data_dir: str | None) -> None:
@@ -17,12 +18,14 @@ def run(dataset: str, source: str | None, data_dir: str | None) -> None:
     Raises:
         InputError: an unknown set, files that cannot be had or read, or a folder that cannot be written.
     """
+    if data_dir == "":
+        raise InputError("--data_dir must name a folder. Received: ''")
     builder = find_set(dataset, data_dir, source)
     if builder.info.splits:
         print(f"{_contents(builder)}: already there; nothing to do")
         return
-    print(f"{builder.name}: {'downloading' if source is None else f'read {source}'}", file=sys.stderr, flush=True)
     check_output(Path(builder.data_path).parent, "--data_dir")
+    print(f"{builder.name}: {'downloading' if source is None else f'read {source}'}", file=sys.stderr, flush=True)
     with loading_tensorflow():
         import tensorflow  # noqa: F401 - TFDS loads it only when the first image is written
     prepare_set(builder, download=source is None)

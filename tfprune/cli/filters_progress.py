@@ -13,11 +13,11 @@ class FiltersProgress(TrainingProgress):
 
     def start(self, what: str, model) -> None:
         count = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
-        self.say(f"{what}: {count:,} parameters")
+        self.say(f"{what}: {count:,} trainable parameters")
 
 
 def results_text(table: pd.DataFrame) -> str:
-    """The networks as they are printed.
+    """The networks as they are printed; parameters are trainable ones, without running averages of normalisation.
 
     Args:
         table: from `tfprune.records.filter_results`, the unpruned network first.
@@ -27,7 +27,7 @@ def results_text(table: pd.DataFrame) -> str:
         {
             "scoring": table["scoring"],
             "version": table["version"],
-            "parameters": table["parameters"].map("{:,}".format),
+            "trainable parameters": table["parameters"].map("{:,}".format),
             "of all": (table["parameters"] / whole["parameters"]).map("{:.1%}".format),
             "FLOPs of all": (table["flops"] / whole["flops"]).map("{:.1%}".format),
             "just pruned": table["pruned_test_accuracy"].map(lambda value: "" if pd.isna(value) else f"{value:.4f}"),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from tfprune.errors import InputError
+from tfprune.errors import InputError, did_you_mean
 from tfprune.experiments.one_shot_spec import DENSE, PRUNERS
 from tfprune.plots.compressions import draw_accuracies, draw_compressions
 from tfprune.plots.style import save_png
@@ -61,7 +60,11 @@ def draw(
     accuracies = plot_type == "accuracies"
     tables = {name: table for name, found in runs.items() if not (table := _table(found, accuracies)).empty}
     if not tables:
-        why = f"{', '.join(runs)} were not trained, --plot_type=compressions can be drawn" if runs else _overview(there)
+        why = (
+            f"{', '.join(runs)} were not trained, --plot_type=compressions can be drawn"
+            if runs
+            else _overview(root, there)
+        )
         wanted = f"{', '.join(chosen) or 'any pruner'} with --pruning_type={pruning_type}, samples {_few(samples)}"
         raise InputError(f"{root}: no {'accuracies' if accuracies else 'runs'} of {wanted}; {why}")
     for lack in _lacks(chosen, tables, samples, accuracies):
@@ -84,16 +87,16 @@ def _check_names(pruners: Iterable[str]) -> None:
     known = [name for name in PRUNERS if name != DENSE]
     for pruner in pruners:
         if pruner not in known:
-            near = difflib.get_close_matches(pruner, known, n=1, cutoff=0)[0]
-            raise InputError(
-                f"--pruners_to_display must be among {', '.join(known)}. Received: {pruner!r}; the nearest is {near!r}"
-            )
+            hint = did_you_mean(pruner, known)
+            raise InputError(f"--pruners_to_display must be among {', '.join(known)}. Received: {pruner!r}{hint}")
 
 
-def _overview(there: Mapping[tuple[str, str], Sequence[tuple[int, str]]]) -> str:
+def _overview(root: Path, there: Mapping[tuple[str, str], Sequence[tuple[int, str]]]) -> str:
     """The runs that there are, in words."""
     if not there:
-        return "it holds no runs; python -m tfprune.main makes them"
+        others = [f"--architecture={name}" for name in TITLES if find_runs(root.with_name(name))]
+        way = f"there are some of {', '.join(others)}" if others else "python -m tfprune.main makes them"
+        return f"it holds no runs; {way}"
     texts = []
     for (pruner, kind), found in there.items():
         targets, samples = (list(dict.fromkeys(map(str, column))) for column in zip(*found, strict=True))

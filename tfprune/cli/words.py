@@ -52,7 +52,8 @@ def _with_full_names(values: flags.FlagValues, words: Sequence[str]) -> list[str
         if not word.startswith("-") or not word.strip("-"):
             full.append(word)
             continue
-        name, *value = word.removeprefix("-").removeprefix("-").split("=", 1)
+        # A line of a flag file is one word, also where it has a blank in place of the sign.
+        name, *value = re.split(r"=|\s+", word.removeprefix("-").removeprefix("-"), maxsplit=1)
         name = _full_name(values, name)
         full.append("=".join([f"--{name}", *value]))
         if not value and name in values and not values[name].boolean and (value := next(left, None)) is not None:

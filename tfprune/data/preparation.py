@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tfprune.data.original_files import Part, read_original
+from tfprune.data.original_files import READABLE, Part, read_original
 from tfprune.data.tfds_sets import find_builder
 from tfprune.errors import InputError
 
@@ -133,6 +133,8 @@ def _alone(target: Path) -> Iterator[None]:
             shutil.rmtree(left, ignore_errors=True)
         yield
     finally:
+        with contextlib.suppress(OSError):
+            target.parent.rmdir()  # where nothing came into it
         os.close(folder)
 
 
@@ -168,7 +170,8 @@ def _check_reachable(builder) -> None:
     try:
         socket.create_connection((address.hostname, port), _TIMEOUT).close()
     except OSError as error:
+        way = "; without a network prepare it from its original files with --from FOLDER"
         raise InputError(
-            f"{builder.name}: cannot reach {address.hostname} ({error.strerror or error}); without a network prepare "
-            "it from its original files with --from FOLDER"
+            f"{builder.name}: cannot reach {address.hostname} ({error.strerror or error})"
+            f"{way if builder.name in READABLE else ''}"
         ) from None

@@ -66,7 +66,7 @@ def find_builder(dataset: str, data_dir: str | Path | None, also_known: Iterable
         hint = f"did you mean {' or '.join(near)}?" if near else f"e.g. mnist, cifar10, {', '.join(also_known)}"
         raise InputError(f"[Data] dataset = {dataset}: no such data set, {hint}") from None
     except Exception as error:  # TFDS raises what its parsers do on damaged files
-        raise _damaged(dataset, data_dir, error) from error
+        raise _damaged(dataset, data_dir or "the default folder of TFDS", error) from error
 
 
 def tfds_facts(dataset: str, data_dir: str | Path | None, also_known: Iterable[str] = ()) -> Facts:

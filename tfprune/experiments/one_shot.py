@@ -7,6 +7,7 @@ prune to a direct or an effective sparsity; return to the initial weights; train
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -24,6 +25,7 @@ from tfprune.experiments.one_shot_training import EVALUATE_EVERY, History, Subne
 from tfprune.layers.masks import Masks, load_masks, save_masks
 from tfprune.layers.prunable import prunable
 from tfprune.models.registry import build
+from tfprune.pruning.effective import Missed
 from tfprune.records.atomic import atomic_write_text
 from tfprune.records.one_shot_folder import (
     FINAL,
@@ -92,13 +94,17 @@ class OneShot:
             history, masks = None, self._masks(spec, model, folder)
         found = sparsity(model, masks)
         _write_sparsities(folder, found)
+        result = folder.read_result() | _reached(spec, found)
+        folder.write_result(result)
+        if result.get("missed"):
+            warnings.warn(result["missed"], stacklevel=2)
         report.pruned(spec, found)
         if not spec.train:
             return found, None
         history = history or self._trained(spec, model, inits, masks, folder, report)
         folder.write_array("accuracies", history.accuracies)
         folder.write_array("losses", history.losses)
-        atomic_write_text(folder.path("info.log"), log_text(spec, found, history))
+        atomic_write_text(folder.path("info.log"), log_text(spec, found, history, result.get("missed")))
         folder.drop_checkpoint("checkpoint")
         return found, history
 
@@ -115,6 +121,7 @@ class OneShot:
         if spec.pruner == DENSE:
             masks = Masks.dense(model)
         else:
+            missed: list[Missed] = []
             masks = one_shot_masks(
                 model,
                 self._dense_weights(spec, model, FINAL) if spec.needs_dense else None,
@@ -125,7 +132,10 @@ class OneShot:
                 data=self._snip_batches(spec) if "snip" in spec.pruner else None,
                 quota_rule=spec.quota_rule,
                 loss=SNIP_LOSSES[spec.snip_loss],
+                min_weights=spec.min_weights,
+                on_missed=missed.append,
             )
+            folder.write_result({"missed": str(missed[0]) if missed else None})  # before the masks, which are the sign
         save_masks(path, masks)
         return masks
 
@@ -182,12 +192,14 @@ class SnipBatches:
             yield tf.transpose(shaped, [0, 2, 3, 1]), labels
 
 
-def log_text(spec: OneShotSpec, found: SparsityReport, history: History) -> str:
-    """`info.log`: the run in a line, then a line for each evaluation."""
+def log_text(spec: OneShotSpec, found: SparsityReport, history: History, missed: str | None = None) -> str:
+    """`info.log`: the run in a line, one for a missed target, then a line for each evaluation."""
     head = (
         f"[pruner: {spec.pruner}][sample: {spec.sample}][direct sparsity: {found.direct:.6f}]"
         f"[effective sparsity: {found.effective:.6f}][iterations to train: {spec.steps}]"
     )
+    if missed:
+        head += f"\n[target missed: {missed}]"
     steps = [min(EVALUATE_EVERY * index, spec.steps) for index in range(len(history.accuracies))]
     pairs = zip(steps, history.losses, history.accuracies, strict=True)
     return "\n".join([head, *(f"[iteration: {s}][val loss: {x:.4f}][val acc: {a:.4f}]" for s, x, a in pairs), ""])
@@ -200,6 +212,21 @@ def _write_sparsities(folder: OneShotFolder, found: SparsityReport) -> None:
     # Two methods of the published code, of which ours is the exact answer: the same numbers under both names.
     for name in effective:
         folder.write_array(name, [counts.effective_sparsity for counts in found.weights_of.values()])
+
+
+def _reached(spec: OneShotSpec, found: SparsityReport) -> dict:
+    """Target and result, as JSON values."""
+    weights = found.weights
+    return {
+        "pruning_type": spec.pruning_type,
+        "min_weights": spec.min_weights,
+        "target_sparsity": spec.sparsity,
+        "direct_sparsity": found.direct,
+        "effective_sparsity": found.effective,
+        "weights": weights.dense,
+        "kept": weights.kept,
+        "effective": weights.effective,
+    }
 
 
 def _kernels(model: keras.Model) -> dict[str, np.ndarray]:

@@ -51,5 +51,5 @@ def one_shot_masks(
     """
     if scored is not None:
         set_weights(model, {**weights_of(model), **scored})
-    masks = prune(model, pruner, sparsity, pruning_type, seed=seed, ignore=ignore, **options)
+    masks = prune(model, pruner, sparsity, pruning_type, seed=seed, ignore=ignore, frozen="prune", **options)
     return shuffled_layerwise(masks, np.random.default_rng((seed, _SHUFFLE)), ignore) if shuffle else masks

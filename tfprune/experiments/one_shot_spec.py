@@ -7,7 +7,7 @@ import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tfprune.errors import InputError
+from tfprune.errors import InputError, did_you_mean, did_you_mean_fraction
 from tfprune.experiments.limits import MOST
 from tfprune.pruning.schedules import PolynomialSchedule
 
@@ -67,6 +67,7 @@ class OneShotSpec:
     Args:
         data: name of a data set; None is the architecture's own.
         com_exp: target compression 10**com_exp, in place of `target_sparsity`.
+        min_weights: weights that every kernel keeps, see `tfprune.prune`.
         iterations: training steps; None for the published number. Learning-rate drops scale with it.
         begin_step, end_step, frequency: of `tfmot/polynomial` alone; see `PolynomialSchedule.within`.
 
@@ -85,6 +86,7 @@ class OneShotSpec:
     snip_loss: str = "standard"
     eval_batchnorm: str = "moving"
     quota_rule: str = "valid"
+    min_weights: int = 0
     out_path: str = "EffectiveSparsity"
     path_to_data: str | None = None
     train: bool = True
@@ -95,8 +97,10 @@ class OneShotSpec:
 
     def __post_init__(self):
         for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise InputError(f"--{name} must be one of {', '.join(allowed)}. Received: {getattr(self, name)!r}")
+            given = getattr(self, name)
+            if given not in allowed:
+                near = did_you_mean(given, allowed)
+                raise InputError(f"--{name} must be one of {', '.join(allowed)}. Received: {given!r}{near}")
         if not re.fullmatch(r"[A-Za-z0-9.-]+", self.sample) or self.sample.startswith("."):
             raise InputError(
                 f"--sample begins file names: letters, digits, '-' and '.' are allowed. Received: {self.sample!r}"
@@ -104,7 +108,12 @@ class OneShotSpec:
         if self.com_exp is not None and not (0 <= self.com_exp <= 12):
             raise InputError(f"--com_exp must lie in [0, 12]. Received: {self.com_exp}")
         if not 0 <= self.target_sparsity < 1:
-            raise InputError(f"--target_sparsity must lie in [0, 1). Received: {self.target_sparsity}")
+            near = did_you_mean_fraction(self.target_sparsity)
+            raise InputError(f"--target_sparsity must lie in [0, 1). Received: {self.target_sparsity}{near}")
+        if self.min_weights < 0:
+            raise InputError(f"--min_weights must be at least 0. Received: {self.min_weights}")
+        if self.min_weights and self.pruner in (DENSE, GRADUAL):
+            raise InputError(f"--min_weights is not for --pruner={self.pruner}. Received: {self.min_weights}")
         for name in ("iterations", "checkpoint_step"):
             if getattr(self, name) is not None and not 1 <= getattr(self, name) <= MOST:
                 raise InputError(f"--{name} must be at least 1 and at most {MOST}. Received: {getattr(self, name)}")
@@ -212,6 +221,8 @@ def spec_record(spec: OneShotSpec) -> dict:
         for name in ("architecture", "pruner", "sample", "snip_loss", "eval_batchnorm", "quota_rule")
     }
     record |= {"pruning_type": spec.pruning_type, "data": spec.dataset, "iterations": spec.steps}
+    if spec.min_weights:  # the record of a run without them is what it always was
+        record["min_weights"] = spec.min_weights
     if spec.schedule is not None:
         record |= {name: getattr(spec.schedule, name) for name in _SCHEDULE}
     return record | {"compression": float(f"{spec.compression:.12g}")}
@@ -219,7 +230,7 @@ def spec_record(spec: OneShotSpec) -> dict:
 
 def differing_flags(spec: OneShotSpec, record: dict) -> list[str]:
     """`--flag: recorded -> now` for everything in which `spec` differs from a record."""
-    now = spec_record(spec)
+    now, record = ({"min_weights": 0, **each} for each in (spec_record(spec), record))
     changed = [name for name in now if now[name] != record.get(name)]
     if spec.pruner == DENSE:
         changed = [name for name in changed if name not in ("pruning_type", "quota_rule", "snip_loss")]

@@ -13,6 +13,7 @@ from tfprune.layers.compiling import compile_alike
 from tfprune.layers.copying import layer_like, masked_layer, plain_layer, remade
 from tfprune.layers.files import take_plain_weights, unreadable
 from tfprune.layers.kernel_masks import masks_of_layer
+from tfprune.layers.lora import any_lora
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import kernels_of
 from tfprune.layers.state import copy_state
@@ -27,7 +28,8 @@ def masked(model: keras.Model, masks: Mapping[str, np.ndarray] | None = None, *,
     Topology, layer names and weights are those of `model`, which stays as it is. Activations, initializers,
     regularizers, constraints, functions of `Lambda` layers and losses are the same objects; a model that is compiled
     gives a copy that is, with a new optimizer and new metrics. The copy trains with `fit`, and `save` keeps its masks;
-    `load_model` reads it back. Layers that `unsupported(model)` names are copied as they are and stay dense.
+    `load_model` reads it back. Layers that `unsupported(model)` names are copied as they are and stay dense. Low-rank
+    updates (LoRA) are merged into their kernels.
 
     `load_weights` of the copy takes files of the masked model, and those of the plain one, which leave the masks alone.
 
@@ -42,8 +44,6 @@ def masked(model: keras.Model, masks: Mapping[str, np.ndarray] | None = None, *,
             a copy that computes something else than the model.
     """
     require_graph(model)
-    if masks is not None:
-        masks = _as_masks(masks).check(model)
     copy = _copy(model, masked_layer)
     take_plain_weights(copy)
     if verify:
@@ -55,6 +55,8 @@ def masked(model: keras.Model, masks: Mapping[str, np.ndarray] | None = None, *,
 
 def strip(model: keras.Model, *, compiled: bool = True, verify: bool = True) -> keras.Model:
     """A copy of a masked model without masks, in plain Keras: pruned weights are exactly 0.
+
+    Low-rank updates (LoRA) are merged into their kernels, under the masks.
 
     Args:
         model: built Sequential or Functional model.
@@ -84,6 +86,20 @@ def rebuilt(model: keras.Model, change: Callable[[keras.layers.Layer, dict], dic
     """
     require_graph(model)
     copy = _copy(model, lambda layer: layer_like(layer, None, lambda config: change(layer, config)))
+    take_plain_weights(copy)
+    return copy
+
+
+def without_lora(model: keras.Model) -> keras.Model:
+    """The model itself; where layers have low-rank updates (LoRA), a copy with them merged, not compiled.
+
+    Raises:
+        InputError: as for `rebuilt`, or a quantized layer with an update.
+    """
+    require_graph(model)
+    if not any_lora(model):
+        return model
+    copy = _copy(model, layer_like, compiled=False)
     take_plain_weights(copy)
     return copy
 

@@ -10,6 +10,7 @@ from keras import ops, tree
 from tfprune.errors import InputError
 from tfprune.layers.kernel_masks import KernelMasks
 from tfprune.layers.live import held, live_copy
+from tfprune.layers.lora import merged_config
 from tfprune.layers.masked import MASKED
 from tfprune.layers.prunable import KERNELS, kernel_class
 from tfprune.layers.state import copy_vocabularies
@@ -104,6 +105,8 @@ def layer_like(
 ) -> keras.Operation:
     """A new layer with the configuration of another, and its functions themselves; its weights are initial ones.
 
+    Low-rank updates (LoRA) are left out: `copy_state` merges them into the kernels.
+
     Args:
         layer: anything in a model's graph; a Keras operation that is no layer is given back.
         target: class of the new one; None for that of `layer`.
@@ -115,12 +118,16 @@ def layer_like(
     """
     if not isinstance(layer, keras.layers.Layer):
         return layer  # a Keras operation has no state and may stand in two graphs
+
+    def changed(config: dict) -> dict:
+        return change(merged_config(layer, config))
+
     try:
         try:
-            copy = live_copy(layer, target, change, _copy_of_nested)
+            copy = live_copy(layer, target, changed, _copy_of_nested)
         except Exception:  # code of the layer's author that does not take what stands in a callable's place
-            copy = (target or type(layer)).from_config(change(layer.get_config()))
-    except (TypeError, ValueError, NotImplementedError, AttributeError) as error:
+            copy = (target or type(layer)).from_config(changed(layer.get_config()))
+    except Exception as error:
         reason = first_line(error)
         raise InputError(f"layer {layer.name!r} ({type(layer).__name__}) cannot be copied: {reason}") from error
     if getattr(layer, "plain_class", type(layer)) in KERNELS:  # a class that says which attributes are initializers

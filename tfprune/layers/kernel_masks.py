@@ -2,8 +2,9 @@
 
 A mask is a non-trainable float32 variable of zeros and ones, saved and loaded with the model. A pruned weight takes no
 part in the output, its gradient is zero, also that of the layer's own regulariser, so optimisers that follow gradients
-keep its value. Decoupled weight decay (`weight_decay=` of an optimiser) follows none: it shrinks pruned weights too,
-and still they stay out of the output.
+keep its value. A low-rank update is masked with its kernel, see `tfprune.layers.lora`. Decoupled weight decay
+(`weight_decay=` of an optimiser) follows no gradient: it shrinks pruned weights too, and still they stay out of the
+output.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import keras
 from keras import ops
 
 from tfprune.errors import InputError
+from tfprune.layers.lora import has_lora, kernel_variable
 from tfprune.layers.prunable import KERNELS
 
 
@@ -29,22 +31,32 @@ class KernelMasks:
     bias_mask = None
 
     def build(self, input_shape):
+        rank, alpha = (getattr(self, name, None) for name in ("lora_rank", "lora_alpha"))
+        self.lora_rank = None
         super().build(input_shape)
         for name in KERNELS[self.plain_class]:
-            kernel = getattr(self, name)
+            kernel = kernel_variable(self, name)
             mask = self.add_weight(name=f"{name}_mask", shape=kernel.shape, initializer="ones", trainable=False)
             setattr(self, f"{name}_mask", mask)
             if kernel.regularizer is not None:
                 kernel.regularizer = _OfKept(kernel.regularizer, mask)
+        if rank:  # last, as it lets no variables come after it; and Keras's dense layer would forget α
+            self.enable_lora(rank, lora_alpha=alpha)
 
     def call(self, inputs):
         # All variables must be in the mapping: an outer stateless scope is not looked into from an inner one.
         values = {id(variable): (variable, variable.value) for variable in self.variables}
         for name in KERNELS[self.plain_class]:
-            kernel = getattr(self, name)
-            values[id(kernel)] = (kernel, ops.multiply(kernel, getattr(self, f"{name}_mask")))
+            kernel = kernel_variable(self, name)
+            values[id(kernel)] = (kernel, ops.multiply(getattr(self, name), getattr(self, f"{name}_mask")))
+        if has_lora(self):  # its update is in the kernel by now
+            values[id(self.lora_kernel_b)] = (self.lora_kernel_b, ops.zeros_like(self.lora_kernel_b))
         with keras.StatelessScope(list(values.values())):
             return super().call(inputs)
+
+    def quantize(self, mode=None, **_):
+        """Raises InputError: a quantized kernel has no zeros for a mask to keep."""
+        raise InputError(f"layer {self.name!r} has masks and cannot be quantized: quantize tfprune.strip(model)")
 
     # Some Keras layers save their kernel and bias and nothing else; `Layer` saves every variable.
     def save_own_variables(self, store):

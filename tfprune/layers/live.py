@@ -73,7 +73,7 @@ class _Held:
         return self.held == (other.held if isinstance(other, _Held) else other)
 
     def __hash__(self) -> int:
-        return id(self.held)
+        return hash(self.held)
 
 
 def live_copy(

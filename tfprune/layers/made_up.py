@@ -6,7 +6,10 @@ from collections.abc import Iterator
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers, tree
+
+from tfprune.layers.topology import flat_inputs, run
 
 _SIZES = 8, 32, 96  # of axes that are open; some networks halve an image five times, or need 75 pixels
 _LARGE = 1 << 17  # entries of an example, from which on one is enough: an image of 224 x 224
@@ -26,6 +29,8 @@ def made_up_inputs(model: keras.Model) -> Iterator:
     inner = list(model._flatten_layers(include_self=False, recursive=True))
     is_open = any(None in spec.shape[1:] for spec in specs)
     for size in _SIZES if is_open else _SIZES[:1]:
+        if not _fits(model, specs, size):
+            continue
         for positive in (False, True):
             rng = np.random.default_rng(0)
             arrays = [_array(spec, size, inner, rng, positive) for spec in specs]
@@ -34,22 +39,46 @@ def made_up_inputs(model: keras.Model) -> Iterator:
             yield tree.pack_sequence_as(structure, arrays) if tree.is_nested(structure) else arrays[0]
 
 
+def _fits(model: keras.Model, specs: list, size: int) -> bool:
+    """Whether every layer has something to compute with: a convolution of nothing can end the whole process."""
+
+    def call(operation: keras.Operation, *args, **kwargs):
+        if isinstance(operation, keras.Model):
+            (given,) = args or (kwargs["inputs"],)
+            outputs = run(operation, flat_inputs(operation, given), call)
+            return (
+                outputs[0]
+                if isinstance(operation, keras.Sequential)
+                else tree.pack_sequence_as(operation.output, outputs)
+            )
+        outputs = operation.compute_output_spec(*args, **kwargs)
+        if any(0 in output.shape for output in tree.flatten(outputs)):
+            raise ValueError("an output without entries")
+        return outputs
+
+    shapes = [(spec.shape[0] or 2, *_closed(spec, size)) for spec in specs]
+    try:
+        run(model, [keras.KerasTensor(shape, spec.dtype) for shape, spec in zip(shapes, specs, strict=True)], call)
+    except Exception:  # whatever shape inference raises
+        return False
+    return True
+
+
+def _closed(spec: keras.KerasTensor, size: int) -> tuple[int, ...]:
+    """The shape of an example."""
+    return tuple(size if length is None else length for length in spec.shape[1:])
+
+
 def _array(spec: keras.KerasTensor, size: int, inner: list, rng: np.random.Generator, positive: bool):
-    shape = tuple(size if length is None else length for length in spec.shape[1:])
+    shape = _closed(spec, size)
     entries = int(np.prod(shape))
-    if entries > _TOO_LARGE:
+    if entries * (spec.shape[0] or 1) > _TOO_LARGE:
         return None
     batch = spec.shape[0] or (2 if entries < _LARGE else 1)
     if spec.dtype == "string":
-        words = _words(inner)
-        array = np.array(
-            [
-                " ".join(rng.choice(words, 4)) if _takes_text(inner) else rng.choice(words)
-                for _ in range(batch * entries)
-            ],
-            object,
-        ).reshape(batch, *shape)
-        return _as_tensor(array, spec)
+        words, count = _words(inner), 4 if _takes_text(inner) else 1
+        texts = [" ".join(rng.choice(words, count)) for _ in range(batch * entries)]
+        return tf.constant(texts, shape=(batch, *shape))
     if spec.dtype == "bool":
         return _as_tensor(rng.random((batch, *shape)) < 0.5, spec)
     if "int" in spec.dtype:
@@ -61,10 +90,6 @@ def _array(spec: keras.KerasTensor, size: int, inner: list, rng: np.random.Gener
 
 
 def _as_tensor(array: np.ndarray, spec: keras.KerasTensor):
-    import tensorflow as tf
-
-    if spec.dtype == "string":
-        return tf.constant(array.tolist(), tf.string, array.shape)
     tensor = tf.cast(tf.constant(array), spec.dtype)
     return tf.sparse.from_dense(tensor) if spec.sparse else tensor
 

@@ -6,6 +6,7 @@ The value lives beside the layers because sparsity, pruning, surgery and trainin
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from os import PathLike
 from pathlib import Path
 
 import keras
@@ -25,12 +26,17 @@ class Masks(Mapping[str, np.ndarray]):
         arrays: path -> array of bool, or of numbers that are all 0 or 1. The arrays are copied.
 
     Raises:
-        InputError: a path is not a string, or an array holds something else than 0 and 1; names the path.
+        InputError: no mapping, a path is not a string, or an array holds something else than 0 and 1; names the path.
     """
 
     __slots__ = ("_arrays",)
 
     def __init__(self, arrays: Mapping[str, np.ndarray]):
+        if not isinstance(arrays, Mapping):
+            raise InputError(
+                "masks must be a mapping from kernel paths to arrays of bool, such as tfprune.Masks. "
+                f"Received: {type(arrays).__name__}"
+            )
         self._arrays = {path: _as_bool(path, array) for path, array in arrays.items()}
 
     @classmethod
@@ -119,13 +125,21 @@ class Masks(Mapping[str, np.ndarray]):
         return {path: 1.0 - density for path, density in self.densities.items()}
 
 
-def save_masks(path: str | Path, masks: Masks) -> None:
+def save_masks(path: str | PathLike, masks: Mapping[str, np.ndarray]) -> None:
     """Writes masks to an `.npz` file, atomically, one bit per weight, without pickles.
 
+    Args:
+        path: of the file; path and masks may come in either order.
+        masks: path -> bool array.
+
     Raises:
-        InputError: the file cannot be written.
+        InputError: no path, no masks, or the file cannot be written.
     """
-    write_masks(path, masks)
+    if isinstance(path, Mapping):
+        path, masks = masks, path
+    if not isinstance(path, (str, PathLike)):
+        raise InputError(f"save_masks needs the path of a file and masks. Received: {type(path).__name__} for the path")
+    write_masks(path, masks if isinstance(masks, Masks) else Masks(masks))
 
 
 def load_masks(path: str | Path) -> Masks:
@@ -140,7 +154,10 @@ def load_masks(path: str | Path) -> Masks:
 def _as_bool(path: str, array) -> np.ndarray:
     if not isinstance(path, str):
         raise InputError(f"the path of a mask is a string. Received: {path!r}")
-    given = np.asarray(array)
+    try:
+        given = np.asarray(array)
+    except ValueError:
+        raise InputError(f"mask {path!r} must be an array. Received: rows of different lengths") from None
     if given.dtype != bool and not (given.dtype.kind in "iuf" and bool(np.all((given == 0) | (given == 1)))):
         raise InputError(f"mask {path!r} must hold only 0 and 1, or bool. Received: dtype {given.dtype}")
     mask = np.array(given, dtype=bool)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from tfprune.errors import InputError
 from tfprune.layers.masked import MaskedDense
 
 
@@ -47,6 +48,10 @@ class NormalizedMaskedDense(MaskedDense):
         )
         # 0 until a first batch has been seen, then 1: the first batch replaces the averages, later ones are mixed in.
         self.seen = self.add_weight(name="seen", shape=(), initializer="zeros", trainable=False)
+
+    def enable_lora(self, *_, **__):
+        """Raises InputError: what this layer multiplies with is not its kernel alone."""
+        raise InputError(f"layer {self.name!r}: {type(self).__name__} takes no low-rank update (LoRA)")
 
     def reset_averages(self) -> None:
         """Back to mean 0 and variance 1; the next training batch replaces them."""

@@ -6,9 +6,12 @@ training, because all of them name weights by these paths.
 
 from __future__ import annotations
 
+import math
+
 import keras
 from keras import layers
 
+from tfprune.layers.lora import refuse_lora
 from tfprune.layers.topology import named_layers, require_graph
 
 KERNELS: dict[type, tuple[str, ...]] = {
@@ -40,10 +43,10 @@ _CHANNEL_WISE = (
 def kernel_class(layer: keras.Operation) -> type | None:
     """The class of `KERNELS` that says how `layer` uses its kernels, None if there is none.
 
-    Subclasses have none: they may compute something else. Nor have quantized kernels and those with a low-rank update
-    (LoRA), which are not the variables that the layer multiplies with.
+    Subclasses have none: they may compute something else. Nor have quantized kernels, which are not the variables that
+    the layer multiplies with.
     """
-    if getattr(layer, "quantization_mode", None) or getattr(layer, "lora_enabled", False):
+    if getattr(layer, "quantization_mode", None):
         return None
     # Masked layers are subclasses, too, but say what they compute.
     kind = getattr(layer, "plain_class", type(layer))
@@ -51,34 +54,56 @@ def kernel_class(layer: keras.Operation) -> type | None:
 
 
 def kernels_of(layer: keras.Operation) -> dict[str, keras.Variable]:
-    """Attribute name -> prunable variable of one layer; empty if it has none."""
+    """Attribute name -> prunable variable of one layer; empty if it has none.
+
+    Raises:
+        InputError: a kernel with a low-rank update (LoRA), which is not what the layer multiplies with.
+    """
     base = kernel_class(layer)
+    if base is not None:
+        refuse_lora(layer)
     return {} if base is None else {name: getattr(layer, name) for name in KERNELS[base]}
 
 
-def prunable(model: keras.Model) -> dict[str, keras.Variable]:
+class Kernels(dict):
+    """Path -> variable, in network order; prints as a table without the weights."""
+
+    def __repr__(self) -> str:
+        shapes = {path: " x ".join(map(str, variable.shape)) for path, variable in self.items()}
+        wide = max(map(len, self), default=0)
+        lines = [f"{path:<{wide}}  {shape}" for path, shape in shapes.items()]
+        weights = sum(math.prod(variable.shape) for variable in self.values())
+        return "\n".join([*lines, f"{len(self)} prunable kernels, {weights:,} weights"])
+
+
+def prunable(model: keras.Model) -> Kernels:
     """The prunable variables of a model.
 
     Args:
         model: built Sequential or Functional model, nested or with shared layers; plain or masked.
 
     Returns:
-        Path -> variable in network order, each shared variable once. A path is the layer's path in the model and the
-        kernel's name, as `block/conv/kernel`; see `tfprune.layers.topology` for why it is not Keras's `variable.path`.
+        Path -> variable in network order, each shared variable once, in a dict that prints as a table. A path is
+        the layer's path in the model and the kernel's name, as `block/conv/kernel`; `tfprune.layers.topology` says why
+        it is not Keras's `variable.path`.
 
     Raises:
-        InputError: a subclassed model or one without weights; says what to do instead.
+        InputError: a subclassed model, one without weights, or a kernel with a low-rank update (LoRA); says what to do
+            instead.
     """
     require_graph(model)
-    return {
-        f"{path}/{name}": variable
+    return Kernels(
+        (f"{path}/{name}", variable)
         for path, layer in named_layers(model)
         for name, variable in kernels_of(layer).items()
-    }
+    )
 
 
 def unsupported(model: keras.Model) -> list[str]:
-    """Paths of layers that have weight matrices or tables and yet stay dense, in network order.
+    """Paths of layers that have weight matrices or tables, frozen or not, and yet stay dense, in network order.
+
+    Kernels inside custom layers, embeddings, recurrent and quantized layers are among them. Biases, and what scales
+    single channels, are not.
 
     Raises:
         InputError: as for `prunable`.
@@ -87,7 +112,25 @@ def unsupported(model: keras.Model) -> list[str]:
     return [
         path
         for path, layer in named_layers(model)
-        if kernel_class(layer) is None
+        if not kernels_of(layer)
         and not isinstance(layer, _CHANNEL_WISE)
-        and any(len(variable.shape) >= 2 for variable in layer.trainable_weights)
+        and any(len(variable.shape) >= 2 for variable in layer.weights)
+    ]
+
+
+def frozen_kernels(model: keras.Model) -> list[str]:
+    """Paths of prunable kernels that training leaves as they are, in network order.
+
+    A kernel is frozen where its layer or a model around it is (`trainable = False`), or the variable alone.
+
+    Raises:
+        InputError: as for `prunable`.
+    """
+    require_graph(model)
+    trained = {id(variable) for variable in model.trainable_variables}
+    return [
+        f"{path}/{name}"
+        for path, layer in named_layers(model)
+        for name, variable in kernels_of(layer).items()
+        if not layer.trainable or id(variable) not in trained
     ]

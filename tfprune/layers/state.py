@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 
 import keras
 from keras import ops, tree
 
 from tfprune.errors import InputError
 from tfprune.layers.kernel_masks import masks_of_layer
+from tfprune.layers.lora import merged_values
 
 _LOOKUPS = keras.layers.StringLookup, keras.layers.IntegerLookup
 
@@ -16,12 +18,14 @@ _LOOKUPS = keras.layers.StringLookup, keras.layers.IntegerLookup
 def copy_state(path: str, layer: keras.layers.Layer, new: keras.layers.Layer) -> None:
     """All state but masks, which one of the two may lack; pruned weights become 0 where the new layer has none.
 
+    Low-rank updates (LoRA) are merged into their kernels.
+
     Raises:
         InputError: the two have other variables; names `path`.
     """
     build_inner(layer, new)
     masks, new_masks = masks_of_layer(layer), masks_of_layer(new)
-    old_variables = _without(layer.variables, masks.values())
+    old_variables = merged_values(layer, _without(layer.variables, masks.values()))
     new_variables = _without(new.variables, new_masks.values())
     if [variable.shape for variable in old_variables] != [variable.shape for variable in new_variables]:
         raise InputError(f"layer {path!r} ({type(layer).__name__}) cannot be copied: its copy has other variables")
@@ -38,7 +42,7 @@ def copy_state(path: str, layer: keras.layers.Layer, new: keras.layers.Layer) ->
 
 def build_inner(layer: keras.layers.Layer, new: keras.layers.Layer) -> None:
     """Builds what is built in one of them only: an activation with weights gets them when numbers first meet it."""
-    for old, other in zip(_with_inner(layer), _with_inner(new), strict=False):
+    for old, other in _pairs(layer, new):
         config = old.get_build_config() if old.built and not other.built else None
         if config:
             other.build_from_config(config)
@@ -46,7 +50,7 @@ def build_inner(layer: keras.layers.Layer, new: keras.layers.Layer) -> None:
 
 def take_over(layer: keras.layers.Layer, new: keras.layers.Layer) -> None:
     """The state that is in no variable, of a layer whose variables were assigned, and of all layers within it."""
-    for old, other in zip(_with_inner(layer), _with_inner(new), strict=False):
+    for old, other in _pairs(layer, new):
         if isinstance(other, keras.layers.Normalization):
             other.finalize_state()  # it computes with tensors that it makes of its variables
         elif isinstance(other, keras.layers.RNN) and old.stateful and old.states is not None:
@@ -61,7 +65,7 @@ def copy_vocabularies(layer: keras.layers.Layer, new: keras.layers.Layer) -> Non
 
     Those that a layer was constructed with are in its configuration.
     """
-    for old, other in zip(_with_inner(layer), _with_inner(new), strict=False):
+    for old, other in _pairs(layer, new):
         if isinstance(other, _LOOKUPS):
             _copy_vocabulary(old, other)
 
@@ -86,8 +90,11 @@ def _copy_own(old: keras.layers.Layer, new: keras.layers.Layer) -> None:
             new.load_assets(folder)
 
 
-def _with_inner(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
-    return list(layer._flatten_layers(include_self=True, recursive=True))
+def _pairs(layer: keras.layers.Layer, new: keras.layers.Layer) -> Iterator[tuple]:
+    """(layer, its copy) of a layer and all within it; what one of them has not made yet is left out."""
+    yield layer, new
+    inner = (list(one._flatten_layers(include_self=False, recursive=True)) for one in (layer, new))
+    yield from ((old, other) for old, other in zip(*inner, strict=False) if type(old) is type(other))
 
 
 def _without(variables, excluded) -> list[keras.Variable]:

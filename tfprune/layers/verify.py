@@ -12,6 +12,7 @@ from keras import ops, tree
 
 from tfprune.errors import InputError
 from tfprune.layers.made_up import made_up_inputs
+from tfprune.layers.topology import run
 
 Values = Sequence[tuple[keras.Variable, object]]
 
@@ -50,10 +51,11 @@ def check_copy(copy: keras.Model, model: keras.Model, values: Values = ()) -> No
         return
     allowed = _ROUNDINGS * _difference(expected, _shaken(model, inputs, values, epsilon))
     if not difference <= allowed:
+        where = "" if values else _first_different(copy, model, inputs, max(allowed, _CLOSE * epsilon))
         raise InputError(
             f"the copy of model {model.name!r} does not compute what the model does: on a made-up input outputs differ "
-            f"by {difference:.2g} of their scale, rounding explains {allowed:.1g}. A layer of its own may compute what "
-            "its configuration does not say; verify=False leaves this check out"
+            f"by {difference:.2g} of their scale, rounding explains {allowed:.1g}{where}. An own layer may compute "
+            "what its configuration does not say; verify=False leaves this check out"
         )
 
 
@@ -84,11 +86,34 @@ def _run(model: keras.Model, inputs, values: Values = ()) -> list[np.ndarray]:
     return [_array(output) for output in tree.flatten(outputs)]
 
 
+def _first_different(copy: keras.Model, model: keras.Model, inputs, allowed: float) -> str:
+    """Says at which operation of two graphs of the same form the difference begins."""
+    steps = [_steps(one, inputs) for one in (model, copy)]
+    for (name, expected), (_, found) in zip(*steps, strict=False):
+        if _difference(expected, found) > allowed:
+            return f", from {name!r} on"
+    return ""
+
+
+def _steps(model: keras.Model, inputs) -> list[tuple[str, list[np.ndarray]]]:
+    """(name, outputs) of each layer, nested model or operation of a graph, in its order."""
+    found = []
+
+    def call(operation: keras.Operation, *args, **kwargs):
+        outputs = operation(*args, **kwargs)
+        found.append((operation.name, [_array(output) for output in tree.flatten(outputs)]))
+        return outputs
+
+    with keras.StatelessScope():
+        run(model, tree.flatten(inputs), call)
+    return found
+
+
 def _array(tensor) -> np.ndarray:
     if isinstance(tensor, tf.RaggedTensor):
         tensor = tensor.to_tensor()
     array = ops.convert_to_numpy(tensor)
-    return array if array.dtype == object else array.astype(np.float64)
+    return array if array.dtype == object or np.iscomplexobj(array) else array.astype(np.float64)
 
 
 def _is_finite(output: np.ndarray) -> bool:
@@ -132,11 +157,8 @@ def _shaken(model: keras.Model, inputs, values: Values, epsilon: float) -> list[
             changed.append((variable, shaken(variable.numpy() if value is None else value)))
 
     def shaken_input(tensor):
-        return (
-            tf.constant(shaken(tensor.numpy()))
-            if isinstance(tensor, tf.Tensor) and tensor.dtype.is_floating
-            else tensor
-        )
+        floating = isinstance(tensor, tf.Tensor) and tensor.dtype.is_floating
+        return tf.constant(shaken(tensor.numpy())) if floating else tensor
 
     return _run(model, tree.map_structure(shaken_input, inputs), changed)
 

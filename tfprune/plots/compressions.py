@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from tfprune.plots.style import BASELINE_COLOR, COLORS, PLAIN, label, new_figure
+from tfprune.plots.style import BASELINE_COLOR, COLORS, accuracy_axis, label, log_axis, message, new_figure
 
 NAMES = {
     "random/uniform": "Uniform (random)",
@@ -44,24 +44,28 @@ def draw_accuracies(runs: Mapping[str, pd.DataFrame], dense: np.ndarray, title: 
         dense: accuracies of dense networks, one for each sample; may be empty.
         title: of the figure.
     """
-    figure = new_figure(8, 4.8)
+    figure = new_figure(8.6, 4.8)
     axes = figure.subplots()
-    handles = []
+    handles, shown = [], []
     for index, (pruner, table) in enumerate(runs.items()):
         look = _look(index)
         for kind, line in (("direct", "--"), ("effective", "-")):
             finite = table[np.isfinite(table[kind])]
             if len(finite):
                 _band(axes, finite, kind, "accuracy", line, look, marked=kind == "effective")
+                shown.append(finite[kind])
         handles.append(Line2D([], [], **look, markersize=5, label=NAMES.get(pruner, pruner)))
     if len(dense):
         axes.axhspan(dense.min(), dense.max(), color=BASELINE_COLOR, alpha=0.25, linewidth=0)
         axes.axhline(dense.mean(), color=BASELINE_COLOR)
         handles.append(Line2D([], [], color=BASELINE_COLOR, label="dense"))
     handles += _kinds("against effective compression", "against direct compression")
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(PLAIN)
-    label(axes, title, "compression", "test accuracy")
+    label(axes, title, "compression (all weights / remaining ones)", "test accuracy")
+    if shown:
+        log_axis(axes.xaxis, np.concatenate(shown))
+        accuracy_axis(axes)
+    else:
+        message(axes, "no network with remaining weights")
     _legend(figure, axes, handles)
     return figure
 
@@ -74,19 +78,17 @@ def draw_compressions(runs: Mapping[str, pd.DataFrame], title: str = "", pruning
         title: of the figure.
         pruning_type: what the target is for.
     """
-    figure = new_figure(8, 4.8)
+    figure = new_figure(8.6, 4.8)
     axes = figure.subplots()
-    handles, targets = [], []
+    handles, targets, shown = [], [], []
     for index, (pruner, table) in enumerate(runs.items()):
         finite = table[np.isfinite(table["effective"])]
         if len(finite):
             _band(axes, finite, "target", "effective", "-", _look(index), marked=True)
             targets += finite["target"].tolist()
+            shown += finite["effective"].tolist()
         handles.append(Line2D([], [], **_look(index), markersize=5, label=NAMES.get(pruner, pruner)))
-    if targets:
-        _diagonal(axes, targets, handles)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    _gap_axes(axes, targets, shown, handles)
     label(axes, title, f"target compression ({pruning_type} pruning)", "effective compression")
     _legend(figure, axes, handles)
     return figure
@@ -102,16 +104,14 @@ def draw_gap(tables: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
     """
     figure = new_figure(7, 4.8)
     axes = figure.subplots()
-    handles, targets = [], []
+    handles, targets, shown = [], [], []
     for index, (name, table) in enumerate(tables.items()):
         finite = table[np.isfinite(table["effective"])]
         axes.plot(finite["target"], finite["effective"], markersize=5, **_look(index))
         targets += finite["target"].tolist()
+        shown += finite["effective"].tolist()
         handles.append(Line2D([], [], **_look(index), markersize=5, label=name))
-    if targets:
-        _diagonal(axes, targets, handles)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    _gap_axes(axes, targets, shown, handles)
     label(axes, title, "compression asked for", "effective compression")
     axes.legend(handles=handles, fontsize=10, frameon=False, loc="upper left")
     return figure
@@ -124,14 +124,21 @@ def _look(index: int) -> dict:
 def _band(axes: Axes, table: pd.DataFrame, x: str, y: str, line: str, look: dict, marked: bool) -> None:
     groups = table.groupby("target")
     at, values = groups[x].mean(), groups[y]
-    color, marker = look["color"], look["marker"] if marked else None
-    axes.plot(at, values.mean(), line, color=color, marker=marker, markersize=5, linewidth=1.6)
+    color, marker, inside = look["color"], look["marker"], look["color"] if marked else "white"
+    size = 6 if marked else 4
+    axes.plot(at, values.mean(), line, color=color, marker=marker, markersize=size, mfc=inside, linewidth=1.6)
     axes.fill_between(at, values.min(), values.max(), color=color, alpha=0.2 if marked else 0.1, linewidth=0)
 
 
-def _diagonal(axes: Axes, values: list[float], handles: list[Line2D]) -> None:
-    ends = [min(values), max(values)]
+def _gap_axes(axes: Axes, targets: list[float], shown: list[float], handles: list[Line2D]) -> None:
+    """Two logarithmic axes and the line on which nothing is lost."""
+    if not targets:
+        message(axes, "no network with effective weights")
+        return
+    ends = [min(targets), max(targets)]
     axes.plot(ends, ends, color=BASELINE_COLOR, linewidth=1, linestyle=":")
+    log_axis(axes.xaxis, targets)
+    log_axis(axes.yaxis, [*targets, *shown])
     handles.append(Line2D([], [], color=BASELINE_COLOR, linewidth=1, linestyle=":", label="no gap"))
 
 

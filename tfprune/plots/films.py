@@ -69,7 +69,7 @@ def masks_film(
 def weights_film(
     run: ImpRun, path: str | os.PathLike, units: int = UNITS, progress: Callable[[str], None] | None = None
 ) -> Path:
-    """As `masks_film`, of masks × weights at the last recorded step; grey is 0, each unit scaled by its largest |w|."""
+    """As `masks_film`, of masks × weights at the last recorded step, in the colours of `mask_images.weight_images`."""
     return write_film(_frames(run, units, True, progress), path)
 
 
@@ -138,9 +138,12 @@ def _frames(run: ImpRun, count: int, weighted: bool, progress: Callable[[str], N
         mask = record.masks[0][0][:, units] != 0
         if weighted:
             images = weight_images(mask * record.weights[-1][0][0][:, units], run.image_shape)
+            colors = "     grey: 0, blue: negative, yellow: positive"
         else:
             images = mask_images(mask, run.image_shape)
-        yield film_frame(images, f"iteration {k}     {100 * unpruned_fraction(record):.3g} % of the weights unpruned")
+            colors = "     darker: more channels connected" if run.image_shape[0] > 1 else ""
+        text = f"iteration {k}     {100 * unpruned_fraction(record):.3g} % of the weights unpruned{colors}"
+        yield film_frame(images, text)
 
 
 def _strip(text: str, width: int) -> np.ndarray:
@@ -148,7 +151,7 @@ def _strip(text: str, width: int) -> np.ndarray:
     height = 2 * round(width * _STRIP_PER_WIDTH / 2)
     figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
     canvas = FigureCanvasAgg(figure)
-    figure.text(0.5, 0.46, text, ha="center", va="center", fontsize=0.45 * height * 72 / _DPI)
+    figure.text(0.5, 0.46, text, ha="center", va="center", fontsize=0.36 * height * 72 / _DPI)
     canvas.draw()
     strip = np.asarray(canvas.buffer_rgba())[..., :3]
     return strip[:height, :width]

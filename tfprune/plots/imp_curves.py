@@ -6,7 +6,7 @@ fractions are in [0, 1] throughout.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +21,7 @@ from tfprune.plots.imp_measures import layer_name
 if TYPE_CHECKING:
     from tfprune.records.imp_files import IterationRecord
 
+_ERROR_TEXT = "bands: one standard error of {:,} validation images;\none seed: differences within them say little"
 ORDERS = {"most": "most connected first", "least": "least connected first", "random": "random order"}
 
 
@@ -28,26 +29,34 @@ def accuracy_figure(
     unpruned: np.ndarray,
     accuracy: np.ndarray,
     baselines: Mapping[str, float | tuple[np.ndarray, np.ndarray] | pd.DataFrame] | None = None,
+    validation_images: int | None = None,
+    title: str = "Accuracy of the pruned network",
 ) -> Figure:
     """Best validation accuracy against the fraction of unpruned weights, the best iteration marked.
+
+    One run has one seed. What a second one would change is not known; how far the number of images alone lets
+    an accuracy be trusted is, and is drawn as bands of one standard error √(a (1 − a) / n).
 
     Args:
         unpruned: (iterations,), in [0, 1]; fractions of 0 have no place on the log axis and are left out.
         accuracy: (iterations,), in [0, 1].
         baselines: label -> what to compare with: a number (horizontal line, e.g. a dense network), a pair of arrays
             (unpruned fraction, accuracy), or a table with columns `unpruned_fraction`, `accuracy` and optionally `std`.
+        validation_images: n, the number of images that every accuracy is on; None leaves the bands out.
+        title: of the figure.
     """
     unpruned, accuracy = np.asarray(unpruned, dtype=np.float64), np.asarray(accuracy, dtype=np.float64)
     figure = style.new_figure(7.5, 4.8)
     axes = style.label(
         figure.add_subplot(),
-        "Accuracy of the pruned network",
+        title,
         "fraction of weights unpruned",
         "best validation accuracy",
     )
     shown = (unpruned > 0) & np.isfinite(accuracy)
     x, y = unpruned[shown], accuracy[shown]
-    axes.plot(x, y, "o-", color=style.COLORS[0], markersize=5, label="iterative magnitude pruning")
+    _standard_error(axes, x, y, validation_images, style.COLORS[0])
+    axes.plot(x, y, "o-", color=style.COLORS[0], markersize=6, label="iterative magnitude pruning")
     if len(y):
         best = int(np.argmax(y))
         name = f"best: {y[best]:.3f} at {x[best]:.3g}"
@@ -60,9 +69,15 @@ def accuracy_figure(
             axes.axhline(float(baseline), color=color, linestyle="--", linewidth=1.5, label=name)
         else:
             at, value, spread = _baseline_curve(name, baseline)
-            axes.errorbar(at, value, yerr=spread, fmt="s--", color=color, markersize=4, capsize=3, label=name)
+            _standard_error(axes, at, value, validation_images if spread is None else None, color)
+            axes.errorbar(at, value, yerr=spread, fmt="s--", color=color, markersize=5, capsize=3, label=name)
             ends.append(at)
     _fraction_axis(axes, np.concatenate(ends))
+    style.accuracy_axis(axes)
+    if validation_images and len(y):
+        axes.fill_between(
+            [], [], [], color=style.BASELINE_COLOR, alpha=0.25, linewidth=0, label=_ERROR_TEXT.format(validation_images)
+        )
     style.legend(axes, loc="best")
     return figure
 
@@ -84,15 +99,18 @@ def errors_figure(
     if len(curves) > most_curves:
         curves = [curves[i] for i in np.unique(np.linspace(0, len(curves) - 1, most_curves).round().astype(int))]
     figure = style.new_figure(11, 4.6)
-    train, validation = figure.subplots(1, 2, sharex=True, sharey=True)
-    style.label(train, "Training", "training step", "error of the batch")
-    style.label(validation, "Validation", "training step", "error on the validation set")
+    # Validation is measured at even steps: on a logarithmic axis its lines would cross decades where nothing is known.
+    train, validation = figure.subplots(1, 2)
+    style.label(train, "Training", "training step", "error (fraction of images)")
+    style.label(validation, "Validation (measured at the markers)", "training step", "error (fraction of images)")
     # Iterations are ordered, so their colours are too.
     colors = style.sequence_colors(len(curves))
     for color, (k, steps, train_errors, validation_steps, validation_errors) in zip(colors, curves, strict=True):
         width = window or max(1, len(steps) // 100)
         train.plot(steps, running_mean(train_errors, width), color=color, linewidth=1.3, label=f"iteration {k}")
-        validation.plot(validation_steps, validation_errors, "-", color=color, linewidth=1.3, label=f"iteration {k}")
+        validation.plot(
+            validation_steps, validation_errors, "o-", color=color, linewidth=0.7, markersize=4, label=f"iteration {k}"
+        )
         train.set_title(
             f"Training (running mean over {width} steps)" if width > 1 else "Training", fontsize=12, loc="left"
         )
@@ -101,9 +119,11 @@ def errors_figure(
         # Most happens early: equal room for each power of ten, step 0 included.
         train.set_xscale("symlog", linthresh=max(1, last / 1000))
         train.set_xlim(0, last)
+        train.xaxis.set_major_formatter(style.PLAIN)
     if curves:
-        train.set_ylim(bottom=0)
-    style.legend(validation, loc="best")
+        train.set_ylim(0, min(1.0, train.get_ylim()[1]))
+        _leave_out_the_start(validation, [curve[4] for curve in curves])
+    figure.legend(*train.get_legend_handles_labels(), fontsize=10, frameon=False, loc="outside right upper")
     return figure
 
 
@@ -126,7 +146,8 @@ def live_figure(layers: pd.DataFrame) -> Figure:
         for i, ((position, kind), rows) in enumerate(layers.groupby(["layer", "kind"])):
             look = {"color": style.COLORS[i % len(style.COLORS)], "marker": markers[i % len(markers)]}
             fraction = rows[part] / rows[whole]
-            axes.plot(rows["iteration"], fraction, markersize=4, label=layer_name(position, kind), **look)
+            line = style.LINES[i % len(style.LINES)]
+            axes.plot(rows["iteration"], fraction, line, markersize=5, label=layer_name(position, kind), **look)
         axes.set_ylim(-0.03, 1.05)
         style.iteration_ticks(axes)
     # Densities fall geometrically with the iterations; exact zeros (dead layers) still need a place.
@@ -178,7 +199,7 @@ def reevaluation_figure(table: pd.DataFrame) -> Figure:
     axes = style.label(figure.add_subplot(), "Re-evaluation from the files", "iteration", "accuracy")
     for column, name, marker, color in (("top1", "top-1", "o", 0), ("top5", "top-5", "s", 1)):
         axes.plot(table["iteration"], table[column], f"{marker}-", color=style.COLORS[color], markersize=5, label=name)
-    axes.set_ylim(0, 1.02)
+    style.accuracy_axis(axes)
     style.iteration_ticks(axes)
     style.legend(axes, loc="best")
     return figure
@@ -229,6 +250,22 @@ def running_mean(values: np.ndarray, window: int) -> np.ndarray:
     low = np.maximum(at - (window - 1) // 2, 0)
     high = np.minimum(at + window // 2 + 1, len(values))
     return (sums[high] - sums[low]) / (high - low)
+
+
+def _leave_out_the_start(axes, errors: Sequence[np.ndarray]) -> None:
+    """Limits that show what training does; the error before it is far above and would leave no room for that."""
+    rest = np.concatenate([np.asarray(values, dtype=np.float64)[1:] for values in errors])
+    rest = rest[np.isfinite(rest)]
+    first = [values[0] for values in errors if len(values)]
+    if len(rest) and np.nanmax(first) > (high := rest.max() + 0.1 * np.ptp(rest)):
+        axes.set_ylim(max(0.0, rest.min() - 0.1 * np.ptp(rest)), high)
+        axes.set_title("Validation at the markers (start: above)", fontsize=12, loc="left")
+
+
+def _standard_error(axes, x: np.ndarray, accuracy: np.ndarray, images: int | None, color) -> None:
+    if images:
+        spread = np.sqrt(accuracy * (1 - accuracy) / images)
+        axes.fill_between(x, accuracy - spread, accuracy + spread, color=color, alpha=0.18, linewidth=0)
 
 
 def _fraction_axis(axes, fractions: np.ndarray) -> None:

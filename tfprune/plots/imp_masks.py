@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import BoundaryNorm, ListedColormap, Normalize
 from matplotlib.figure import Figure
 
 from tfprune.plots import style
@@ -35,7 +37,8 @@ def masks_figure(
     Args:
         mask: (c·h·w, units).
         image_shape: (c, h, w).
-        weights: (c·h·w, units) float; None shows masks alone. With weights grey is 0 and each unit has its own scale.
+        weights: (c·h·w, units) float; None shows masks alone. With weights grey is 0, each unit has its own scale, and
+            of a pixel's channels the weight that is largest in size is shown.
         which: the grids, of `most`, `sampled`, `least`.
         count: most units in each grid; small layers share their live units out, or all grids would look the same.
         title: of the whole figure.
@@ -60,6 +63,12 @@ def masks_figure(
         low, high = connections[units].min(), connections[units].max()
         span = f"{low}" if low == high else f"{low} to {high}"
         style.picture(axes, tile(images), f"{_HEADINGS[order]} ({span} connections)")
+    if weights is None:
+        _channels_scale(figure, panels, image_shape[0])
+    else:
+        _scale(
+            figure, panels, ScalarMappable(Normalize(-1, 1), style.TWO_SIDED), "weight / largest |weight| of the unit"
+        )
     return figure
 
 
@@ -72,8 +81,8 @@ def deep_masks_figure(
 ) -> Figure:
     """What units of each dense layer see of the input: products of masks, as grids of images.
 
-    The brightness of a pixel is the number of paths of kept weights from it to the unit, relative to the unit's
-    largest. Shown are the units reached by the most inputs.
+    The darker a pixel, the more paths of kept weights lead from it to the unit, relative to the unit's largest number
+    (mean over the pixel's channels). Shown are the units reached by the most inputs.
 
     Args:
         record: an iteration of a network that starts with dense layers.
@@ -101,7 +110,27 @@ def deep_masks_figure(
         style.picture(axes, tile(mask_images(paths[:, units], image_shape)), heading)
     for axes in panels[len(layers) :]:
         axes.set_axis_off()
+    paths = "paths to the unit / most of any pixel"
+    _scale(figure, panels, ScalarMappable(Normalize(0, 1), style.amounts()), paths)
     return figure
+
+
+def _channels_scale(figure: Figure, panels, channels: int) -> None:
+    """One step of the scale for each number of connected channels."""
+    colors = style.amounts()(np.arange(channels + 1) / channels)
+    norm = BoundaryNorm(np.arange(channels + 2) - 0.5, channels + 1)
+    bar = _scale(figure, panels, ScalarMappable(norm, ListedColormap(colors)), "connected channels of the pixel")
+    bar.ax.minorticks_off()
+    bar.set_ticks(range(channels + 1) if channels < 8 else [0, channels])
+    if channels == 1:
+        bar.set_label("")
+        bar.ax.set_yticklabels(["pruned", "connected"])
+
+
+def _scale(figure: Figure, panels, colors: ScalarMappable, text: str):
+    bar = figure.colorbar(colors, ax=list(panels), shrink=0.75, pad=0.015, aspect=25)
+    bar.set_label(text, fontsize=11)
+    return bar
 
 
 def _empty(axes, heading: str, text: str) -> None:

@@ -39,6 +39,7 @@ def draw_run(
     films: bool = True,
     iterations: Sequence[int] | None = None,
     progress: Callable[[str], None] | None = None,
+    validation_images: int | None = None,
 ) -> list[Path]:
     """Draw every figure of a run, from files alone, into a folder that is complete as soon as it exists.
 
@@ -50,7 +51,7 @@ def draw_run(
         out_folder: folder to make or replace.
         reevaluation: columns `iteration`, `top1`, `top5`; None leaves its figure out.
         silencing: columns `order`, `units`, `accuracy` (see `silencing_figure`); None leaves its figure out.
-        baselines: for the accuracy figure, see `accuracy_figure`.
+        baselines, validation_images: for the accuracy figure, see `accuracy_figure`.
         summary: `summarise(run)` if already at hand.
         films: also make the two films.
         iterations: iterations whose connectivity is drawn; None takes the most accurate one, the middle one
@@ -85,7 +86,7 @@ def draw_run(
         if iterations is None:
             iterations = _telling_iterations(run, summary)
         written = []
-        for name, figure in _figures(run, summary, iterations, reevaluation, silencing, baselines):
+        for name, figure in _figures(run, summary, iterations, reevaluation, silencing, baselines, validation_images):
             say(f"drawing {name}")
             written.append(save_png(figure, drawing / f"{name}.png"))
         summary.iterations.to_csv(drawing / MEASURES, index=False)
@@ -114,10 +115,10 @@ def draw_run(
     return [out_folder / path.name for path in written]
 
 
-def _figures(run, summary, iterations, reevaluation, silencing, baselines) -> Iterator[tuple[str, Figure]]:
+def _figures(run, summary, iterations, reevaluation, silencing, baselines, images) -> Iterator[tuple[str, Figure]]:
     """(file name without suffix, figure), one at a time so that only one is in memory."""
     rows = summary.iterations
-    yield "accuracy", imp_curves.accuracy_figure(rows["unpruned_fraction"], rows["best_accuracy"], baselines)
+    yield "accuracy", imp_curves.accuracy_figure(rows["unpruned_fraction"], rows["best_accuracy"], baselines, images)
     yield "errors", imp_curves.errors_figure((k, run.iteration(k)) for k in run.iterations)
     yield "live_structure", imp_curves.live_figure(summary.layers)
     if reevaluation is not None and len(reevaluation):
@@ -141,7 +142,7 @@ def _connectivity_figures(record: IterationRecord, k: int, image: tuple[int, int
     random = random_locality_maps(connections, image)
     yield "locality_relative", imp_locality.locality_figure(maps, random, f"Displacements relative to random\n{when}")
     groups = locality_by_connections(mask, image)
-    yield "locality_by_connections", imp_locality.locality_by_connections_figure(groups, f"Locality: {when}")
+    yield "locality_by_connections", imp_locality.locality_by_connections_figure(groups, image, f"Locality: {when}")
     histogram = imp_locality.connections_histogram(connections, len(mask), f"Connections per unit: {when}")
     yield "connections_histogram", histogram
     yield (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -23,15 +24,17 @@ class RunTables(NamedTuple):
         reevaluation: columns `iteration`, `top1`, `top5`; None if not there.
         silencing: columns `order`, `units`, `accuracy`, `std`; None if not there.
         baselines: label -> accuracy, or (unpruned fraction, accuracy); see `accuracy_figure`.
+        validation_images: how many images the accuracies are on; None if no record of the run says so.
     """
 
     reevaluation: pd.DataFrame | None
     silencing: pd.DataFrame | None
     baselines: dict[str, float | Curve]
+    validation_images: int | None
 
 
 def read_tables(run: ImpRun) -> RunTables:
-    """Read `<prefix>_reevaluation.csv`, `_silencing.csv` and `_random_baseline.csv`; the original wrote none of them.
+    """Read `<prefix>_reevaluation.csv`, `_silencing.csv`, `_random_baseline.csv`, `_run.json`; the original had none.
 
     The dense network's accuracy is taken from the first iteration where nothing is pruned in it.
 
@@ -53,4 +56,12 @@ def read_tables(run: ImpRun) -> RunTables:
             baselines["random masks, same layer densities"] = (random["unpruned_fraction"].to_numpy(), accuracy)
         except KeyError as missing:
             raise InputError(f"{run.folder}/{run.prefix}_random_baseline.csv: no column {missing}") from None
-    return RunTables(tables["reevaluation"], tables["silencing"], baselines)
+    return RunTables(tables["reevaluation"], tables["silencing"], baselines, _validation_images(run))
+
+
+def _validation_images(run: ImpRun) -> int | None:
+    try:
+        text = (run.folder / f"{run.prefix}_run.json").read_text(encoding="utf-8")
+        return int(json.loads(text)["input"]["val_size"])
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return None  # the figures do without

@@ -8,9 +8,38 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-from tfprune.plots.style import BASELINE_COLOR, COLORS, PLAIN, label, message, new_figure, sequence_colors
+from tfprune.plots.style import (
+    BASELINE_COLOR,
+    COLORS,
+    MARKERS,
+    PLAIN,
+    accuracy_axis,
+    label,
+    message,
+    new_figure,
+    sequence_colors,
+)
 
-_MARKERS = "osD^vP"
+_NAMES = {
+    "main": "winning ticket",
+    "randomly_prune": "random mask, the ticket's initial weights",
+    "randomly_reinitialize": "the ticket's mask, new weights",
+    "retrain": "the ticket, trained otherwise",
+    "oneshot": "one-shot",
+}
+
+
+def branch_name(branch: str, levels: pd.Series | None = None) -> str:
+    """What a branch is, for legends: the field's words, then its settings as they are.
+
+    Args:
+        branch: as `records.lottery_results` calls it, e.g. `main` or `randomly_prune seed=0`.
+        levels: the levels of its runs; where level 0 is all there is, `main` is no ticket but the dense network.
+    """
+    kind, _, settings = branch.partition(" ")
+    if kind == "main" and levels is not None and not (levels > 0).any():
+        return "dense network"
+    return f"{_NAMES.get(kind, kind)} ({settings})" if settings else _NAMES.get(kind, kind)
 
 
 def draw_accuracy(summary: pd.DataFrame, title: str = "") -> Figure:
@@ -37,9 +66,9 @@ def draw_accuracy(summary: pd.DataFrame, title: str = "") -> Figure:
             rows["test_accuracy_mean"],
             line,
             color=color,
-            marker=_MARKERS[index % len(_MARKERS)],
-            markersize=5,
-            label=branch,
+            marker=MARKERS[index % len(MARKERS)],
+            markersize=6,
+            label=branch_name(branch, rows.get("level")),
         )
     label(axes, title, "weights remaining (density)", "test accuracy")
     if shown.empty:
@@ -48,6 +77,7 @@ def draw_accuracy(summary: pd.DataFrame, title: str = "") -> Figure:
         axes.set_xscale("log")
         _density_ticks(axes, shown["density"])
         axes.invert_xaxis()
+        accuracy_axis(axes)
     if shown["branch"].nunique() > 1:
         figure.legend(fontsize=10, frameon=False, loc="outside lower center", ncols=2)
     return figure
@@ -71,7 +101,9 @@ def draw_training(curves: pd.DataFrame, title: str = "") -> Figure:
     label(axes, title, "training iteration", "test accuracy")
     if not levels:
         message(axes, "no finished run")
-    elif len(levels) > 1:
+    else:
+        accuracy_axis(axes)
+    if len(levels) > 1:
         figure.legend(fontsize=10, frameon=False, loc="outside right upper")
     return figure
 
@@ -91,13 +123,13 @@ def draw_shuffled(results: pd.DataFrame, dense: float | None = None, title: str 
     figure.suptitle(title, fontsize=12, x=0.01, ha="left")
     panels = figure.subplots(1, max(1, len(scores)), sharey=True, squeeze=False)[0]
     for axes, score in zip(panels, scores, strict=False):
-        label(axes, score, "density", "test error" if axes is panels[0] else "")
+        label(axes, score, "weights remaining", "test error" if axes is panels[0] else "")
         for shuffled, color, words in ((False, COLORS[0], "as scored"), (True, COLORS[1], "shuffled in each layer")):
             rows = results[(results["score"] == score) & (results["shuffled"] == shuffled)]
             errors = (1 - rows["test_accuracy"]).groupby(rows["density"]).agg(["mean", "std"]).sort_index()
             _band(axes, errors.index, errors["mean"], errors["std"], color)
-            line = "--" if shuffled else "-"
-            axes.plot(errors.index, errors["mean"], line, color=color, marker="o", markersize=4, label=words)
+            line = "s--" if shuffled else "o-"
+            axes.plot(errors.index, errors["mean"], line, color=color, markersize=5, label=words)
         if dense is not None:
             axes.axhline(1 - dense, color=BASELINE_COLOR, linewidth=1, linestyle=":", label="dense")
         axes.set_xscale("log")
@@ -133,9 +165,9 @@ def draw_equal_training(table: pd.DataFrame, title: str = "") -> Figure:
         for index, name in enumerate(names):
             rows = pruned[(pruned["pruner"] == name) & (pruned["reading"] == reading)]
             errors = (1 - rows["accuracy"]).groupby(rows["density"].round(4)).agg(["mean", "min", "max"])
-            color, marker = COLORS[index % len(COLORS)], _MARKERS[index % len(_MARKERS)]
+            color, marker = COLORS[index % len(COLORS)], MARKERS[index % len(MARKERS)]
             axes.fill_between(errors.index, errors["min"], errors["max"], color=color, alpha=0.15, linewidth=0)
-            axes.plot(errors.index, errors["mean"], color=color, marker=marker, markersize=5, label=name)
+            axes.plot(errors.index, errors["mean"], color=color, marker=marker, markersize=6, label=name)
         if len(dense):
             axes.axhline(1 - dense["accuracy"].mean(), color=BASELINE_COLOR, linewidth=1, linestyle=":", label="dense")
         axes.set_xscale("log")

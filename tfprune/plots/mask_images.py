@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-SEPARATOR = 90  # grey level between the images of a grid: neither a pruned (0) nor a kept (255) pixel
+from tfprune.plots.style import TWO_SIDED, amounts
+
+SEPARATOR = 190  # grey level between the images of a grid: neither that of a pruned pixel nor of a kept one
 ORDERS = ("most", "least", "sampled")
 
 
@@ -36,33 +38,36 @@ def select_units(
 
 
 def mask_images(columns: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarray:
-    """Each unit's connections as an image: a colour channel is lit where the input in that channel is connected.
+    """Each unit's connections as an image: the darker a pixel, the more of its channels are connected.
 
     Args:
         columns: (c·h·w, units) in [0, 1] (bool masks, or fractions such as normalised path counts), channels-first.
-        image_shape: (c, h, w). 3 channels are shown as red, green, blue; other numbers as the grey mean over channels.
+        image_shape: (c, h, w); shown is the mean over the channels.
 
     Returns:
-        uint8, (units, h, w, 3). Black is unconnected; with 3 channels white is connected in all of them.
+        uint8, (units, h, w, 3), in the colours of `plots.style.amounts`: white is unconnected.
     """
     images = np.asarray(columns, dtype=np.float64).T.reshape(-1, *image_shape)
-    return _colour(np.rint(255 * images))
+    return amounts()(images.mean(axis=1), bytes=True)[..., :3]
 
 
 def weight_images(columns: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarray:
-    """Each unit's weights as an image: grey is 0, brighter positive, darker negative in each colour channel.
+    """Each unit's weights as an image: grey is 0, blue and darker negative, yellow and brighter positive.
 
     Args:
         columns: (c·h·w, units) float, weights times mask, channels-first.
-        image_shape: (c, h, w); channels as in `mask_images`.
+        image_shape: (c, h, w). Of a pixel's channels the weight that is largest in size is shown.
 
     Returns:
-        uint8, (units, h, w, 3). Each unit is scaled by its own largest |w|, so that grey (128) stays exactly 0.
+        uint8, (units, h, w, 3), in the colours of `plots.style.TWO_SIDED`. Each unit is scaled by its own largest |w|,
+        and 0 is exactly the middle.
     """
     columns = np.asarray(columns, dtype=np.float64)
     scale = np.abs(columns).max(axis=0, initial=0.0)
     images = (columns / np.where(scale > 0, scale, 1.0)).T.reshape(-1, *image_shape)
-    return _colour(128 + np.rint(127 * images))
+    largest = np.abs(images).argmax(axis=1)[:, None]
+    images = np.take_along_axis(images, largest, axis=1)[:, 0]
+    return TWO_SIDED((128 + np.rint(127 * images)).astype(int), bytes=True)[..., :3]
 
 
 def tile(images: np.ndarray, columns: int | None = None, separator: int = SEPARATOR) -> np.ndarray:
@@ -94,10 +99,3 @@ def grid_columns(count: int) -> int:
 def upscale(image: np.ndarray, factor: int) -> np.ndarray:
     """Each pixel of (h, w, 3) as a `factor` × `factor` block."""
     return image.repeat(factor, axis=0).repeat(factor, axis=1)
-
-
-def _colour(images: np.ndarray) -> np.ndarray:
-    """(units, c, h, w) levels -> uint8 (units, h, w, 3)."""
-    if images.shape[1] != 3:
-        images = np.repeat(images.mean(axis=1, keepdims=True), 3, axis=1)
-    return np.clip(np.rint(images), 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)

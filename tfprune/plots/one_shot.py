@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from tfprune.plots.style import BASELINE_COLOR, COLORS, label, legend, new_figure
+from tfprune.plots.style import BASELINE_COLOR, COLORS, PLAIN, accuracy_axis, label, legend, new_figure
 
 
 def draw_training(accuracies: Sequence[float], losses: Sequence[float], steps: int, every: int = 1000) -> Figure:
@@ -28,7 +28,7 @@ def draw_training(accuracies: Sequence[float], losses: Sequence[float], steps: i
     right.plot(at, losses, color=COLORS[1], marker=marker, markersize=4)
     label(left, f"Test accuracy, {accuracies[-1]:.4f} at the end", "step", "accuracy")
     label(right, "Test loss", "step", "loss (nats)")
-    left.set_ylim(top=min(1.0, left.get_ylim()[1]))
+    accuracy_axis(left)
     right.set_ylim(bottom=0)
     return figure
 
@@ -44,17 +44,21 @@ def draw_densities(table: pd.DataFrame) -> Figure:
     axes = figure.subplots()
     at = np.arange(len(layers))
     least = 1 / float(layers["weights"].sum())
-    for shift, kind, color in ((-0.2, "direct", COLORS[0]), (0.2, "effective", COLORS[1])):
+    zeros = []
+    for shift, kind, color, hatch in ((-0.2, "direct", COLORS[5], ""), (0.2, "effective", COLORS[1], "///")):
         density = 1 - layers[f"{kind} sparsity"].to_numpy(float)
-        axes.bar(at + shift, np.maximum(density, least), 0.4, color=color, label=kind, bottom=0)
-        for x, value in zip(at + shift, density, strict=True):
-            if value == 0:
-                axes.text(x, least, "0", ha="center", va="bottom", fontsize=9, color=color)
+        axes.bar(
+            at + shift, np.maximum(density, least), 0.4, color=color, hatch=hatch, ec="white", label=kind, bottom=0
+        )
+        zeros += [(x, color) for x, value in zip(at + shift, density, strict=True) if value == 0]
         axes.axhline(max(1 - float(total[f"{kind} sparsity"]), least), color=color, linestyle="--", linewidth=1)
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(PLAIN)
     kept = 1 - layers[["direct sparsity", "effective sparsity"]].to_numpy(float)
     smallest = kept[kept > 0].min() if (kept > 0).any() else least
     axes.set_ylim(smallest / 3, 1.3)
+    for x, color in zeros:
+        axes.text(x, smallest / 2.8, "0", ha="center", va="bottom", fontsize=11, color=color)
     axes.set_xticks(at, [name.removesuffix("/kernel") for name in layers["layer"]], rotation=30, ha="right")
     axes.axhline(1, color=BASELINE_COLOR, linewidth=0.8)
     label(axes, "Weights kept in each layer (dashed: in all)", "", "density")

@@ -8,15 +8,23 @@ from pathlib import Path
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.colors import Colormap, LinearSegmentedColormap, ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from tfprune.records.atomic import atomic_write
 
 # Okabe & Ito's palette, told apart with any common colour blindness (black and yellow left out: text, poor contrast).
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 BASELINE_COLOR = "#6E6E6E"
+MARKERS = "osD^vP"
+LINES = ("-", "--", ":", "-.")
 SEQUENTIAL = "viridis"
+# Hues part at the middle, and lightness grows all the way, so that a grey print still tells the sides apart.
+TWO_SIDED = LinearSegmentedColormap.from_list(
+    "two_sided", [(0, "#0B2E6B"), (0.28, "#3D6FB3"), (0.5, "#949494"), (0.74, "#E8A33D"), (1, "#FFDF8C")]
+)
 DPI = 120
 PLAIN = FuncFormatter(lambda value, _: f"{value:g}")  # 0.01 instead of 10⁻² on log axes
 
@@ -31,6 +39,16 @@ def new_figure(width: float, height: float) -> Figure:
 def sequence_colors(count: int) -> np.ndarray:
     """`count` colours, (count, 4), for ordered curves: viridis from dark on, without its end that fades on white."""
     return colormaps[SEQUENTIAL](np.linspace(0, 0.88, max(1, count)))[:count]
+
+
+def amounts(levels: int | None = None) -> Colormap:
+    """Colours of amounts in [0, 1] on white: 0 is white, anything else is seen at once, and more is darker.
+
+    Args:
+        levels: of whole amounts 0, ..., `levels`; None for any.
+    """
+    values = np.linspace(0, 1, 256 if levels is None else levels + 1)
+    return ListedColormap([(1, 1, 1, 1), *colormaps[SEQUENTIAL](0.86 * (1 - values[1:]))], "amounts")
 
 
 def label(axes: Axes, title: str = "", x: str = "", y: str = "", grid: bool = True) -> Axes:
@@ -67,6 +85,35 @@ def message(axes: Axes, text: str) -> None:
         axes.set_xticks([])
         axes.set_yticks([])
     axes.text(0.5, 0.5, text, ha="center", va="center", fontsize=12, color=BASELINE_COLOR, transform=axes.transAxes)
+
+
+def accuracy_axis(axes: Axes) -> None:
+    """An axis of accuracies or errors fitted to what is drawn, without room or ticks outside [0, 1]."""
+    low, high = axes.get_ylim()
+    low, high = max(0.0, min(low, 1.0)), min(1.0, max(high, 0.0))
+    if high - low < 0.01:
+        low, high = max(0.0, low - 0.01), min(1.0, high + 0.01)
+    axes.set_ylim(low, high)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(PLAIN)
+    for line in axes.lines:
+        line.set_clip_on(False)  # a marker at 1 is seen whole
+
+
+def log_axis(axis: Axis, values) -> None:
+    """A logarithmic axis around positive values, with plain numbers for ticks, however close the values are."""
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    values = np.asarray(values, dtype=np.float64)
+    values = values[np.isfinite(values) & (values > 0)]
+    if not len(values):
+        return
+    low, high = values.min(), values.max()
+    room = max((high / low) ** 0.05, 1.05 if high / low > 3 else 2.5)
+    axis.axes.set(**{f"{axis.axis_name}lim": (low / room, high * room)})
+    subs = (1.0, 2.0, 5.0) if high / low < 60 else (1.0,)
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter(PLAIN)
+    axis.set_minor_formatter(NullFormatter())
 
 
 def iteration_ticks(axes: Axes) -> None:

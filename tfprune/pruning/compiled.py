@@ -64,12 +64,14 @@ class CompiledLoss:
             return None
         loss = losses[0]
         if isinstance(loss, str):
-            loss = cross_entropy if loss.lower() in ("crossentropy", "ce") else keras.losses.get(loss)
+            loss = cross_entropy if loss.lower() in ("crossentropy", "ce") else _found(loss)
         if not isinstance(loss, keras.Loss):
             return _CLASSIFIERS.get(loss) if callable(loss) else None
-        config, plain = loss.get_config(), {"label_smoothing": 0, "ignore_class": None, "axis": -1}
-        usual = reduction_of(loss) == "mean" and all(config.get(key, value) == value for key, value in plain.items())
-        return _CLASSIFIERS.get(type(loss)) if usual else None
+        named, plain = _CLASSIFIERS.get(type(loss)), {"label_smoothing": 0, "ignore_class": None, "axis": -1}
+        if named is None or reduction_of(loss) != "mean":
+            return None
+        config = loss.get_config()
+        return named if all(config.get(key, value) == value for key, value in plain.items()) else None
 
     def value(self, labels, outputs, weights, temperature: float) -> tf.Tensor:
         """Scalar loss of a batch; labels and weights are in the order of `outputs` or by their names.
@@ -77,11 +79,12 @@ class CompiledLoss:
         Raises:
             InputError: the labels do not suit the loss.
         """
-        named, (activation, _) = self.classifies, ending(outputs)
-        logits = isinstance(self._losses[0], keras.Loss) and self._losses[0].get_config().get("from_logits", False)
-        own = "Sigmoid" if named is binary_cross_entropy else "Softmax"
-        if named is not None and outputs.shape.rank == 2 and (activation == own or (logits and activation is None)):
-            return weighted_mean(of_examples(named, labels, outputs, temperature), weights)
+        named = self.classifies
+        if named is not None and outputs.shape.rank == 2:
+            loss, (activation, _) = self._losses[0], ending(outputs)
+            logits = isinstance(loss, keras.Loss) and loss.get_config()["from_logits"] and activation is None
+            if logits or activation == ("Sigmoid" if named is binary_cross_entropy else "Softmax"):
+                return weighted_mean(of_examples(named, labels, outputs, temperature), weights)
         keys = list(outputs) if isinstance(outputs, Mapping) else self.source.output_names or [None]
         losses = _each("loss", self.source._user_loss, keys)
         if isinstance(labels, list) and len(labels) == sum(loss is not None for loss in losses):
@@ -90,7 +93,7 @@ class CompiledLoss:
         parts = zip(
             keys,
             losses,
-            tree.flatten(outputs) if not isinstance(outputs, Mapping) else outputs.values(),
+            outputs.values() if isinstance(outputs, Mapping) else tree.flatten(outputs),
             _each("labels", labels, keys),
             _each("sample weights", weights, keys),
             _each("loss_weights", self.source._user_loss_weights, keys),
@@ -165,6 +168,13 @@ def reduction_of(loss: Loss) -> str:
     return "sum" if reduction in _SUMMED else "mean" if reduction == "sum_over_batch_size" else reduction
 
 
+def loss_notice(model: keras.Model, loss: Loss | CompiledLoss) -> str | None:
+    """What to tell of a loss that one might not expect: a compiled one that is no cross-entropy."""
+    if not isinstance(loss, CompiledLoss) or loss.classifies is not None:
+        return None
+    return f"the scores are of the loss that model {model.name!r} is compiled with, {loss.name}; loss= takes another"
+
+
 def by_keras(loss: keras.Loss, labels, outputs, weights, name: str, reduction: str) -> tf.Tensor:
     """A loss of Keras as a scalar.
 
@@ -178,6 +188,13 @@ def by_keras(loss: keras.Loss, labels, outputs, weights, name: str, reduction: s
         raise InputError(f"loss {name} does not fit the data's labels or the model's outputs: {reason}") from error
     # Within the scope of a strategy Keras divides means by the number of replicas.
     return value if reduction == "sum" else value * tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def _found(name: str):
+    try:
+        return keras.losses.get(name)
+    except ValueError:  # told when the loss is called
+        return None
 
 
 def _name(loss) -> str:

@@ -9,7 +9,10 @@ Reference: Vysogorets & Kempe 2021, arXiv 2107.02306, section 4 (pruning to a ta
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import isqrt
+
+import numpy as np
 
 from tfprune.errors import InputError
 from tfprune.layers.masks import Masks
@@ -18,6 +21,46 @@ from tfprune.pruning.shares import OutOfReach
 
 # Where the bracket is wider, effective counts on its two sides say where the target should lie.
 INTERPOLATED = 64
+# More effective weights than were asked for by this part, and one for each kernel, which quotas may round up, are told.
+TOLERATED = 0.1
+
+
+@dataclass(frozen=True)
+class Missed:
+    """An effective sparsity that the nested masks step over: the next sparser ones have too few effective weights.
+
+    Attributes:
+        asked: the target.
+        reached: effective sparsity of the masks that were found, in [0, asked).
+        kept: number of weights that these keep.
+        left: number of effective weights of the next sparser masks; 0: nothing reaches the output any more.
+        next_kept: number of weights that the next sparser masks keep.
+        cliff: paths of the kernels that make the difference: those that lose their last weight, or else their last
+            effective one, or else any weight.
+        loss: what they lose, in words.
+        emptied: whether these kernels lose all that is effective.
+    """
+
+    asked: float
+    reached: float
+    kept: int
+    left: int
+    next_kept: int
+    cliff: tuple[str, ...]
+    loss: str
+    emptied: bool
+
+    def __str__(self) -> str:
+        names = ", ".join(map(repr, self.cliff[:3])) + (", ..." if len(self.cliff) > 3 else "")
+        kernels = "kernel" if len(self.cliff) == 1 else "kernels"
+        result = f"only {self.left:,} weights are effective" if self.left else "nothing reaches the output any more"
+        fewer = self.kept - self.next_kept
+        way = "; min_weights (of each kernel, on a path) leads over such a cliff" if self.emptied else ""
+        return (
+            f"effective sparsity {self.asked:.6g} was asked for, {self.reached:.6g} is reached: with {fewer:,} "
+            f"{'weight' if fewer == 1 else 'weights'} fewer than the {self.kept:,} kept, {kernels} {names} "
+            f"{'loses' if len(self.cliff) == 1 else 'lose'} {self.loss} and {result}{way}"
+        )
 
 
 def at_effective_sparsity(
@@ -26,7 +69,7 @@ def at_effective_sparsity(
     sparsity: float,
     start: Masks,
     landmarks: Sequence[int],
-) -> Masks:
+) -> tuple[Masks, Missed | None]:
     """Bisects on the number of kept weights: first over the landmarks, then between the two that enclose the target.
 
     Args:
@@ -38,7 +81,7 @@ def at_effective_sparsity(
 
     Returns:
         The direct masks, of which at least `kept_count(size, 1 − sparsity)` weights are effective, while one step less
-        would leave fewer.
+        would leave fewer; and how far they miss the target, None where they meet it.
 
     Raises:
         InputError: no masks on the way have so many effective weights, or the sparsest that the quota allows have more;
@@ -117,7 +160,7 @@ class _Search:
         kept = min(max(kept, low + 1), high - 1)
         return (low, kept) if self.reaches(kept) else (kept, high)
 
-    def result(self, kept: int) -> Masks:
+    def result(self, kept: int) -> tuple[Masks, Missed | None]:
         if self._best is None or self._best[0] != kept:
             self.reaches(kept)
         if self._best is None or self._best[0] != kept:
@@ -133,4 +176,30 @@ class _Search:
             raise InputError(
                 f"effective sparsity {self._sparsity:.6g} is out of reach, the most is {most:.6g}: {self._refused}"
             )
-        return masks
+        tolerated = self.needed * (1 + TOLERATED) + len(masks)
+        return masks, self._missed(kept, masks, count) if count > tolerated else None
+
+    def _missed(self, kept: int, masks: Masks, count: int) -> Missed:
+        """What the masks of one step less lack."""
+        fewer = self._masks_of(kept - 1)
+        effective, left = self._effective(masks), self._effective(fewer)
+        return Missed(
+            asked=self._sparsity,
+            reached=1 - count / self._start.size,
+            kept=masks.kept,
+            left=left.kept,
+            next_kept=fewer.kept,
+            **_cliff(masks, fewer, effective, left),
+        )
+
+
+def _cliff(masks: Masks, fewer: Masks, effective: Masks, left: Masks) -> dict:
+    """Which kernels that lose weights from the first masks to the second explain what is no longer effective."""
+    changed = [path for path in masks if not np.array_equal(masks[path], fewer[path])]
+    emptied = [path for path in changed if not fewer[path].any()]
+    cut = [path for path in changed if effective[path].any() and not left[path].any()]
+    cliff = emptied or cut or changed
+    what = "last weight" if emptied else "last effective weight" if cut else "connection"
+    own = "a" if cliff is changed else "its"
+    loss = f"{own} {what}" if len(cliff) == 1 else f"{'' if cliff is changed else 'their '}{what}s"
+    return {"cliff": tuple(cliff), "loss": loss, "emptied": bool(emptied or cut)}

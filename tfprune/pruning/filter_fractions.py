@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -45,10 +46,25 @@ def fractions_of_sets(fractions: Fractions, convolutions: Mapping[str, str], set
         given = _in_order(fractions, convolutions)
     else:
         given = dict.fromkeys(able, _checked(fractions, "fractions"))
+        losing = _without_single(losing, sets, given[able[0]])
     for layer, fraction in given.items():
         if fraction and layer not in able:
             raise InputError(f"layer {layer!r} cannot lose filters, received fraction {fraction:g}: {NEEDED}")
     return [_agreed(given, layers, len(one.channels)) for one, layers in zip(sets, losing, strict=True)]
+
+
+def _without_single(losing: list[list[str]], sets: Sequence[FilterSet], fraction: float) -> list[list[str]]:
+    """The layers that lose filters of each set, where one number is for all: no layers for a set of a single filter."""
+    single = [bool(layers) and len(one.channels) == 1 for one, layers in zip(sets, losing, strict=True)]
+    if not fraction or not any(single):
+        return losing
+    left = [[] if alone else layers for alone, layers in zip(single, losing, strict=True)]
+    if not any(left):
+        raise InputError("no convolution of the model can lose filters: each has a single one")
+    names = dict.fromkeys(layer for alone, layers in zip(single, losing, strict=True) if alone for layer in layers)
+    told = ", ".join(map(repr, names))
+    warnings.warn(f"a single filter stays where fraction {fraction:g} would leave none: {told}", stacklevel=4)
+    return left
 
 
 def _agreed(given: Mapping[str, float], layers: Sequence[str], count: int) -> float:

@@ -8,9 +8,9 @@ import keras
 import numpy as np
 from keras import layers
 
-from tfprune.layers.convert import masks_of
+from tfprune.layers.convert import masks_of, without_lora
 from tfprune.layers.prunable import KERNELS, kernel_class, prunable
-from tfprune.layers.topology import named_layers, require_graph
+from tfprune.layers.topology import named_layers
 from tfprune.layers.verify import check_copy
 from tfprune.layers.weights import weights_of
 from tfprune.pruning.filter_fractions import Fractions, fractions_of_sets, kept_filters
@@ -52,16 +52,19 @@ def prune_filters(
         model: built Sequential or Functional model, plain or masked; is left as it is.
         scoring: a name of `tfprune.pruning.filter_scores.FILTER_SCORES`: `"operator_norm"`, `"operator_norm_absolute"`,
             `"l1_norm"`, `"l2"`, `"gm_norm"` or `"random"`.
-        fractions: of filters to prune, in [0, 1). One number for all convolutions that can lose filters; or one per
-            convolution of `filter_layers(model)`, in that order; or layer path (or name, where only one has it) ->
-            fraction. A layer that such a mapping leaves out shares the fraction of those named that its channels are
-            coupled with, and else loses nothing.
+        fractions: of filters to prune, in [0, 1). One number for all convolutions that can lose filters (where there is
+            only one filter, it stays); or one per convolution of `filter_layers(model)`, in that order; or layer path
+            (or name, where only one has it) -> fraction. A layer that such a mapping leaves out shares the fraction of
+            those named that its channels are coupled with, and else loses nothing.
         seed: of random scores; a non-negative integer.
         verify: runs the small model, and `model` with the removed channels at 0, on a small made-up input and compares
             the outputs; nothing is checked where no input can be made that the model takes.
 
     Returns:
         Model in plain Keras with the same inputs, outputs and layer names; masked weights are 0; not compiled.
+
+    Warns:
+        UserWarning: one number would leave nothing of convolutions with a single filter; names them.
 
     Raises:
         InputError: unknown scoring, unusable fractions, one that leaves a layer no filters (says the largest allowed),
@@ -81,9 +84,9 @@ def prune_filters(
         if share
     ]
     stays = without(network.trace, gone)
-    small = rebuild(model, network.trace, stays)
+    small = rebuild(network.model, network.trace, stays)
     if verify:
-        check_copy(small, model, network.kernels_without(~stays))
+        check_copy(small, network.model, network.kernels_without(~stays))
     return small
 
 
@@ -131,13 +134,14 @@ class _Network:
     """A model's channels, its convolutions, and which of their filters can only leave together.
 
     Attributes:
+        model: the model, low-rank updates (LoRA) merged.
         trace: of the model, with pruned weights at 0.
         convolutions: path of a layer that makes filters -> path of its kernel, in network order.
         sets: all filter sets.
     """
 
     def __init__(self, model: keras.Model):
-        require_graph(model)
+        self.model = model = without_lora(model)
         weights = weights_of(model)
         self._prunable = prunable(model)
         for path, mask in masks_of(model).items():

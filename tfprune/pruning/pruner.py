@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property, partial
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfprune.errors import InputError
+from tfprune.errors import InputError, did_you_mean, did_you_mean_fraction
+from tfprune.layers.convert import masks_of
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import prunable
 from tfprune.pruning.batches import as_batches
-from tfprune.pruning.compiled import CompiledLoss, chosen_loss
-from tfprune.pruning.effective import at_effective_sparsity
+from tfprune.pruning.competing import Ignored, competing
+from tfprune.pruning.compiled import chosen_loss, loss_notice
+from tfprune.pruning.effective import Missed, at_effective_sparsity
 from tfprune.pruning.losses import Loss
+from tfprune.pruning.notices import dense_layers, frozen_layers, layer_collapse
+from tfprune.pruning.progress import Progress
 from tfprune.pruning.rounds import Rounds
 from tfprune.pruning.schedules import Schedule
 from tfprune.pruning.scores import get_score
-from tfprune.pruning.shares import BorrowedShare, GlobalShare, QuotaShare
+from tfprune.pruning.selection import kept_count
+from tfprune.pruning.shares import BorrowedShare, GlobalShare, QuotaShare, below_floors
 from tfprune.pruning.specs import Pruner, get_pruner
+from tfprune.pruning.spine import spine
 from tfprune.sparsity.reachability import Reachability
 
 PRUNING_TYPES = ("direct", "effective")
+FROZEN = ("prune", "keep")
 
 
 def prune(
@@ -40,11 +48,16 @@ def prune(
     schedule: Schedule | None = None,
     loss: str | Loss | None = None,
     masks: Mapping[str, np.ndarray] | None = None,
-    ignore: Collection[str] = (),
+    ignore: Ignored | Iterable[Ignored] = (),
     highest: bool = False,
     batch_size: int = 128,
     steps: int | None = None,
     input_shape: tuple | list | None = None,
+    min_weights: int = 0,
+    frozen: str | None = None,
+    convention: str = "influence",
+    verbose: bool | int = True,
+    on_missed: Callable[[Missed], None] | None = None,
 ) -> Masks:
     """Chooses which weights of a model to keep. The model itself is left as it is.
 
@@ -67,79 +80,130 @@ def prune(
         schedule: rounds, instead of the pruner's own.
         loss: of SNIP and GraSP: `"cross_entropy"`, `"published"` or a function of (labels, outputs). None: that of a
             compiled model, without regularizers and `add_loss`, and cross-entropy of one that is not compiled.
-        masks: masks to start from; what they prune stays pruned and counts as pruned.
-        ignore: paths of kernels that stay as they are and count neither as weights nor as pruned.
+        masks: masks to start from; what they prune stays pruned and counts as pruned. None for `masks_of(model)`: those
+            of a masked model, all weights of a plain one.
+        ignore: kernels that stay as they are and count neither as weights nor as pruned: paths of kernels, layers or
+            nested models, names of layers, layers, or a function of a layer; one or several of them.
         highest: prune the highest scores in place of the lowest.
         batch_size: where `data` is a pair of arrays.
         steps: use the first so many batches; needed for data without an end.
         input_shape: shape of an input without the batch axis, where the model leaves sizes open.
+        min_weights: number of weights that every kernel keeps, or all where it has fewer; the best that lead from an
+            input to an output together, see `tfprune.pruning.spine`. With 1 or more no layer runs empty and a path is
+            left (direct masks of a graph that is not known: the best by score alone). 0 is as published.
+        frozen: `"prune"`: kernels that are not trainable compete like all others; `"keep"`: they are ignored. None is
+            `"prune"` with a warning.
+        convention: of what is effective, `"influence"` or `"paper"`; see `tfprune.sparsity.reachability`.
+        verbose: whether to show progress on stderr where the call takes more than three seconds.
+        on_missed: is told of a missed effective target in place of the warning.
 
     Returns:
         Masks for all prunable kernels, bool, in network order.
 
     Warns:
-        UserWarning: layer collapse: kernels lost all their weights, so that nothing passes through them; names three.
-            Or the compiled loss was taken, and it is no cross-entropy.
+        UserWarning: each once, in a line: kernels lost all their weights (layer collapse), and whether anything still
+            reaches the output; the effective sparsity that is reached is below the target, and which kernel is the
+            cliff; frozen kernels; layers with weights that stay dense, and their share of the parameters; the compiled
+            loss was taken, and it is no cross-entropy.
 
     Raises:
         InputError: unusable arguments, NaN in weights or scores (names the kernel), no data where it is needed, a
-            sparsity that the masks, the quota or the network's paths put out of reach (says what is reachable).
+            sparsity that the masks, `min_weights`, the quota or the network's paths put out of reach (says what is
+            reachable).
     """
-    _check(sparsity, pruning_type, seed)
+    _check(sparsity, pruning_type, seed, min_weights, frozen)
     if not tf.executing_eagerly():
         raise InputError("prune computes at once: call it outside of tf.Graph and tf.function")
     chosen = get_pruner(pruner).changed(scope, quota, schedule)
     if not prunable(model):
         raise InputError(f"model {model.name!r} has no kernels that can be pruned")
     _check_weights(model)
-    whole = Masks.dense(model) if masks is None else Masks(masks).check(model)
-    start = _competing(whole, ignore)
+    whole = _start(model, masks)
+    start = competing(model, whole, ignore, frozen)
     if start.kept < start.size * (1 - sparsity) * (1 - 1e-12):
         raise InputError(f"sparsity {sparsity:.6g} is below that of the masks to start from, {start.sparsity:.6g}")
+    floors = {path: min(min_weights, count) for path, count in start.counts.items()} if min_weights else {}
+    least = sum(floors.values())
+    if pruning_type == "direct" and least > kept_count(start.size, 1 - sparsity):
+        raise below_floors(least, start.size, sparsity)
+    told = [dense_layers(model), frozen_layers(model, start) if frozen is None else None]
 
     def completed(part: Mapping[str, np.ndarray]) -> Masks:
-        return Masks({path: part.get(path, mask) for path, mask in whole.items()}) if ignore else part
+        return part if start is whole else Masks({path: part.get(path, mask) for path, mask in whole.items()})
 
-    batches = as_batches(data, batch_size, steps, len(model.inputs))
-    if _needs_data(chosen):
-        loss = _told_loss(model, loss)
-    scores = _Scores(model, batches, seed, completed, highest, loss=loss, input_shape=input_shape)
-    rounds = _rounds(scores, chosen, sparsity, start, seed, quota_rule)
-    if pruning_type == "direct":
-        return _told(completed(rounds.final), whole)
-    reachable = Reachability(model, input_shape)
-
-    def effective(part: Masks) -> Masks:
-        found = reachable(completed(part))
-        return Masks({path: found[path] for path in part}) if ignore else found
-
-    found = at_effective_sparsity(rounds.masks, effective, sparsity, start, rounds.landmarks())
-    return _told(completed(found), whole)
-
-
-def _told(masks: Masks, before: Masks) -> Masks:
-    """The masks, once a layer collapse has been told."""
-    empty = [path for path, mask in masks.items() if before[path].any() and not mask.any()]
-    if empty:
-        names = ", ".join(map(repr, empty[:3])) + (", ..." if len(empty) > 3 else "")
-        lost = f"{len(empty)} of {len(masks)} kernels have no weights left"
-        warnings.warn(f"layer collapse at sparsity {masks.sparsity:.6g}: {lost}: {names}", stacklevel=3)
+    with Progress(bool(verbose)) as progress:
+        batches = as_batches(data, batch_size, steps, len(model.inputs))
+        if _needs_data(chosen):
+            loss = chosen_loss(model, loss)
+            told.append(loss_notice(model, loss))
+        batches = None if batches is None else progress.batches(batches)
+        scores = _Scores(model, batches, seed, completed, highest, loss=loss, input_shape=input_shape)
+        effective = _Effective(model, completed, input_shape, convention, progress)
+        options = {"rule": quota_rule, "floors": floors, "progress": progress}
+        if min_weights:
+            # Direct masks can be had without knowing the model's graph: then the best are kept, path or no path.
+            asked = effective if pruning_type == "effective" or effective.known else None
+            options["spine"] = partial(spine, count=min_weights, effective=asked, seed=seed)
+        # No round may end with fewer weights than the kernels keep.
+        rounds = _rounds(scores, chosen, max(1 - sparsity, least / start.size), start, seed, **options)
+        if pruning_type == "direct":
+            found, missed = rounds.final, None
+        else:
+            found, missed = at_effective_sparsity(rounds.masks, effective, sparsity, start, rounds.landmarks())
+    masks = completed(found)
+    if missed and on_missed is not None:
+        on_missed(missed)
+    elif missed:
+        told.append(str(missed))
+    told.append(layer_collapse(model, masks, whole, input_shape))
+    for line in told:
+        if line is not None:
+            warnings.warn(line, stacklevel=2)
     return masks
+
+
+def _start(model: keras.Model, masks: Mapping[str, np.ndarray] | None) -> Masks:
+    own = masks_of(model)
+    if masks is None:
+        return own
+    given = Masks(masks).check(model)
+    for path, mask in given.items():
+        if back := np.count_nonzero(mask & ~own[path]):
+            raise InputError(
+                f"masks= brings back {back} weights of kernel {path!r} that the model's own masks prune: their values "
+                "are stale; leave masks= out, or change the model first with set_masks"
+            )
+    return given
+
+
+class _Effective:
+    """Which weights of kernels that compete are effective, in a model whose other kernels stay as they are."""
+
+    def __init__(self, model, completed: Callable, input_shape, convention: str, progress: Progress):
+        self._model, self._input_shape, self._convention = model, input_shape, convention
+        self._completed, self._progress, self._asked = completed, progress, 0
+
+    @cached_property
+    def _reachable(self) -> Reachability:
+        return Reachability(self._model, self._input_shape, convention=self._convention)
+
+    @property
+    def known(self) -> bool:
+        """Whether the graph of the model is known."""
+        try:
+            return self._reachable is not None
+        except InputError:
+            return False
+
+    def __call__(self, part: Masks) -> Masks:
+        self._progress.at("looking for paths", self._asked, note=f"{part.kept:,} weights kept")
+        self._asked += 1
+        found = self._reachable(self._completed(part))
+        return found if len(found) == len(part) else Masks({path: found[path] for path in part})
 
 
 def _needs_data(pruner: Pruner) -> bool:
     return get_score(pruner.score).needs_data or (pruner.like is not None and _needs_data(get_pruner(pruner.like)))
-
-
-def _told_loss(model: keras.Model, loss: str | Loss | None) -> Loss:
-    """The loss, once it has been told where it is not what one would think."""
-    found = chosen_loss(model, loss)
-    if isinstance(found, CompiledLoss) and found.classifies is None:
-        told = (
-            f"the scores are of the loss that model {model.name!r} is compiled with, {found.name}; loss= takes another"
-        )
-        warnings.warn(told, stacklevel=3)
-    return found
 
 
 class _Scores:
@@ -167,34 +231,51 @@ class _Scores:
         return scored
 
 
-def _competing(masks: Masks, ignore: Collection[str]) -> Masks:
-    unknown = [path for path in ignore if path not in masks]
-    if unknown:
-        raise InputError(f"ignore= holds {unknown[0]!r}, which is no prunable kernel; there are {', '.join(masks)}")
-    left = {path: mask for path, mask in masks.items() if path not in ignore}
-    if not left:
-        raise InputError("ignore= leaves no kernel to prune")
-    return Masks(left) if ignore else masks
-
-
-def _rounds(scores: _Scores, pruner: Pruner, sparsity: float, start: Masks, seed: int, rule: str) -> Rounds:
+def _rounds(
+    scores: _Scores,
+    pruner: Pruner,
+    density: float,
+    start: Masks,
+    seed: int,
+    *,
+    rule: str,
+    floors: Mapping[str, int],
+    progress: Progress,
+    spine: Callable | None = None,
+) -> Rounds:
     landmarks = None
     shapes = {path: mask.shape for path, mask in start.items()}
     if pruner.like is not None:
-        other = _rounds(scores, get_pruner(pruner.like), sparsity, start, seed, rule)
+        options = {"rule": rule, "floors": floors, "progress": progress, "spine": spine}
+        other = _rounds(scores, get_pruner(pruner.like), density, start, seed, **options)
         share = BorrowedShare(shapes, lambda kept: list(other.masks(kept).counts.values()))
         landmarks = other.landmarks()
+    elif pruner.quota is None:
+        share = GlobalShare(shapes, floors)
     else:
-        share = GlobalShare(shapes) if pruner.quota is None else QuotaShare(shapes, pruner.quota, rule)
-    densities = pruner.schedule.densities(1 - sparsity)
-    return Rounds(scores.of(pruner.score), share, densities, start, seed, landmarks)
+        share = QuotaShare(shapes, pruner.quota, rule, floors)
+    densities = pruner.schedule.densities(density)
+    score, total = scores.of(pruner.score), len(densities)
+
+    def told(before: Mapping[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
+        progress.at(f"scoring by {pruner.score}", number - 1, total)
+        return score(before, number)
+
+    return Rounds(told, share, densities, start, seed, landmarks, spine)
 
 
-def _check(sparsity: float, pruning_type: str, seed: int) -> None:
+def _check(sparsity: float, pruning_type: str, seed: int, min_weights: int, frozen: str | None) -> None:
     if isinstance(sparsity, bool) or not isinstance(sparsity, (int, float, np.number)) or not 0 <= sparsity < 1:
-        raise InputError(f"sparsity must lie in [0, 1); received {sparsity!r}")
+        raise InputError(f"sparsity must lie in [0, 1); received {sparsity!r}{did_you_mean_fraction(sparsity)}")
     if pruning_type not in PRUNING_TYPES:
-        raise InputError(f"pruning_type must be one of {', '.join(PRUNING_TYPES)}; received {pruning_type!r}")
+        near = did_you_mean(pruning_type, PRUNING_TYPES)
+        raise InputError(f"pruning_type must be one of {', '.join(PRUNING_TYPES)}; received {pruning_type!r}{near}")
+    if isinstance(min_weights, bool) or not isinstance(min_weights, (int, np.integer)) or min_weights < 0:
+        raise InputError(f"min_weights must be a non-negative integer; received {min_weights!r}")
+    if frozen is not None and frozen not in FROZEN:
+        raise InputError(
+            f"frozen must be one of {', '.join(FROZEN)}; received {frozen!r}{did_you_mean(frozen, FROZEN)}"
+        )
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
         raise InputError(f"seed must be a non-negative integer; received {seed!r}")
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tfprune.errors import InputError
+from tfprune.errors import InputError, did_you_mean
 
 Shapes = Sequence[tuple[int, ...]]
 Quota = Callable[..., np.ndarray]
@@ -128,14 +128,15 @@ def get_quota(name: str) -> Quota:
     Raises:
         InputError: there is none.
     """
-    if name not in QUOTAS:
-        raise InputError(f"quota must be one of {', '.join(QUOTAS)}; received {name!r}")
+    if not isinstance(name, str) or name not in QUOTAS:
+        raise InputError(f"quota must be one of {', '.join(QUOTAS)}; received {name!r}{did_you_mean(name, QUOTAS)}")
     return QUOTAS[name]
 
 
 def _checked_sizes(shapes: Shapes, density: float, rule: str) -> np.ndarray:
     if rule not in RULES:
-        raise InputError(f"rule of a quota must be one of {', '.join(RULES)}; received {rule!r}")
+        near = did_you_mean(rule, RULES)
+        raise InputError(f"rule of a quota must be one of {', '.join(RULES)}; received {rule!r}{near}")
     if not 0 <= density <= 1:
         raise InputError(f"density must lie in [0, 1]; received {density}")
     if not len(shapes) or any(len(shape) == 0 or min(shape) < 1 for shape in shapes):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
+from types import MappingProxyType
 
 import numpy as np
 
@@ -52,21 +53,30 @@ class Ranking:
         alive: nothing else can be kept.
         groups: lists of paths that compete.
         seed: breaks ties.
+        first: path -> bool array: weights that come before all others, whatever their scores.
 
     Raises:
         InputError: a score is not finite; names the kernel.
     """
 
-    def __init__(self, scores: dict[str, np.ndarray], alive: Alive, groups: list[list[str]], seed: int):
+    def __init__(
+        self,
+        scores: dict[str, np.ndarray],
+        alive: Alive,
+        groups: list[list[str]],
+        seed: int,
+        first: Mapping[str, np.ndarray] = MappingProxyType({}),
+    ):
         self._alive, self._groups = alive, groups
         self._sizes: dict[str, int] = {}
         self._sets = []
         for group in groups:
             values = []
             for path in group:
-                values.append(alive.of(path, scores.pop(path)))
-                _require_finite(path, values[-1])
-                self._sizes[path] = values[-1].size
+                own = alive.of(path, scores.pop(path))
+                _require_finite(path, own)
+                values.append(_raised(own, alive.of(path, first[path])) if path in first else own)
+                self._sizes[path] = own.size
             self._sets.append(TopSets(values, seed))
 
     def masks(self, counts: Sequence[int]) -> Masks:
@@ -86,6 +96,7 @@ def pruned(
     groups: list[list[str]],
     counts: Sequence[int],
     seed: int,
+    first: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> dict[str, np.ndarray]:
     """Path -> flat positions of what leaves the masks where each group keeps its best `counts`; as `Ranking` has it."""
     gone = {}
@@ -93,9 +104,18 @@ def pruned(
         values = [scores[path].ravel() for path in group]
         for path, part in zip(group, values, strict=True):
             _require_finite(path, part)
+        values = [
+            _raised(part, first[path].ravel()) if path in first else part
+            for path, part in zip(group, values, strict=True)
+        ]
         flat = [masks[path].ravel() for path in group]
         gone.update(zip(group, lowest(values, flat, count, seed), strict=True))
     return gone
+
+
+def _raised(scores: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """The scores, with those of the first above all others."""
+    return np.where(first, np.float32(np.inf), scores)
 
 
 def _require_finite(path: str, scores: np.ndarray) -> None:

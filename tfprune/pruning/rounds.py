@@ -30,6 +30,8 @@ class Rounds:
         start: masks to begin with.
         seed: breaks ties.
         landmarks: see the method; None for those of the rounds' ends.
+        spine: (scores of the first round, start, kept weights -> masks by these scores) -> path -> bool array: the
+            weights that all rounds keep, at most as many as the share leaves every kernel.
     """
 
     def __init__(
@@ -40,7 +42,9 @@ class Rounds:
         start: Masks,
         seed: int,
         landmarks: list[int] | None = None,
+        spine: Callable[[Mapping, Masks, Callable[[int], Masks]], Mapping[str, np.ndarray]] | None = None,
     ):
+        self._find_spine, self._spine = spine, None if spine else {}
         self._score, self._share, self._seed = score, share, seed
         self._start, self._landmarks = start, landmarks
         self._densities = list(densities)
@@ -95,8 +99,9 @@ class Rounds:
         masks = {path: mask.reshape(self._start[path].shape) for path, mask in flat.items()}
         for number, density in enumerate(self._densities[:-1], 1):
             counts = self._share.counts(density)
-            scores = self._score(masks, number)
-            for path, positions in pruned(scores, masks, self._share.groups, counts, self._seed).items():
+            scores = self._scored(masks, number)
+            gone = pruned(scores, masks, self._share.groups, counts, self._seed, self._spine)
+            for path, positions in gone.items():
                 flat[path][positions] = False
                 pruned_in[path][positions] = number
             del scores  # before the next ones are made
@@ -112,5 +117,15 @@ class Rounds:
         if self._ranked is None or self._ranked[0] != number:
             self._ranked = None  # frees the old scores before the new ones are made
             before = self._after(number - 1)
-            self._ranked = number, Ranking(self._score(before, number), Alive(before), self._share.groups, self._seed)
+            scores = self._scored(before, number)
+            self._ranked = number, Ranking(scores, Alive(before), self._share.groups, self._seed, self._spine)
         return self._ranked[1]
+
+    def _scored(self, masks: Mapping[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
+        scores = self._score(masks, number)
+        if self._spine is None:  # then this is the first round
+            plain = Ranking(dict(scores), Alive(self._start), self._share.groups, self._seed)
+            self._spine = self._find_spine(
+                scores, self._start, lambda kept: plain.masks(self._share.counts(kept / self._size))
+            )
+        return scores

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tfprune.errors import InputError
+from tfprune.errors import InputError, did_you_mean
 
 # Fraction of the way gone (0 to 1), final density -> density now.
 CURVES: dict[str, Callable[[float, float], float]] = {
@@ -34,8 +34,9 @@ class Schedule:
     def __post_init__(self):
         if isinstance(self.rounds, bool) or not isinstance(self.rounds, int) or self.rounds < 1:
             raise InputError(f"rounds of a schedule must be a positive integer; received {self.rounds!r}")
-        if self.curve not in CURVES:
-            raise InputError(f"curve of a schedule must be one of {', '.join(CURVES)}; received {self.curve!r}")
+        if not isinstance(self.curve, str) or self.curve not in CURVES:
+            near = did_you_mean(self.curve, CURVES)
+            raise InputError(f"curve of a schedule must be one of {', '.join(CURVES)}; received {self.curve!r}{near}")
 
     def densities(self, density: float) -> list[float]:
         """Density after each round, ending exactly at `density`.

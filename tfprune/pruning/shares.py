@@ -16,7 +16,7 @@ from tfprune.pruning.selection import kept_count
 
 
 class OutOfReach(InputError):
-    """A quota cannot serve a density.
+    """A quota, or the weights that every kernel keeps, cannot serve a density.
 
     Attributes:
         too_sparse: whether a higher density could be served; else a lower one.
@@ -32,14 +32,24 @@ class GlobalShare:
 
     Args:
         shapes: path -> kernel shape.
+        floors: path -> number of weights that the kernel keeps in any case.
     """
 
-    def __init__(self, shapes: Mapping[str, tuple[int, ...]]):
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], floors: Mapping[str, int] | None = None):
         self.groups = [list(shapes)]
+        self._least = sum((floors or {}).values())
         self._size = sum(int(np.prod(shape)) for shape in shapes.values())
 
     def counts(self, density: float) -> list[int]:
-        return [kept_count(self._size, density)]
+        """Kept weights of the one group.
+
+        Raises:
+            OutOfReach: fewer than the floors.
+        """
+        kept = kept_count(self._size, density)
+        if kept < self._least:
+            raise below_floors(self._least, self._size, 1 - density)
+        return [kept]
 
 
 class QuotaShare:
@@ -49,13 +59,22 @@ class QuotaShare:
         shapes: path -> kernel shape.
         quota: name of a quota.
         rule: see `tfprune.pruning.quotas`.
+        floors: path -> number of weights that the kernel keeps in any case. The others give them up: what the quota
+            gives them is that of a lower density, at which the total is right.
 
     Raises:
         InputError: an unknown name or rule, or a quota that does not fit such shapes.
     """
 
-    def __init__(self, shapes: Mapping[str, tuple[int, ...]], quota: str, rule: str = "valid"):
+    def __init__(
+        self,
+        shapes: Mapping[str, tuple[int, ...]],
+        quota: str,
+        rule: str = "valid",
+        floors: Mapping[str, int] | None = None,
+    ):
         self.groups = [[path] for path in shapes]
+        self._least = np.array([(floors or {}).get(path, 0) for path in shapes], float)
         self._name, self._rule = quota, rule
         self._quota = get_quota(quota)
         self._shapes = list(shapes.values())
@@ -68,12 +87,11 @@ class QuotaShare:
         """Kept weights per layer.
 
         Raises:
-            OutOfReach: the quota refuses the density, or the published rule leaves [0, 1].
+            OutOfReach: the quota refuses the density, the published rule leaves [0, 1], or it is below the floors.
         """
-        try:
-            densities = self._quota(self._shapes, density, self._rule)
-        except InputError as error:
-            raise OutOfReach(str(error), too_sparse=True) from error
+        densities = self._quota_at(density)
+        if (densities * self._sizes < self._least).any():
+            densities = self._raised(density)
         for (path,), layer in zip(self.groups, densities, strict=True):
             if not -1e-9 <= layer <= 1 + 1e-9:
                 raise OutOfReach(
@@ -82,6 +100,37 @@ class QuotaShare:
                     too_sparse=layer < 0,
                 )
         return [size - round((1 - layer) * size) for size, layer in zip(self._sizes, densities, strict=True)]
+
+    def _quota_at(self, density: float) -> np.ndarray:
+        try:
+            return self._quota(self._shapes, density, self._rule)
+        except InputError as error:
+            raise OutOfReach(str(error), too_sparse=True) from error
+
+    def _raised(self, density: float) -> np.ndarray:
+        """Densities of at least the floors whose total is that of `density`: the quota of a lower one, raised."""
+        sizes = np.array(self._sizes, float)
+        if density * sizes.sum() < self._least.sum() - 1e-6:
+            raise below_floors(int(self._least.sum()), int(sizes.sum()), 1 - density)
+
+        def raised(other: float) -> np.ndarray | None:
+            try:
+                return np.maximum(self._quota_at(other), self._least / sizes)
+            except OutOfReach:
+                return None
+
+        low, high = 0.0, density
+        for _ in range(60):
+            middle = 0.5 * (low + high)
+            found = raised(middle)
+            too_few = found is None or (found * sizes).sum() < density * sizes.sum()
+            low, high = (middle, high) if too_few else (low, middle)
+        found = raised(high)
+        if (found * sizes).sum() > density * sizes.sum() + 0.5:
+            raise OutOfReach(
+                f"quota {self._name} and min_weights together keep more than density {density:.6g}", too_sparse=True
+            )
+        return found
 
 
 class BorrowedShare:
@@ -99,6 +148,16 @@ class BorrowedShare:
 
     def counts(self, density: float) -> list[int]:
         return self._kept(kept_count(self._size, density))
+
+
+def below_floors(least: int, size: int, sparsity: float) -> OutOfReach:
+    """The refusal of a sparsity at which kernels would keep fewer weights than they must."""
+    most = 1 - least / size
+    return OutOfReach(
+        f"min_weights keeps {least:,} of the {size:,} weights, so sparsity is at most {most:.6g}; received "
+        f"{sparsity:.6g}",
+        too_sparse=True,
+    )
 
 
 Share = GlobalShare | QuotaShare | BorrowedShare

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from tfprune.errors import InputError
+from tfprune.errors import InputError, did_you_mean
 from tfprune.pruning.quotas import get_quota
 from tfprune.pruning.schedules import ITERATIVE_SNIP, ONE_SHOT, SYNFLOW, Schedule
 from tfprune.pruning.scores import get_score
@@ -45,7 +45,8 @@ class Pruner:
             InputError: an unknown scope, or a quota with scope `"global"`.
         """
         if scope not in (None, *SCOPES):
-            raise InputError(f"scope must be one of {', '.join(SCOPES)}; received {scope!r}")
+            near = did_you_mean(scope, SCOPES)
+            raise InputError(f"scope must be one of {', '.join(SCOPES)}; received {scope!r}{near}")
         if scope == "global" and quota is not None:
             raise InputError(f"a quota divides layer by layer, which scope='global' excludes; received quota={quota!r}")
         if schedule is not None and not isinstance(schedule, Schedule):
@@ -89,6 +90,7 @@ def get_pruner(pruner: str | Pruner) -> Pruner:
     """
     if isinstance(pruner, Pruner):
         return pruner
-    if pruner not in PRUNERS:
-        raise InputError(f"pruner must be one of {', '.join(PRUNERS)}; received {pruner!r}")
+    if not isinstance(pruner, str) or pruner not in PRUNERS:
+        near = did_you_mean(pruner, PRUNERS)
+        raise InputError(f"pruner must be one of {', '.join(PRUNERS)}; received {pruner!r}{near}")
     return PRUNERS[pruner]

@@ -48,6 +48,7 @@ def read_results(folder: str | Path) -> pd.DataFrame:
 
     Returns:
         The columns `COLUMNS`: `scoring` (`unpruned` for that network) and `version`; numbers of trainable parameters
+        (as published: running averages of batch normalisation, which the saved model also holds, are not among them)
         and of floating-point operations for one image; bytes of the saved model; accuracies as fractions and losses in
         nats, those on training images being means over the last epoch while it went on; `pruned_test_accuracy`, right
         after pruning; epochs and seconds of training.

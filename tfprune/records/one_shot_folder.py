@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,19 +11,22 @@ import numpy as np
 
 from tfprune.errors import InputError
 from tfprune.records.arrays import Header, read_npy, read_npz, write_npy, write_npz
+from tfprune.records.atomic import atomic_write_text
 from tfprune.records.object_arrays import read_object_array
-from tfprune.records.reading import MissingInputError
+from tfprune.records.reading import MissingInputError, read_json
 from tfprune.records.run_folder import RunFolder, read_record
 
 SPARSITIES = ("sparsities_direct", "sparsities_effective_synflow", "sparsities_effective_custom")
 INITS, FINAL = "inits", "final_weights"
 _PRUNED = "masks"
 _ENDS = (False, True, _PRUNED)  # what `finished` may be in a record
+RESULT = "result.json"
 _RESULTS = (
     *(f"{name}.npy" for name in (*SPARSITIES, "accuracies", "losses")),
     "info.log",
     "layers.csv",
     "masks.npz",
+    RESULT,
     f"{INITS}.npz",
     f"{FINAL}.npz",
     "training.png",
@@ -68,6 +72,21 @@ class OneShotFolder(RunFolder):
     def write_weights(self, name: str, kernels: Mapping[str, np.ndarray]) -> None:
         """Writes `<prefix>_<name>.npz`: path -> kernel, in network order."""
         write_npz(self.path(f"{name}.npz"), kernels)
+
+    def write_result(self, values: Mapping[str, object]) -> None:
+        """Writes `<prefix>_result.json`: what was asked for and what was reached, as JSON values."""
+        atomic_write_text(self.path(RESULT), json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+
+    def read_result(self) -> dict:
+        """What `write_result` wrote; empty where nothing was written.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        try:
+            return read_json(self.path(RESULT), "the result of a run")
+        except MissingInputError:
+            return {}
 
     def write_counts(self, counts: Sequence[int]) -> None:
         """Writes `counts.npy`, the number of weights of each kernel, into the folder of dense runs.

@@ -16,9 +16,9 @@ from tfprune.layers.weights import weight_variables
 from tfprune.sparsity.graph import Walk, ones_input
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Size:
-    """What a layer or a model costs.
+    """What a layer or a model costs; prints as a sentence.
 
     Attributes:
         parameters: number of weights, biases and normalisation included, masks not.
@@ -31,8 +31,11 @@ class Size:
     flops: int
     bytes: int
 
+    def __repr__(self) -> str:
+        return f"{self.parameters:,} parameters, {self.flops:,} FLOPs, {self.bytes:,} bytes"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class CompactionReport:
     """Sizes before and after; prints as a table.
 
@@ -52,7 +55,7 @@ class CompactionReport:
         rows = {path: _row(self.before_of[path], self.after_of[path]) for path in self.before_of}
         return pd.DataFrame.from_dict({**rows, "total": _row(self.before, self.after)}, orient="index")
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         table = self.table
         shown = table.to_string(formatters=dict.fromkeys(table.columns, "{:,}".format))
         ratios = ", ".join(f"{name} / {_ratio(self.before, self.after, name):.4g}" for name in ("parameters", "flops"))

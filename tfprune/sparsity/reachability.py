@@ -62,6 +62,9 @@ class Reachability:
         # Traced now, so that an unknown layer is refused here and the first call costs what the others cost.
         self._function = tf.function(self._effective, autograph=False).get_concrete_function(*signature)
 
+    def __repr__(self) -> str:
+        return f"Reachability of model {self._model.name!r}: {len(self._shapes)} kernels, called with masks"
+
     def __call__(self, masks: Mapping[str, np.ndarray]) -> Masks:
         """The masks of the weights that are kept and effective.
 

@@ -17,9 +17,9 @@ from tfprune.layers.topology import named_layers
 from tfprune.sparsity.reachability import Reachability
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Counts:
-    """Weights of one kernel or of all of them, or what they cost.
+    """Weights of one kernel or of all of them, or what they cost; prints as a sentence.
 
     Attributes:
         dense: with nothing pruned.
@@ -30,6 +30,12 @@ class Counts:
     dense: int
     kept: int
     effective: int
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.kept:,} of {self.dense:,} kept (sparsity {self.direct_sparsity:.6g}), "
+            f"{self.effective:,} effective (sparsity {self.effective_sparsity:.6g})"
+        )
 
     @property
     def direct_sparsity(self) -> float:
@@ -52,7 +58,7 @@ class Counts:
         return self.dense / self.effective if self.effective else np.inf
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SparsityReport:
     """What `sparsity` found; prints as a table.
 
@@ -91,7 +97,7 @@ class SparsityReport:
         rows = {path: _row(self.weights_of[path], self.flops_of[path]) for path in self.weights_of}
         return pd.DataFrame.from_dict({**rows, "total": _row(self.weights, self.flops)}, orient="index")
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         formats = {"direct sparsity": "{:.6f}".format, "effective sparsity": "{:.6f}".format}
         lines = [
             self.table.to_string(formatters={**formats, **dict.fromkeys(_COUNTED, "{:,}".format)}),

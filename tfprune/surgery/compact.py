@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 import keras
 import numpy as np
 
-from tfprune.layers.convert import masks_of
+from tfprune.layers.convert import masks_of, without_lora
 from tfprune.layers.kernel_masks import masks_of_layer
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import kernels_of
-from tfprune.layers.topology import named_layers, require_graph
+from tfprune.layers.topology import named_layers
 from tfprune.layers.verify import check_copy
 from tfprune.layers.weights import weights_of
 from tfprune.surgery.norms import fold_norms
@@ -34,7 +34,8 @@ def compact(
       next layer, which gets one if it has none. In front of a convolution that pads with zeros this would be wrong at
       the image's border: there a constant 0 leaves, and of all other constant channels one stays that stands for them.
     - Inputs, outputs and whatever Keras operation or layer mixes features (layer normalisation, attention, grouped
-      convolutions, softmax, recurrent layers, ...) keep all their channels. No layer becomes empty: one channel stays.
+      convolutions, softmax, recurrent layers, ...) keep all their channels, and so does an activation that is not known
+      to be element-wise (see `tfprune.surgery.activations`). No layer becomes empty: one channel stays.
 
     Args:
         model: built Sequential or Functional model, plain or masked, with nested models and shared layers; is left as
@@ -47,14 +48,14 @@ def compact(
             checked where no input can be made that the model takes.
 
     Returns:
-        Model with the same inputs, outputs and layer names; pruned weights are 0; not compiled. The same model and
-        masks give the same result, and compacting that again changes nothing.
+        Model with the same inputs, outputs and layer names; pruned weights are 0, low-rank updates (LoRA) merged; not
+        compiled. The same model and masks give the same result, and compacting that again changes nothing.
 
     Raises:
         InputError: a subclassed model, masks that do not fit, a layer that no rule of `tfprune.surgery` knows, or one
             that cannot be copied (names it); outputs that are not those of the masked model.
     """
-    require_graph(model)
+    model = without_lora(model)
     masks = masks_of(model) if masks is None else (masks if isinstance(masks, Masks) else Masks(masks)).check(model)
     weights = weights_of(model)
     own_biases = {path for path in weights if path.endswith("/bias")}

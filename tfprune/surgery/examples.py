@@ -19,13 +19,14 @@ def read_examples(model: keras.Model, given, argument: str) -> list[np.ndarray]:
 
     Args:
         model: says how many inputs there are, their names, shapes and dtypes.
-        given: array (N, ...); for several inputs a dict by the inputs' names, or a list, of such arrays; or an iterable
-            of batches that each are one of these (a `tf.data.Dataset`, a generator), of which no more is taken than
-            needed.
+        given: array (N, ...), of texts for an input of strings; for several inputs a dict by the inputs' names, or a
+            list, of such arrays; or an iterable of batches that each are one of these (a `tf.data.Dataset`, a
+            generator), of which no more is taken than needed.
         argument: what to call it in an error.
 
     Returns:
-        One array (n, ...) of the input's dtype per input, 1 ≤ n ≤ `MOST`; full batches, if the model's are of one size.
+        One array (n, ...) of the input's dtype (objects for texts) per input, 1 ≤ n ≤ `MOST`; full batches, if the
+        model's are of one size.
 
     Raises:
         InputError: there are none, or they do not fit; says which input has which shape.
@@ -77,7 +78,21 @@ def _is_batch(model: keras.Model, given) -> bool:
         return True
     if len(model.inputs) > 1:
         return isinstance(given, (tuple, list)) and all(hasattr(array, "shape") for array in given)
+    if isinstance(given, (tuple, list)):
+        # The one input in a list, as LiteRT's own converter wants it, or an array that is written as lists.
+        return (len(given) == 1 and _is_array(given[0])) or _is_plain(given, len(model.inputs[0].shape))
+    return _is_array(given)
+
+
+def _is_array(given) -> bool:
     return hasattr(given, "shape") and hasattr(given, "dtype")
+
+
+def _is_plain(given, rank: int) -> bool:
+    """Whether these are lists of numbers or texts, as deep as an array of this rank."""
+    if rank == 0:
+        return isinstance(given, (bool, int, float, str, bytes, np.number))
+    return isinstance(given, (tuple, list)) and len(given) > 0 and all(_is_plain(part, rank - 1) for part in given)
 
 
 def _iterate(given, argument: str) -> Iterable:
@@ -93,24 +108,41 @@ def _arrays(model: keras.Model, batch, argument: str) -> list[np.ndarray]:
         if set(batch) != set(names):
             raise InputError(f"{argument}: inputs are {', '.join(names)}. Received: {', '.join(map(str, batch))}")
         batch = [batch[name] for name in names]
-    elif not isinstance(batch, (tuple, list)):
+    elif len(names) == 1 and not (isinstance(batch, (tuple, list)) and _is_array(batch[0])):
         batch = [batch]
-    arrays = [np.asarray(array) for array in batch]
+    arrays = [_array(array) for array in batch]
     fits = len(arrays) == len(names) and all(map(_fits, arrays, model.inputs))
     if not fits or len({len(array) for array in arrays}) > 1:
         received = ", ".join(f"{array.dtype} {array.shape}" for array in arrays)
         raise InputError(f"{argument}: {_wanted(model)}. Received: {received}")
-    return [array.astype(tensor.dtype) for array, tensor in zip(arrays, model.inputs, strict=True)]
+    return [_typed(array, tensor) for array, tensor in zip(arrays, model.inputs, strict=True)]
+
+
+def _array(given) -> np.ndarray:
+    try:
+        return np.asarray(given)
+    except ValueError:  # lists of different lengths
+        return np.asarray(None)
+
+
+def _typed(array: np.ndarray, tensor) -> np.ndarray:
+    return array.astype(object if tensor.dtype == "string" else tensor.dtype)
 
 
 def _fits(array: np.ndarray, tensor) -> bool:
-    if array.ndim != len(tensor.shape) or array.dtype.kind not in "fiub":
+    if array.ndim != len(tensor.shape):
+        return False
+    if tensor.dtype == "string":
+        if array.dtype.kind not in "SUO" or not all(isinstance(text, (str, bytes)) for text in array.flat):
+            return False
+    elif array.dtype.kind not in "fiub":
         return False
     return all(want in (None, got) for want, got in zip(tensor.shape[1:], array.shape[1:], strict=True))
 
 
 def _wanted(model: keras.Model) -> str:
-    shapes = ", ".join(f"{tensor.name} {_shape(tensor)}" for tensor in model.inputs)
+    texts = {True: " of strings", False: ""}
+    shapes = ", ".join(f"{tensor.name} {_shape(tensor)}{texts[tensor.dtype == 'string']}" for tensor in model.inputs)
     return f"shapes must be {shapes}, with as many examples N in each"
 
 

@@ -19,15 +19,16 @@ from tfprune.quiet import quiet_conversion
 from tfprune.records.atomic import atomic_copy
 from tfprune.surgery.examples import CHUNK, in_batches, random_examples, read_examples
 from tfprune.surgery.formats import Format, Run, format_of, model_runner, reason_of
+from tfprune.surgery.twins import in_float32
 
 
 class ExportError(InputError):
     """An exported file does not compute what the model does; it was not put in place."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Exported:
-    """A file that was written and checked.
+    """A file that was written and checked; prints as a sentence.
 
     Attributes:
         path: of the file, or of a SavedModel's folder.
@@ -49,6 +50,13 @@ class Exported:
     gzip_bytes: int
     difference: float
     agreement: float | None
+
+    def __repr__(self) -> str:
+        same = "" if self.agreement is None else f", the same class for {self.agreement:.2%} of the examples"
+        return (
+            f"{self.path} ({self.format}, {self.precision}): {self.bytes:,} bytes, {self.gzip_bytes:,} gzipped; "
+            f"outputs differ from the model's by at most {self.difference:.2g} of their scale{same}"
+        )
 
 
 def export(
@@ -72,6 +80,11 @@ def export(
     float16 stores weights in half precision; int8 computes in integers throughout, with float32 inputs and outputs,
     and the ranges of its activations are those on the representative examples.
 
+    LiteRT computes in float32 (or integers): of a model in half or double precision it gets the float32 twin, with the
+    same weights, and that is what the file is compared with. Recurrent layers become a chain of their steps, whose
+    number the model must fix; the file grows with it. Where the model fixes the size of a batch they stay loops, of any
+    number of steps, except in int8; the file takes only such batches then.
+
     The file takes its place at `path` only after it was checked. Whatever fails, what was there before stays; a
     SavedModel replaces no folder that holds something else. While a file is made, what other threads write to the
     standard error descriptor is lost.
@@ -81,8 +94,8 @@ def export(
             names of the model's, outputs are `output_0`, `output_1`, ... or the keys of a dict, as `model.export` does.
         path: see above. Its folder must exist.
         precision: see above.
-        representative: for int8, examples of what the model will see: float32 array (N, ...); for several inputs a
-            dict by input names, or a list, of arrays; or an iterable of such batches. The first 256 examples count.
+        representative: for int8, examples of what the model will see: float32 array (N, ...), or of texts; for several
+            inputs a dict by input names, or a list, of arrays; or an iterable of such batches. The first 256 count.
         examples: to check with, in the same forms; None for `representative`, and without these normal noise from a
             fixed seed.
         tolerance: largest `Exported.difference`; None for 1e-5 (Keras, SavedModel), 1e-4 (LiteRT float32), 1e-2
@@ -98,6 +111,8 @@ def export(
     kind = format_of(path)
     _check_arguments(kind, path, precision, representative)
     plain = strip(model, compiled=False, verify=False)  # the file is compared with the model
+    if kind.single and (twin := in_float32(plain)) is not plain:
+        model = plain = twin
     calibration = None if representative is None else read_examples(plain, representative, "representative")
     if examples is not None:
         shown = read_examples(plain, examples, "examples")
@@ -113,6 +128,8 @@ def export(
         except OSError as error:
             raise InputError(f"cannot write {made}, on the way to {path}: {error.strerror or error}") from error
         expected = _outputs(model_runner(model), shown, fixed)
+        if any(output.dtype.kind not in "fiub" for output in expected):
+            raise InputError(f"outputs of model {model.name!r} are texts: only numbers can be compared with the file's")
         if not all(np.isfinite(output).all() for output in expected):
             raise InputError(f"outputs of model {model.name!r} are not finite on the examples: nothing can be compared")
         try:
@@ -149,9 +166,10 @@ def _may_be_replaced(path: Path) -> bool:
 
 
 def _outputs(run: Run, examples: list[np.ndarray], fixed: int | None) -> list[np.ndarray]:
-    """All outputs of all examples, in float64."""
+    """All outputs of all examples, numbers in float64."""
     batches = [run(batch) for batch in in_batches(examples, fixed or CHUNK)]
-    return [np.concatenate(parts).astype(np.float64) for parts in zip(*batches, strict=True)]
+    arrays = [np.concatenate(parts) for parts in zip(*batches, strict=True)]
+    return [array if array.dtype == object else array.astype(np.float64) for array in arrays]
 
 
 def _difference(expected: np.ndarray, found: np.ndarray) -> float:

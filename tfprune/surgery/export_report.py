@@ -22,6 +22,20 @@ from tfprune.surgery.formats import Run, format_of
 _WARM = 2
 
 
+class ExportTable(pd.DataFrame):
+    """A data frame that prints all of its columns, however narrow the terminal is."""
+
+    @property
+    def _constructor(self):
+        return pd.DataFrame  # what is taken out of it is a plain one
+
+    def __repr__(self) -> str:
+        counts = dict.fromkeys(("bytes", "gzip_bytes"), "{:,}".format)
+        timed = {name: "{:.3g}".format for name in self if str(name).startswith("ms_")}
+        shares = {"difference": "{:.1e}".format, "agreement": lambda share: "" if pd.isna(share) else f"{share:.4f}"}
+        return self.to_string(index=False, formatters={**counts, **timed, **shares})
+
+
 def export_report(
     models: Mapping[str, keras.Model],
     examples,
@@ -31,7 +45,7 @@ def export_report(
     batches: Sequence[int] = (1, 32),
     repeats: int = 20,
     threads: int = 2,
-) -> pd.DataFrame:
+) -> ExportTable:
     """Exports models in every format and measures the files: one row per model, format and precision.
 
     | column | what it is |
@@ -76,7 +90,7 @@ def export_report(
         with quiet_conversion():
             for (row, batch), milliseconds in _latencies(calls, repeats).items():
                 rows[row][f"ms_batch_{batch}"] = milliseconds
-    return pd.DataFrame(rows)
+    return ExportTable(rows)
 
 
 def _check_arguments(models, batches, repeats: int, threads: int) -> None:

@@ -15,6 +15,7 @@ from ai_edge_litert.interpreter import Interpreter
 from keras import tree
 
 from tfprune.errors import InputError
+from tfprune.surgery.twins import unrolled
 
 Arrays = Sequence[np.ndarray]
 Run = Callable[[Arrays], list[np.ndarray]]
@@ -30,6 +31,7 @@ class Format:
             outputs, that rounding explains.
         write: `write(model, path, precision, batches)` makes the file of a plain model; `batches` are the examples
             that int8 is calibrated with, None otherwise.
+        single: whether it holds float32 only, so that a model of another precision is written as its float32 twin.
         load: `load(path, model, threads)` gives a function from inputs in the order of `model.inputs` to outputs in
             that of `model.outputs`; `threads` is the number of threads, where the format can choose.
     """
@@ -38,6 +40,7 @@ class Format:
     tolerances: dict[str, float]
     write: Callable[[keras.Model, Path, str, Sequence[Arrays] | None], None]
     load: Callable[[Path, keras.Model, int], Run]
+    single: bool = False
 
 
 def format_of(path: Path) -> Format:
@@ -72,14 +75,27 @@ def _load_keras(path, model, threads) -> Run:
 
 
 def _write_saved_model(model, path, precision, batches) -> None:
+    _save(model, path, None)
+
+
+def _save(model: keras.Model, path, batch: int | None) -> None:
+    """A SavedModel for batches of one size, or of any."""
     _input_names(model), _output_names(model)  # refuse what TensorFlow would refuse in other words
-    # `model.export` tracks the model as well as its endpoint, which puts every variable into the file twice.
-    archive = keras.export.ExportArchive()
-    specs = tree.map_structure(lambda x: tf.TensorSpec((None, *x.shape[1:]), x.dtype, x.name), _inputs(model))
+    specs = tree.map_structure(lambda x: tf.TensorSpec((batch, *x.shape[1:]), x.dtype, x.name), _inputs(model))
+    # `model.export` tracks the model as well as its endpoint, which puts every variable into the file twice. That is
+    # needed for resources that are no variables, such as tables of vocabularies, alone.
     try:
-        archive.add_endpoint("serve", lambda inputs: model(inputs, training=False), input_signature=[specs])
-        archive.write_out(path, verbose=False)
-    except (ValueError, TypeError, NotImplementedError, tf.errors.OpError) as error:
+        for tracked in (False, True):
+            archive = keras.export.ExportArchive()
+            if tracked:
+                archive.track(model)
+            archive.add_endpoint("serve", lambda inputs: model(inputs, training=False), input_signature=[specs])
+            try:
+                return archive.write_out(path, verbose=False)
+            except AssertionError:
+                if tracked:
+                    raise
+    except (ValueError, TypeError, AssertionError, NotImplementedError, tf.errors.OpError) as error:
         raise InputError(f"model {model.name!r} cannot become a SavedModel: {reason_of(error)}") from error
 
 
@@ -98,7 +114,7 @@ def _load_saved_model(path, model, threads) -> Run:
 
 def _write_litert(model, path, precision, batches) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        _write_saved_model(model, folder, "float32", None)
+        _save_for_litert(model, folder, precision)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         # Nothing but LiteRT's own kernels: an interpreter alone has to run the file.
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
@@ -117,6 +133,24 @@ def _write_litert(model, path, precision, batches) -> None:
     path.write_bytes(content)
 
 
+def _save_for_litert(model: keras.Model, folder, precision: str) -> None:
+    """LiteRT has loops for batches of one size alone, and calibrating int8 cannot pass through them."""
+    batch, chain = model.inputs[0].shape[0], unrolled(model)
+    try:
+        if batch and precision != "int8" and chain is not model:
+            _save(model, folder, batch)
+        else:
+            _save(chain, folder, None)
+    except InputError as error:
+        if "Cannot unroll" not in str(error.__cause__):
+            raise
+        fixed = "" if precision == "int8" else ", or the size of a batch, keras.Input(batch_shape=(1, None, features))"
+        raise InputError(
+            f"LiteRT cannot hold model {model.name!r} in {precision}: its recurrent layers take any number of steps; "
+            f"fix it with keras.Input((steps, features)){fixed}"
+        ) from error
+
+
 class _LiteRun:
     """An interpreter that is prepared anew only where the shapes of the inputs change."""
 
@@ -133,7 +167,10 @@ class _LiteRun:
         if shapes != self._shapes:
             for index, shape in zip(self._inputs, shapes, strict=True):
                 self._interpreter.resize_tensor_input(index, shape)
-            self._interpreter.allocate_tensors()
+            try:
+                self._interpreter.allocate_tensors()
+            except RuntimeError as error:
+                raise InputError(f"the file cannot take inputs of shapes {shapes}: {reason_of(error)}") from error
             self._shapes = shapes
         for index, array in zip(self._inputs, inputs, strict=True):
             self._interpreter.set_tensor(index, array)
@@ -182,5 +219,5 @@ def reason_of(error: BaseException) -> str:
 FORMATS = {
     ".keras": Format("keras", {"float32": 1e-5}, _write_keras, _load_keras),
     "": Format("savedmodel", {"float32": 1e-5}, _write_saved_model, _load_saved_model),
-    ".tflite": Format("litert", {"float32": 1e-4, "float16": 1e-2, "int8": 0.2}, _write_litert, _LiteRun),
+    ".tflite": Format("litert", {"float32": 1e-4, "float16": 1e-2, "int8": 0.2}, _write_litert, _LiteRun, True),
 }

@@ -143,7 +143,7 @@ class Product:
     @property
     def bias(self) -> np.ndarray:
         """(outputs,)"""
-        return self._weights.get(self._bias, np.zeros(self.kernel.shape[-1], np.float32))
+        return self._weights.get(self._bias, np.zeros(self.kernel.shape[-1], self.kernel.dtype))
 
     def sums(self, inputs: np.ndarray) -> np.ndarray:
         """(inputs, outputs) float64: sum over the kernel's positions, for some inputs."""
@@ -225,7 +225,7 @@ class Filters:
     @property
     def bias(self) -> np.ndarray:
         """(outputs,)"""
-        return self._weights.get(self._bias, np.zeros(self.flat.shape[-1], np.float32))
+        return self._weights.get(self._bias, np.zeros(self.flat.shape[-1], self.kernel.dtype))
 
 
 class _FiltersUse:

@@ -7,6 +7,7 @@ import numpy as np
 from keras import layers, tree
 
 from tfprune.layers.copying import plain_layer, remade
+from tfprune.layers.prunable import kernel_class
 from tfprune.layers.state import take_over
 from tfprune.layers.topology import flat_inputs, named_layers, run
 from tfprune.surgery.channels import channel_axis
@@ -96,7 +97,7 @@ def _pairs(model: keras.Model) -> dict[int, layers.BatchNormalization]:
 
 
 def _scales_outputs(maker: keras.Operation, norm: layers.BatchNormalization, outputs: keras.KerasTensor) -> bool:
-    if type(maker) not in _OUTPUTS or maker.activation is not keras.activations.linear:
+    if type(maker) not in _OUTPUTS or kernel_class(maker) is None or maker.activation is not keras.activations.linear:
         return False
     rank = len(outputs.shape)
     return norm.axis % rank == channel_axis(maker) % rank

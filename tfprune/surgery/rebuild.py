@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import keras
 import numpy as np
 
+from tfprune.errors import InputError
 from tfprune.layers.copying import plain_layer, remade
-from tfprune.layers.kernel_masks import masks_of_layer
 from tfprune.layers.state import build_inner, take_over
 from tfprune.layers.topology import named_layers
+from tfprune.layers.weights import layer_variables
 from tfprune.surgery.trace import Trace
 
 
@@ -56,21 +55,22 @@ def rebuild(model: keras.Model, trace: Trace, stays: np.ndarray) -> keras.Model:
 
 def _assign(path: str, layer, new, trace: Trace, stays: np.ndarray) -> None:
     build_inner(layer, new)
-    masks = {id(mask) for mask in masks_of_layer(layer).values()}
-    old = [variable for variable in layer.variables if id(variable) not in masks]
-    if max(Counter(variable.name for variable in old).values(), default=1) > 1:
-        # Layers made of layers: none of them is cut.
-        values = [variable.numpy() for variable in old]
-    else:
-        named = {variable.name: variable for variable in old}
-        values = [_value(f"{path}/{variable.name}", named, variable.name, trace, stays) for variable in new.variables]
-    for variable, value in zip(new.variables, values, strict=True):
-        variable.assign(value)
+    old, copies = layer_variables(layer), layer_variables(new)
+    values = {
+        name: _value(f"{path}/{name}", old.get(name), trace, stays)
+        for name in copies
+        if name in old or f"{path}/{name}" in trace.weights  # biases come and go
+    }
+    fits = set(values) == set(copies) and set(old) - set(copies) <= {"bias"}
+    if not fits or any(values[name].shape != tuple(variable.shape) for name, variable in copies.items()):
+        raise InputError(f"layer {path!r} ({type(layer).__name__}) cannot be copied: its copy has other variables")
+    for name, variable in copies.items():
+        variable.assign(values[name])
     take_over(layer, new)
 
 
-def _value(path: str, named: dict, name: str, trace: Trace, stays: np.ndarray) -> np.ndarray:
-    value = trace.weights[path] if path in trace.weights else named[name].numpy()
+def _value(path: str, old: keras.Variable | None, trace: Trace, stays: np.ndarray) -> np.ndarray:
+    value = trace.weights[path] if path in trace.weights else old.numpy()
     for axis, channels in trace.axes.get(path, {}).items():
         value = np.compress(stays[channels], value, axis)
     return value

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import tree
 
+from tfprune.layers.prunable import prunable
 from tfprune.layers.rule_table import Rule, RuleTable
 from tfprune.layers.topology import flat_inputs, named_layers, run
 from tfprune.surgery.channels import Channels, Signal
@@ -69,6 +70,7 @@ class Trace:
         self.edits: dict[str, Edit] = {}
         self.inner_inputs: dict[int, Signal] = {}
         self._paths = {id(layer): path for path, layer in named_layers(model)}
+        prunable(model)  # refuses kernels with low-rank updates
         inputs = [self.fixed(keras.KerasTensor(tensor.shape, tensor.dtype)) for tensor in model.inputs]
         self.outputs = run(model, inputs, self._call)
         for output in self.outputs:

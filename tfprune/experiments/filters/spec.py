@@ -8,7 +8,7 @@ import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tfprune.errors import InputError
+from tfprune.errors import InputError, did_you_mean
 from tfprune.experiments.filters.versions import COUNTS, chosen
 from tfprune.experiments.limits import MOST_BATCH, SEED_LIMIT
 from tfprune.records.filter_folder import UNPRUNED
@@ -91,11 +91,15 @@ class FilterSpec:
 
     def __post_init__(self):
         for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise InputError(f"--{name} must be one of {', '.join(allowed)}. Received: {getattr(self, name)!r}")
-        if not self.scoring or set(self.scoring) - set(SCORINGS):
+            given = getattr(self, name)
+            if given not in allowed:
+                near = did_you_mean(given, allowed)
+                raise InputError(f"--{name} must be one of {', '.join(allowed)}. Received: {given!r}{near}")
+        unknown = [name for name in self.scoring if name not in SCORINGS]
+        if not self.scoring or unknown:
             received = ", ".join(self.scoring) or "nothing"
-            raise InputError(f"--scoring must be of {', '.join(SCORINGS)}. Received: {received}")
+            near = did_you_mean(unknown[0], (*SCORINGS, "all")) if unknown else ""
+            raise InputError(f"--scoring must be of {', '.join(SCORINGS)}. Received: {received}{near}")
         for name in ("epochs", "finetune_epochs", "batch_size"):
             value, least = getattr(self, name), int(name == "batch_size")
             most = MOST_BATCH if name == "batch_size" else MOST_EPOCHS

@@ -5,7 +5,7 @@ Reference: Singh, Li & Plumbley 2022, as reproduced for ICLR 2023's reproducibil
 
 from __future__ import annotations
 
-from tfprune.errors import InputError
+from tfprune.errors import InputError, did_you_mean
 
 NONE = "v0"  # prunes nothing
 _PERCENT = (25, 50, 75, 90)
@@ -43,5 +43,6 @@ def chosen(model: str, names: tuple[str, ...]) -> dict[str, tuple[float, ...]]:
     known = versions(model)
     unknown = [name for name in names if name not in (*known, "all")]
     if unknown:
-        raise InputError(f"--version must be of {', '.join(known)} or all for {model}. Received: {unknown[0]!r}")
+        near = did_you_mean(unknown[0], (*known, "all"))
+        raise InputError(f"--version must be of {', '.join(known)} or all for {model}. Received: {unknown[0]!r}{near}")
     return known if "all" in names else {name: known[name] for name in dict.fromkeys(names)}

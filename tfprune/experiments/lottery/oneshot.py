@@ -72,6 +72,7 @@ def _masks(request: OneshotRequest, trainer: Trainer, scored: Weights) -> Masks:
         data=data,
         loss="cross_entropy",
         schedule=Schedule(arguments.prune_iterations),
+        verbose=not request.options.quiet,
         # The published GraSP is the negative of ours, whose highest scores are kept: its highest are to be pruned.
         highest=arguments.prune_highest != (scoring.score == "grasp"),
     )

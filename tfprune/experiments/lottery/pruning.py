@@ -92,4 +92,4 @@ def prune_magnitudes(
             f"{gone} weights are to be pruned of the {left} that are left in {', '.join(competing)}: use fewer levels, "
             "a smaller --pruning_fraction or ignore fewer layers"
         )
-    return prune(model, "magnitude", 1 - (left - gone) / competing.size, masks=masks, ignore=ignore)
+    return prune(model, "magnitude", 1 - (left - gone) / competing.size, masks=masks, ignore=ignore, frozen="prune")

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfprune.errors import InputError
+from tfprune.errors import InputError, did_you_mean
 from tfprune.pruning.filter_scores.gm_norm import gm_norm
 from tfprune.pruning.filter_scores.l1_norm import l1_norm
 from tfprune.pruning.filter_scores.l2 import l2
@@ -43,8 +43,9 @@ def get_filter_score(name: str) -> FilterScore:
     Raises:
         InputError: there is none.
     """
-    if name not in FILTER_SCORES:
-        raise InputError(f"scoring must be one of {', '.join(FILTER_SCORES)}; received {name!r}")
+    if not isinstance(name, str) or name not in FILTER_SCORES:
+        near = did_you_mean(name, FILTER_SCORES)
+        raise InputError(f"scoring must be one of {', '.join(FILTER_SCORES)}; received {name!r}{near}")
     return FILTER_SCORES[name]
 
 

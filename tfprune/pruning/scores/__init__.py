@@ -3,7 +3,7 @@
 A score is a function `(model, batches, masks, rng, **options) -> {path: float32 array}`:
 
 * model: Sequential or Functional Keras model; unchanged afterwards, with its optimizer and normalisation averages.
-* batches: re-iterable of (inputs, labels) batches, None for methods that need no data.
+* batches: re-iterable of batches (inputs, labels), or with sample weights third; None for methods that need no data.
 * masks: path -> bool array for every path of `prunable(model)`; pruned weights count as absent.
 * rng: `np.random.Generator`, the only source of randomness.
 * options: those listed at its registration.
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from tfprune.errors import InputError
+from tfprune.errors import InputError, did_you_mean
 from tfprune.pruning.scores.grasp import grasp
 from tfprune.pruning.scores.graspabs import graspabs
 from tfprune.pruning.scores.lamp import lamp
@@ -66,6 +66,6 @@ def get_score(name: str) -> Score:
     Raises:
         InputError: there is none.
     """
-    if name not in SCORES:
-        raise InputError(f"score must be one of {', '.join(SCORES)}; received {name!r}")
+    if not isinstance(name, str) or name not in SCORES:
+        raise InputError(f"score must be one of {', '.join(SCORES)}; received {name!r}{did_you_mean(name, SCORES)}")
     return SCORES[name]

@@ -1,0 +1,65 @@
+"""What a pruning call says in a line: layers that stay dense, frozen kernels, kernels without weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import keras
+import numpy as np
+
+from tfprune.errors import InputError
+from tfprune.layers.kernel_masks import masks_of_layer
+from tfprune.layers.masks import Masks
+from tfprune.layers.prunable import frozen_kernels, unsupported
+from tfprune.layers.topology import named_layers
+from tfprune.sparsity.reachability import Reachability
+
+
+def dense_layers(model: keras.Model) -> str | None:
+    """Which layers with weights stay dense, and what share of the parameters that is; None if there are none."""
+    paths = unsupported(model)
+    if not paths:
+        return None
+    sizes: dict[str, int] = {}
+    seen: set[int] = set()
+    for path, layer in named_layers(model):
+        seen |= {id(mask) for mask in masks_of_layer(layer).values()}  # masks are no parameters
+        own = {id(weight): weight for weight in layer.weights if id(weight) not in seen}
+        sizes[path] = sum(int(np.prod(weight.shape)) for weight in own.values())
+        seen |= own.keys()
+    share = sum(sizes[path] for path in paths) / max(1, sum(sizes.values()))
+    verb = "layer with weights stays" if len(paths) == 1 else "layers with weights stay"
+    return f"{len(paths)} {verb} dense, {100 * share:.3g} % of the parameters: {_some(paths)}"
+
+
+def frozen_layers(model: keras.Model, masks: Masks) -> str | None:
+    """That frozen kernels are pruned like all others; None if no kernel of the masks is frozen."""
+    paths = [path for path in frozen_kernels(model) if path in masks]
+    if not paths:
+        return None
+    return (
+        f"{len(paths)} of {len(masks)} kernels are frozen (trainable=False) and pruned like the others: "
+        f'{_some(paths)}; frozen="keep" leaves them out, frozen="prune" is the same without this line'
+    )
+
+
+def layer_collapse(model: keras.Model, masks: Masks, before: Masks, input_shape=None) -> str | None:
+    """Which kernels lost all their weights, and whether anything still reaches the output; None if none did."""
+    empty = [path for path, mask in masks.items() if before[path].any() and not mask.any()]
+    if not empty:
+        return None
+    lost = f"{len(empty)} of {len(masks)} kernels have no weights left: {_some(empty)}"
+    return f"layer collapse at sparsity {masks.sparsity:.6g}: {lost}{_left(model, masks, input_shape)}"
+
+
+def _left(model: keras.Model, masks: Masks, input_shape) -> str:
+    try:
+        left = Reachability(model, input_shape)(masks).kept
+    except InputError:  # a layer of which nothing is known, or open sizes: the masks are right without
+        return ""
+    return f"; {left:,} of the {masks.kept:,} kept are effective" if left else "; nothing reaches the output any more"
+
+
+def _some(paths: Iterable[str]) -> str:
+    paths = list(paths)
+    return ", ".join(map(repr, paths[:3])) + (", ..." if len(paths) > 3 else "")
