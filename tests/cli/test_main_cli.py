@@ -72,6 +72,11 @@ def test_what_editors_put_into_flag_files(content, told, tmp_path, refused, ligh
     refused(_python("main", f"--flagfile={tmp_path / 'a.flags'}", env=light), told)
 
 
+def test_a_flag_file_that_is_no_text(tmp_path, refused, light):
+    (tmp_path / "a.flags").write_bytes(b"\xff\xfe\x00\x01 no text")
+    refused(_python("main", f"--flagfile={tmp_path / 'a.flags'}", env=light), "--flagfile must name a text file")
+
+
 def test_a_run_its_repetition_a_change_and_overwrite(tmp_path, refused):
     flags = ["--data=digits", "--iterations=60", "--pruner=random/igq", "--com_exp", "1.5", f"--out_path={tmp_path}"]
     result = _python("main", *flags, "--train", "0")
