@@ -48,7 +48,7 @@ def test_folders_that_can_be_written(tmp_path):
 def test_files_that_can_be_read(tmp_path):
     (tmp_path / "file").write_text("")
     check_readable(tmp_path / "file", "--weights")
-    with pytest.raises(InputError, match=r"^--weights: cannot read .*: Is a directory"):
+    with pytest.raises(InputError, match=r"^--weights: cannot read .*: it is a directory"):
         check_readable(tmp_path, "--weights")
 
 
