@@ -1,12 +1,12 @@
 # make demo   sets up .venv and runs iterative magnitude pruning on images that come with a dependency
-# make test   sets up .venv and runs the linter and all tests
+# make test   sets up .venv and runs the linter and the tests; make test-slow runs those that take long
 # Needs Python 3.11 or newer and make, nothing else.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: demo test clean
+.PHONY: demo test test-slow clean
 
 demo: $(READY)
 	$(RUN) -m tfprune.imp inputs/main.ini
@@ -14,7 +14,10 @@ demo: $(READY)
 test: $(READY)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n auto -m "not slow"
+
+test-slow: $(READY)
+	$(RUN) -m pytest -m slow
 
 clean:
 	rm -rf $(VENV) runs lottery_runs EffectiveSparsity FilterPruning

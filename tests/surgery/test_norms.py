@@ -98,7 +98,9 @@ def test_nested_models(lively):
     assert not _norms(_folded(once))
 
 
-@pytest.mark.parametrize("build", [keras.applications.MobileNetV2, "cifar_resnet_20_8"], ids=["mobilenet_v2", "cifar_resnet_20_8"])
+@pytest.mark.parametrize(
+    "build", [keras.applications.MobileNetV2, "cifar_resnet_20_8"], ids=["mobilenet_v2", "cifar_resnet_20_8"]
+)
 def test_networks(build, lively):
     if isinstance(build, str):
         model = build_named(build, (16, 16, 3), 10, 0)
