@@ -77,32 +77,41 @@ class LeanWalk(Walk):
         return layer(args[0] if args else kwargs["inputs"], self._anchor)
 
 
+class LiveNeeded(Exception):
+    """An operation asks what can be other than 0, and the walk does not follow it."""
+
+
 @dataclass(frozen=True)
 class Fact:
     """What is known of the entries of a tensor, as float32 tensors of 0 and 1, or of whole numbers before a step.
 
     Attributes:
         depends: whether an entry varies with the input. Its gradient says which entries reach an output.
-        live: whether an entry can be other than 0; no gradient.
+        live: whether an entry can be other than 0; no gradient. None where nobody follows it.
     """
 
     depends: tf.Tensor
-    live: tf.Tensor
+    live: tf.Tensor | None
 
 
 class InfluenceWalk(LeanWalk):
     """A lean walk of `Fact`s. Rules see `depends`; what they need of `live`, `product` and `mix` look up.
 
-    Arguments are those of `LeanWalk`; rules are asked for whole numbers.
+    Args:
+        model, make, take, step: as for `LeanWalk`; rules are asked for whole numbers.
+        live: whether to follow what can be other than 0. Most networks have no products and are traced in half the time
+            without; where one asks, `LiveNeeded` is raised.
     """
 
-    def __init__(self, model: keras.Model, make: Callable, take: Callable, step: Callable):
+    def __init__(self, model: keras.Model, make: Callable, take: Callable, step: Callable, live: bool = True):
         super().__init__(model, make, take, step, boolean=True)
-        self._live_walk = _LiveWalk(model, make, step)
+        self._live_walk = _LiveWalk(model, make, step) if live else None
         # Of what the operation that runs is given or has made, by identity; the tensor is held, so that it keeps it.
         self._live: dict[int, tuple[tf.Tensor, tf.Tensor]] = {}
 
     def product(self, function, *factors):
+        if sum(map(tf.is_tensor, factors)) == 1:
+            return function(*factors)
         live = [self._live_of(factor) if tf.is_tensor(factor) else factor for factor in factors]
         terms = [
             function(*live[:place], factor, *live[place + 1 :])
@@ -120,16 +129,22 @@ class InfluenceWalk(LeanWalk):
         return mixed
 
     def lift(self, x, where=None):
-        self._live[id(x)] = x, self._live_walk.lift(self._live_of(x), where)
+        if self._live_walk is not None:
+            self._live[id(x)] = x, self._live_walk.lift(self._live_of(x), where)
         return x
 
     def _live_of(self, x):
+        if self._live_walk is None:
+            raise LiveNeeded
         # A rule may ask of what it has computed itself: nothing says that this is 0.
         return self._live[id(x)][1] if id(x) in self._live else tf.ones_like(x)
 
     def _call(self, operation: keras.Operation, *args, **kwargs):
         if isinstance(operation, keras.Model):
             return super()._call(operation, *args, **kwargs)
+        if self._live_walk is None:
+            args, kwargs = _each((args, kwargs), lambda fact: fact.depends)
+            return tree.map_structure(lambda output: Fact(output, None), super()._call(operation, *args, **kwargs))
         live_args, live_kwargs = _each((args, kwargs), lambda fact: fact.live)
         live = self._live_walk._call(operation, *live_args, **live_kwargs)
         self._live = {}

@@ -28,7 +28,7 @@ from tfprune.errors import InputError
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import prunable
 from tfprune.sparsity.graph import ones_input
-from tfprune.sparsity.influence import Fact, InfluenceWalk, LeanWalk
+from tfprune.sparsity.influence import Fact, InfluenceWalk, LeanWalk, LiveNeeded
 
 CONVENTIONS = ("influence", "paper")
 
@@ -60,7 +60,12 @@ class Reachability:
         self._shapes = {path: tuple(variable.shape) for path, variable in prunable(model).items()}
         signature = [tf.TensorSpec(shape, tf.bool) for shape in self._shapes.values()]
         # Traced now, so that an unknown layer is refused here and the first call costs what the others cost.
-        self._function = tf.function(self._effective, autograph=False).get_concrete_function(*signature)
+        try:
+            self._live = False
+            self._function = tf.function(self._effective, autograph=False).get_concrete_function(*signature)
+        except LiveNeeded:
+            self._live = True
+            self._function = tf.function(self._effective, autograph=False).get_concrete_function(*signature)
 
     def __repr__(self) -> str:
         return f"Reachability of model {self._model.name!r}: {len(self._shapes)} kernels, called with masks"
@@ -97,8 +102,8 @@ class Reachability:
             walk = LeanWalk(self._model, make, take, step=_cut, boolean=True)
             walk.there_and_back(lambda: walk.run(self._model, inputs))
         else:
-            walk = InfluenceWalk(self._model, make, take, step=_cut)
-            facts = [Fact(x, x) for x in inputs]
+            walk = InfluenceWalk(self._model, make, take, _cut, self._live)
+            facts = [Fact(x, x if self._live else None) for x in inputs]
             walk.there_and_back(lambda: [fact.depends for fact in walk.run(self._model, facts)])
         self.uses = walk.uses
         return [reached[path] if path in reached else tf.zeros_like(masks[path]) for path in masks]
