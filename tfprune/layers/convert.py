@@ -41,7 +41,7 @@ def masked(model: keras.Model, masks: Mapping[str, np.ndarray] | None = None, *,
             checked where no input can be made that the model takes.
 
     Warns:
-        UserWarning: a saved copy would be read with another activation, because an own function has the name of one of
+        UserWarning: a saved copy would be read with another activation, because a function has the name of one of
             Keras's.
 
     Raises:

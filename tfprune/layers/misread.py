@@ -1,4 +1,4 @@
-"""Own activations that a saved model loses: Keras writes a function's name alone, and reads its own of that name."""
+"""Activations that a saved model loses: Keras writes a function's name alone, and reads its own of that name."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def warn_of_misread(model: keras.Model) -> None:
         (path, name), *others = found.items()
         also = f" (and {len(others)} more)" if others else ""
         warnings.warn(
-            f"layer {path!r}{also} has an own function {name!r}, and Keras one of that name, which does something "
+            f"layer {path!r}{also} has a function {name!r}, and Keras an activation of that name, which does something "
             "else: a saved model is read with Keras's; give the function another name and register it with Keras",
             stacklevel=3,
         )
