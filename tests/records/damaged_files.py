@@ -151,7 +151,7 @@ def _idx_file(name, compress):
     def by_hand():
         yield compress(head[:4] + b"\xff" * 12)
         yield compress(head[:4] + (60_000).to_bytes(4, "big") + head[8:])
-        yield compress(head + bytes(1 << 28))
+        yield compress(head + bytes(1 << 26))
 
     return Kind(samples, damage.ANY, name, lambda path: _read_idx(path, 3), is_right, by_hand)
 

@@ -99,12 +99,12 @@ def test_the_rate_is_that_of_the_step():
 
 def test_a_checkpoint_goes_on_with_the_same_numbers(tmp_path):
     folder, loop, other = _Folder(tmp_path, "run"), _loop(), _loop()
-    assert read_checkpoint(folder, "checkpoint", loop) is None
+    assert read_checkpoint(folder, "checkpoint", loop, dict) is None
     list(drive(loop, 5, 0, 6))
     write_checkpoint(folder, "checkpoint", loop, {"step": np.array(6), "level": np.array(2)})
     rest = np.concatenate([stretch.losses for stretch in drive(loop, 5, 6, 11)])
-    assert read_checkpoint(folder, "checkpoint", other, level=3) is None
-    history = read_checkpoint(folder, "checkpoint", other, level=2)
+    assert read_checkpoint(folder, "checkpoint", other, dict, level=3) is None
+    history = read_checkpoint(folder, "checkpoint", other, dict, level=2)
     assert {name: int(array) for name, array in history.items()} == {"step": 6, "level": 2}
     again = np.concatenate([stretch.losses for stretch in drive(other, 5, 6, 11)])
     np.testing.assert_array_equal(rest, again)
@@ -114,4 +114,16 @@ def test_a_checkpoint_of_another_network_is_told(tmp_path):
     folder = _Folder(tmp_path, "run")
     write_checkpoint(folder, "checkpoint", _loop(units=5), {})
     with pytest.raises(InputError, match="not a checkpoint of this network; delete it to redo the level"):
-        read_checkpoint(folder, "checkpoint", _loop())
+        read_checkpoint(folder, "checkpoint", _loop(), dict)
+
+
+def test_a_checkpoint_whose_own_arrays_are_wrong_leaves_the_loop_alone(tmp_path):
+    folder, loop = _Folder(tmp_path, "run"), _loop()
+    list(drive(loop, 5, 0, 6))
+    write_checkpoint(folder, "checkpoint", loop, {"step": np.array(6)})
+    other = _loop()
+    before = [array.copy() for array in other.state]
+    with pytest.raises(InputError, match="not a checkpoint of this network"):
+        read_checkpoint(folder, "checkpoint", other, lambda arrays: arrays["losses"])
+    for old, new in zip(before, other.state, strict=True):
+        np.testing.assert_array_equal(old, new)

@@ -14,10 +14,10 @@ from tfprune.sparsity import rules_kernels, rules_layers, rules_operations  # no
 
 
 class _Callable(ModuleType):
-    def __call__(self, *arguments, **options):
+    def __call__(self, model, masks=None, input_shape=None, *, convention="influence"):
         from tfprune.sparsity.report import sparsity  # only here: scores walk graphs without needing pandas
 
-        return sparsity(*arguments, **options)
+        return sparsity(model, masks, input_shape, convention=convention)
 
 
 sys.modules[__name__].__class__ = _Callable
