@@ -34,5 +34,5 @@ def did_you_mean(given, known: Iterable[str]) -> str:
 
 def did_you_mean_fraction(given) -> str:
     """What to add to a message about a fraction that was given in per cent: `; did you mean 0.9?`, or nothing."""
-    number = isinstance(given, numbers.Real) and not isinstance(given, bool) and 1 < given <= 100
+    number = isinstance(given, numbers.Real) and not isinstance(given, bool) and 1 < given < 100
     return f"; did you mean {float(given) / 100:g}?" if number else ""

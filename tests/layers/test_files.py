@@ -130,3 +130,6 @@ def test_models_of_keras_2_are_told_apart(tmp_path):
         one.save(tmp_path / "model.keras")
         with pytest.raises(InputError, match=r"tf_keras \(Keras 2\) wrote it"):
             tfprune.load_model(tmp_path / "model.keras")
+    tf_keras.Model(given, tf_keras.layers.Dense(2)(given * 2)).save(tmp_path / "operators.h5")
+    with pytest.raises(InputError, match=r"tf_keras \(Keras 2\) wrote it"):
+        tfprune.load_model(tmp_path / "operators.h5")

@@ -349,6 +349,20 @@ def test_copies_are_saved_as_the_model_would_be():
     assert strip(masked(model)).get_config() == model.get_config()
 
 
+def test_functions_that_a_file_would_lose_are_told(tmp_path, recwarn):
+    same = _model(L.Dense(4, tf.nn.relu), (5,)), _model(L.Dense(4, ops.tanh), (5,)), _model(L.Dense(4, "gelu"), (5,))
+    for model in (*same, _model(L.Dense(4, lambda x: x * 2), (5,)), _model(L.Dense(4, own_metric), (5,))):
+        masked(model, verify=False)
+    assert not [str(told.message) for told in recwarn if "activation of that name" in str(told.message)]
+    model = _model(L.TimeDistributed(L.Dense(4, leaky_relu), name="steps"), (3, 5))
+    with pytest.warns(
+        UserWarning, match=r"layer 'steps' has a function 'leaky_relu', and Keras an activation of that name"
+    ):
+        masked(model).save(tmp_path / "model.keras")
+    given = -np.ones((1, 3, 5))  # what the warning is about
+    assert np.abs(tfprune.load_model(tmp_path / "model.keras")(given) - model(given)).max() > 1e-3
+
+
 def test_copies_of_lambdas_are_saved_and_read(tmp_path):
     model = _model(L.Lambda(lambda x: x * 2), (5,))
     copy = masked(model)

@@ -219,6 +219,7 @@ def mixed():
         (single, CLASSES, lambda y, o: tf.argmax(o, -1), "no gradient"),
         (single, CLASSES, lambda y, o: 0 * tf.reduce_sum(o), "all scores of snip are 0"),
         (single, CLASSES, lambda y, o: tf.complex(o, o), "must return real numbers"),
+        (single, CLASSES, lambda y, o: None, "loss= must return numbers; received None"),
         (single, CLASSES, lambda o: o, r"loss must be a function of \(labels, outputs\)"),
         (single, CLASSES, keras.losses.MeanSquaredError, "received the class MeanSquaredError"),
         (single, CLASSES, "mse", "loss must be one of cross_entropy, published or a function; received 'mse'"),

@@ -193,6 +193,7 @@ class Lengthless(Unbounded):
         (lambda: Unbounded(BATCH), {}, "PyDataset without a length: .* steps="),
         (lambda: Lengthless(BATCH), {}, "PyDataset without a length: .* steps="),
         (lambda: [BATCH], {"steps": 2}, "data ended after 1 batches, fewer than steps=2"),
+        (lambda: [BATCH], {"steps": 10**30}, "data ended after 1 batches, fewer than steps=10{30}$"),
         (lambda: iter([BATCH]), {"steps": 2}, "data ended after 1 batches, fewer than steps=2"),
         (lambda: BATCH, {"steps": 0}, "steps must be a positive integer; received 0"),
         (lambda: BATCH, {"steps": True}, "steps must be a positive integer; received True"),

@@ -126,6 +126,7 @@ ONE_BATCH = np.ones((2, 12), "f4"), np.array([0, 1])
         ("random", {"sparsity": 1.0}, r"sparsity must lie in \[0, 1\); received 1.0"),
         ("random", {"sparsity": -0.1}, "sparsity must lie"),
         ("random", {"sparsity": 90}, r"received 90; did you mean 0\.9\?"),
+        ("random", {"sparsity": 100}, "received 100$"),
         ("random", {"sparsity": 97.5}, r"did you mean 0\.975\?"),
         ("random", {"sparsity": 101}, "received 101$"),
         ("random", {"pruning_type": "efective"}, "did you mean 'effective'"),

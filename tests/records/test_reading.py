@@ -69,3 +69,9 @@ def test_a_message_is_one_line_of_bounded_length():
 )
 def test_what_an_exception_says(error, line, first):
     assert (one_line(error), first_line(error)) == (line, first)
+
+
+@pytest.mark.parametrize("path", [5, None, 0.5, ["a"]])
+def test_what_is_no_name_of_a_file(path):
+    with pytest.raises(InputError, match=r"^cannot read .*: .*should be string, bytes"):
+        read_text(path)

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers as L
 
 import tfprune
@@ -355,6 +356,27 @@ def test_einsum_dense_is_cut_where_it_is_dense(equation, shape, cut, lively, che
     small = check(model)
     assert small.get_layer("b").kernel.shape == (cut, 2)
     assert (small.get_layer("b").bias is not None) == (cut == 3)
+
+
+def test_lookups_of_texts_and_numbers_are_passed_over(lively):
+    lookup, numbers, parts = (
+        L.StringLookup(vocabulary=["a", "b"]),
+        L.IntegerLookup(vocabulary=[3, 4]),
+        L.Discretization([0]),
+    )
+    text = L.TextVectorization(output_sequence_length=2, vocabulary=["a", "b"])
+    words, ids, real = keras.Input((2,), dtype="string"), keras.Input((2,), dtype="int64"), keras.Input((1,))
+    line = keras.Input((1,), dtype="string")
+    hashed = L.HashedCrossing(3, output_mode="one_hot")((words[:, :1], ids[:, :1]))
+    tokens = L.Concatenate()([lookup(words), numbers(ids), parts(real), text(line), L.Hashing(4)(words)])
+    x = L.Concatenate()([L.Flatten()(L.Embedding(8, 2)(tokens)), hashed, L.CategoryEncoding(4)(numbers(ids))])
+    outputs = L.Dense(2)(L.Dense(4, activation="relu", name="a")(x))
+    model = lively(keras.Model([words, ids, real, line], outputs))
+    _zero(model.get_layer("a"), 1, bias=0.0)
+    small = compact(model)
+    given = [tf.constant([["a", "z"]]), tf.constant([[3, 9]], tf.int64), tf.constant([[1.0]]), tf.constant([["b a"]])]
+    assert small.get_layer("a").units == 3
+    np.testing.assert_allclose(small(given), model(given), rtol=1e-5)
 
 
 def test_layers_that_mix_features_keep_their_channels(lively, check):

@@ -15,6 +15,7 @@ from tfprune.layers.files import take_plain_weights, unreadable
 from tfprune.layers.kernel_masks import masks_of_layer
 from tfprune.layers.lora import any_lora
 from tfprune.layers.masks import Masks
+from tfprune.layers.misread import warn_of_misread
 from tfprune.layers.prunable import kernels_of
 from tfprune.layers.state import copy_state
 from tfprune.layers.topology import named_layers, require_graph
@@ -39,6 +40,10 @@ def masked(model: keras.Model, masks: Mapping[str, np.ndarray] | None = None, *,
         verify: runs model and copy on a small made-up input, before masks are set, and compares the outputs; nothing is
             checked where no input can be made that the model takes.
 
+    Warns:
+        UserWarning: a saved copy would be read with another activation, because a function has the name of one of
+            Keras's.
+
     Raises:
         InputError: a subclassed model or one without weights, masks that do not fit, a layer that cannot be copied, or
             a copy that computes something else than the model.
@@ -50,6 +55,7 @@ def masked(model: keras.Model, masks: Mapping[str, np.ndarray] | None = None, *,
         check_copy(copy, model)
     if masks is not None:
         set_masks(copy, masks)
+    warn_of_misread(copy)
     return copy
 
 

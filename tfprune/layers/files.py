@@ -21,8 +21,8 @@ def unreadable(path: str | Path, error: Exception) -> InputError:
     """The error to raise for a model's file that made Keras raise another: the cause, and what to do, in one line."""
     said = str(error)
     unknown = re.search(r"(?:Could not locate|Unknown) (class|function|object|layer):? '([^']+)'", said)
-    # Keras 2 wrote one of these into all its models.
-    if "batch_input_shape" in said or (unknown and unknown[2] == "Functional"):
+    # Keras 2 wrote one of these into all its models, and the last two where they compute by operators.
+    if "batch_input_shape" in said or (unknown and unknown[2] in ("Functional", "TFOpLambda", "SlicingOpLambda")):
         return InputError(
             f"cannot read {path}: tf_keras (Keras 2) wrote it, Keras 3 cannot read it; load it with tf_keras"
         )

@@ -92,7 +92,7 @@ class _Limited:
 
     def __iter__(self) -> Iterator[tuple]:
         found = 0
-        for batch in islice(self._source, self._steps):
+        for batch in islice(self._source, self._steps and min(self._steps, sys.maxsize)):
             found += 1
             if self._steps is None and found > MOST_BATCHES:
                 raise InputError(_endless(f"{MOST_BATCHES:,} batches"))

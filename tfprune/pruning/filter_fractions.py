@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tfprune.errors import InputError
+from tfprune.errors import InputError, did_you_mean, did_you_mean_fraction
 from tfprune.surgery.filter_sets import FilterSet
 
 NEEDED = "the model's outputs or an operation that mixes features need all of them"
@@ -93,7 +93,8 @@ def _by_layer(fractions: Mapping[str, float], convolutions: Mapping[str, str]) -
         ]
         if len(found) != 1:
             problem = f"could be any of {', '.join(found)}" if found else f"is none of {', '.join(convolutions)}"
-            raise InputError(f"fractions: {name!r} {problem}, the paths of convolutions with filters")
+            near = "" if found else did_you_mean(name, convolutions)
+            raise InputError(f"fractions: {name!r} {problem}, the paths of convolutions with filters{near}")
         if found[0] in given:
             raise InputError(f"fractions: {name!r} is the layer {found[0]!r}, which has a fraction already")
         given[found[0]] = _checked(fraction, f"fraction of {name!r}")
@@ -115,5 +116,5 @@ def _in_order(fractions: Sequence[float], convolutions: Mapping[str, str]) -> di
 def _checked(fraction, what: str) -> float:
     number = isinstance(fraction, (int, float, np.integer, np.floating)) and not isinstance(fraction, bool)
     if not number or not 0 <= fraction < 1:  # NaN fails the comparison
-        raise InputError(f"{what} must be a number in [0, 1); received {fraction!r}")
+        raise InputError(f"{what} must be a number in [0, 1); received {fraction!r}{did_you_mean_fraction(fraction)}")
     return float(fraction)

@@ -37,7 +37,10 @@ def loss_value(loss: Loss, labels, outputs, weights, temperature: float = 1.0) -
         return weighted_mean(of_examples(loss, labels, outputs, temperature), weights)
     if isinstance(loss, keras.Loss):
         return by_keras(loss, labels, outputs, weights, loss.name, reduction_of(loss))
-    values = tf.convert_to_tensor(loss(labels, outputs))
+    values = loss(labels, outputs)
+    if values is None:
+        raise InputError("loss= must return numbers; received None")
+    values = tf.convert_to_tensor(values)
     if values.dtype.is_complex:
         raise InputError("loss= must return real numbers; received complex ones")
     if values.shape.rank == 0 and weights is not None:

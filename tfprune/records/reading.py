@@ -48,7 +48,7 @@ def open_file(path: str | Path) -> BinaryIO:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise MissingInputError(f"cannot read {path}: {error.strerror}") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+    except (OSError, ValueError, TypeError) as error:  # a NUL in the name; something that is no name
         raise InputError(f"cannot read {path!s}: {getattr(error, 'strerror', None) or error}") from None
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):

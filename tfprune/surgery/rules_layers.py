@@ -52,6 +52,14 @@ register_rule(
     layers.RandomColorJitter,
     layers.RandomGaussianBlur,
     layers.RandomErasing,
+    # These read the model's inputs, numbers or texts, entry by entry or as sentences.
+    layers.StringLookup,
+    layers.IntegerLookup,
+    layers.TextVectorization,
+    layers.Hashing,
+    layers.HashedCrossing,
+    layers.Discretization,
+    layers.CategoryEncoding,
 )(Trace.keep)
 
 
