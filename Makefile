@@ -14,7 +14,7 @@ demo: $(READY)
 test: $(READY)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
-	$(RUN) -m pytest -n auto -m "not slow"
+	$(RUN) -m pytest -n logical -m "not slow"
 
 test-slow: $(READY)
 	$(RUN) -m pytest -m slow
