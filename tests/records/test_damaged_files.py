@@ -39,3 +39,9 @@ def test_damaged_files(group, tmp_path):
 
 def test_damaged_weights_models_and_images(tmp_path):
     assert _read(tmp_path, dict.fromkeys(WEIGHTS, COUNT) | FEW) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", FEW)
+def test_as_many_models_and_images(kind, tmp_path):
+    assert _read(tmp_path, {kind: COUNT}) == []
