@@ -203,3 +203,18 @@ def test_iterative_rounds_end_where_the_effective_weights_run_out():
 def test_dense_target_needs_every_weight():
     masks = prune(chain(5, 4, 3), "magnitude", 0.0, "effective")
     assert masks.kept == masks.size
+
+
+def test_a_step_of_several_effective_weights_is_told_without_quotas():
+    """Masks of three effective weights follow on those of nine: for eight that is near enough, for four it is not."""
+
+    def effective(masks):
+        return first(9 if masks.kept >= 9 else min(masks.kept, 3))
+
+    for needed, told in ((9, False), (8, False), (4, True)):
+        sparsity = 1 - needed / SIZE
+        found, missed = at_effective_sparsity(first, effective, sparsity, first(SIZE), [SIZE])
+        assert effective(found).kept == 9
+        assert (missed is not None) == told
+        _, rounded = at_effective_sparsity(first, effective, sparsity, first(SIZE), [SIZE], rounding=5)
+        assert rounded is None

@@ -389,6 +389,18 @@ def test_recurrent_layers_in_int8_and_of_any_length(tmp_path):
         export_report({"fixed": fixed}, given, batches=(3,), precisions=("float32",), repeats=1)
 
 
+def test_masked_steps_backwards_need_a_fixed_batch(tmp_path):
+    tokens = np.random.default_rng(0).integers(0, 3, (6, 5))
+
+    def network(batch):
+        layers = [L.Embedding(10, 4, mask_zero=True), L.Bidirectional(L.LSTM(3, return_sequences=True)), L.Flatten()]
+        return _drawn(keras.Sequential([keras.Input(batch_shape=(batch, 5)), *layers, L.Dense(2)]))
+
+    with pytest.raises(InputError, match=r"backwards over masked steps .* fix the size of a batch"):
+        export(network(None), tmp_path / "open.tflite", examples=tokens)
+    assert export(network(2), tmp_path / "fixed.tflite", examples=tokens).difference < 1e-5
+
+
 def test_report(tmp_path, capfd):
     dense = _small()
     masks = {"a/kernel": np.ones((5, 4), bool), "b/kernel": np.ones((4, 3), bool)}

@@ -21,7 +21,7 @@ from tfprune.pruning.shares import OutOfReach
 
 # Where the bracket is wider, effective counts on its two sides say where the target should lie.
 INTERPOLATED = 64
-# More effective weights than were asked for by this part, and one for each kernel, which quotas may round up, are told.
+# More effective weights than were asked for by this part (or by one) are told.
 TOLERATED = 0.1
 
 
@@ -69,6 +69,7 @@ def at_effective_sparsity(
     sparsity: float,
     start: Masks,
     landmarks: Sequence[int],
+    rounding: int = 0,
 ) -> tuple[Masks, Missed | None]:
     """Bisects on the number of kept weights: first over the landmarks, then between the two that enclose the target.
 
@@ -78,6 +79,7 @@ def at_effective_sparsity(
         sparsity: the target, in [0, 1), of all prunable weights.
         start: the masks that all others are part of.
         landmarks: rising numbers of kept weights, ending with `start.kept`.
+        rounding: how many weights more than were asked for masks may hold where quotas are rounded.
 
     Returns:
         The direct masks, of which at least `kept_count(size, 1 − sparsity)` weights are effective, while one step less
@@ -87,7 +89,7 @@ def at_effective_sparsity(
         InputError: no masks on the way have so many effective weights, or the sparsest that the quota allows have more;
             says what is reachable.
     """
-    search = _Search(masks_of, effective, sparsity, start)
+    search = _Search(masks_of, effective, sparsity, start, rounding)
     # Rounding a quota layer by layer may keep up to half a weight more per layer than was asked for.
     below = max(search.needed - 1 - len(start), -1)
     low, high = search.enclosed([below, *(point for point in landmarks if point > below)])
@@ -97,7 +99,8 @@ def at_effective_sparsity(
 class _Search:
     """What has been asked so far: counts, the sparsest masks found good enough, the last refusal on the sparse side."""
 
-    def __init__(self, masks_of, effective, sparsity: float, start: Masks):
+    def __init__(self, masks_of, effective, sparsity: float, start: Masks, rounding: int):
+        self._rounding = rounding
         self._masks_of, self._effective, self._sparsity, self._start = masks_of, effective, sparsity, start
         self.needed = kept_count(start.size, 1 - sparsity)
         self._counts: dict[int, int] = {}
@@ -176,7 +179,7 @@ class _Search:
             raise InputError(
                 f"effective sparsity {self._sparsity:.6g} is out of reach, the most is {most:.6g}: {self._refused}"
             )
-        tolerated = self.needed * (1 + TOLERATED) + len(masks)
+        tolerated = self.needed + max(1, self.needed * TOLERATED) + self._rounding
         return masks, self._missed(kept, masks, count) if count > tolerated else None
 
     def _missed(self, kept: int, masks: Masks, count: int) -> Missed:

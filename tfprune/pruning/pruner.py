@@ -28,7 +28,7 @@ from tfprune.pruning.selection import kept_count
 from tfprune.pruning.shares import BorrowedShare, GlobalShare, QuotaShare, below_floors
 from tfprune.pruning.specs import Pruner, get_pruner
 from tfprune.pruning.spine import spine
-from tfprune.sparsity.reachability import Reachability
+from tfprune.sparsity.reachability import CONVENTIONS, Reachability
 
 PRUNING_TYPES = ("direct", "effective")
 FROZEN = ("prune", "keep")
@@ -111,7 +111,7 @@ def prune(
             sparsity that the masks, `min_weights`, the quota or the network's paths put out of reach (says what is
             reachable).
     """
-    _check(sparsity, pruning_type, seed, min_weights, frozen)
+    _check(sparsity, pruning_type, seed, min_weights, frozen, convention)
     if not tf.executing_eagerly():
         raise InputError("prune computes at once: call it outside of tf.Graph and tf.function")
     chosen = get_pruner(pruner).changed(scope, quota, schedule)
@@ -149,7 +149,10 @@ def prune(
         if pruning_type == "direct":
             found, missed = rounds.final, None
         else:
-            found, missed = at_effective_sparsity(rounds.masks, effective, sparsity, start, rounds.landmarks())
+            rounding = 0 if chosen.quota is None and chosen.like is None else len(start)
+            found, missed = at_effective_sparsity(
+                rounds.masks, effective, sparsity, start, rounds.landmarks(), rounding
+            )
         masks = completed(found)
         collapse = layer_collapse(masks, whole, effective)
     if missed and on_missed is not None:
@@ -264,7 +267,9 @@ def _rounds(
     return Rounds(told, share, densities, start, seed, landmarks, spine)
 
 
-def _check(sparsity: float, pruning_type: str, seed: int, min_weights: int, frozen: str | None) -> None:
+def _check(
+    sparsity: float, pruning_type: str, seed: int, min_weights: int, frozen: str | None, convention: str
+) -> None:
     if isinstance(sparsity, bool) or not isinstance(sparsity, (int, float, np.number)) or not 0 <= sparsity < 1:
         raise InputError(f"sparsity must lie in [0, 1); received {sparsity!r}{did_you_mean_fraction(sparsity)}")
     if pruning_type not in PRUNING_TYPES:
@@ -276,6 +281,9 @@ def _check(sparsity: float, pruning_type: str, seed: int, min_weights: int, froz
         raise InputError(
             f"frozen must be one of {', '.join(FROZEN)}; received {frozen!r}{did_you_mean(frozen, FROZEN)}"
         )
+    if convention not in CONVENTIONS:
+        near = did_you_mean(convention, CONVENTIONS)
+        raise InputError(f"convention must be one of {', '.join(CONVENTIONS)}; received {convention!r}{near}")
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
         raise InputError(f"seed must be a non-negative integer; received {seed!r}")
 

@@ -15,7 +15,7 @@ from ai_edge_litert.interpreter import Interpreter
 from keras import tree
 
 from tfprune.errors import InputError
-from tfprune.surgery.twins import unrolled
+from tfprune.surgery.twins import steps_back_over_masks, unrolled
 
 Arrays = Sequence[np.ndarray]
 Run = Callable[[Arrays], list[np.ndarray]]
@@ -139,6 +139,12 @@ def _save_for_litert(model: keras.Model, folder, precision: str) -> None:
     try:
         if batch and precision != "int8" and chain is not model:
             _save(model, folder, batch)
+        elif chain is not model and steps_back_over_masks(model):
+            raise InputError(
+                f"LiteRT cannot hold model {model.name!r} in {precision}: a recurrent layer that goes backwards over "
+                "masked steps (Bidirectional with return_sequences) cannot be unrolled in Keras; for float32 and "
+                "float16 fix the size of a batch, keras.Input(batch_shape=(1, steps))"
+            )
         else:
             _save(chain, folder, None)
     except InputError as error:

@@ -36,6 +36,19 @@ def unrolled(model: keras.Model) -> keras.Model:
     return rebuilt(model, lambda layer, config: _changed(config, _chain))
 
 
+def steps_back_over_masks(model: keras.Model) -> bool:
+    """Whether a recurrent layer goes backwards over steps that are masked and gives zeros for these.
+
+    Unrolled, Keras 3.15 puts these zeros in the order of the input, not in that of the steps.
+    """
+    inner = list(_inner_layers(model))
+    masks = any(isinstance(one, layers.Masking) or getattr(one, "mask_zero", False) for one in inner)
+    return masks and any(
+        isinstance(one, layers.RNN) and one.go_backwards and one.zero_output_for_mask and one.return_sequences
+        for one in inner
+    )
+
+
 def _inner_layers(model: keras.Model):
     """Layers, and layers within them."""
     for _, layer in named_layers(model):
