@@ -19,11 +19,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 
+from tfprune.connectivity.graph import evaluate
+from tfprune.connectivity.reachability import Reachability
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import prunable
 from tfprune.models.registry import build
-from tfprune.sparsity.graph import evaluate
-from tfprune.sparsity.reachability import Reachability
 
 LIMIT = 2.0
 

@@ -28,11 +28,11 @@ import numpy as np
 import tensorflow as tf
 from effective_masks import linear_pass
 
+from tfprune.connectivity.reachability import Reachability
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import prunable
 from tfprune.models.registry import build
 from tfprune.pruning.pruner import prune
-from tfprune.sparsity.reachability import Reachability
 
 UNITS_BETWEEN = 5
 

@@ -20,8 +20,8 @@ with quiet_start():
     import tensorflow as tf
 
     from tfprune.data.images import ResidentImages
-    from tfprune.models.imp_net import ImpNetwork, initial_weights
-    from tfprune.pruning.layerwise import random_masks
+    from tfprune.experiments.imp.masks import random_masks
+    from tfprune.experiments.imp.network import ImpNetwork, initial_weights
     from tfprune.training.feeds import RowsFeed, normalised
     from tfprune.training.loop import TrainingLoop
     from tfprune.training.samplers import DrawnSampler, with_replacement

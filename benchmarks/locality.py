@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 
-from tfprune.plots.locality import locality_maps
+from tfprune.experiments.imp.figures.autocorrelation import locality_maps
 
 IMAGE_SHAPE = (3, 32, 32)
 UNITS = 1024

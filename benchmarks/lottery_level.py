@@ -29,9 +29,9 @@ from tfprune.quiet import quiet_start
 with quiet_start():
     from tfprune.errors import InputError
     from tfprune.experiments.lottery.defaults import default_hparams
+    from tfprune.experiments.lottery.folder import LotteryFolder
     from tfprune.experiments.lottery.recipe import Workshop, run_lottery
     from tfprune.experiments.lottery.requests import LotteryRequest, RunOptions
-    from tfprune.records.lottery_folder import LotteryFolder
     from tfprune.training.devices import use_device
     from tfprune.training.evaluation import Evaluator
     from tfprune.training.loop import TrainingLoop

@@ -21,8 +21,8 @@ with quiet_start():
 
     from tfprune.data.augment import rotate
     from tfprune.data.images import ImageSet, ResidentImages
-    from tfprune.experiments.one_shot_spec import OneShotSpec
-    from tfprune.experiments.one_shot_training import SubnetworkTrainer
+    from tfprune.experiments.one_shot.settings import OneShotSpec
+    from tfprune.experiments.one_shot.training import SubnetworkTrainer
     from tfprune.layers.convert import masked
     from tfprune.layers.prunable import prunable
     from tfprune.models.registry import build

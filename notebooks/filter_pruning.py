@@ -25,13 +25,13 @@ with quiet_start():
     from tfprune.experiments.filters.recipe import load_images, run_filters
     from tfprune.experiments.filters.training import FilterTrainer
 from tfprune import export_report
-from tfprune.cli.filters_progress import FiltersProgress
-from tfprune.cli.filters_run import report
-from tfprune.experiments.filters.spec import PUBLISHED_SCORINGS, FilterSpec
-from tfprune.plots.filters import draw_accuracy
+from tfprune.experiments.filters.figures import draw_accuracy
+from tfprune.experiments.filters.folder import MODEL
+from tfprune.experiments.filters.progress import FiltersProgress
+from tfprune.experiments.filters.results import read_results
+from tfprune.experiments.filters.run import report
+from tfprune.experiments.filters.settings import PUBLISHED_SCORINGS, FilterSpec
 from tfprune.plots.style import save_png
-from tfprune.records.filter_folder import MODEL
-from tfprune.records.filter_results import read_results
 
 RESULTS = Path(__file__).parent / "results"
 VERSIONS = tuple(f"{layers}_{percent}" for layers in ("v3", "v6") for percent in (25, 50, 75))

@@ -27,10 +27,11 @@ with quiet_start():
     from tfprune.experiments.lottery.levels import run_branch
     from tfprune.experiments.lottery.oneshot import run_oneshot
     from tfprune.experiments.lottery.recipe import Workshop, run_lottery, run_training
-from tfprune.cli.lottery_progress import LotteryProgress
 from tfprune.experiments.lottery.branches import RandomlyPruneArguments, RandomlyReinitializeArguments
 from tfprune.experiments.lottery.defaults import default_hparams
+from tfprune.experiments.lottery.figures import draw_accuracy, draw_shuffled
 from tfprune.experiments.lottery.oneshot_arguments import OneshotArguments
+from tfprune.experiments.lottery.progress import LotteryProgress
 from tfprune.experiments.lottery.requests import (
     BranchRequest,
     LotteryRequest,
@@ -39,9 +40,8 @@ from tfprune.experiments.lottery.requests import (
     RunOptions,
     TrainRequest,
 )
-from tfprune.plots.lottery import draw_accuracy, draw_shuffled
+from tfprune.experiments.lottery.results import read_results, summary
 from tfprune.plots.style import save_png
-from tfprune.records.lottery_results import read_results, summary
 
 RESULTS = Path(__file__).parent / "results"
 REPLICATES = (1, 2, 3)

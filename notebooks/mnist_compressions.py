@@ -22,13 +22,13 @@ import pandas as pd
 from tfprune.quiet import quiet_start
 
 with quiet_start():
-    from tfprune.cli.one_shot_run import run_claimed
-    from tfprune.experiments.one_shot import OneShot
-from tfprune.cli.one_shot_progress import OneShotProgress
-from tfprune.experiments.one_shot_spec import OneShotSpec
-from tfprune.plots.compressions import draw_accuracies
+    from tfprune.experiments.one_shot.recipe import OneShot
+    from tfprune.experiments.one_shot.run import run_claimed
+from tfprune.experiments.one_shot.compressions import draw_accuracies
+from tfprune.experiments.one_shot.progress import OneShotProgress
+from tfprune.experiments.one_shot.results import read_run
+from tfprune.experiments.one_shot.settings import OneShotSpec
 from tfprune.plots.style import save_png
-from tfprune.records.one_shot_results import read_run
 
 RESULTS = Path(__file__).parent / "results"
 PRUNERS = ("snip", "synflow", "random/uniform", "random/erk", "random/igq", "magnitude/global", "lamp")

@@ -29,21 +29,21 @@ import pandas as pd
 from tfprune.quiet import quiet_start
 
 with quiet_start():
-    from tfprune.cli.one_shot_run import run_claimed
-    from tfprune.experiments.iterative import iterative_pruning
-    from tfprune.experiments.one_shot import OneShot
-    from tfprune.experiments.one_shot_masks import one_shot_masks
-    from tfprune.experiments.one_shot_training import SubnetworkTrainer
+    from tfprune.experiments.one_shot.recipe import OneShot
+    from tfprune.experiments.one_shot.run import run_claimed
+    from tfprune.experiments.one_shot.training import SubnetworkTrainer
     from tfprune.layers.masks import Masks
     from tfprune.layers.prunable import prunable
     from tfprune.models.registry import build
-from tfprune.cli.one_shot_progress import OneShotProgress
-from tfprune.experiments.one_shot_spec import DENSE, OneShotSpec
-from tfprune.plots.lottery import draw_equal_training
+    from tfprune.pruning.iterative import iterative_pruning
+    from tfprune.pruning.one_shot import one_shot_masks
+from tfprune.experiments.lottery.figures import draw_equal_training
+from tfprune.experiments.one_shot.folder import OneShotFolder
+from tfprune.experiments.one_shot.progress import OneShotProgress
+from tfprune.experiments.one_shot.results import read_run
+from tfprune.experiments.one_shot.settings import DENSE, OneShotSpec
 from tfprune.plots.style import save_png
 from tfprune.records.atomic import atomic_write_text
-from tfprune.records.one_shot_folder import OneShotFolder
-from tfprune.records.one_shot_results import read_run
 
 RESULTS = Path(__file__).parent / "results"
 SPARSITIES = (0.9, 0.95, 0.98, 0.99)

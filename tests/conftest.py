@@ -42,7 +42,7 @@ def lth(capsys, monkeypatch):
     from absl import flags
 
     from tfprune.cli import app
-    from tfprune.cli.lottery_flags import commands
+    from tfprune.experiments.lottery.flags import commands
 
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # entry points change it for good
 

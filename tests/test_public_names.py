@@ -21,8 +21,8 @@ def test_every_name_is_there_and_listed():
 
 
 def test_sparsity_is_a_room_and_a_function():
-    import tfprune.sparsity.graph
-    from tfprune.sparsity.report import sparsity
+    import tfprune.connectivity.graph
+    from tfprune.connectivity.report import sparsity
 
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="d")])
     report = tfprune.sparsity(model, {"d/kernel": np.eye(3, 2, dtype=bool)})

@@ -57,7 +57,7 @@ def test_pruners_of_the_table_are_those_there_are():
 
 
 def test_input_file_example(tmp_path):
-    from tfprune.experiments.imp_spec import read_spec
+    from tfprune.experiments.imp.settings import read_spec
 
     (example,) = _blocks("ini")
     (tmp_path / "mine.ini").write_text(example)

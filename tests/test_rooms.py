@@ -10,11 +10,11 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "tfprune"
 # Entry points (modules at the root, `__main__` of a room) stand above all; `quiet` and `errors` below all.
 ORDER = (
-    "cli",
     "experiments",
+    "cli",
     "training",
     "pruning",
-    "sparsity",
+    "connectivity",
     "surgery",
     "models",
     "layers",
@@ -64,9 +64,14 @@ def test_scores_do_not_import_each_other(registry):
 @pytest.mark.parametrize(
     "module",
     [
-        *("tfprune", "tfprune.imp", "tfprune.experiments.imp_spec", "tfprune.records.imp_run"),
-        *("tfprune.plots.imp_report", "tfprune.lth", "tfprune.models.names", "tfprune.records.lottery_results"),
-        "tfprune.plots.lottery",
+        *("tfprune", "tfprune.imp", "tfprune.experiments.imp.settings", "tfprune.experiments.imp.run_data"),
+        *(
+            "tfprune.experiments.imp.figures.report",
+            "tfprune.lth",
+            "tfprune.models.names",
+            "tfprune.experiments.lottery.results",
+        ),
+        "tfprune.experiments.lottery.figures",
     ],
 )
 def test_light_modules_do_not_load_tensorflow(module):

@@ -32,15 +32,15 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from tfprune import sparsity
+    from tfprune.connectivity.compaction import compaction_report
+    from tfprune.connectivity.reachability import Reachability
+    from tfprune.connectivity.report import sparsity
     from tfprune.errors import InputError
     from tfprune.layers.convert import load_model, masked, masks_of, set_masks, strip
     from tfprune.layers.masks import Masks, load_masks, save_masks
     from tfprune.layers.prunable import prunable, unsupported
     from tfprune.pruning.filters import prune_filters
     from tfprune.pruning.pruner import prune
-    from tfprune.sparsity.compaction import compaction_report
-    from tfprune.sparsity.reachability import Reachability
     from tfprune.surgery.compact import compact
     from tfprune.surgery.export import ExportError, export
     from tfprune.surgery.export_report import export_report
@@ -49,9 +49,9 @@ _HOMES = {
     "ExportError": "tfprune.surgery.export",
     "InputError": "tfprune.errors",
     "Masks": "tfprune.layers.masks",
-    "Reachability": "tfprune.sparsity.reachability",
+    "Reachability": "tfprune.connectivity.reachability",
     "compact": "tfprune.surgery.compact",
-    "compaction_report": "tfprune.sparsity.compaction",
+    "compaction_report": "tfprune.connectivity.compaction",
     "export": "tfprune.surgery.export",
     "export_report": "tfprune.surgery.export_report",
     "load_masks": "tfprune.layers.masks",
@@ -63,14 +63,13 @@ _HOMES = {
     "prune_filters": "tfprune.pruning.filters",
     "save_masks": "tfprune.layers.masks",
     "set_masks": "tfprune.layers.convert",
+    "sparsity": "tfprune.connectivity.report",
     "strip": "tfprune.layers.convert",
     "unsupported": "tfprune.layers.prunable",
 }
 
 
 def __getattr__(name: str):
-    if name == "sparsity":  # the room itself, which can be called
-        return import_module("tfprune.sparsity")
     if name not in _HOMES:
         raise AttributeError(f"module 'tfprune' has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(_HOMES[name]), name)

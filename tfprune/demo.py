@@ -19,7 +19,7 @@ from tfprune.errors import InputError
 def main(arguments: list[str]) -> None:
     if arguments:
         raise InputError(f"the demo takes no arguments. Received: {' '.join(arguments)}")
-    from tfprune.cli.one_shot_demo import run
+    from tfprune.experiments.one_shot.demo import run
 
     run()
 

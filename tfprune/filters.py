@@ -16,7 +16,7 @@ from absl import flags
 
 from tfprune.cli import app
 from tfprune.errors import InputError
-from tfprune.experiments.filters.spec import PUBLISHED_SCORINGS, SCORINGS, FilterSpec
+from tfprune.experiments.filters.settings import PUBLISHED_SCORINGS, SCORINGS, FilterSpec
 
 _DEFAULT = FilterSpec()
 _SPEC = {
@@ -97,7 +97,7 @@ def main(arguments: list[str]) -> None:
     values |= {"scoring": tuple(dict.fromkeys(scoring)), "version": tuple(values["version"]), "p": _fractions()}
     spec = FilterSpec(**values)
     # TensorFlow is imported behind this line: a wrong flag should be told at once.
-    from tfprune.cli.filters_run import run
+    from tfprune.experiments.filters.run import run
 
     run(spec, device=_DEVICE.value, overwrite=_OVERWRITE.value)
 

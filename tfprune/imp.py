@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> None:
     if _PLOT.value is not None:
         if arguments or _OVERWRITE.value:
             raise InputError("--plot takes the folder of a run, and no input file nor --overwrite")
-        from tfprune.cli.imp_run import plot
+        from tfprune.experiments.imp.run import plot
 
         plot(_PLOT.value, _PREFIX.value)
         return
@@ -33,16 +33,16 @@ def main(arguments: list[str]) -> None:
         raise InputError("--prefix goes with --plot; for a run it is the key prefix in [IO]")
     if len(arguments) != 1:
         raise InputError(f"give one input file, for example inputs/main.ini. Received: {arguments or 'none'}")
-    from tfprune.experiments.imp_spec import read_spec
+    from tfprune.experiments.imp.settings import read_spec
 
     spec = read_spec(arguments[0])
-    from tfprune.cli.imp_run import train
+    from tfprune.experiments.imp.run import train
 
     train(spec, _OVERWRITE.value)
 
 
 def _usage() -> str:
-    from tfprune.experiments.imp_keys import describe_keys
+    from tfprune.experiments.imp.keys import describe_keys
 
     return f"{sys.modules[__name__].__doc__}\nKeys of the input file (all optional but arch):\n\n{describe_keys()}"
 

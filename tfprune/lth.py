@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 
 from tfprune.cli import app
-from tfprune.cli.lottery_flags import commands
+from tfprune.experiments.lottery.flags import commands
 
 if __name__ == "__main__":
     app.run_command(commands(), sys.modules[__name__].__doc__)

@@ -17,7 +17,7 @@ from absl import flags
 from tfprune.cli import app
 from tfprune.cli.flag_types import YesNo
 from tfprune.errors import InputError
-from tfprune.experiments.one_shot_spec import PRUNERS, SETTINGS, OneShotSpec
+from tfprune.experiments.one_shot.settings import PRUNERS, SETTINGS, OneShotSpec
 
 _SPEC = {
     "sample": flags.DEFINE_string("sample", "0", "Seed code; begins the names of the run's files."),
@@ -79,7 +79,7 @@ def main(arguments: list[str]) -> None:
         raise InputError(f"flags only, for example --pruner=snip. Received: {' '.join(arguments)}")
     spec = OneShotSpec(**{name: holder.value for name, holder in _SPEC.items()})
     # TensorFlow is imported behind this line: a wrong flag should be told at once.
-    from tfprune.cli.one_shot_run import run
+    from tfprune.experiments.one_shot.run import run
 
     run(spec, save=_SAVE.value, train_dense=_TRAIN_DENSE.value, device=_DEVICE.value, overwrite=_OVERWRITE.value)
 

@@ -13,7 +13,7 @@ import sys
 from absl import flags
 
 from tfprune.cli import app
-from tfprune.experiments.one_shot_spec import SETTINGS
+from tfprune.experiments.one_shot.settings import SETTINGS
 
 _ARCHITECTURE = flags.DEFINE_enum("architecture", "lenet300100", list(SETTINGS), "Network type.")
 _NUM_SAMPLES = flags.DEFINE_integer(
@@ -31,7 +31,7 @@ _PLOT_TYPE = flags.DEFINE_enum("plot_type", "accuracies", ["accuracies", "compre
 
 
 def main(arguments: list[str]) -> None:
-    from tfprune.cli.one_shot_figures import draw
+    from tfprune.experiments.one_shot.visualization import draw
 
     # Names after the first one, separated by blanks, are what absl leaves over.
     words = [word for given in (*_PRUNERS.value, *arguments) for word in given.split(",") if word]

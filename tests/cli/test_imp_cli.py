@@ -162,7 +162,7 @@ def test_a_full_disk_costs_no_finished_iteration(ini, tmp_path, refused):
 
 
 def test_one_process_at_a_time(ini, tmp_path, refused):
-    from tfprune.records.imp_folder import ImpFolder
+    from tfprune.experiments.imp.folder import ImpFolder
 
     folder = ImpFolder(tmp_path / "run", "IMP")
     refused(_imp(ini()), "another process is writing the run 'IMP'")
@@ -175,7 +175,7 @@ def test_unwritable_folder(ini, tmp_path, refused):
 
 
 def test_plot_tells_which_iterations_are_missing(golden, tmp_path, capsys):
-    from tfprune.cli import imp_run
+    from tfprune.experiments.imp import run as imp_run
 
     for k in (0, 2):
         name = f"IMP_itdata_{k}.pkl"

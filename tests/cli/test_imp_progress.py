@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tfprune.cli import imp_progress
-from tfprune.experiments.imp_training import Progress
-from tfprune.records.imp_types import LayerSpec
+from tfprune.experiments.imp import progress as imp_progress
+from tfprune.experiments.imp.training import Progress
+from tfprune.experiments.imp.types import LayerSpec
 
 LAYERS = (LayerSpec("f", (4, 2), True), LayerSpec("x", (2, 3), False))
 MASKS = [

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from absl import flags
 
-from tfprune.cli.lottery_flags import commands
 from tfprune.cli.words import parse
 from tfprune.errors import InputError
 from tfprune.experiments.lottery.branches import RandomlyPruneArguments, RandomlyReinitializeArguments, RetrainArguments
 from tfprune.experiments.lottery.defaults import default_hparams
+from tfprune.experiments.lottery.flags import commands
 from tfprune.experiments.lottery.requests import RunOptions
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +28,7 @@ def asked(monkeypatch):
         count = next((at for at, word in enumerate(words) if word.startswith("-")), len(words))
         (command,) = (each for each in commands() if each.words == words[:count])
         got = []
-        monkeypatch.setattr("tfprune.cli.lottery_flags.run", got.append)
+        monkeypatch.setattr("tfprune.experiments.lottery.flags.run", got.append)
         values = flags.FlagValues()
         command.define(values)
         assert parse(values, ["lth", *words[count:]]) == []

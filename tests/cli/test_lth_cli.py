@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tfprune.records.lottery_files import read_log, read_weights
+from tfprune.experiments.lottery.files import read_log, read_weights
 
 HPARAMS = ["--default_hparams=mnist_lenet_20_12", "--dataset_name=digits", "--training_steps=2ep"]
 TRAIN = ["train", *HPARAMS]
@@ -175,7 +175,7 @@ def test_a_folder_of_pictures(pictures, lth, refused, tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("tfprune.cli.lottery_progress.LotteryProgress.progress", stop)
+        patched.setattr("tfprune.experiments.lottery.progress.LotteryProgress.progress", stop)
         assert lth(*words, stopped).returncode == 130
     assert lth(*words, stopped).returncode == 0
     (again,) = tmp_path.glob("stopped/train_*/replicate_1/main")

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfprune.cli.one_shot_figures import draw
 from tfprune.errors import InputError
+from tfprune.experiments.one_shot.visualization import draw
 
 ROOT = Path(__file__).parents[2]
 FLAG_FILES = sorted((ROOT / "flags").glob("*.flags"))
@@ -120,7 +120,7 @@ def test_save_0_leaves_nothing_and_train_dense_helps(tmp_path):
 def test_flag_files_parse(path):
     from absl import flags
 
-    from tfprune.experiments.one_shot_spec import SETTINGS, OneShotSpec
+    from tfprune.experiments.one_shot.settings import SETTINGS, OneShotSpec
 
     words = [line[2:] for line in path.read_text().splitlines() if line and not line.startswith("#")]
     values = dict(word.split("=", 1) for word in words)
@@ -177,7 +177,7 @@ def test_demo_takes_no_arguments(refused, light, tmp_path):
 
 
 def test_demo_on_few_compressions(tmp_path, capsys):
-    from tfprune.cli.one_shot_demo import EXPONENTS, run
+    from tfprune.experiments.one_shot.demo import EXPONENTS, run
 
     assert (EXPONENTS[0], EXPONENTS[-1], len(EXPONENTS)) == (1.0, 5.0, 21)
     path = run((1.0, 2.0), tmp_path / "new" / "demo.png")

@@ -5,11 +5,13 @@ import os
 
 import pytest
 
-from tfprune.cli import imp_run, one_shot_run
 from tfprune.errors import InputError
-from tfprune.experiments import imp_spec, one_shot_spec
-from tfprune.records.imp_folder import ImpFolder
-from tfprune.records.one_shot_folder import OneShotFolder
+from tfprune.experiments.imp import run as imp_run
+from tfprune.experiments.imp import settings as imp_spec
+from tfprune.experiments.imp.folder import ImpFolder
+from tfprune.experiments.one_shot import run as one_shot_run
+from tfprune.experiments.one_shot import settings as one_shot_spec
+from tfprune.experiments.one_shot.folder import OneShotFolder
 
 
 def _finished(folder, record):

@@ -2,11 +2,11 @@
 
 import pytest
 
-from tfprune.experiments.imp import run_imp
-from tfprune.experiments.imp_spec import read_spec, spec_record
-from tfprune.experiments.imp_training import images_of
-from tfprune.records.imp_folder import ImpFolder
-from tfprune.records.imp_run import ImpRun
+from tfprune.experiments.imp.folder import ImpFolder
+from tfprune.experiments.imp.recipe import run_imp
+from tfprune.experiments.imp.run_data import ImpRun
+from tfprune.experiments.imp.settings import read_spec, spec_record
+from tfprune.experiments.imp.training import images_of
 
 KEYS = {
     "IO": {"save_dir": None},

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from tfprune.errors import InputError
-from tfprune.experiments.imp_analysis import Reevaluation
-from tfprune.pruning.layerwise import prune_layerwise, unpruned_fraction
-from tfprune.records.imp_files import read_findata
-from tfprune.records.imp_text import out_text
+from tfprune.experiments.imp.analysis import Reevaluation
+from tfprune.experiments.imp.files import read_findata
+from tfprune.experiments.imp.masks import prune_layerwise, unpruned_fraction
+from tfprune.experiments.imp.text import out_text
 
 
 def test_a_run_follows_the_procedure(imp):
@@ -129,7 +129,7 @@ def test_initial_sparsity_and_no_iteration_at_all(imp):
 
 def test_random_baseline_has_the_same_densities(imp, monkeypatch):
     trained = []
-    from tfprune.experiments.imp_training import IterationTrainer
+    from tfprune.experiments.imp.training import IterationTrainer
 
     original = IterationTrainer.train
 

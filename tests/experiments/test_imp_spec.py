@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tfprune.errors import InputError
-from tfprune.experiments.imp_keys import KEYS, describe_keys
-from tfprune.experiments.imp_spec import differing_keys, read_spec, spec_record
-from tfprune.models.imp_arch import check_size, parse_arch
+from tfprune.experiments.imp.arch import check_size, parse_arch
+from tfprune.experiments.imp.keys import KEYS, describe_keys
+from tfprune.experiments.imp.settings import differing_keys, read_spec, spec_record
 
 INPUTS = Path(__file__).parents[2] / "inputs"
 

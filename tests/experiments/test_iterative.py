@@ -1,6 +1,6 @@
 """The order of training and pruning."""
 
-from tfprune.experiments.iterative import iterative_pruning
+from tfprune.pruning.iterative import iterative_pruning
 
 
 def _run(levels, done=lambda plan: False):

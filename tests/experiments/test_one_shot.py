@@ -6,15 +6,23 @@ import warnings
 import numpy as np
 import pytest
 
+from tfprune.connectivity.report import Counts, SparsityReport
 from tfprune.errors import InputError
-from tfprune.experiments.one_shot import OneShot, SnipBatches, log_text
-from tfprune.experiments.one_shot_spec import DENSE, GRADUAL, PRUNERS, SETTINGS, OneShotSpec, dense_spec, spec_record
-from tfprune.experiments.one_shot_training import History
+from tfprune.experiments.one_shot.folder import OneShotFolder, read_array
+from tfprune.experiments.one_shot.recipe import OneShot, SnipBatches, log_text
+from tfprune.experiments.one_shot.settings import (
+    DENSE,
+    GRADUAL,
+    PRUNERS,
+    SETTINGS,
+    OneShotSpec,
+    dense_spec,
+    spec_record,
+)
+from tfprune.experiments.one_shot.training import History
 from tfprune.layers.masks import Masks, load_masks
 from tfprune.layers.prunable import prunable
 from tfprune.models.registry import build
-from tfprune.records.one_shot_folder import OneShotFolder, read_array
-from tfprune.sparsity.report import Counts, SparsityReport
 
 
 class Watcher:
@@ -71,7 +79,7 @@ def test_files_of_a_run(run):
 @pytest.mark.parametrize("pruning_type", ["direct", "effective"])
 def test_every_pruner(run, digits, pruner, pruning_type, monkeypatch):
     if pruner == "snip/iterative":
-        monkeypatch.setattr("tfprune.experiments.one_shot._SNIP_BATCHES", 1)
+        monkeypatch.setattr("tfprune.experiments.one_shot.recipe._SNIP_BATCHES", 1)
     if pruner == "lamp" or pruner.startswith("magnitude"):
         run(pruner="dense", iterations=5)
     _, folder, found, _ = run(pruner=pruner, pruning_type=pruning_type, com_exp=1.5, train=False)
@@ -177,7 +185,7 @@ def test_every_architecture_takes_the_digits(architecture, tmp_path):
 
 
 def test_a_missed_target_is_told_and_recorded_and_min_weights_reaches_it(tmp_path, monkeypatch, recwarn):
-    monkeypatch.setattr("tfprune.experiments.one_shot._SNIP_BATCHES", 2)
+    monkeypatch.setattr("tfprune.experiments.one_shot.recipe._SNIP_BATCHES", 2)
     warnings.simplefilter("always")  # the same line twice
     flags = {"architecture": "lenet5", "data": "digits", "pruning_type": "effective", "com_exp": 3.3, "train": False}
     one_shot = OneShot(OneShotSpec(**flags))

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from tfprune.experiments.one_shot import OneShot
-from tfprune.experiments.one_shot_spec import GRADUAL, OneShotSpec, spec_record
+from tfprune.experiments.one_shot.folder import OneShotFolder, read_array
+from tfprune.experiments.one_shot.recipe import OneShot
+from tfprune.experiments.one_shot.settings import GRADUAL, OneShotSpec, spec_record
 from tfprune.layers.masks import load_masks
-from tfprune.records.one_shot_folder import OneShotFolder, read_array
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tfprune.errors import InputError
-from tfprune.experiments.one_shot_spec import (
+from tfprune.experiments.one_shot.settings import (
     DENSE,
     GRADUAL,
     PRUNERS,

@@ -6,10 +6,10 @@ import json
 import numpy as np
 import pytest
 
+from tfprune.connectivity.reachability import Reachability
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import prunable
 from tfprune.models.registry import ARCHITECTURES, build
-from tfprune.sparsity.reachability import Reachability
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

@@ -7,8 +7,8 @@ deviations of them.
 import numpy as np
 import pytest
 
+from tfprune.connectivity.reachability import Reachability
 from tfprune.pruning.pruner import prune
-from tfprune.sparsity.reachability import Reachability
 
 PRUNERS = {
     "random_uniform": "random/uniform",

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
+from tfprune.connectivity.compaction import size_of
+from tfprune.experiments.filters.networks import NETWORKS
 from tfprune.experiments.filters.recipe import kept_filters, prune_version
-from tfprune.experiments.filters.spec import FilterSpec
+from tfprune.experiments.filters.settings import FilterSpec
 from tfprune.experiments.filters.versions import versions
-from tfprune.models.filter_networks import NETWORKS
-from tfprune.sparsity.compaction import size_of
 
 
 @pytest.mark.parametrize("name", NETWORKS)

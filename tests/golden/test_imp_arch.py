@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tfprune.errors import InputError
-from tfprune.models.imp_arch import parse_arch
+from tfprune.experiments.imp.arch import parse_arch
 
 
 def test_every_golden_case(golden):

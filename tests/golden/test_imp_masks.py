@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tfprune.models.imp_arch import parse_arch
-from tfprune.pruning.layerwise import prune_layerwise
+from tfprune.experiments.imp.arch import parse_arch
+from tfprune.experiments.imp.masks import prune_layerwise
 
 SHAPES = ((192, 32), (32, 16), (16, 10))
 # The original's fault: a mask already sparser than its ratio lost its threshold and every weight came back.

@@ -9,11 +9,11 @@ import pytest
 import tensorflow as tf
 
 from tfprune.data.load import load_images
-from tfprune.experiments.imp import run_imp
-from tfprune.experiments.imp_spec import read_spec
-from tfprune.experiments.imp_training import images_of
-from tfprune.records.imp_files import read_findata, read_iteration
-from tfprune.records.imp_folder import ImpFolder
+from tfprune.experiments.imp.files import read_findata, read_iteration
+from tfprune.experiments.imp.folder import ImpFolder
+from tfprune.experiments.imp.recipe import run_imp
+from tfprune.experiments.imp.settings import read_spec
+from tfprune.experiments.imp.training import images_of
 
 SIZES = {"train": 4000, "test": 500}
 DIGESTS = {

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfprune.models.imp_net import ImpNetwork
+from tfprune.experiments.imp.network import ImpNetwork
 from tfprune.training.evaluation import Evaluator
 from tfprune.training.feeds import RowsFeed, normalised
 from tfprune.training.loop import TrainingLoop

@@ -7,9 +7,9 @@ from keras import layers as L
 from keras import ops
 
 from tfprune.errors import InputError
+from tfprune.experiments.imp.normalized_dense import NormalizedMaskedDense
 from tfprune.layers.convert import masked, masks_of, set_masks, strip
 from tfprune.layers.masks import Masks
-from tfprune.layers.normalized_dense import NormalizedMaskedDense
 from tfprune.layers.prunable import prunable, unsupported
 from tfprune.models.initializers import Binary
 

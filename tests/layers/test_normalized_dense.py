@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfprune.layers.normalized_dense import NormalizedMaskedDense
+from tfprune.experiments.imp.normalized_dense import NormalizedMaskedDense
 
 NAMES = ("kernel", "bias", "gamma", "beta")
 

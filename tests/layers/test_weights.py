@@ -4,10 +4,10 @@ import pytest
 from keras import layers
 
 from tfprune.errors import InputError
+from tfprune.experiments.filters.networks import NETWORKS
 from tfprune.layers.convert import masked
 from tfprune.layers.topology import named_layers
 from tfprune.layers.weights import set_weights, weights_of
-from tfprune.models.filter_networks import NETWORKS
 from tfprune.models.named import build_named
 from tfprune.models.registry import build
 

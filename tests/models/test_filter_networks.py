@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from tfprune.errors import InputError
+from tfprune.experiments.filters.networks import NETWORKS
+from tfprune.experiments.filters.pretrained import load_pretrained
 from tfprune.experiments.filters.versions import COUNTS, versions
 from tfprune.layers.weights import weights_of
-from tfprune.models.filter_networks import NETWORKS
-from tfprune.models.pretrained import load_pretrained
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfprune.connectivity.report import sparsity
 from tfprune.errors import InputError
 from tfprune.layers.convert import load_model, masked, masks_of
 from tfprune.layers.prunable import prunable, unsupported
@@ -12,7 +13,6 @@ from tfprune.models.blocks import Blocks, Style
 from tfprune.models.initializers import BATCHNORM_INITS, KERNEL_INITS, ones
 from tfprune.models.named import BUILDERS, build_named
 from tfprune.pruning.pruner import prune
-from tfprune.sparsity.report import sparsity
 
 SMALL = {
     "mnist_lenet": ("mnist_lenet_20_10", (8, 8, 1)),

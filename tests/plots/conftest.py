@@ -8,7 +8,7 @@ import nbformat
 import numpy as np
 import pytest
 
-from tfprune.records.imp_files import IterationRecord, LayerSpec, iteration_path, write_iteration
+from tfprune.experiments.imp.files import IterationRecord, LayerSpec, iteration_path, write_iteration
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tfprune.plots.compressions import draw_accuracies, draw_compressions, draw_gap
-from tfprune.plots.one_shot import draw_densities, draw_training
+from tfprune.experiments.one_shot.compressions import draw_accuracies, draw_compressions, draw_gap
+from tfprune.experiments.one_shot.figures import draw_densities, draw_training
 
 
 def _runs():

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tfprune.errors import InputError
-from tfprune.plots import films
-from tfprune.plots.mask_images import mask_images, tile, upscale, weight_images
+from tfprune.experiments.imp.figures import films
+from tfprune.experiments.imp.figures.mask_images import mask_images, tile, upscale, weight_images
 
 
 @pytest.fixture(params=[".mp4", ".gif"])

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from tfprune.plots.filters import draw_accuracy, draw_training
+from tfprune.experiments.filters.figures import draw_accuracy, draw_training
 
 TABLE = pd.DataFrame(
     [

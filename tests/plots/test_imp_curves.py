@@ -6,8 +6,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from tfprune.errors import InputError
-from tfprune.plots import style
-from tfprune.plots.imp_curves import (
+from tfprune.experiments.imp.figures.curves import (
     accuracy_figure,
     errors_figure,
     live_figure,
@@ -16,7 +15,8 @@ from tfprune.plots.imp_curves import (
     running_mean,
     silencing_figure,
 )
-from tfprune.plots.imp_measures import summarise
+from tfprune.experiments.imp.figures.measures import summarise
+from tfprune.plots import style
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -3,13 +3,13 @@ import io
 import numpy as np
 import pytest
 
-from tfprune.plots.imp_locality import (
+from tfprune.experiments.imp.figures.autocorrelation import locality_by_connections, locality_maps, random_locality_maps
+from tfprune.experiments.imp.figures.locality import (
     connections_histogram,
     input_connections_figure,
     locality_by_connections_figure,
     locality_figure,
 )
-from tfprune.plots.locality import locality_by_connections, locality_maps, random_locality_maps
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tfprune.plots.imp_masks import deep_masks_figure, masks_figure
-from tfprune.plots.mask_images import mask_images, tile, weight_images
+from tfprune.experiments.imp.figures.mask_images import mask_images, tile, weight_images
+from tfprune.experiments.imp.figures.masks import deep_masks_figure, masks_figure
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -3,7 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tfprune.plots.imp_measures import (
+from tfprune.experiments.imp.figures.autocorrelation import expected_local_fraction_random, local_fraction
+from tfprune.experiments.imp.figures.measures import (
     best_validation,
     effective_connectivity,
     layer_name,
@@ -12,8 +13,7 @@ from tfprune.plots.imp_measures import (
     summarise,
     unpruned_fraction,
 )
-from tfprune.plots.locality import expected_local_fraction_random, local_fraction
-from tfprune.records.imp_run import ImpRun
+from tfprune.experiments.imp.run_data import ImpRun
 
 
 def test_live_structure_by_hand():

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from tfprune.errors import InputError
-from tfprune.plots import imp_report
-from tfprune.plots.imp_measures import summarise
-from tfprune.plots.imp_report import draw_run
-from tfprune.records.imp_run import ImpRun
+from tfprune.experiments.imp.figures import report as imp_report
+from tfprune.experiments.imp.figures.measures import summarise
+from tfprune.experiments.imp.figures.report import draw_run
+from tfprune.experiments.imp.run_data import ImpRun
 
 CURVES = ["accuracy.png", "errors.png", "live_structure.png"]
 PER_ITERATION = [

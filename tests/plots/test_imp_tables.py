@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from tfprune.errors import InputError
-from tfprune.plots.imp_tables import read_tables
+from tfprune.experiments.imp.figures.tables import read_tables
 
 
 def test_tables_and_baselines_of_a_run(synthetic_run, tmp_path):

@@ -3,7 +3,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from tfprune.plots.locality import (
+from tfprune.experiments.imp.figures.autocorrelation import (
     expected_local_fraction_random,
     local_fraction,
     locality_by_connections,
@@ -63,7 +63,7 @@ def test_equals_loops_over_pairs(image_shape, density):
 def test_blocks_of_units_add_up(monkeypatch):
     mask = np.random.default_rng(2).random((48, 11)) < 0.4
     whole = locality_maps(mask, (3, 4, 4))
-    monkeypatch.setattr("tfprune.plots.locality._BLOCK_BYTES", 5000)
+    monkeypatch.setattr("tfprune.experiments.imp.figures.autocorrelation._BLOCK_BYTES", 5000)
     parts = locality_maps(mask, (3, 4, 4))
     assert np.array_equal(whole.same_channel, parts.same_channel)
     assert np.array_equal(whole.different_channel, parts.different_channel)

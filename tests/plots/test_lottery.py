@@ -3,7 +3,13 @@
 import numpy as np
 import pandas as pd
 
-from tfprune.plots.lottery import branch_name, draw_accuracy, draw_equal_training, draw_shuffled, draw_training
+from tfprune.experiments.lottery.figures import (
+    branch_name,
+    draw_accuracy,
+    draw_equal_training,
+    draw_shuffled,
+    draw_training,
+)
 
 
 def _summary():

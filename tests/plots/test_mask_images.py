@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from tfprune.plots.mask_images import SEPARATOR, mask_images, select_units, tile, upscale, weight_images
+from tfprune.experiments.imp.figures.mask_images import (
+    SEPARATOR,
+    mask_images,
+    select_units,
+    tile,
+    upscale,
+    weight_images,
+)
 
 
 def lightness(image):

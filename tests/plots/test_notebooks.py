@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from tfprune.plots.imp_curves import accuracy_figure
+from tfprune.experiments.imp.figures.curves import accuracy_figure
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 

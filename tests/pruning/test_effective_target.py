@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from keras import layers
 
+from tfprune.connectivity.reachability import Reachability
 from tfprune.errors import InputError
 from tfprune.layers.masks import Masks
 from tfprune.pruning.effective import at_effective_sparsity
 from tfprune.pruning.pruner import prune
 from tfprune.pruning.schedules import Schedule
 from tfprune.pruning.shares import OutOfReach
-from tfprune.sparsity.reachability import Reachability
 
 SIZE = 20_000
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+from tfprune.connectivity.reachability import Reachability
 from tfprune.errors import InputError
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import prunable
@@ -17,7 +18,6 @@ from tfprune.pruning.schedules import Schedule
 from tfprune.pruning.shares import GlobalShare, OutOfReach, QuotaShare
 from tfprune.pruning.specs import PRUNERS
 from tfprune.pruning.spine import spine
-from tfprune.sparsity.reachability import Reachability
 
 SHORT = {"synflow": Schedule(6), "snip/iterative": Schedule(6)}
 

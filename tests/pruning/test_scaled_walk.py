@@ -6,11 +6,11 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from tfprune.connectivity.graph import evaluate
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import prunable
 from tfprune.pruning.scaled_walk import exponent_of, power_of_two
 from tfprune.pruning.scores.synflow import flow
-from tfprune.sparsity.graph import evaluate
 
 DEPTH, WIDTH = 200, 6
 

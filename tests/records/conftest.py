@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfprune.records.imp_files import IterationRecord, LayerSpec
+from tfprune.experiments.imp.files import IterationRecord, LayerSpec
 
 sys.path.append(str(Path(__file__).parent))  # for `damage`, which a script imports, too
 

@@ -165,7 +165,7 @@ def _idx_gz():
 
 
 def _iteration():
-    from tfprune.records.imp_files import IterationRecord, LayerSpec, read_iteration, write_iteration
+    from tfprune.experiments.imp.files import IterationRecord, LayerSpec, read_iteration, write_iteration
 
     layers = (LayerSpec("c", (3, 3, 1, 2, 1), True), LayerSpec("p", (2, 1), False), LayerSpec("x", (8, 2), True))
     shapes = [[(3, 3, 1, 2)], [], [(8, 2), (2,), (8,), (8,)]]
@@ -191,7 +191,7 @@ def _iteration():
 
 
 def _findata():
-    from tfprune.records.imp_files import LayerSpec, read_findata, write_findata
+    from tfprune.experiments.imp.files import LayerSpec, read_findata, write_findata
 
     path = Path(sys.argv[1], "findata.pkl")
     write_findata(path, [LayerSpec("x", (8, 2), True)], [np.array([0.5]), np.array([0.75])], [0.5, 0.25])
@@ -223,7 +223,7 @@ def _object_array():
 
 
 def _dense_weights():
-    from tfprune.records.one_shot_folder import read_dense_weights
+    from tfprune.experiments.one_shot.folder import read_dense_weights
 
     samples = [_npz(_KERNELS), _npz(_KERNELS, np.savez_compressed)]
 
@@ -236,7 +236,7 @@ def _dense_weights():
 
 
 def _array():
-    from tfprune.records.one_shot_folder import read_array
+    from tfprune.experiments.one_shot.folder import read_array
 
     samples = [_npy(np.arange(5)), _npy(np.linspace(0, 1, 7)), _npy(np.ones(3, np.float32))]
     return Kind(
@@ -260,7 +260,7 @@ def _masks():
 
 
 def _checkpoint():
-    from tfprune.records.imp_folder import ImpFolder
+    from tfprune.experiments.imp.folder import ImpFolder
 
     state = {"step": np.array(3), "state_0": np.ones((4, 3), np.float32), "names": np.array([True])}
     folder = ImpFolder(sys.argv[1], "IMP")
@@ -272,7 +272,7 @@ def _checkpoint():
 
 
 def _lottery_weights():
-    from tfprune.records.lottery_files import read_weights
+    from tfprune.experiments.lottery.files import read_weights
 
     return _archive(
         [_npz(_KERNELS), _npz(_KERNELS, np.savez_compressed)],
@@ -315,7 +315,7 @@ def _record():
 
 
 def _report():
-    from tfprune.records.lottery_files import read_report
+    from tfprune.experiments.lottery.files import read_report
 
     return _json(
         "sparsity_report.json",
@@ -326,7 +326,7 @@ def _report():
 
 
 def _metrics():
-    from tfprune.records.filter_results import COLUMNS, read_metrics
+    from tfprune.experiments.filters.results import COLUMNS, read_metrics
 
     content = dict.fromkeys(COLUMNS, 0.5) | {"scoring": "l2", "version": "v1_50", "parameters": 100}
     return _json(
@@ -349,7 +349,7 @@ def _logger():
 
 
 def _table():
-    from tfprune.records.imp_folder import read_table
+    from tfprune.experiments.imp.folder import read_table
 
     sample = "iteration,unpruned_fraction,best_validation_error\n0,1.0,0.25\n1,0.7,0.125\n"
     order = "order,units,accuracy,std\nmost,0,0.5,0.1\nleast,2,0.4,0.0\n"
@@ -364,7 +364,7 @@ def _table():
 
 
 def _ini():
-    from tfprune.experiments.imp_spec import read_spec
+    from tfprune.experiments.imp.settings import read_spec
 
     sample = (
         "[IO]\nsave_dir = run\nprefix = IMP\n[Data]\ndataset = digits\n[Network]\narch = c3,4:p2,1:f24:f16:x\n"
@@ -420,7 +420,7 @@ def _torch_weights():
 
 
 def _pretrained_npz():
-    from tfprune.models.pretrained import load_pretrained
+    from tfprune.experiments.filters.pretrained import load_pretrained
 
     model = _tiny_model()
     samples = [_npz(_torch_weights()), _npz(_torch_weights() | {"fc.weight": np.ones(3)}, np.savez_compressed)]
@@ -430,7 +430,7 @@ def _pretrained_npz():
 def _safetensors():
     import safetensors.numpy
 
-    from tfprune.models.pretrained import load_pretrained
+    from tfprune.experiments.filters.pretrained import load_pretrained
 
     model, sample = _tiny_model(), safetensors.numpy.save(_torch_weights())
     length = int.from_bytes(sample[:8], "little")

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from tfprune.errors import InputError
-from tfprune.records.filter_folder import FilterFolder
-from tfprune.records.filter_results import COLUMNS, read_curves, read_metrics, read_results, write_results
+from tfprune.experiments.filters.folder import FilterFolder
+from tfprune.experiments.filters.results import COLUMNS, read_curves, read_metrics, read_results, write_results
 from tfprune.records.metric_log import MetricLog
 from tfprune.records.network_folder import is_finished
 

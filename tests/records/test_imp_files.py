@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from tfprune.errors import InputError
-from tfprune.records import imp_files
-from tfprune.records.imp_files import IterationRecord, LayerSpec, find_iterations, read_iteration, write_iteration
-from tfprune.records.imp_layout import iteration_to_list
+from tfprune.experiments.imp import files as imp_files
+from tfprune.experiments.imp.files import IterationRecord, LayerSpec, find_iterations, read_iteration, write_iteration
+from tfprune.experiments.imp.layout import iteration_to_list
 from tfprune.records.pickles import save_pickle
 
 

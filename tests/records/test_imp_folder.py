@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tfprune.errors import InputError
-from tfprune.records.imp_folder import ImpFolder
+from tfprune.experiments.imp.folder import ImpFolder
 
 
 @pytest.fixture

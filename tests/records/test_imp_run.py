@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from tfprune.errors import InputError
-from tfprune.records import imp_run
-from tfprune.records.imp_files import LayerSpec, iteration_path, write_iteration
-from tfprune.records.imp_run import ImpRun
+from tfprune.experiments.imp import run_data as imp_run
+from tfprune.experiments.imp.files import LayerSpec, iteration_path, write_iteration
+from tfprune.experiments.imp.run_data import ImpRun
 
 
 def test_original_run(golden):

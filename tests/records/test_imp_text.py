@@ -1,8 +1,8 @@
 import numpy as np
 
-from tfprune.records.imp_files import LayerSpec
-from tfprune.records.imp_run import ImpRun
-from tfprune.records.imp_text import connected_fraction, iteration_end_text, out_text
+from tfprune.experiments.imp.files import LayerSpec
+from tfprune.experiments.imp.run_data import ImpRun
+from tfprune.experiments.imp.text import connected_fraction, iteration_end_text, out_text
 
 
 def test_text_of_the_original_run_to_the_byte(golden):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tfprune.errors import InputError
-from tfprune.records import lottery_files as files
-from tfprune.records.lottery_folder import LotteryFolder, ReplicateLock
+from tfprune.experiments.lottery import files as files
+from tfprune.experiments.lottery.folder import LotteryFolder, ReplicateLock
 from tfprune.records.metric_log import MetricLog
 
 RECORD = {"label": "main", "seed": 1, "sizes": (300, 100)}
@@ -164,7 +164,7 @@ def test_unreadable_logger(folder):
 
 
 def _elsewhere(code):
-    code = f"from tfprune.records.lottery_folder import LotteryFolder, ReplicateLock\n{code}"
+    code = f"from tfprune.experiments.lottery.folder import LotteryFolder, ReplicateLock\n{code}"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 
 

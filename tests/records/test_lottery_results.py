@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from tfprune.errors import InputError
-from tfprune.records.lottery_folder import LotteryFolder
-from tfprune.records.lottery_results import read_curves, read_results, summary, write_summary
+from tfprune.experiments.lottery.folder import LotteryFolder
+from tfprune.experiments.lottery.results import read_curves, read_results, summary, write_summary
 from tfprune.records.metric_log import MetricLog
 
 BRANCH = "lottery_branch_randomly_prune_5f"

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from tfprune.errors import InputError
+from tfprune.experiments.filters.folder import FilterFolder
+from tfprune.experiments.imp.folder import ImpFolder
+from tfprune.experiments.lottery.folder import ReplicateLock
+from tfprune.experiments.one_shot.folder import OneShotFolder, is_unfinished
 from tfprune.records.atomic import atomic_copy, atomic_write_text
-from tfprune.records.filter_folder import FilterFolder
-from tfprune.records.imp_folder import ImpFolder
-from tfprune.records.lottery_folder import ReplicateLock
 from tfprune.records.metric_log import MetricLog
-from tfprune.records.one_shot_folder import OneShotFolder, is_unfinished
 
 
 def _folder(path):

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfprune.connectivity.reachability import CONVENTIONS, Reachability
 from tfprune.errors import InputError, did_you_mean, did_you_mean_fraction
 from tfprune.layers.convert import masks_of
 from tfprune.layers.masks import Masks
@@ -28,7 +29,6 @@ from tfprune.pruning.selection import kept_count
 from tfprune.pruning.shares import BorrowedShare, GlobalShare, QuotaShare, below_floors
 from tfprune.pruning.specs import Pruner, get_pruner
 from tfprune.pruning.spine import spine
-from tfprune.sparsity.reachability import CONVENTIONS, Reachability
 
 PRUNING_TYPES = ("direct", "effective")
 FROZEN = ("prune", "keep")
@@ -93,7 +93,7 @@ def prune(
             left (direct masks of a graph that is not known: the best by score alone). 0 is as published.
         frozen: `"prune"`: kernels that are not trainable compete like all others; `"keep"`: they are ignored. None is
             `"prune"` with a warning.
-        convention: of what is effective, `"influence"` or `"paper"`; see `tfprune.sparsity.reachability`.
+        convention: of what is effective, `"influence"` or `"paper"`; see `tfprune.connectivity.reachability`.
         verbose: whether to show progress on stderr where the call takes more than three seconds.
         on_missed: is told of a missed effective target in place of the warning.
 

@@ -15,7 +15,7 @@ import keras
 import tensorflow as tf
 from keras import layers, tree
 
-from tfprune.sparsity.graph import Walk, ones_input
+from tfprune.connectivity.graph import Walk, ones_input
 
 # Of these the output is linear in each argument; of every other operation it is linear in all of them together.
 _PRODUCT_LAYERS = (layers.Multiply, layers.Dot)
@@ -73,7 +73,7 @@ def total_output(model: keras.Model, kernels: Mapping[str, tf.Tensor], input_sha
         A scalar with an exponent, differentiable in the kernels.
 
     Raises:
-        InputError: as for `tfprune.sparsity.graph.evaluate`.
+        InputError: as for `tfprune.connectivity.graph.evaluate`.
     """
     inputs = [Scaled(x, tf.constant(0)) for x in ones_input(model, input_shape)]
     outputs = _ScaledWalk(model, kernels).run(model, inputs)

@@ -11,11 +11,11 @@ import tensorflow as tf
 
 from tfprune.errors import InputError
 from tfprune.experiments.filters import recipe
+from tfprune.experiments.filters.networks import NETWORKS
 from tfprune.experiments.filters.recipe import prune_version, run_filters
-from tfprune.experiments.filters.spec import FilterSpec
+from tfprune.experiments.filters.results import read_curves, read_results
+from tfprune.experiments.filters.settings import FilterSpec
 from tfprune.layers.weights import weights_of
-from tfprune.models.filter_networks import NETWORKS
-from tfprune.records.filter_results import read_curves, read_results
 from tfprune.records.metric_log import MetricLog
 from tfprune.records.network_folder import is_finished
 

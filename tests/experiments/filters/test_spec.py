@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from tfprune.errors import InputError
-from tfprune.experiments.filters.spec import SCORINGS, WEIGHT_FILES, FilterSpec
-from tfprune.models.pretrained import ENDINGS
+from tfprune.experiments.filters.pretrained import ENDINGS
+from tfprune.experiments.filters.settings import SCORINGS, WEIGHT_FILES, FilterSpec
 from tfprune.pruning.filter_scores import FILTER_SCORES
 
 

@@ -8,13 +8,13 @@ import tensorflow as tf
 
 from tfprune.experiments.lottery.data import load_data
 from tfprune.experiments.lottery.defaults import default_hparams
+from tfprune.experiments.lottery.files import read_log, read_weights
+from tfprune.experiments.lottery.folder import LotteryFolder
 from tfprune.experiments.lottery.hparams import DatasetHparams
 from tfprune.experiments.lottery.training import Trainer
 from tfprune.layers.masks import Masks
 from tfprune.layers.weights import set_weights
 from tfprune.pruning.pruner import prune
-from tfprune.records.lottery_files import read_log, read_weights
-from tfprune.records.lottery_folder import LotteryFolder
 
 
 class Silent:

@@ -13,11 +13,11 @@ from tfprune.experiments.lottery.branches import (
     RetrainArguments,
     load_plan,
 )
+from tfprune.experiments.lottery.files import read_log, read_mask, read_weights
 from tfprune.experiments.lottery.levels import run_branch
 from tfprune.experiments.lottery.recipe import run_lottery
 from tfprune.experiments.lottery.requests import BranchRequest, LotteryRequest
-from tfprune.records.lottery_files import read_log, read_mask, read_weights
-from tfprune.records.lottery_results import read_results
+from tfprune.experiments.lottery.results import read_results
 
 HIDDEN = ("fc_layers.0/kernel", "fc_layers.1/kernel")
 

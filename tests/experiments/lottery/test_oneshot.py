@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tfprune.errors import InputError
+from tfprune.experiments.lottery.files import read_mask, read_weights, saved_steps
 from tfprune.experiments.lottery.oneshot import run_oneshot
 from tfprune.experiments.lottery.oneshot_arguments import OneshotArguments
 from tfprune.experiments.lottery.recipe import run_training
@@ -11,7 +12,6 @@ from tfprune.experiments.lottery.requests import OneshotRequest, TrainRequest
 from tfprune.layers.masks import Masks
 from tfprune.layers.weights import set_weights
 from tfprune.pruning.pruner import prune
-from tfprune.records.lottery_files import read_mask, read_weights, saved_steps
 
 KERNELS = ("fc_layers.0/kernel", "fc_layers.1/kernel", "fc/kernel")
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from tfprune.errors import InputError
+from tfprune.experiments.lottery.files import read_log, read_mask, read_report, read_weights, saved_steps
+from tfprune.experiments.lottery.folder import ReplicateLock
 from tfprune.experiments.lottery.recipe import run_lottery, run_training
 from tfprune.experiments.lottery.requests import LotteryRequest, TrainRequest
-from tfprune.records.lottery_files import read_log, read_mask, read_report, read_weights, saved_steps
-from tfprune.records.lottery_folder import ReplicateLock
 
 
 @pytest.fixture

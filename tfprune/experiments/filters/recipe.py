@@ -11,18 +11,18 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from tfprune.connectivity.compaction import size_of
 from tfprune.data.images import ImageSet
 from tfprune.data.prepared import load_prepared
 from tfprune.errors import InputError
-from tfprune.experiments.filters.spec import FilterSpec
+from tfprune.experiments.filters.folder import MODEL, UNPRUNED, FilterFolder
+from tfprune.experiments.filters.networks import LEAST_SIDE, NETWORKS
+from tfprune.experiments.filters.pretrained import load_pretrained
+from tfprune.experiments.filters.settings import FilterSpec
 from tfprune.experiments.filters.training import METRICS, FilterTrainer, Report
 from tfprune.layers.convert import load_model
-from tfprune.models.filter_networks import LEAST_SIDE, NETWORKS
-from tfprune.models.pretrained import load_pretrained
 from tfprune.pruning.filters import check_fractions, prune_filters
 from tfprune.records.atomic import atomic_copy
-from tfprune.records.filter_folder import MODEL, UNPRUNED, FilterFolder
-from tfprune.sparsity.compaction import size_of
 
 _CHANNELS = 3
 _TRAINING, _FINETUNING = 0, 1  # keeps the orders of their batches apart

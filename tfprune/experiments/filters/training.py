@@ -12,9 +12,9 @@ from keras import layers
 
 from tfprune.data.augment import byte_augmentation_of
 from tfprune.data.images import ImageSet
-from tfprune.experiments.filters.spec import FilterSpec, Phase
+from tfprune.experiments.filters.folder import CURVES, FilterFolder
+from tfprune.experiments.filters.settings import FilterSpec, Phase
 from tfprune.layers.topology import run
-from tfprune.records.filter_folder import CURVES, FilterFolder
 from tfprune.records.metric_log import MetricLog
 from tfprune.records.network_folder import CHECKPOINT
 from tfprune.training.decay import AllDecay
@@ -29,7 +29,7 @@ _MOMENTUM = 0.9
 
 
 class Report(Protocol):
-    """Who watches a run (see `tfprune.cli.filters_progress`)."""
+    """Who watches a run (see `tfprune.experiments.filters.progress`)."""
 
     def start(self, what: str, model: keras.Model) -> None:
         """The training of `what`, for example `operator_norm v3_50`, begins."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from tfprune.data.facts import prepared_facts
 from tfprune.errors import InputError
 from tfprune.experiments.lottery.branches import RetrainArguments
+from tfprune.experiments.lottery.files import is_finished, saved_steps
 from tfprune.experiments.lottery.hparams import DatasetHparams
 from tfprune.experiments.lottery.requests import BranchRequest, LotteryRequest, OneshotRequest, Request, RunOptions
 from tfprune.experiments.lottery.steps import Step, iterations_per_epoch, parse_steps
-from tfprune.records.lottery_files import is_finished, saved_steps
 
 
 def check_request(request: Request) -> None:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfprune.errors import InputError
-from tfprune.experiments.limits import MOST_BATCH, SEED_LIMIT
 from tfprune.experiments.lottery.fields import check_kinds, setting
 from tfprune.experiments.lottery.steps import check_step, check_steps, is_zero
 from tfprune.models.names import parse
+from tfprune.records.limits import MOST_BATCH, SEED_LIMIT
 
 MODEL_INITS = ("kaiming_normal", "kaiming_uniform", "orthogonal", "binary", "standard_normal")
 BATCHNORM_INITS = ("uniform", "fixed", "oneone", "positivenegative")

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from tfprune.experiments.lottery.branches import load_plan
 from tfprune.experiments.lottery.checks import check_levels
+from tfprune.experiments.lottery.files import read_mask, read_weights
+from tfprune.experiments.lottery.folder import ReplicateLock
 from tfprune.experiments.lottery.names import LotteryDescription
 from tfprune.experiments.lottery.pruning import ignored_kernels
 from tfprune.experiments.lottery.recipe import Workshop, claimed, saving, seed_of
@@ -15,8 +17,6 @@ from tfprune.experiments.lottery.steps import Step
 from tfprune.experiments.lottery.training import Report, Trainer
 from tfprune.layers.masks import Masks
 from tfprune.layers.weights import Weights
-from tfprune.records.lottery_files import read_mask, read_weights
-from tfprune.records.lottery_folder import ReplicateLock
 
 
 @dataclass(frozen=True)

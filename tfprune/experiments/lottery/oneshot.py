@@ -9,16 +9,16 @@ from __future__ import annotations
 import warnings
 
 from tfprune.experiments.lottery.checks import check_saved, check_trained
+from tfprune.experiments.lottery.files import read_mask, read_weights
+from tfprune.experiments.lottery.folder import ReplicateLock
 from tfprune.experiments.lottery.pruning import ignored_kernels
 from tfprune.experiments.lottery.recipe import Workshop, claimed, saving, seed_of
 from tfprune.experiments.lottery.requests import OneshotRequest
 from tfprune.experiments.lottery.training import Report, Trainer
-from tfprune.experiments.one_shot_masks import one_shot_masks
 from tfprune.layers.masks import Masks
 from tfprune.layers.weights import Weights
+from tfprune.pruning.one_shot import one_shot_masks
 from tfprune.pruning.schedules import Schedule
-from tfprune.records.lottery_files import read_mask, read_weights
-from tfprune.records.lottery_folder import ReplicateLock
 
 
 def run_oneshot(request: OneshotRequest, workshop: Workshop, report: Report) -> None:

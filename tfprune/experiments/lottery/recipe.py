@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tfprune.experiments.iterative import iterative_pruning
 from tfprune.experiments.lottery.checks import check_rewinding, kept_steps
 from tfprune.experiments.lottery.data import LotteryData, load_data
 from tfprune.experiments.lottery.fields import canonical
+from tfprune.experiments.lottery.files import read_mask, read_weights
+from tfprune.experiments.lottery.folder import LotteryFolder, ReplicateLock
 from tfprune.experiments.lottery.hparams import DatasetHparams, ModelHparams, TrainingHparams
 from tfprune.experiments.lottery.names import PRETRAIN
 from tfprune.experiments.lottery.pruning import check_levels_possible, ignored_kernels, prune_magnitudes
@@ -25,8 +26,7 @@ from tfprune.experiments.lottery.steps import Step
 from tfprune.experiments.lottery.training import Report, Trainer
 from tfprune.layers.masks import Masks
 from tfprune.layers.weights import Weights, set_weights
-from tfprune.records.lottery_files import read_mask, read_weights
-from tfprune.records.lottery_folder import LotteryFolder, ReplicateLock
+from tfprune.pruning.iterative import iterative_pruning
 
 
 class Workshop:

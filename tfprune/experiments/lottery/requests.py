@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfprune.errors import InputError
-from tfprune.experiments.limits import MOST
 from tfprune.experiments.lottery.fields import check_kinds, setting
 from tfprune.experiments.lottery.hparams import one_of
 from tfprune.experiments.lottery.names import LotteryDescription, TrainingDescription, branch_label, branch_name
 from tfprune.experiments.lottery.oneshot_arguments import OneshotArguments
 from tfprune.experiments.lottery.steps import MOST_LEVELS, check_steps
+from tfprune.records.limits import MOST
 
 DEVICES = ("auto", "cpu", "gpu")
 DISTRIBUTIONS = ("none", "mirrored")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from tfprune.errors import InputError
-from tfprune.experiments.limits import MOST
+from tfprune.records.limits import MOST
 
 # Whole numbers as Python writes them. Only the iterations after epochs may be negative: `2ep-3it`, three iterations
 # before the end of the second epoch, is odd but was always accepted, and names of finished runs may hold it.

@@ -11,7 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.experiments.lottery.data import LotteryData
+from tfprune.experiments.lottery.folder import LotteryFolder
 from tfprune.experiments.lottery.hparams import ModelHparams, TrainingHparams
+from tfprune.experiments.lottery.results import ACCURACY, LOSS
 from tfprune.experiments.lottery.steps import Step, parse_steps
 from tfprune.layers.convert import masked, set_masks
 from tfprune.layers.masked import MaskedDense
@@ -23,8 +25,6 @@ from tfprune.layers.variants import with_precision, with_synchronized_norm
 from tfprune.layers.weights import Weights, set_weights, weights_of
 from tfprune.models.freezing import freeze
 from tfprune.models.named import build_named
-from tfprune.records.lottery_folder import LotteryFolder
-from tfprune.records.lottery_results import ACCURACY, LOSS
 from tfprune.records.metric_log import MetricLog
 from tfprune.records.network_folder import CHECKPOINT
 from tfprune.training.decay import AllDecay
@@ -35,7 +35,7 @@ from tfprune.training.optimizers import WarmupMilestones, make_optimizer
 
 
 class Report(Protocol):
-    """Who watches a run (see `tfprune.cli.lottery_progress`)."""
+    """Who watches a run (see `tfprune.experiments.lottery.progress`)."""
 
     def start(self, what: str, masks: Masks) -> None:
         """The training of `what`, for example `level 3`, begins."""

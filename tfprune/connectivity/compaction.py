@@ -1,0 +1,138 @@
+"""What compacting a model brought: parameters, floating-point operations and bytes, before and after."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from tfprune.connectivity.graph import Walk, ones_input
+from tfprune.errors import InputError
+from tfprune.layers.prunable import prunable
+from tfprune.layers.topology import named_layers
+from tfprune.layers.weights import weight_variables
+
+
+@dataclass(frozen=True, repr=False)
+class Size:
+    """What a layer or a model costs; prints as a sentence.
+
+    Attributes:
+        parameters: number of weights, biases and normalisation included, masks not.
+        flops: floating-point operations for one example, two (multiply, add) for each weight of a prunable kernel and
+            position, positions in padding and weights that are 0 included.
+        bytes: of the parameters in memory.
+    """
+
+    parameters: int
+    flops: int
+    bytes: int
+
+    def __repr__(self) -> str:
+        return f"{self.parameters:,} parameters, {self.flops:,} FLOPs, {self.bytes:,} bytes"
+
+
+@dataclass(frozen=True, repr=False)
+class CompactionReport:
+    """Sizes before and after; prints as a table.
+
+    Attributes:
+        before, after: `Size` of the whole models.
+        before_of, after_of: path of a layer -> `Size`, for layers with weights.
+    """
+
+    before: Size
+    after: Size
+    before_of: dict[str, Size]
+    after_of: dict[str, Size]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per layer with weights and a last one, `total`."""
+        rows = {path: _row(self.before_of[path], self.after_of[path]) for path in self.before_of}
+        return pd.DataFrame.from_dict({**rows, "total": _row(self.before, self.after)}, orient="index")
+
+    def __repr__(self) -> str:
+        table = self.table
+        shown = table.to_string(formatters=dict.fromkeys(table.columns, "{:,}".format))
+        ratios = ", ".join(f"{name} / {_ratio(self.before, self.after, name):.4g}" for name in ("parameters", "flops"))
+        return f"{shown}\n{ratios}"
+
+
+def compaction_report(before: keras.Model, after: keras.Model, input_shape=None) -> CompactionReport:
+    """Compares a model with what `tfprune.compact` made of it, layer by layer.
+
+    Args:
+        before: the model that was compacted.
+        after: its compact copy, or any other with the same layers.
+        input_shape: shape of an input without the batch axis, where the models leave sizes open.
+
+    Raises:
+        InputError: the models have different layers, sizes are open, or a layer has no rule for counting; names it.
+    """
+    before_of, after_of = _sizes(before, input_shape), _sizes(after, input_shape)
+    names = {path for path, _ in named_layers(after)}
+    if set(before_of) <= names:  # a normalisation that became part of another layer has no weights left
+        after_of = {path: after_of.pop(path, Size(0, 0, 0)) for path in before_of} | after_of
+    if list(before_of) != list(after_of):
+        other = sorted(set(before_of) ^ set(after_of))
+        raise InputError(f"models {before.name!r} and {after.name!r} have different layers: {', '.join(other[:3])}")
+    return CompactionReport(_total(before_of), _total(after_of), before_of, after_of)
+
+
+def size_of(model: keras.Model, input_shape=None) -> Size:
+    """What a whole model costs; arguments and errors as for `compaction_report`."""
+    return _total(_sizes(model, input_shape))
+
+
+def _sizes(model: keras.Model, input_shape) -> dict[str, Size]:
+    flops: dict[str, int] = {}
+    kernels = prunable(model)
+    for path, uses in _uses(model, kernels, input_shape).items():
+        layer = path.rpartition("/")[0]
+        flops[layer] = flops.get(layer, 0) + 2 * uses * int(np.prod(kernels[path].shape))
+    sizes: dict[str, Size] = {}
+    for path, variable in weight_variables(model).items():
+        layer = path.rpartition("/")[0]
+        known = sizes.get(layer, Size(0, flops.get(layer, 0), 0))
+        count = int(np.prod(variable.shape))
+        width = tf.as_dtype(variable.dtype).size
+        sizes[layer] = Size(known.parameters + count, known.flops, known.bytes + count * width)
+    return sizes
+
+
+def _uses(model: keras.Model, kernels, input_shape) -> dict[str, int]:
+    signature = {path: tf.TensorSpec(variable.shape, tf.float32) for path, variable in kernels.items()}
+    uses = {}
+
+    def linear(given):
+        walk = Walk(model, given)
+        outputs = walk.run(model, ones_input(model, input_shape))
+        uses.update(walk.uses)
+        return outputs
+
+    # Traced, never run: shapes are enough.
+    tf.function(linear, autograph=False).get_concrete_function(signature)
+    return uses
+
+
+def _total(sizes: dict[str, Size]) -> Size:
+    return Size(*(sum(getattr(size, name) for size in sizes.values()) for name in ("parameters", "flops", "bytes")))
+
+
+def _ratio(before: Size, after: Size, name: str) -> float:
+    return getattr(before, name) / getattr(after, name) if getattr(after, name) else np.inf
+
+
+def _row(before: Size, after: Size) -> dict:
+    return {
+        "parameters before": before.parameters,
+        "parameters after": after.parameters,
+        "FLOPs before": before.flops,
+        "FLOPs after": after.flops,
+        "bytes before": before.bytes,
+        "bytes after": after.bytes,
+    }

@@ -1,0 +1,178 @@
+"""The graph of a Keras model, evaluated with other kernels and other rules than its own.
+
+Biases, activations and normalisation are dropped, max-pools become average-pools, and the kernels are arguments: the
+linear network of a model. On all-ones input and with kernels |w| it gives SynFlow's objective; with masks for kernels
+and a step after each layer it gives reachability. What an operation does is a rule, found by the operation's type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import tree
+
+from tfprune.errors import InputError
+from tfprune.layers.prunable import prunable
+from tfprune.layers.rule_table import Rule, RuleTable
+from tfprune.layers.topology import flat_inputs, run
+
+_RULES = RuleTable(
+    "nothing says which outputs of {what} depend on which inputs", "tfprune.connectivity.graph.register_rule"
+)
+
+
+def register_rule(*operations: type | str) -> Callable[[Rule], Rule]:
+    """Registers what layers of a type do in the linear network; a decorator.
+
+    The rule is called as `rule(walk, layer, *args, **kwargs)` with the arguments of the layer's call (`training` and
+    `mask` left out) and returns the output. It must be linear in each argument without a constant term, and where
+    `walk.boolean` is true its outputs and gradients must be whole numbers ≥ 0: those ≥ 1 are reachable. That is, take
+    a sum where the layer takes an average. `walk.kernel(layer.kernel)` is the kernel to use, `walk.product`,
+    `walk.mix` and `walk.lift` say what multiplies, normalises and shifts. For a layer through which every feature
+    passes on its own, `@register_rule(MyLayer)` on a function that returns its input is enough. What a layer that is
+    not Keras's adds need not be told: its output counts as one that can be other than 0 wherever it is a factor.
+
+    Args:
+        *operations: layer classes, which stand for their subclasses too unless these override `call`; or names of
+            Keras operations (`"Add"` for `keras.ops.add`).
+    """
+    return _RULES.register(*operations)
+
+
+class Walk:
+    """One evaluation of a graph; what rules may ask and tell.
+
+    Args:
+        model: Sequential or Functional model.
+        kernels: path -> float32 tensor of the kernel's shape, for every path of `prunable(model)`.
+        step: applied to every layer's output that is not simply its input; None for nothing.
+        boolean: reachability is asked, so rules must return whole numbers.
+
+    Attributes:
+        boolean: as above.
+        uses: path -> number of multiply-adds per example in which each of the kernel's weights took part.
+    """
+
+    def __init__(self, model: keras.Model, kernels: Mapping, step: Callable | None = None, boolean: bool = False):
+        self.boolean = boolean
+        self.uses = dict.fromkeys(kernels, 0)
+        self._kernels = kernels
+        self._step = step
+        self._paths = {id(variable): path for path, variable in prunable(model).items()}
+
+    def kernel(self, variable: keras.Variable):
+        """The tensor that stands for a kernel; one that cannot be pruned (a quantized layer's) is all ones."""
+        path = self._paths.get(id(variable))
+        return tf.ones(variable.shape) if path is None else self._kernels[path]
+
+    def use(self, variable: keras.Variable, times: int) -> None:
+        """Notes that each weight of a kernel took part in `times` multiply-adds of an example."""
+        if id(variable) in self._paths:
+            self.uses[self._paths[id(variable)]] += times
+
+    def product(self, function: Callable, *factors):
+        """`function(*factors)`, which is linear in each factor; what is no tensor among them is a constant."""
+        return function(*factors)
+
+    def mix(self, x, axes: Sequence[int], keeps_zero: bool = False):
+        """What a normalisation or softmax makes of x, whose entries along `axes` (batch is 0) it scales by one another.
+
+        Args:
+            x: tensor (1, ...).
+            axes: those of one group; entries that differ elsewhere do not meet.
+            keeps_zero: whether an entry that is 0 stays 0 whatever the others are, as where no mean is taken off.
+
+        The linear network drops it, as Tanaka et al. do.
+        """
+        return x
+
+    def lift(self, x, where: np.ndarray | None = None):
+        """x plus a constant, where `where` is not 0 (None: everywhere), as a bias or the value of an activation at 0.
+
+        The linear network drops it.
+        """
+        return x
+
+    def run(self, model: keras.Model, inputs: Sequence) -> list:
+        """Flat outputs of a model for flat inputs."""
+        return run(model, list(inputs), self._call)
+
+    def apply(self, operation: keras.Operation, *args, **kwargs):
+        """What the rule of an operation gives."""
+        return _RULES.find(operation)(self, operation, *args, **kwargs)
+
+    def _call(self, operation: keras.Operation, *args, **kwargs):
+        if isinstance(operation, keras.Model):
+            (inputs,) = args or (kwargs["inputs"],)
+            outputs = self.run(operation, flat_inputs(operation, inputs))
+            return outputs[0] if len(outputs) == 1 else outputs
+        if isinstance(operation, keras.layers.Layer):
+            kwargs = {key: value for key, value in kwargs.items() if key not in ("training", "mask")}
+        outputs = self.apply(operation, *args, **kwargs)
+        if self._step is None or any(outputs is given for given in args):
+            return outputs
+        return tree.map_structure(self._step, outputs)
+
+
+def evaluate(model, kernels, inputs=None, step=None, boolean=False, input_shape=None) -> list[tf.Tensor]:
+    """Outputs of the linear network of a model: differentiable in `kernels` and `inputs`.
+
+    Args:
+        model: Sequential or Functional model, plain or masked.
+        kernels: path -> float32 tensor of the kernel's shape, for every path of `prunable(model)`. Masks are not
+            applied: give `kernel · mask`.
+        inputs: flat list of float32 tensors (batch, ...), one per `model.inputs`; None for one example of ones.
+        step: function of a tensor, applied to every layer's output (for example a rescaling); None for nothing.
+        boolean: sums instead of averages, see `register_rule`.
+        input_shape: see `ones_input`.
+
+    Returns:
+        Flat list of float32 tensors, one per `model.outputs`.
+
+    Raises:
+        InputError: a subclassed model, a kernel is missing, or an operation has no rule; names it.
+
+    Reference: Tanaka et al. 2020, arXiv 2006.05467, eq. 3 (the linear network of SynFlow).
+    """
+    variables = prunable(model)
+    missing = [path for path in variables if path not in kernels]
+    if missing:
+        raise InputError(f"no kernel given for {missing[0]!r} of model {model.name!r}")
+    walk = Walk(model, kernels, step, boolean)
+    return walk.run(model, ones_input(model, input_shape) if inputs is None else inputs)
+
+
+def ones_input(model: keras.Model, input_shape: tuple | list | None = None) -> list[tf.Tensor]:
+    """One example of ones per input of `model`, float32 whatever the input's type.
+
+    Args:
+        model: Sequential or Functional model.
+        input_shape: shape without the batch axis, needed where the model leaves sizes open; a list of shapes if the
+            model has several inputs.
+
+    Raises:
+        InputError: a size is open and no shape is given, or the given one does not fit.
+    """
+    given = [None] * len(model.inputs)
+    if input_shape is not None:
+        given = list(input_shape) if len(model.inputs) > 1 else [input_shape]
+        if len(given) != len(model.inputs):
+            raise InputError(
+                f"input_shape: model {model.name!r} has {len(model.inputs)} inputs. Received: {input_shape}"
+            )
+    return [tf.ones((1, *_sizes(model, tensor, shape))) for tensor, shape in zip(model.inputs, given, strict=True)]
+
+
+def _sizes(model: keras.Model, tensor, given) -> tuple[int, ...]:
+    own = tuple(tensor.shape[1:])
+    shape = own if given is None else tuple(given)
+    fits = len(shape) == len(own) and all(size in (None, wanted) for size, wanted in zip(own, shape, strict=True))
+    if not fits or None in shape:
+        raise InputError(
+            f"model {model.name!r} takes inputs of shape {own} (without batch): give input_shape with every size. "
+            f"Received: {given}"
+        )
+    return shape

@@ -1,0 +1,198 @@
+"""Walks that follow the influence of the input through a graph, entry by entry.
+
+Of every entry of every tensor two facts are known: whether it *depends* on the input, and whether it *can be other than
+0*. The second holds without the first where something is added: a bias, the shift of a normalisation, an activation
+that is not 0 at 0. A product passes influence on through one factor where its other factors can be other than 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import keras
+import tensorflow as tf
+from keras import tree
+
+from tfprune.connectivity.graph import Walk
+from tfprune.layers.prunable import kernels_of, prunable
+
+
+class LeanWalk(Walk):
+    """A walk and its way back that hold the kernels of one layer at a time, and no gradient of a kernel.
+
+    A layer's kernels are made when the layer runs, and again when the gradient of its output has come back. What else
+    the layer computes for a second time is left out of the compiled graph: a linear layer's gradients do not need it.
+
+    Args:
+        model: Sequential or Functional model.
+        make: path -> float32 tensor of the kernel's shape.
+        take: called with path, kernel and gradient on the way back, once for every use of the kernel.
+        step: as in `Walk`.
+        boolean: as in `Walk`.
+    """
+
+    def __init__(self, model: keras.Model, make: Callable, take: Callable, step=None, boolean: bool = False):
+        super().__init__(model, dict.fromkeys(prunable(model)), step, boolean)
+        self._make, self._take = make, take
+        self._anchor = tf.constant(0.0)  # every layer with kernels seems to depend on it, so none is left out
+
+    def there_and_back(self, total: Callable[[], tf.Tensor | list]):
+        """The tensors that `total` computes with this walk, once their gradients have been taken."""
+        with tf.GradientTape() as tape:
+            tape.watch(self._anchor)
+            outputs = total()
+        tape.gradient(outputs, self._anchor)
+        return outputs
+
+    def _call(self, operation: keras.Operation, *args, **kwargs):
+        paths = [self._paths[id(variable)] for variable in kernels_of(operation).values()]
+        if not paths:
+            return super()._call(operation, *args, **kwargs)
+        call = super()._call  # of layers with kernels, each takes one tensor and returns one
+
+        def made(trigger: tf.Tensor) -> dict[str, tf.Tensor]:
+            with tf.control_dependencies([trigger]):
+                self._kernels = {path: self._make(path) for path in paths}
+            return self._kernels
+
+        @tf.custom_gradient
+        def layer(inputs, anchor):
+            def gradient(upstream):
+                uses = dict(self.uses)
+                kernels = made(upstream)
+                with tf.GradientTape() as tape:
+                    tape.watch((inputs, kernels))
+                    outputs = call(operation, inputs)
+                back, gradients = tape.gradient(outputs, (inputs, kernels), upstream, "zero")
+                self.uses = uses
+                for path in paths:
+                    self._take(path, kernels[path], gradients[path])
+                return back, tf.zeros_like(anchor)
+
+            made(inputs)
+            return call(operation, inputs), gradient
+
+        return layer(args[0] if args else kwargs["inputs"], self._anchor)
+
+
+class LiveNeeded(Exception):
+    """An operation asks what can be other than 0, and the walk does not follow it."""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """What is known of the entries of a tensor, as float32 tensors of 0 and 1, or of whole numbers before a step.
+
+    Attributes:
+        depends: whether an entry varies with the input. Its gradient says which entries reach an output.
+        live: whether an entry can be other than 0; no gradient. None where nobody follows it.
+    """
+
+    depends: tf.Tensor
+    live: tf.Tensor | None
+
+
+class InfluenceWalk(LeanWalk):
+    """A lean walk of `Fact`s. Rules see `depends`; what they need of `live`, `product` and `mix` look up.
+
+    Args:
+        model, make, take, step: as for `LeanWalk`; rules are asked for whole numbers.
+        live: whether to follow what can be other than 0. Most networks have no products and are traced in half the time
+            without; where one asks, `LiveNeeded` is raised.
+    """
+
+    def __init__(self, model: keras.Model, make: Callable, take: Callable, step: Callable, live: bool = True):
+        super().__init__(model, make, take, step, boolean=True)
+        self._live_walk = _LiveWalk(model, make, step) if live else None
+        # Of what the operation that runs is given or has made, by identity; the tensor is held, so that it keeps it.
+        self._live: dict[int, tuple[tf.Tensor, tf.Tensor]] = {}
+
+    def product(self, function, *factors):
+        if sum(map(tf.is_tensor, factors)) == 1:
+            return function(*factors)
+        live = [self._live_of(factor) if tf.is_tensor(factor) else factor for factor in factors]
+        terms = [
+            function(*live[:place], factor, *live[place + 1 :])
+            for place, factor in enumerate(factors)
+            if tf.is_tensor(factor)
+        ]
+        return tf.add_n(terms)
+
+    def mix(self, x, axes, keeps_zero=False):
+        if not keeps_zero:
+            return _anywhere(x, axes)
+        live = self._live_of(x)
+        mixed = x + live * _sum(x, axes)
+        self._live[id(mixed)] = mixed, live
+        return mixed
+
+    def lift(self, x, where=None):
+        if self._live_walk is not None:
+            self._live[id(x)] = x, self._live_walk.lift(self._live_of(x), where)
+        return x
+
+    def _live_of(self, x):
+        if self._live_walk is None:
+            raise LiveNeeded
+        # A rule may ask of what it has computed itself: nothing says that this is 0.
+        return self._live[id(x)][1] if id(x) in self._live else tf.ones_like(x)
+
+    def _call(self, operation: keras.Operation, *args, **kwargs):
+        if isinstance(operation, keras.Model):
+            return super()._call(operation, *args, **kwargs)
+        if self._live_walk is None:
+            args, kwargs = _each((args, kwargs), lambda fact: fact.depends)
+            return tree.map_structure(lambda output: Fact(output, None), super()._call(operation, *args, **kwargs))
+        live_args, live_kwargs = _each((args, kwargs), lambda fact: fact.live)
+        live = self._live_walk._call(operation, *live_args, **live_kwargs)
+        self._live = {}
+
+        def depends(fact: Fact) -> tf.Tensor:
+            # One tensor may be two arguments of which different things are known, as in x · sigmoid(x).
+            tensor = tf.identity(fact.depends)
+            self._live[id(tensor)] = tensor, fact.live
+            return tensor
+
+        args, kwargs = _each((args, kwargs), depends)
+        outputs = super()._call(operation, *args, **kwargs)
+        return tree.map_structure(lambda output, its_live: Fact(output, tf.stop_gradient(its_live)), outputs, live)
+
+
+class _LiveWalk(Walk):
+    """Which entries can be other than 0: products need all their factors, and a shift needs nothing."""
+
+    def __init__(self, model: keras.Model, make: Callable, step: Callable):
+        super().__init__(model, dict.fromkeys(prunable(model)), step, boolean=True)
+        self._make = make
+
+    def kernel(self, variable):
+        path = self._paths.get(id(variable))
+        return tf.ones(variable.shape) if path is None else self._make(path)
+
+    def mix(self, x, axes, keeps_zero=False):
+        return x if keeps_zero else _anywhere(x, axes)
+
+    def lift(self, x, where=None):
+        return tf.ones_like(x) if where is None else tf.maximum(x, tf.constant(where != 0, x.dtype))
+
+    def apply(self, operation, *args, **kwargs):
+        outputs = super().apply(operation, *args, **kwargs)
+        kind = getattr(operation, "plain_class", type(operation))
+        # Nothing says what the layer of a user adds.
+        return outputs if kind.__module__.startswith("keras.") else tree.map_structure(self.lift, outputs)
+
+
+def _each(structure, of_fact: Callable):
+    return tree.map_structure(lambda leaf: of_fact(leaf) if isinstance(leaf, Fact) else leaf, structure)
+
+
+def _sum(x, axes: Sequence[int]) -> tf.Tensor:
+    return tf.reduce_sum(x, axis=list(axes), keepdims=True)
+
+
+def _anywhere(x, axes: Sequence[int]) -> tf.Tensor:
+    """For every entry of a group how many of its entries there are; 0 in a group of one, which becomes a constant."""
+    alone = math.prod(x.shape[axis] for axis in axes) == 1
+    return tf.zeros_like(x) if alone else _sum(x, axes) + tf.zeros_like(x)

@@ -1,0 +1,126 @@
+"""Effective masks: which kept weights lie on a path along which the input can influence an output.
+
+Boolean reachability by automatic differentiation. The graph runs once, forward and backward, with masks for kernels;
+after each layer the output is cut to 0 or 1 on its way forward, and so is the gradient on its way back. A weight is
+effective if its gradient is positive and its mask keeps it. What only ever moves constants is not: they could be part
+of a bias. Every spatial position is its own node, so padding, strides
+and weights that only ever meet padding count exactly. Between two cuts there are only sums of whole numbers up to the
+fan-in of one layer: nothing overflows, underflows or needs a scale.
+
+Convention `"influence"` holds for any network: a factor is open where it can be other than 0, path or not (the gate
+sigmoid(b) is), and a normalisation or softmax over several entries makes each of them depend on all. Convention
+`"paper"` counts paths through kernels alone, as the paper does: a factor without a path from the input is 0, and
+normalisation and activations connect nothing. Without products of tensors and without normalisation over features, as
+in the paper's networks, the two agree.
+
+Reference: effective sparsity, Vysogorets & Kempe 2021, arXiv 2107.02306, section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfprune.connectivity.graph import ones_input
+from tfprune.connectivity.influence import Fact, InfluenceWalk, LeanWalk, LiveNeeded
+from tfprune.errors import InputError
+from tfprune.layers.masks import Masks
+from tfprune.layers.prunable import prunable
+
+CONVENTIONS = ("influence", "paper")
+
+
+class Reachability:
+    """Effective masks of one model: one compiled function for any masks.
+
+    Args:
+        model: built Sequential or Functional model, plain or masked; only its graph is read, never its weights.
+        input_shape: shape of an input without the batch axis, needed where the model leaves sizes open; a list of
+            shapes if the model has several inputs. Paths can depend on the image size.
+        convention: `"influence"` or `"paper"`, see the top of this module.
+
+    Attributes:
+        uses: path -> number of multiply-adds per example in which each weight of the kernel takes part: the positions
+            of a convolution's output, padded or not; summed over all uses of a shared kernel.
+
+    Raises:
+        InputError: a subclassed model, open sizes, another convention, or a layer that no rule knows; names it.
+    """
+
+    def __init__(self, model: keras.Model, input_shape: tuple | list | None = None, *, convention: str = "influence"):
+        if convention not in CONVENTIONS:
+            raise InputError(f"convention must be one of {', '.join(CONVENTIONS)}. Received: {convention!r}")
+        self._model = model
+        self._convention = convention
+        self._input_shape = input_shape
+        self.uses: dict[str, int] = {}
+        self._shapes = {path: tuple(variable.shape) for path, variable in prunable(model).items()}
+        signature = [tf.TensorSpec(shape, tf.bool) for shape in self._shapes.values()]
+        # Traced now, so that an unknown layer is refused here and the first call costs what the others cost.
+        try:
+            self._live = False
+            self._function = tf.function(self._effective, autograph=False).get_concrete_function(*signature)
+        except LiveNeeded:
+            self._live = True
+            self._function = tf.function(self._effective, autograph=False).get_concrete_function(*signature)
+
+    def __repr__(self) -> str:
+        return f"Reachability of model {self._model.name!r}: {len(self._shapes)} kernels, called with masks"
+
+    def __call__(self, masks: Mapping[str, np.ndarray]) -> Masks:
+        """The masks of the weights that are kept and effective.
+
+        Args:
+            masks: path -> bool array, for every path of `prunable(model)`.
+
+        Raises:
+            InputError: the masks do not fit the model.
+        """
+        masks = masks if isinstance(masks, Masks) else Masks(masks)
+        if [(path, mask.shape) for path, mask in masks.items()] != list(self._shapes.items()):
+            masks = masks.check(self._model)
+        effective = self._function(*(tf.constant(mask) for mask in masks.values()))
+        return Masks({path: array.numpy() for path, array in zip(masks, effective, strict=True)})
+
+    def _effective(self, *masks: tf.Tensor) -> list[tf.Tensor]:
+        masks = dict(zip(self._shapes, masks, strict=True))
+        reached = {}
+
+        def take(path: str, kernel: tf.Tensor, gradient: tf.Tensor) -> None:
+            found = tf.logical_and(masks[path], gradient > 0.5)
+            reached[path] = tf.logical_or(reached[path], found) if path in reached else found
+
+        def make(path: str) -> tf.Tensor:
+            return tf.cast(masks[path], tf.float32)
+
+        # The gradient of the sum of all outputs: every output is an end of paths.
+        inputs = ones_input(self._model, self._input_shape)
+        if self._convention == "paper":
+            walk = LeanWalk(self._model, make, take, step=_cut, boolean=True)
+            walk.there_and_back(lambda: walk.run(self._model, inputs))
+        else:
+            walk = InfluenceWalk(self._model, make, take, _cut, self._live)
+            facts = [Fact(x, x if self._live else None) for x in inputs]
+            walk.there_and_back(lambda: [fact.depends for fact in walk.run(self._model, facts)])
+        self.uses = walk.uses
+        return [reached[path] if path in reached else tf.zeros_like(masks[path]) for path in masks]
+
+
+def effective_masks(
+    model: keras.Model, masks: Mapping[str, np.ndarray], input_shape=None, *, convention: str = "influence"
+) -> Masks:
+    """The effective masks for one set of masks; for several of them, keep a `Reachability`."""
+    return Reachability(model, input_shape, convention=convention)(masks)
+
+
+@tf.custom_gradient
+def _cut(x: tf.Tensor):
+    # Whole numbers are expected. Cutting at a half, not at 0, forgives convolution algorithms (Winograd, FFT) whose
+    # zeros are only nearly zero.
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        return tf.cast(upstream > 0.5, upstream.dtype)
+
+    return tf.cast(x > 0.5, x.dtype), gradient

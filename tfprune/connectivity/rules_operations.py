@@ -1,0 +1,135 @@
+"""Rules of Keras operations used directly in a functional graph: `x + y`, `keras.ops.reshape(x, ...)` and so on.
+
+A constant that multiplies counts as 1, or as 0 where it is exactly 0.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from tfprune.connectivity.graph import Walk, register_rule
+
+
+@register_rule(
+    *("Relu", "Relu6", "Sigmoid", "SparseSigmoid", "Softplus", "Softsign", "SoftShrink", "SparsePlus", "Silu"),
+    *("Squareplus", "LogSigmoid", "LeakyRelu", "HardSigmoid", "HardSilu", "Elu", "Selu", "Gelu", "Celu", "TanhShrink"),
+    *("HardTanh", "HardShrink", "Threshold", "Tanh", "Absolute", "Abs", "Negative", "Square", "Sqrt", "Rsqrt", "Exp"),
+    *("Expm1", "Log", "Log1p", "Erf", "Sin", "Cos", "Clip", "Reciprocal", "Sign", "Cast", "Copy", "StopGradient"),
+)
+def _pass_on(walk: Walk, operation, x, *args, **kwargs):
+    if not walk.boolean:
+        return x
+    with tf.init_scope():  # now, while the walk may be traced
+        at_zero = np.asarray(operation.call(tf.zeros((1,)), *args, **kwargs))
+    return walk.lift(x) if at_zero.any() else x
+
+
+@register_rule("Softmax", "LogSoftmax", "Sparsemax")
+def _softmax(walk: Walk, operation, x):
+    return walk.lift(walk.mix(x, _axes(operation.axis, x)))
+
+
+@register_rule("Normalize", "RMSNorm")
+def _norm(walk: Walk, operation, x, scale=None):
+    return walk.mix(x, _axes(operation.axis, x), keeps_zero=True)
+
+
+@register_rule("LayerNorm")
+def _layer_norm(walk: Walk, operation, x, gamma=None, beta=None):
+    outputs = walk.mix(x, _axes(operation.axis, x), keeps_zero=operation.rms_scaling)
+    return outputs if beta is None or operation.rms_scaling else walk.lift(outputs)
+
+
+@register_rule("Add", "Subtract", "Maximum", "Minimum")
+def _add(walk: Walk, operation, x1, x2):
+    """A difference or a maximum is a sum here: two paths must not cancel."""
+    constant = [not tf.is_tensor(x) for x in (x1, x2)]
+    if not any(constant):
+        return ops.add(x1, x2)
+    x, other = (x2, x1) if constant[0] else (x1, x2)
+    other = ops.convert_to_numpy(other)
+    # Adding may still spread x over the constant's shape.
+    x = x if np.ndim(other) == 0 else ops.add(x, np.zeros(np.shape(other), np.float32))
+    return walk.lift(x, np.broadcast_to(other, x.shape)) if np.any(other) else x
+
+
+@register_rule("Multiply")
+def _multiply(walk: Walk, operation, x1, x2):
+    return walk.product(ops.multiply, _nonzero(x1), _nonzero(x2))
+
+
+@register_rule("Divide", "TrueDivide", "DivideNoNan", "FloorDivide", "Mod")
+def _divide(walk: Walk, operation, x1, x2):
+    """A product whose second factor is never 0."""
+    return _multiply(walk, operation, x1, _lifted(walk, x2))
+
+
+@register_rule("Power")
+def _power(walk: Walk, operation, x1, x2):
+    outputs = _multiply(walk, operation, x1, _lifted(walk, x2))
+    if tf.is_tensor(x2):
+        return outputs if tf.is_tensor(x1) else walk.lift(outputs)
+    exponent = np.broadcast_to(ops.convert_to_numpy(x2), outputs.shape)
+    return walk.lift(outputs, exponent <= 0) if (exponent <= 0).any() else outputs
+
+
+@register_rule("Matmul", "Dot", "Tensordot", "Einsum")
+def _product(walk: Walk, operation, *operands, **kwargs):
+    return walk.product(lambda *factors: operation.call(*factors, **kwargs), *map(_nonzero, operands))
+
+
+@register_rule("Sum")
+def _sum(walk: Walk, operation, x):
+    return operation.call(x)
+
+
+@register_rule("Mean", "Max", "Min", "Amax", "Amin")
+def _reduce(walk: Walk, operation, x):
+    reduce = ops.sum if walk.boolean else ops.mean
+    return reduce(x, axis=operation.axis, keepdims=operation.keepdims)
+
+
+@register_rule("Logsumexp")
+def _logsumexp(walk: Walk, operation, x):
+    return walk.lift(_reduce(walk, operation, x))
+
+
+@register_rule("Var", "Std")
+def _spread(walk: Walk, operation, x):
+    return _reduce(walk, operation, walk.mix(x, _axes(operation.axis, x)))
+
+
+@register_rule(
+    *("Reshape", "Transpose", "Swapaxes", "Moveaxis", "ExpandDims", "Squeeze", "Ravel", "Flip", "Roll", "Rot90"),
+    *("Concatenate", "Stack", "Hstack", "Vstack", "Dstack", "Split", "ArraySplit", "Hsplit", "Vsplit", "Unstack"),
+    *("Repeat", "Tile", "BroadcastTo", "GetItem", "Slice", "Take", "Diagonal", "Tril", "Triu"),
+    *("DepthToSpace", "SpaceToDepth"),
+)
+def _move(walk: Walk, operation, *args, **kwargs):
+    return operation.call(*args, **kwargs)
+
+
+@register_rule("Pad")
+def _pad(walk: Walk, operation, x, constant_values=None):
+    # Padding with a constant is no input, whatever its value; reflected and repeated edges are.
+    outputs = operation.call(x, constant_values=None)
+    if not constant_values:
+        return outputs
+    with tf.init_scope():
+        padding = np.asarray(operation.call(tf.ones(x.shape))) == 0
+    return walk.lift(outputs, padding)
+
+
+def _nonzero(x):
+    return x if tf.is_tensor(x) else np.asarray(ops.convert_to_numpy(x) != 0, np.float32)
+
+
+def _lifted(walk: Walk, x):
+    return walk.lift(x) if tf.is_tensor(x) else x
+
+
+def _axes(axis, x) -> list[int]:
+    given = range(1, len(x.shape)) if axis is None else axis if isinstance(axis, (list, tuple)) else [axis]
+    return [one % len(x.shape) for one in given]

@@ -1,0 +1,96 @@
+"""Finished networks of filter-pruning runs as tables, from their files alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tfprune.errors import InputError
+from tfprune.experiments.filters.folder import METRICS, UNPRUNED
+from tfprune.records.atomic import atomic_write_text
+from tfprune.records.metric_log import MetricLog
+from tfprune.records.network_folder import LOGGER, is_finished
+from tfprune.records.reading import read_json
+
+RESULTS, TABLE = "results.json", "results.csv"
+COLUMNS = (
+    *("scoring", "version", "parameters", "flops", "bytes", "test_accuracy", "test_loss", "train_accuracy"),
+    *("train_loss", "pruned_test_accuracy", "epochs", "finetuning_seconds"),
+)
+_NAMES = COLUMNS[:2]
+
+
+def read_metrics(folder: str | Path) -> dict[str, Any]:
+    """`metrics.json` of a finished network.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    path = Path(folder, METRICS)
+    metrics = read_json(path, "the metrics of a network")
+    for name in COLUMNS:
+        value = metrics.get(name)
+        good = isinstance(value, str) if name in _NAMES else value is None or type(value) in (int, float)
+        if not good or (isinstance(value, int) and abs(value) >= 2**63):
+            kind = "text" if name in _NAMES else "a number"
+            raise InputError(f"cannot read {path}: {name} must be {kind}. Received: {json.dumps(value)[:40]}")
+    return metrics
+
+
+def read_results(folder: str | Path) -> pd.DataFrame:
+    """One row for each finished network, the unpruned one first, then by scoring and version.
+
+    Args:
+        folder: holds the pruned networks, `<scoring>/<version>`; the unpruned one lies beside it.
+
+    Returns:
+        The columns `COLUMNS`: `scoring` (`unpruned` for that network) and `version`; numbers of trainable parameters
+        (as published: running averages of batch normalisation, which the saved model also holds, are not among them)
+        and of floating-point operations for one image; bytes of the saved model; accuracies as fractions and losses in
+        nats, those on training images being means over the last epoch while it went on; `pruned_test_accuracy`, right
+        after pruning; epochs and seconds of training.
+    """
+    return _table(_finished(folder))
+
+
+def write_results(folder: str | Path) -> pd.DataFrame:
+    """Writes `results.json`, scoring -> version -> metrics, and `results.csv`, and returns the table."""
+    finished = _finished(folder)
+    nested: dict[str, dict] = {}
+    for metrics in finished:
+        nested.setdefault(metrics["scoring"], {})[metrics["version"]] = metrics
+    table = _table(finished)
+    atomic_write_text(Path(folder, RESULTS), json.dumps(nested, indent=1) + "\n")
+    atomic_write_text(Path(folder, TABLE), table.to_csv(index=False))
+    return table
+
+
+def read_curves(folder: str | Path) -> pd.DataFrame:
+    """Metrics after each epoch of each finished network; columns `scoring`, `version`, `epoch` and the metrics."""
+    rows = []
+    for path in _folders(folder):
+        metrics, log = read_metrics(path), MetricLog.read(path / LOGGER)
+        epochs: dict[int, dict] = {}
+        for name in log.names:
+            for epoch, value in log.get(name):
+                epochs.setdefault(epoch, {})[name] = value
+        head = {"scoring": metrics["scoring"], "version": metrics["version"]}
+        rows += [head | {"epoch": epoch} | epochs[epoch] for epoch in sorted(epochs)]
+    return pd.DataFrame(rows)
+
+
+def _folders(folder: str | Path) -> list[Path]:
+    folder = Path(folder)
+    return [path for path in (folder.parent / UNPRUNED, *sorted(folder.glob("*/*"))) if is_finished(path)]
+
+
+def _finished(folder: str | Path) -> list[dict[str, Any]]:
+    return [read_metrics(path) for path in _folders(folder)]
+
+
+def _table(finished: list[dict[str, Any]]) -> pd.DataFrame:
+    rows = [[metrics.get(column) for column in COLUMNS] for metrics in finished]
+    return pd.DataFrame(rows, columns=list(COLUMNS))

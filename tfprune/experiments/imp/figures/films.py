@@ -1,0 +1,164 @@
+"""Films over the iterations of a run: the most connected first-layer masks, and the weights under them.
+
+MP4 (H.264) where ffmpeg is there (the extra `films` brings it), GIF elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import imageio
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from tfprune.errors import InputError
+from tfprune.experiments.imp.figures.mask_images import (
+    grid_columns,
+    mask_images,
+    select_units,
+    tile,
+    upscale,
+    weight_images,
+)
+from tfprune.experiments.imp.figures.measures import unpruned_fraction
+from tfprune.records.atomic import atomic_write
+
+if TYPE_CHECKING:
+    from tfprune.experiments.imp.run_data import ImpRun
+
+UNITS = 225  # 15 × 15, as in arXiv 2104.13343
+FRAMES_PER_SECOND = 2
+_WIDTH = 1000  # pixels; smaller grids are enlarged by the whole factor that comes closest
+_STRIP_PER_WIDTH = 0.05
+_DPI = 100
+
+
+def film_suffix() -> str:
+    """`.mp4` if ffmpeg can be run, else `.gif`."""
+    try:
+        import imageio_ffmpeg
+
+        imageio_ffmpeg.get_ffmpeg_exe()
+    except (ImportError, RuntimeError):
+        return ".gif"
+    return ".mp4"
+
+
+def masks_film(
+    run: ImpRun, path: str | os.PathLike, units: int = UNITS, progress: Callable[[str], None] | None = None
+) -> Path:
+    """A film of the first-layer masks of the units that are most connected in the run's last iteration.
+
+    Units keep their place; each frame names its iteration and the fraction of unpruned weights. One iteration is in
+    memory at a time.
+
+    Args:
+        run: the run; its first layer must be dense on square images.
+        path: where to write; the suffix is replaced by that of the format (`film_suffix`).
+        units: largest number of units shown; smaller layers give a smaller grid.
+        progress: called with a line of text for each frame.
+
+    Returns:
+        The path of the film.
+
+    Raises:
+        InputError: the run has no iteration, or its first layer isn't dense on square images.
+    """
+    return write_film(_frames(run, units, False, progress), path)
+
+
+def weights_film(
+    run: ImpRun, path: str | os.PathLike, units: int = UNITS, progress: Callable[[str], None] | None = None
+) -> Path:
+    """As `masks_film`, of masks × weights at the last recorded step, in the colours of `mask_images.weight_images`."""
+    return write_film(_frames(run, units, True, progress), path)
+
+
+def write_film(
+    frames: Iterable[np.ndarray], path: str | os.PathLike, frames_per_second: float = FRAMES_PER_SECOND
+) -> Path:
+    """Write frames as MP4 or GIF; the file appears under its name only when it is complete.
+
+    Args:
+        frames: uint8 (height, width, 3), all of one size, even in both directions (H.264 with 4:2:0 colour needs that).
+        path: where to write; its suffix is replaced by that of the format.
+        frames_per_second: speed.
+
+    Returns:
+        The path written.
+    """
+    suffix = film_suffix()
+    path = Path(path).with_suffix(suffix)
+    if suffix == ".mp4":
+        # crf 16: pictures of single pixels suffer visibly from the default compression.
+        how = {"format": "FFMPEG", "fps": frames_per_second, "codec": "libx264", "macro_block_size": 2}
+        how["output_params"] = ["-crf", "16", "-movflags", "+faststart"]
+        how["ffmpeg_log_level"] = "error"
+    else:
+        how = {"format": "GIF-PIL", "duration": 1000 / frames_per_second, "loop": 0}
+    # ffmpeg wants a real file name of its own, so the film is made elsewhere and then put in place in one step.
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / f"film{suffix}"
+        with imageio.get_writer(made, mode="I", **how) as writer:
+            for frame in frames:
+                writer.append_data(frame)
+        with made.open("rb") as source:
+            atomic_write(path, lambda target: shutil.copyfileobj(source, target))
+    return path
+
+
+def film_frame(images: np.ndarray, text: str) -> np.ndarray:
+    """One frame: a grid of images, enlarged by a whole factor if small, under a strip with a line of text.
+
+    Args:
+        images: uint8, (n, h, w, 3).
+        text: the line.
+
+    Returns:
+        uint8, (even height, even width, 3); the size depends on the images' shape and number only.
+    """
+    grid = tile(images, grid_columns(len(images)))
+    grid = upscale(grid, max(1, round(_WIDTH / grid.shape[1])))
+    # Black edge for even sizes.
+    grid = np.pad(grid, ((0, grid.shape[0] % 2), (0, grid.shape[1] % 2), (0, 0)))
+    return np.concatenate([_strip(text, grid.shape[1]), grid])
+
+
+def _frames(run: ImpRun, count: int, weighted: bool, progress: Callable[[str], None] | None) -> Iterator[np.ndarray]:
+    if not run.iterations:
+        raise InputError(f"{run.folder}: no iteration to film")
+    if run.image_shape is None:
+        raise InputError(f"{run.folder}: films need a first layer that is dense on square images")
+    connections = np.count_nonzero(run.iteration(run.iterations[-1]).masks[0][0], axis=0)
+    # Units that are dead at the end fill up the grid: at the start of the film they are not.
+    units = select_units(connections, "most", count, live=False)
+    for k in run.iterations:
+        if progress:
+            progress(f"filming {'weights' if weighted else 'masks'} of iteration {k}")
+        record = run.iteration(k)
+        mask = record.masks[0][0][:, units] != 0
+        if weighted:
+            images = weight_images(mask * record.weights[-1][0][0][:, units], run.image_shape)
+            colors = "     grey: 0, blue: negative, yellow: positive"
+        else:
+            images = mask_images(mask, run.image_shape)
+            colors = "     darker: more channels connected" if run.image_shape[0] > 1 else ""
+        text = f"iteration {k}     {100 * unpruned_fraction(record):.3g} % of the weights unpruned{colors}"
+        yield film_frame(images, text)
+
+
+def _strip(text: str, width: int) -> np.ndarray:
+    """White strip of `width` pixels with a line of text: uint8, (even height, width, 3)."""
+    height = 2 * round(width * _STRIP_PER_WIDTH / 2)
+    figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
+    canvas = FigureCanvasAgg(figure)
+    figure.text(0.5, 0.46, text, ha="center", va="center", fontsize=0.36 * height * 72 / _DPI)
+    canvas.draw()
+    strip = np.asarray(canvas.buffer_rgba())[..., :3]
+    return strip[:height, :width]
