@@ -69,7 +69,8 @@ def test_flags_help_and_refusals(command, tmp_path):
         "--device=tpu": "--device must be one of auto, cpu, gpu. Received: 'tpu'",
     }.items():
         result = command(word, f"--out_path={tmp_path}/no")
-        assert (result.returncode, result.stdout) == (2, "") and line in result.stderr and "\n" not in result.stderr[:-1]
+        assert (result.returncode, result.stdout) == (2, "")
+        assert line in result.stderr and "\n" not in result.stderr[:-1]
     assert not (tmp_path / "no").exists()
 
 
@@ -83,9 +84,19 @@ def test_other_settings_are_refused_and_a_finished_run_does_nothing(command, fin
 
 
 def test_a_killed_run_ends_with_the_same_bytes(finished, tmp_path):
-    kill = "n = [0]\nwrite = A.os.replace\ndef replace(*names):\n    n[0] += 1\n    n[0] == 4 and A.os.kill(A.os.getpid(), 9)"
-    code = f"import runpy, sys, tfprune.records.atomic as A\n{kill}\n    write(*names)\nA.os.replace = replace\n"
-    code += f"sys.argv = ['toy', '--out_path={tmp_path}/run']\nrunpy.run_path({str(SYSTEM)!r}, run_name='__main__')"
+    code = "\n".join(
+        [
+            "import runpy, sys, tfprune.records.atomic as A",
+            "count, write = [0], A.os.replace",
+            "def replace(*names):",
+            "    count[0] += 1",
+            "    if count[0] == 4: A.os.kill(A.os.getpid(), 9)",
+            "    write(*names)",
+            "A.os.replace = replace",
+            f"sys.argv = ['toy', '--out_path={tmp_path}/run']",
+            f"runpy.run_path({str(SYSTEM)!r}, run_name='__main__')",
+        ]
+    )
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == -signal.SIGKILL
     assert (tmp_path / "run" / "checkpoint.npz").exists() and not (tmp_path / "run" / "result.json").exists()

@@ -18,7 +18,7 @@ from tfprune.cli.app import Command
 from tfprune.cli.early import check_output, loading_tensorflow
 from tfprune.cli.progress import ProgressBar
 from tfprune.errors import InputError
-from tfprune.records.result import Result
+from tfprune.records.result import Result, result_path
 from tfprune.records.run_folder import RECORD, Layout, RunFolder, file_of, is_finished
 from tfprune.records.settings import Settings, digest, setting
 
@@ -139,18 +139,25 @@ class Study(ABC):
 
     @abstractmethod
     def report(self, folder: Any) -> str:
-        """Writes what is told at the end, from files alone: `result.json`, tables, figures.
+        """Writes what is told at the end, from files alone: tables, figures, and a `result.json` where it is missing.
 
         Returns:
             The text for the end.
         """
 
     def stage(self) -> int:
-        """How far the study is: `UNFINISHED`, `TRAINED` or `FINISHED`; reads files, takes no lock."""
-        if is_finished(self.folder, self.layout, self.prefix):
-            return FINISHED
+        """How far the study is: `UNFINISHED`, `TRAINED` or `FINISHED`; reads files, takes no lock.
+
+        A run that was finished by a version which left no results lacks these, and is `TRAINED`.
+        """
+        if is_finished(*self._place):
+            return FINISHED if self.has_results() else TRAINED
         trained = self.stage_trained is not None
         return TRAINED if trained and is_finished(*self._place, stage=self.stage_trained) else UNFINISHED
+
+    def has_results(self) -> bool:
+        """Whether every network of the study, once trained, has its `result.json`."""
+        return result_path(self.folder, self.prefix).exists()
 
     @contextlib.contextmanager
     def held(self, overwrite: bool) -> Iterator[Any]:
