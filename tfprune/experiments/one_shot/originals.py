@@ -51,8 +51,10 @@ def _of_run(folder: Path, prefix: str, sample: str, settings: dict[str, Any]) ->
         key, steps = digest(settings, 8), settings.get("iterations")
     pruner = settings.get("pruner")
     label = _DENSE if pruner == _DENSE else f"{pruner} {settings.get('pruning_type')}"
+    reached = _reached(folder, prefix)
+    steps = steps if "accuracy" in reached else None  # it may have been pruned alone
     study = {"settings": settings, "digest": key, "seed": sample, "method": pruner, "steps": steps}
-    yield source, Result("one_shot", label, **study, **_reached(folder, prefix))
+    yield source, Result("one_shot", label, **study, **reached)
 
 
 def _settings(folder: Path) -> dict[str, Any] | None:
