@@ -99,7 +99,7 @@ def _settings(folder: Path) -> dict[str, dict[str, Any]]:
 
 def _group(line: str) -> str:
     """`[model]`, `Pretraining Dataset Hyperparameters` and `Hyperparameters for Sparse Global Pruning` in a word."""
-    words = line.lower().strip("[] ").split()
+    words = line.lower().strip("[] ").split() or [""]
     if words[0] == "pretraining" and len(words) > 1:
         return f"pretrain_{words[1]}"
     return words[-1] if words[0] == "hyperparameters" else words[0]
