@@ -14,7 +14,7 @@ from tfprune.records.reading import MissingInputError, read_json, read_text
 from tfprune.records.result import ORIGINAL, OURS, Result, result_path, tolerated
 from tfprune.records.run_folder import Layout, read_record
 
-_RECORD = Layout((), version=1)
+_RECORD = Layout((), stages=("trained",), version=1)
 _PLACE = re.compile(
     r"(?P<kind>train|lottery)_(?P<digest>[0-9a-f]+)/replicate_(?P<replicate>[0-9]{1,9})"
     r"(?:/level_(?P<level>[0-9]{1,9}))?/(?P<branch>main|(?:lottery_)?branch_(?P<method>.+)_[0-9a-f]+)"
