@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from tfprune.connectivity.compaction import size_of
+from tfprune.connectivity.measured import measured
 from tfprune.experiments.filters.networks import NETWORKS
 from tfprune.experiments.filters.recipe import kept_filters, prune_version
 from tfprune.experiments.filters.settings import FilterSettings
 from tfprune.experiments.filters.versions import versions
+from tfprune.layers.masks import Masks
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -32,3 +34,8 @@ def test_unpruned(name, golden):
     model = NETWORKS[name].build((32, 32, 3), 10, 0)
     assert sum(int(np.prod(variable.shape)) for variable in model.trainable_variables) == stored["params_unpruned"]
     assert kept_filters(model, name) == stored["prunable_layer_filters"]
+    found = measured(model, Masks.dense(model))  # an initial weight may be 0
+    assert (
+        found["parameters"] == found["parameters_masked"] == found["parameters_compacted"] == stored["params_unpruned"]
+    )
+    assert found["flops"] == found["flops_masked"] == found["flops_compacted"] == 2 * stored["macs_32x32_unpruned"]
