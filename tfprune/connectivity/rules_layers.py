@@ -11,6 +11,7 @@ from keras import layers, ops
 from tfprune.connectivity.activations import activated
 from tfprune.connectivity.graph import Walk, register_rule
 from tfprune.errors import InputError
+from tfprune.layers.kinds import spatial
 
 # Far above the reciprocal of the smallest weight that bilinear interpolation gives to a pixel it uses.
 _INTERPOLATION = 2.0**20
@@ -150,8 +151,7 @@ def _pool(walk: Walk, layer, inputs):
     layers.GlobalAveragePooling3D,
 )
 def _global_pool(walk: Walk, layer, inputs):
-    rank = len(inputs.shape)
-    axes = list(range(1, rank - 1)) if layer.data_format == "channels_last" else list(range(2, rank))
+    axes = spatial(layer, list(range(len(inputs.shape))))
     return (ops.sum if walk.boolean else ops.mean)(inputs, axis=axes, keepdims=layer.keepdims)
 
 

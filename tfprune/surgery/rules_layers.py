@@ -7,8 +7,9 @@ import math
 import numpy as np
 from keras import layers
 
+from tfprune.layers.kinds import CHANNEL_WISE, channel_axis
 from tfprune.surgery.activations import is_elementwise, on_constants
-from tfprune.surgery.channels import Signal, channel_axis
+from tfprune.surgery.channels import Signal
 from tfprune.surgery.links import Join
 from tfprune.surgery.trace import Trace, register_rule
 
@@ -137,7 +138,7 @@ def _rescaling(trace: Trace, layer, spec, inputs, **_):
 @register_rule(layers.BatchNormalization)
 def _batch_normalization(trace: Trace, layer, spec, inputs, **_):
     x = trace.along(inputs, layer.axis)
-    for name in ("gamma", "beta", "moving_mean", "moving_variance"):
+    for name in CHANNEL_WISE[layers.BatchNormalization]:
         trace.bind(layer, name, 0, x.channels)
 
     def weight(name, default):
