@@ -1,4 +1,4 @@
-"""The table of layers against Keras itself: which weights move which channels, asked of real layers by changing them."""
+"""The table of layers against Keras itself: which weights move which channels, asked of layers by changing them."""
 
 import keras
 import numpy as np
@@ -33,6 +33,7 @@ OTHER = {
     "grouped": (L.Conv2D(6, 2, groups=2), (3, 3, 4)),
     "einsum over rows": (L.EinsumDense("abc,bd->adc", (3, 4)), (5, 4)),
     "einsum over all": (L.EinsumDense("abc,bcd->ad", 3), (5, 4)),
+    "einsum that swaps rows": (L.EinsumDense("abxc,cd->axbd", (2, 3, 4)), (3, 2, 4)),
     "einsum to heads": (L.EinsumDense("abc,cde->abde", (None, 2, 3)), (5, 4)),
     "einsum with a bias per row": (L.EinsumDense("abc,cd->abd", (5, 3), bias_axes="bd"), (5, 4)),
 }

@@ -1,7 +1,7 @@
-"""What a layer with kernels is, said once: its kernels, which of their axes are channels, and what says its size.
+"""What a layer is, said once: its kernels, which of their axes are channels, what says its size; families of layers.
 
-Masks, connectivity, surgery and pruning read this table. A new type of layer is an entry here; where it multiplies as
-no other does, `tfprune.connectivity.rules_kernels` needs a rule for that, too.
+Masks, connectivity, surgery and pruning read these tables. A new type of layer with kernels is an entry in `KINDS`;
+where it multiplies as no other does, `tfprune.connectivity.rules_kernels` needs a rule for that, too.
 """
 
 from __future__ import annotations
@@ -98,6 +98,31 @@ CHANNEL_WISE: dict[type, tuple[str, ...]] = {
     layers.Normalization: ("mean", "variance"),
     layers.PReLU: ("alpha",),
 }
+
+# Families of layers without weights. The first two are random in training and pass their inputs on in inference.
+NOISE = (
+    *(layers.Dropout, layers.AlphaDropout, layers.GaussianDropout, layers.GaussianNoise),
+    *(layers.SpatialDropout1D, layers.SpatialDropout2D, layers.SpatialDropout3D),
+)
+AUGMENTATIONS = (
+    *(layers.RandomBrightness, layers.RandomContrast, layers.RandomFlip, layers.RandomRotation),
+    *(layers.RandomTranslation, layers.RandomZoom, layers.RandomShear, layers.RandomHue),
+    *(layers.RandomSaturation, layers.RandomColorJitter, layers.RandomGaussianBlur, layers.RandomErasing),
+)
+POOLS = (
+    *(layers.MaxPooling1D, layers.MaxPooling2D, layers.MaxPooling3D),
+    *(layers.AveragePooling1D, layers.AveragePooling2D, layers.AveragePooling3D),
+)
+GLOBAL_POOLS = (
+    *(layers.GlobalMaxPooling1D, layers.GlobalMaxPooling2D, layers.GlobalMaxPooling3D),
+    *(layers.GlobalAveragePooling1D, layers.GlobalAveragePooling2D, layers.GlobalAveragePooling3D),
+)
+ADAPTIVE_POOLS = (
+    *(layers.AdaptiveMaxPooling1D, layers.AdaptiveMaxPooling2D, layers.AdaptiveMaxPooling3D),
+    *(layers.AdaptiveAveragePooling1D, layers.AdaptiveAveragePooling2D, layers.AdaptiveAveragePooling3D),
+)
+ZERO_PADDINGS = layers.ZeroPadding1D, layers.ZeroPadding2D, layers.ZeroPadding3D
+CROPPINGS = layers.Cropping1D, layers.Cropping2D, layers.Cropping3D
 
 
 def plain_type(layer: keras.Operation) -> type:
