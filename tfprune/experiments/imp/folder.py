@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from tfprune.errors import InputError
-from tfprune.experiments.imp.files import find_iterations, iteration_path
+from tfprune.experiments.imp.files.iterations import find_iterations, iteration_path
 from tfprune.records.atomic import atomic_write_text
 from tfprune.records.reading import read_text, readable
 from tfprune.records.run_folder import RunFolder

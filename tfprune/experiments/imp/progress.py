@@ -8,7 +8,7 @@ import time
 import pandas as pd
 from tqdm import tqdm
 
-from tfprune.experiments.imp.masks import unpruned_fraction
+from tfprune.experiments.imp.masks import live_units, unpruned_fraction
 
 _SECONDS_PER_LINE = 15.0
 
@@ -36,9 +36,7 @@ class ImpProgress:
         self._stream.flush()
 
     def start(self, what, iteration, layers, masks) -> None:
-        units = "/".join(
-            str(int(mask[0].reshape(-1, mask[0].shape[-1]).any(axis=0).sum())) for mask in masks if len(mask)
-        )
+        units = "/".join(str(live_units(mask)) for path, mask in masks.items() if path.endswith("/kernel"))
         self._head = f"{what} iteration {iteration}{self._of}"
         self._network = f"unpruned {unpruned_fraction(layers, masks):.3%}, connected units {units}"
         self._bar = None

@@ -13,15 +13,31 @@ import numpy as np
 
 from tfprune.data.images import ImageSet
 from tfprune.errors import InputError
-from tfprune.experiments.imp.files import iteration_path, out_path, read_iteration, write_findata, write_iteration
+from tfprune.experiments.imp.arch import LayerSpec, weight_path
+from tfprune.experiments.imp.files.iterations import (
+    iteration_path,
+    out_path,
+    read_iteration,
+    write_findata,
+    write_iteration,
+)
+from tfprune.experiments.imp.files.out_text import iteration_text, step_text
+from tfprune.experiments.imp.files.records import IterationRecord, Weights
 from tfprune.experiments.imp.folder import ImpFolder
-from tfprune.experiments.imp.masks import prune_layerwise, random_masks, shuffled_masks, unpruned_fraction
-from tfprune.experiments.imp.network import ImpNetwork, Weights, initial_weights
+from tfprune.experiments.imp.masks import (
+    connected_fraction,
+    live_inputs,
+    live_units,
+    prune_layerwise,
+    random_masks,
+    unpruned_fraction,
+)
+from tfprune.experiments.imp.network import ImpNetwork, initial_weights
 from tfprune.experiments.imp.settings import ImpSpec
-from tfprune.experiments.imp.text import connected_fraction, iteration_text, step_text
 from tfprune.experiments.imp.training import IterationTrainer, Progress
-from tfprune.experiments.imp.types import IterationRecord, LayerSpec
+from tfprune.layers.masks import Masks
 from tfprune.pruning.iterative import iterative_pruning
+from tfprune.pruning.shuffle import shuffled_layerwise
 from tfprune.records.atomic import atomic_write_text
 from tfprune.training.samplers import Draw
 
@@ -30,13 +46,13 @@ class Plan(NamedTuple):
     """What an iteration trains: one sparsity per prunable layer, and masks."""
 
     ratios: np.ndarray
-    masks: Weights
+    masks: Masks
 
 
 class Report(Protocol):
     """Who watches a run (see `tfprune.experiments.imp.progress`)."""
 
-    def start(self, what: str, iteration: int, layers: tuple[LayerSpec, ...], masks: Weights) -> None:
+    def start(self, what: str, iteration: int, layers: tuple[LayerSpec, ...], masks: Masks) -> None:
         """Training of `what` ("IMP" or "random mask") begins with these masks."""
 
     def progress(self, progress: Progress) -> None:
@@ -91,7 +107,7 @@ def run_imp(spec: ImpSpec, images: ImageSet, folder: ImpFolder, report: Report, 
         write_findata(folder.path("findata.pkl"), layers, [], [])
 
 
-def _beginning(spec: ImpSpec, network: ImpNetwork) -> tuple[int, np.ndarray, Weights, Weights | None]:
+def _beginning(spec: ImpSpec, network: ImpNetwork) -> tuple[int, np.ndarray, Masks, Weights | None]:
     """First iteration, its ratios and masks, and the weights to rewind to (None: iteration 0 makes them)."""
     layers = network.layers
     if not spec.restart:
@@ -150,7 +166,7 @@ def _iteration(spec, trainer, folder, report, iteration, ratios, masks, rewindin
         "best_validation_error": float(min(record.validation_errors)),
         "final_train_error": float(record.train_errors[-spec.validate_step :].mean()),
     }
-    row |= {name: value for index, layer in enumerate(layers) for name, value in _layer_row(index, layer, masks[index])}
+    row |= {name: value for index, layer in enumerate(layers) for name, value in _layer_row(index, layer, masks)}
     row["ms_per_step"] = round(milliseconds, 3)
     folder.add_row("summary", row)
     write_iteration(path, record)
@@ -158,15 +174,14 @@ def _iteration(spec, trainer, folder, report, iteration, ratios, masks, rewindin
     return record
 
 
-def _layer_row(index: int, layer: LayerSpec, masks: list[np.ndarray]) -> Iterator[tuple[str, float | int]]:
+def _layer_row(index: int, layer: LayerSpec, masks: Masks) -> Iterator[tuple[str, float | int]]:
     """Density, units with any incoming weight, and inputs with any outgoing weight of a layer with a mask."""
-    if layer.kind == "p":
-        return
-    kernel = masks[0].reshape(-1, masks[0].shape[-1])
-    inputs = masks[0].any(axis=(0, 1, 3)) if layer.kind == "c" else kernel.any(axis=1)
-    yield f"density_{index}", sum(mask.sum() for mask in masks) / sum(mask.size for mask in masks)
-    yield f"live_units_{index}", int(kernel.any(axis=0).sum())
-    yield f"live_inputs_{index}", int(inputs.sum())
+    own = {path: masks[path] for path in (weight_path(index, name) for name in layer.masked)}
+    if own:
+        kernel = own[weight_path(index)]
+        yield f"density_{index}", Masks(own).density
+        yield f"live_units_{index}", live_units(kernel)
+        yield f"live_inputs_{index}", live_inputs(kernel)
 
 
 def _random_baseline(spec, trainer, folder, report, iteration, record: IterationRecord, rewinding: Weights) -> None:
@@ -175,7 +190,7 @@ def _random_baseline(spec, trainer, folder, report, iteration, record: Iteration
     if len(done) and iteration in set(done["iteration"]):
         return
     layers = trainer.network.layers
-    masks = shuffled_masks(record.masks, np.random.default_rng([spec.seed, 2, iteration]))
+    masks = shuffled_layerwise(record.masks, np.random.default_rng([spec.seed, 2, iteration]))
     report.start("random mask", iteration, layers, masks)
     random_record, _ = trainer.train(
         iteration, rewinding, masks, record.ratios, [], "random_checkpoint", lambda state, _: report.progress(state)

@@ -10,8 +10,8 @@ from tfprune.data.facts import image_facts
 from tfprune.data.reclass import class_count
 from tfprune.errors import InputError
 from tfprune.experiments.imp.arch import parse_arch
+from tfprune.experiments.imp.files.iterations import ImpRun
 from tfprune.experiments.imp.folder import ImpFolder
-from tfprune.experiments.imp.run_data import ImpRun
 from tfprune.experiments.imp.settings import ImpSpec, differing_keys, spec_record
 
 

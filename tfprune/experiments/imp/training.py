@@ -9,10 +9,11 @@ import numpy as np
 
 from tfprune.data.images import ImageSet
 from tfprune.data.load import load_images
+from tfprune.experiments.imp.files.records import IterationRecord, Weights
 from tfprune.experiments.imp.folder import ImpFolder
-from tfprune.experiments.imp.network import ImpNetwork, Weights
+from tfprune.experiments.imp.network import ImpNetwork
 from tfprune.experiments.imp.settings import ImpSpec
-from tfprune.experiments.imp.types import IterationRecord
+from tfprune.layers.masks import Masks
 from tfprune.training.drive import drive, read_checkpoint, write_checkpoint
 from tfprune.training.evaluation import Evaluator
 from tfprune.training.feeds import RowsFeed, normalised
@@ -43,7 +44,7 @@ class _History:
     validation_errors: list[np.float32] = field(default_factory=list)
     recorded_steps: list[int] = field(default_factory=list)
     weights: list[Weights] = field(default_factory=list)
-    running_averages: list[list[np.ndarray]] = field(default_factory=list)
+    running_averages: list[Weights] = field(default_factory=list)
 
 
 def images_of(spec: ImpSpec) -> ImageSet:
@@ -104,7 +105,7 @@ class IterationTrainer:
         self,
         iteration: int,
         weights: Weights,
-        masks: Weights,
+        masks: Masks,
         ratios: np.ndarray,
         record_at: list[int],
         checkpoint: str = "checkpoint",
@@ -198,9 +199,7 @@ class IterationTrainer:
             "recorded_steps": np.array(history.recorded_steps, int),
         }
         for index, (weights, averages) in enumerate(zip(history.weights, history.running_averages, strict=True)):
-            for layer, layer_arrays in enumerate(weights):
-                for number, array in enumerate([*layer_arrays, averages[layer]]):
-                    arrays[f"recorded_{index}_{layer}_{number}"] = array
+            arrays |= {f"recorded_{index}/{path}": array for path, array in (weights | averages).items()}
         write_checkpoint(self.folder, name, self._loop, arrays)
 
     def _resume(self, iteration: int, name: str) -> _History | None:
@@ -214,23 +213,16 @@ class IterationTrainer:
             validation_errors=list(arrays["validation_errors"]),
             recorded_steps=arrays["recorded_steps"].tolist(),
         )
+        network = self.network
         for index in range(len(history.recorded_steps)):
-            weights, averages = [], []
-            for layer in range(len(self.network.layers)):
-                names = [f"recorded_{index}_{layer}_{number}" for number in range(5)]
-                found = [arrays[found_name] for found_name in names if found_name in arrays]
-                weights.append(found[:-1])
-                averages.append(found[-1])
-            history.weights.append(weights)
-            history.running_averages.append(averages)
-        shapes = _shapes(self.network.weights, self.network.running_averages)
+            for taken, now in (
+                (history.weights, network.weights),
+                (history.running_averages, network.running_averages),
+            ):
+                taken.append({path: arrays[f"recorded_{index}/{path}"] for path in now})
+                if any(array.shape != now[path].shape for path, array in taken[-1].items()):
+                    raise ValueError("a weight of another shape")
         is_whole = len(history.train_errors) == history.step <= self.spec.steps
-        is_whole &= len(history.validation_steps) == len(history.validation_errors) > 0
-        recorded = zip(history.weights, history.running_averages, strict=True)
-        if not is_whole or any(_shapes(*taken) != shapes for taken in recorded):
+        if not is_whole or not len(history.validation_steps) == len(history.validation_errors) > 0:
             raise ValueError("a history that this training can't have")
         return history
-
-
-def _shapes(weights: Weights, averages: list[np.ndarray]) -> list[tuple[int, ...]]:
-    return [array.shape for array in (*(array for layer in weights for array in layer), *averages)]
