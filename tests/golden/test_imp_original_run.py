@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tfprune.data.load import load_images
-from tfprune.experiments.imp.files import read_findata, read_iteration
+from tfprune.experiments.imp.files.iterations import read_findata, read_iteration
 from tfprune.experiments.imp.folder import ImpFolder
 from tfprune.experiments.imp.recipe import run_imp
 from tfprune.experiments.imp.settings import read_spec
@@ -72,14 +72,13 @@ def test_replay_of_iterations_1_and_2(golden, batches_folder, tmp_path):
         np.testing.assert_array_equal(ours.ratios, theirs.ratios)
         np.testing.assert_array_equal(ours.train_errors, theirs.train_errors)
         np.testing.assert_array_equal(ours.validation_errors, theirs.validation_errors)
-        for our_layer, their_layer in zip(ours.masks, theirs.masks, strict=True):
-            for our, their in zip(our_layer, their_layer, strict=True):
-                np.testing.assert_array_equal(our, their)
-        for our_layer, their_layer in zip(ours.weights[-1], theirs.weights[-1], strict=True):
-            for our, their in zip(our_layer, their_layer, strict=True):
-                np.testing.assert_allclose(our, their, rtol=0, atol=1e-5)
-        for our, their in zip(ours.running_averages[-1], theirs.running_averages[-1], strict=True):
-            np.testing.assert_allclose(our, their, rtol=0, atol=2e-5)
+        assert ours.masks == theirs.masks
+        assert list(ours.weights[-1]) == list(theirs.weights[-1])
+        for path, array in theirs.weights[-1].items():
+            np.testing.assert_allclose(ours.weights[-1][path], array, rtol=0, atol=1e-5)
+        assert list(ours.running_averages[-1]) == list(theirs.running_averages[-1])
+        for path, array in theirs.running_averages[-1].items():
+            np.testing.assert_allclose(ours.running_averages[-1][path], array, rtol=0, atol=2e-5)
     theirs = read_findata(golden / "imp/original_run/IMP_findata.pkl")
     ours = read_findata(run / "IMP_findata.pkl")
     assert list(ours.best_validation_errors) == list(theirs.best_validation_errors)[1:]

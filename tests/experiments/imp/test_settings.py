@@ -10,7 +10,7 @@ from tfprune.experiments.imp.arch import check_size, parse_arch
 from tfprune.experiments.imp.keys import KEYS, describe_keys
 from tfprune.experiments.imp.settings import differing_keys, read_spec, spec_record
 
-INPUTS = Path(__file__).parents[2] / "inputs"
+INPUTS = Path(__file__).parents[3] / "inputs"
 
 
 @pytest.fixture

@@ -7,14 +7,19 @@ import pandas as pd
 import pytest
 
 from tfprune.experiments.imp import progress as imp_progress
+from tfprune.experiments.imp.arch import LayerSpec
 from tfprune.experiments.imp.training import Progress
-from tfprune.experiments.imp.types import LayerSpec
+from tfprune.layers.masks import Masks
 
 LAYERS = (LayerSpec("f", (4, 2), True), LayerSpec("x", (2, 3), False))
-MASKS = [
-    [np.array([[1, 0], [0, 0], [0, 0], [0, 0]], bool), np.array([1, 0], bool)],
-    [np.ones((2, 3), bool), np.ones(3, bool)],
-]
+MASKS = Masks(
+    {
+        "layer_0/kernel": [[1, 0], [0, 0], [0, 0], [0, 0]],
+        "layer_0/bias": [1, 0],
+        "layer_1/kernel": np.ones((2, 3), bool),
+        "layer_1/bias": np.ones(3, bool),
+    }
+)
 NUMBERS = "loss 1.250, train error 0.500, validation error 0.400"
 NETWORK = "unpruned 20.000%, connected units 1/3"
 
