@@ -198,8 +198,8 @@ class RunFolder:
         elif keys:
             told = "; ".join(key[:200] for key in keys)
             raise InputError(
-                f"{self.folder} holds a run with other settings: {told}. Use {self.layout.elsewhere}, or --overwrite to "
-                "start anew"
+                f"{self.folder} holds a run with other settings: {told}. Use {self.layout.elsewhere}, or --overwrite "
+                "to start anew"
             )
 
     def _differing(self, found: dict, record: dict) -> list[str]:

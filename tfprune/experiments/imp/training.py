@@ -14,7 +14,7 @@ from tfprune.experiments.imp.folder import ImpFolder
 from tfprune.experiments.imp.network import ImpNetwork
 from tfprune.experiments.imp.settings import ImpSpec
 from tfprune.layers.masks import Masks
-from tfprune.training.drive import drive, read_checkpoint, write_checkpoint
+from tfprune.training.drive_old import drive, read_checkpoint, write_checkpoint
 from tfprune.training.evaluation import Evaluator
 from tfprune.training.feeds import RowsFeed, normalised
 from tfprune.training.loop import TrainingLoop
