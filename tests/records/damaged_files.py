@@ -352,7 +352,7 @@ def _logger():
 
 
 def _table():
-    from tfprune.experiments.imp.folder import read_table
+    from tfprune.experiments.imp.files.tables import read_table
 
     sample = "iteration,unpruned_fraction,best_validation_error\n0,1.0,0.25\n1,0.7,0.125\n"
     order = "order,units,accuracy,std\nmost,0,0.5,0.1\nleast,2,0.4,0.0\n"

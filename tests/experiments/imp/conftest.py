@@ -11,9 +11,9 @@ from tfprune.experiments.imp.arch import LayerSpec
 from tfprune.experiments.imp.files.iterations import ImpRun, iteration_path, write_iteration
 from tfprune.experiments.imp.files.lists import averages_from_list, masks_from_list, weights_from_list
 from tfprune.experiments.imp.files.records import IterationRecord
-from tfprune.experiments.imp.folder import ImpFolder
 from tfprune.experiments.imp.recipe import run_imp
-from tfprune.experiments.imp.settings import read_spec, spec_record
+from tfprune.experiments.imp.settings import read_settings
+from tfprune.experiments.imp.study import ImpStudy
 from tfprune.experiments.imp.training import images_of
 
 KEYS = {
@@ -33,24 +33,28 @@ KEYS = {
 
 
 class Watcher:
-    """A `Report` that keeps what it is told."""
+    """A `Watch` that keeps what it is told."""
 
     def __init__(self):
-        self.started, self.ended, self.steps = [], [], []
+        self.started, self.details, self.ended, self.steps = [], [], [], []
 
-    def start(self, what, iteration, layers, masks):
-        self.started.append((what, iteration))
+    def say(self, text):
+        pass
+
+    def start(self, what, details=""):
+        self.started.append(what)
+        self.details.append(details)
 
     def progress(self, progress):
-        self.steps.append((progress.iteration, progress.step))
+        self.steps.append((progress.step, progress.steps))
 
-    def end(self, row):
-        self.ended.append(row)
+    def end(self, text=""):
+        self.ended.append(text)
 
 
 @pytest.fixture
 def imp(tmp_path):
-    """`imp(folder="run", section_key=value, ...)` runs and gives (ImpRun, Watcher, spec, images)."""
+    """`imp(folder="run", section_key=value, ...)` runs and gives (ImpRun, Watcher, settings, images)."""
 
     def run(folder="run", sample=None, **changed):
         sections = {name: dict(keys) for name, keys in KEYS.items()}
@@ -64,13 +68,11 @@ def imp(tmp_path):
         )
         path = tmp_path / f"{folder}.ini"
         path.write_text(text)
-        spec = read_spec(path)
-        images = images_of(spec)
-        imp_folder = ImpFolder(spec.save_dir, spec.prefix)
-        imp_folder.claim(spec_record(spec), lambda _: [], spec.rest_it if spec.restart else 0)
-        watcher = Watcher()
-        run_imp(spec, images, imp_folder, watcher, sample)
-        return ImpRun(spec.save_dir), watcher, spec, images
+        study = ImpStudy(read_settings(path))
+        images, watcher = images_of(study.settings), Watcher()
+        with study.held(overwrite=False) as held:
+            run_imp(study.settings, images, held, watcher, sample)
+        return ImpRun(study.folder), watcher, study.settings, images
 
     return run
 

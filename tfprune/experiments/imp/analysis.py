@@ -10,7 +10,7 @@ from tfprune.errors import InputError
 from tfprune.experiments.imp.arch import weight_path
 from tfprune.experiments.imp.files.iterations import ImpRun
 from tfprune.experiments.imp.files.records import IterationRecord
-from tfprune.experiments.imp.settings import ImpSpec
+from tfprune.experiments.imp.settings import ImpSettings
 from tfprune.experiments.imp.training import network_of
 from tfprune.layers.masks import Masks
 from tfprune.training.evaluation import Evaluator
@@ -24,16 +24,16 @@ class Reevaluation:
     Weights, running averages and masks are those of each iteration's last recorded step.
 
     Args:
-        spec: the run's input.
+        settings: the run's input.
         images: its data.
 
     Raises:
         InputError: the network of the files is not that of the input.
     """
 
-    def __init__(self, spec: ImpSpec, images: ImageSet):
-        self._network = network_of(spec, images)
-        self._seed = spec.seed
+    def __init__(self, settings: ImpSettings, images: ImageSet):
+        self._network = network_of(settings, images.image_shape, images.classes)
+        self._seed = settings.seed
         self._evaluator = Evaluator(self._network.model, images.validation, images.mean, images.scale, top=(1, 5))
 
     def accuracies(self, run: ImpRun) -> pd.DataFrame:

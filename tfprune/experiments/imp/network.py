@@ -62,6 +62,35 @@ class ImpNetwork:
         self._masks = self._variables("kernel_mask", "bias_mask")
         self._averages = self._variables("running_mean", "running_variance")
 
+    def plain(self) -> keras.Model:
+        """A model of plain Keras layers with the same outputs in inference; its pruned weights and biases are 0.
+
+        The normalisation of a dense layer's input is a layer of its own in front of it, `<name>_norm`.
+        """
+        inputs = outputs = keras.Input(self.model.input_shape[1:], name="pixels")
+        masks, filled = self.masks, {}
+        by_layer: dict[str, dict[str, np.ndarray]] = {}
+        for path, array in (self.weights | self.running_averages).items():
+            layer, name = path.split("/")
+            by_layer.setdefault(layer, {})[name] = array * masks.get(path, True)
+        for layer in self.model.layers[1:]:
+            own = by_layer.get(layer.name)
+            if isinstance(layer, NormalizedMaskedDense):
+                norm = keras.layers.BatchNormalization(epsilon=layer.epsilon, name=f"{layer.name}_norm")
+                outputs = norm(outputs)
+                filled[norm] = [own[name] for name in ("gamma", "beta", "running_mean", "running_variance")]
+            if own:
+                kept = ("name", "units", "filters", "kernel_size", "strides", "padding", "activation", "use_bias")
+                config = {name: value for name, value in layer.get_config().items() if name in kept}
+                plain = layer.plain_class(**config)
+                filled[plain] = [own[name] for name in ("kernel", "bias") if name in own]
+            else:
+                plain = type(layer).from_config(layer.get_config())
+            outputs = plain(outputs)
+        for layer, arrays in filled.items():
+            layer.set_weights(arrays)
+        return keras.Model(inputs, outputs)
+
     def _variables(self, *names: str) -> dict[str, keras.Variable]:
         """Path -> variable, of all layers that have such variables."""
         found = ((f"{layer.name}/{name}", getattr(layer, name, None)) for layer in self.model.layers for name in names)

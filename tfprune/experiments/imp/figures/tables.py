@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tfprune.errors import InputError
-from tfprune.experiments.imp.folder import read_table
+from tfprune.experiments.imp.files.tables import read_table
 
 if TYPE_CHECKING:
     from tfprune.experiments.imp.files.iterations import ImpRun
