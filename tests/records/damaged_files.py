@@ -263,10 +263,11 @@ def _masks():
 
 
 def _checkpoint():
-    from tfprune.experiments.imp.folder import ImpFolder
+    from tfprune.experiments.imp.study import LAYOUT
+    from tfprune.records.run_folder import RunFolder
 
     state = {"step": np.array(3), "state_0": np.ones((4, 3), np.float32), "names": np.array([True])}
-    folder = ImpFolder(sys.argv[1], "IMP")
+    folder = RunFolder(sys.argv[1], LAYOUT, "IMP")
 
     def read(path):
         return folder.read_checkpoint("checkpoint")
@@ -367,7 +368,7 @@ def _table():
 
 
 def _ini():
-    from tfprune.experiments.imp.settings import read_spec
+    from tfprune.experiments.imp.settings import read_settings
 
     sample = (
         "[IO]\nsave_dir = run\nprefix = IMP\n[Data]\ndataset = digits\n[Network]\narch = c3,4:p2,1:f24:f16:x\n"
@@ -383,7 +384,7 @@ def _ini():
         sample.replace("= 50", "= 100000000").encode(),
         b"[" * 100_000,
     ]
-    return _text("a.ini", [sample], read_spec, lambda spec: spec.steps >= 1 and 0 <= spec.seed < 2**32, *by_hand)
+    return _text("a.ini", [sample], read_settings, lambda read: read.steps >= 1 and 0 <= read.seed < 2**32, *by_hand)
 
 
 def _classes():

@@ -9,22 +9,23 @@ import pytest
 
 from tfprune.errors import InputError
 from tfprune.experiments.filters.folder import FilterFolder
-from tfprune.experiments.imp.folder import ImpFolder
+from tfprune.experiments.imp.study import layout_of
 from tfprune.experiments.lottery.folder import ReplicateLock
 from tfprune.experiments.one_shot.folder import OneShotFolder, is_unfinished
 from tfprune.records.atomic import atomic_copy, atomic_write_text
 from tfprune.records.metric_log import MetricLog
+from tfprune.records.run_folder import RunFolder
 
 
 def _folder(path):
-    return ImpFolder(path, "IMP")
+    return RunFolder(path, layout_of(0), "IMP")
 
 
 def _made(path, finished=True):
     folder = _folder(path)
     folder.claim({"steps": 1}, lambda record: [])
     if finished:
-        folder.mark_finished()
+        folder.mark()
     folder.release()
 
 
@@ -114,7 +115,7 @@ def test_a_finished_run_on_a_disk_that_is_read_only(tmp_path, monkeypatch, code)
     folder = _folder(tmp_path / "done")
     folder.claim({"steps": 1}, lambda record: [])
     assert folder.finished
-    with pytest.raises(InputError, match="holds a run with another input: steps"):
+    with pytest.raises(InputError, match="holds a run with other settings: steps"):
         folder.claim({"steps": 2}, lambda record: ["steps: 1 -> 2"])
     folder.release()
     with pytest.raises(InputError, match=f"cannot use this folder: {os.strerror(code)}"):

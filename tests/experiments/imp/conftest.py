@@ -36,7 +36,7 @@ class Watcher:
     """A `Watch` that keeps what it is told."""
 
     def __init__(self):
-        self.started, self.details, self.ended, self.steps = [], [], [], []
+        self.started, self.details, self.ended, self.steps, self.numbers = [], [], [], [], {}
 
     def say(self, text):
         pass
@@ -47,6 +47,7 @@ class Watcher:
 
     def progress(self, progress):
         self.steps.append((progress.step, progress.steps))
+        self.numbers = progress.numbers
 
     def end(self, text=""):
         self.ended.append(text)

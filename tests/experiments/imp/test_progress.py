@@ -2,25 +2,15 @@
 
 import io
 
-import numpy as np
 import pandas as pd
 import pytest
 
-from tfprune.experiments.imp import progress as imp_progress
-from tfprune.experiments.imp.arch import LayerSpec
-from tfprune.experiments.imp.training import Progress
-from tfprune.layers.masks import Masks
+from tfprune.cli import progress as bars
+from tfprune.experiments.imp.files.tables import summary_text
+from tfprune.training.session import Progress
 
-LAYERS = (LayerSpec("f", (4, 2), True), LayerSpec("x", (2, 3), False))
-MASKS = Masks(
-    {
-        "layer_0/kernel": [[1, 0], [0, 0], [0, 0], [0, 0]],
-        "layer_0/bias": [1, 0],
-        "layer_1/kernel": np.ones((2, 3), bool),
-        "layer_1/bias": np.ones(3, bool),
-    }
-)
-NUMBERS = "loss 1.250, train error 0.500, validation error 0.400"
+NUMBERS = {"train loss": 1.25, "train error": 0.5, "validation error": 0.4}  # as the session names them
+SHOWN = "train loss 1.250, train error 0.5000, validation error 0.4000"
 NETWORK = "unpruned 20.000%, connected units 1/3"
 
 
@@ -31,36 +21,36 @@ class _Terminal(io.StringIO):
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_numbers_that_matter_are_shown(terminal, monkeypatch):
-    monkeypatch.setattr(imp_progress, "_SECONDS_PER_LINE", -1.0)
+    monkeypatch.setattr(bars, "_SECONDS_PER_LINE", -1.0)
     monkeypatch.setenv("COLUMNS", "300")
     stream = _Terminal() if terminal else io.StringIO()
-    progress = imp_progress.ImpProgress(5, stream)
-    progress.start("IMP", 3, LAYERS, MASKS)
-    progress.progress(Progress(3, 40, 99, 1.25, 0.5, 0.4, 1000.0))
-    progress.progress(Progress(3, 60, 99, 1.25, 0.5, 0.4, 1000.0))
-    progress.end({"best_validation_error": 0.25})
+    watch = bars.ProgressBar(stream)
+    watch.start("IMP iteration 3 of 5", NETWORK)
+    watch.progress(Progress(40, 100, NUMBERS, 1000.0))
+    watch.progress(Progress(60, 100, NUMBERS, 1000.0))
+    watch.end("best validation error 0.2500")
     text = stream.getvalue()
-    assert "IMP iteration 3 of 5" in text
-    assert NUMBERS in text
-    assert NETWORK in text
+    assert f"IMP iteration 3 of 5: {NETWORK}\n" in text
+    assert SHOWN in text
     assert "60/100" in text
     assert ("\r" in text) == terminal
     assert "left" in text
-    assert text.rstrip().splitlines()[-1].endswith("best validation error 0.2500, " + NETWORK + ", 0 s")
+    assert text.rstrip().splitlines()[-1].endswith("IMP iteration 3 of 5: best validation error 0.2500, 0 s")
     if not terminal:
         assert "40 s left" in text
 
 
-def test_the_default_of_max_iterations_is_no_plan():
-    progress = imp_progress.ImpProgress(1000, stream := io.StringIO())
-    progress.start("IMP", 3, LAYERS, MASKS)
-    progress.end({"best_validation_error": 0.25})
-    assert stream.getvalue().startswith("IMP iteration 3: ")
+def test_a_run_shows_these_numbers_and_its_network(imp):
+    # The default of max_iterations is no plan: it is not told.
+    _, watcher, _, _ = imp(IMP_max_iterations=None, Network_arch="f4:x", IMP_prune="T:F", IMP_stop_ratio=0.99)
+    assert list(watcher.numbers) == list(NUMBERS)
+    assert watcher.started[0] == "IMP iteration 0"
+    assert watcher.details[0] == "unpruned 100.000%, connected units 4/10"
 
 
 def test_summary_table():
     row = {"iteration": 1, "unpruned_fraction": 0.7, "best_validation_error": 0.125, "ms_per_step": 3.14159}
     for index, numbers in enumerate(((0.5, 20, 64), (1.0, 10, 18))):
         row |= dict(zip((f"density_{index}", f"live_units_{index}", f"live_inputs_{index}"), numbers, strict=True))
-    text = imp_progress.summary_text(pd.DataFrame([row]))
+    text = summary_text(pd.DataFrame([row]))
     assert text.split("\n")[1].split() == ["1", "0.7000", "0.1250", "0.500/1.000", "20/10", "64/18", "3.14"]

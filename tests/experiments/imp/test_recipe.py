@@ -41,8 +41,11 @@ def test_a_run_follows_the_procedure(imp):
     final = read_findata(run.folder / "IMP_findata.pkl")
     assert list(final.best_validation_errors) == [min(run.iteration(k).validation_errors) for k in run.iterations]
     assert (run.folder / "IMP_out.dat").read_bytes().decode() == out_text(map(run.iteration, run.iterations))
-    assert watcher.started == [("IMP", 0), ("IMP", 1), ("IMP", 2)]
-    assert watcher.steps[-1] == (2, 81)
+    assert watcher.started == [f"IMP iteration {k} of 3" for k in range(3)]
+    assert watcher.steps[-1] == (81, 81)
+    assert watcher.details[0] == "unpruned 100.000%, connected units 24/16/10"
+    best = min(run.iteration(2).validation_errors)
+    assert watcher.ended[2] == f"best validation error {best:.4f}"
     assert not list(run.folder.glob("*checkpoint*"))
 
 
@@ -135,13 +138,13 @@ def test_random_baseline_has_the_same_densities(imp, monkeypatch):
 
     original = IterationTrainer.train
 
-    def spy(self, iteration, weights, masks, *rest, **keywords):
-        trained.append((iteration, weights, masks))
-        return original(self, iteration, weights, masks, *rest, **keywords)
+    def spy(self, iteration, start, *rest, **keywords):
+        trained.append((iteration, start.weights, start.masks))
+        return original(self, iteration, start, *rest, **keywords)
 
     monkeypatch.setattr(IterationTrainer, "train", spy)
     run, watcher, _, _ = imp(Run_random_baseline="yes")
-    assert watcher.started[1:] == [(what, k) for k in (1, 2) for what in ("IMP", "random mask")]
+    assert watcher.started[1:] == [f"{what} iteration {k} of 3" for k in (1, 2) for what in ("IMP", "random mask")]
     for (k, weights, masks), (k_random, weights_random, random) in (trained[1:3], trained[3:5]):
         assert k == k_random
         assert weights is weights_random
@@ -152,7 +155,7 @@ def test_random_baseline_has_the_same_densities(imp, monkeypatch):
 
 
 def test_convolutional_networks_train_validate_and_are_pruned(imp):
-    run, _, spec, images = imp(Network_arch="c3,8:p2,2:c2,6:f16:x", IMP_prune="T:F:F:T:F", Network_steps=150)
+    run, _, settings, images = imp(Network_arch="c3,8:p2,2:c2,6:f16:x", IMP_prune="T:F:F:T:F", Network_steps=150)
     first, last = run.iteration(0), run.iteration(2)
     assert min(first.validation_errors) < 0.3
     assert [sum(f"layer_{i}/" in path for path in last.weights[-1]) for i in range(5)] == [1, 0, 1, 4, 4]
@@ -160,7 +163,7 @@ def test_convolutional_networks_train_validate_and_are_pruned(imp):
     assert kernel.shape == (3, 3, 1, 8)
     assert kernel.mean() == pytest.approx(0.25, abs=0.02)
     assert last.masks["layer_2/kernel"].all()
-    again = Reevaluation(spec, images)
+    again = Reevaluation(settings, images)
     table = again.accuracies(run)
     assert table["top1"].tolist() == pytest.approx(
         [1 - run.iteration(k).validation_errors[-1] for k in (0, 1, 2)], abs=0.08
@@ -170,8 +173,8 @@ def test_convolutional_networks_train_validate_and_are_pruned(imp):
 
 def test_reevaluation_reproduces_the_recorded_errors(imp):
     """The last recorded step is a validation step here, so both saw the same weights and averages."""
-    run, _, spec, images = imp()
-    again = Reevaluation(spec, images)
+    run, _, settings, images = imp()
+    again = Reevaluation(settings, images)
     table = again.accuracies(run)
     for k in run.iterations:
         assert 1 - table["top1"][k] == pytest.approx(run.iteration(k).validation_errors[-1], abs=1e-6)

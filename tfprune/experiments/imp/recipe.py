@@ -137,9 +137,8 @@ class _Run:
         settings, layers = self.settings, self.layers
         if not settings.restart:
             ratios = np.full(sum(layer.prunable for layer in layers), settings.init_sparsity)
-            return _Plan(
-                ratios, random_masks(layers, settings.init_sparsity, np.random.default_rng([settings.seed, 1]))
-            )
+            rng = np.random.default_rng([settings.seed, 1])
+            return _Plan(ratios, random_masks(layers, settings.init_sparsity, rng))
         self.rewinding = self._restart_record("rest_weights_file").weights[0]
         record, step = self._restart_record("rest_mask_file"), settings.rest_file_step
         if not -len(record.weights) <= step < len(record.weights):

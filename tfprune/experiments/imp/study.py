@@ -136,12 +136,8 @@ class PlotSettings(Settings):
 
     title = "Figures alone"
 
-    plot: str | None = setting(
-        str, "Draw the figures of the run in this folder, also of the original code's.", None, place=True
-    )
-    prefix: str | None = setting(
-        str, "With --plot: prefix of the run, where the folder holds several.", None, place=True
-    )
+    plot: str = setting(str, "Draw the figures of the run in this folder, also of the original code's.", "", place=True)
+    prefix: str = setting(str, "With --plot: prefix of the run, where the folder holds several.", "", place=True)
 
 
 def command() -> Command:
@@ -152,11 +148,11 @@ def command() -> Command:
 
     def main(values: flags.FlagValues, words: Sequence[str]) -> None:
         how, figures = (setting_flags.read(values, group) for group in (RunSettings, PlotSettings))
-        if figures.plot is not None:
+        if figures.plot:
             if words or how.overwrite:
                 raise InputError("--plot takes the folder of a run, and no input file nor --overwrite")
-            plot(figures.plot, figures.prefix)
-        elif figures.prefix is not None:
+            plot(figures.plot, figures.prefix or None)
+        elif figures.prefix:
             raise InputError("--prefix goes with --plot; for a run it is the key prefix in [IO]")
         else:
             tell(ImpStudy(read_settings(_one_file(words))), how)
