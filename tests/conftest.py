@@ -2,12 +2,14 @@
 
 import os
 import subprocess
+import sys
 import warnings
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+sys.path.append(str(Path(__file__).parent))  # for `faults`
 SHARED = Path(os.environ.get("TFPRUNE_SHARED", ROOT.parent / "shared"))
 
 

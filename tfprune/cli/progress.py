@@ -25,7 +25,7 @@ class ProgressBar:
         if self._bars is None and self._stream.isatty():
             self._bars = tqdm
         self._bar: tqdm | None = None
-        self._what, self._began = "training", time.monotonic()
+        self._what, self._details, self._began = "training", "", time.monotonic()
         self._line_time = self._began
 
     def say(self, text: str) -> None:
@@ -35,9 +35,9 @@ class ProgressBar:
             self._stream.flush()
 
     def start(self, what: str, details: str = "") -> None:
-        """Says that the training of `what` begins; further lines and the bar are headed by it."""
+        """Says that the training of `what` begins, for example with how many weights; the bar and lines say both."""
         self._close()
-        self._what = what
+        self._what, self._details = what, details
         self._began = self._line_time = time.monotonic()
         self.say(f"{what}: {details}" if details else what)
 
@@ -45,7 +45,8 @@ class ProgressBar:
         """Shows a `Progress`."""
         if self._quiet:
             return
-        numbers = ", ".join(f"{name} {value:{_form(name)}}" for name, value in progress.numbers.items())
+        shown = [f"{name} {value:{_form(name)}}" for name, value in progress.numbers.items()]
+        numbers = ", ".join([*shown, self._details] if self._details else shown)
         if self._bars is not None:
             if self._bar is None:
                 self._bar = self._bars(

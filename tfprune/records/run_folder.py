@@ -88,7 +88,7 @@ class RunFolder:
         for path in self.folder.glob(f"{glob_escape(prefix)}_*" if prefix else "*"):
             if not path.is_dir():  # figures may lie elsewhere
                 refuse_link(path)
-        remove_stale_temporaries(self.folder, f"{prefix}_" if prefix else "")
+        remove_stale_temporaries(self.folder)
 
     def release(self) -> None:
         """Lets others write this run, before the process ends."""

@@ -39,7 +39,7 @@ MOMENTS = (
     "IMP_itdata_1.pkl",
     "IMP_random_checkpoint.npz",
     "IMP_findata.pkl",
-    ".IMP_figures.drawing-*/*.png",
+    ".IMP_figures.tfprune-tmp-*/new/*.png",
 )
 
 

@@ -5,7 +5,6 @@ train the network; for every scoring and version: score its filters by their wei
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import keras
@@ -22,7 +21,7 @@ from tfprune.experiments.filters.settings import FilterSpec
 from tfprune.experiments.filters.training import METRICS, FilterTrainer, Report
 from tfprune.layers.convert import load_model
 from tfprune.pruning.filters import check_fractions, prune_filters
-from tfprune.records.atomic import atomic_copy
+from tfprune.records.atomic import atomic_copy, temporary_folder
 
 _CHANNELS = 3
 _TRAINING, _FINETUNING = 0, 1  # keeps the orders of their batches apart
@@ -134,8 +133,8 @@ def _train(model, spec, trainer, folder, report, head: dict, what: int) -> None:
 
 
 def _save(model: keras.Model, path: Path) -> None:
-    with tempfile.TemporaryDirectory() as place:
-        file = Path(place, MODEL)
+    with temporary_folder() as place:
+        file = place / MODEL
         model.save(file)
         atomic_copy(file, path)
 

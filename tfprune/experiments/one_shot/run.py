@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from tfprune.data.facts import prepared_facts
 from tfprune.errors import InputError
 from tfprune.experiments.one_shot.folder import FINAL, INITS, OneShotFolder, dense_file, is_unfinished
 from tfprune.experiments.one_shot.settings import OneShotSpec, dense_spec, differing_flags, missing_dense, spec_record
-from tfprune.records.atomic import atomic_write_text
+from tfprune.records.atomic import atomic_write_text, temporary_folder
 
 
 def run(spec: OneShotSpec, save: bool, train_dense: bool, device: str, overwrite: bool) -> None:
@@ -38,7 +37,7 @@ def run(spec: OneShotSpec, save: bool, train_dense: bool, device: str, overwrite
         place = spec
         if not save:
             # The same way through files that nobody sees; dense weights that exist are still read where they are.
-            place = replace(spec, out_path=stack.enter_context(tempfile.TemporaryDirectory(prefix="tfprune-")))
+            place = replace(spec, out_path=str(stack.enter_context(temporary_folder())))
             spec = place if missing else spec
         if not Path(place.folder, f"{place.prefix}_run.json").exists():
             prepared_facts(spec.dataset, spec.path_to_data)  # what is refused leaves no folder behind

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +27,7 @@ from tfprune.experiments.imp.figures.mask_images import (
     weight_images,
 )
 from tfprune.experiments.imp.masks import unpruned_fraction
-from tfprune.records.atomic import atomic_write
+from tfprune.records.atomic import atomic_write, temporary_folder
 
 if TYPE_CHECKING:
     from tfprune.experiments.imp.files.iterations import ImpRun
@@ -104,8 +103,8 @@ def write_film(
     else:
         how = {"format": "GIF-PIL", "duration": 1000 / frames_per_second, "loop": 0}
     # ffmpeg wants a real file name of its own, so the film is made elsewhere and then put in place in one step.
-    with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / f"film{suffix}"
+    with temporary_folder() as folder:
+        made = folder / f"film{suffix}"
         with imageio.get_writer(made, mode="I", **how) as writer:
             for frame in frames:
                 writer.append_data(frame)

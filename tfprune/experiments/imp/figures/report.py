@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +21,7 @@ from tfprune.experiments.imp.figures.films import film_suffix, masks_film, weigh
 from tfprune.experiments.imp.figures.measures import RunSummary, summarise
 from tfprune.experiments.imp.masks import unpruned_fraction
 from tfprune.plots.style import save_png
+from tfprune.records.atomic import atomic_folder
 
 if TYPE_CHECKING:
     from tfprune.experiments.imp.files.iterations import ImpRun
@@ -78,14 +77,11 @@ def draw_run(
     if unknown:
         raise InputError(f"{run.folder}: no iteration {unknown[0]}; there are {_list(run.iterations)}")
     _check_replaceable(out_folder)
-    for left in out_folder.parent.glob(f".{out_folder.name}.*-????????"):  # by a drawing that was killed
-        shutil.rmtree(left, ignore_errors=True)
-    drawing = out_folder.with_name(f".{out_folder.name}.drawing-{secrets.token_hex(4)}")
     try:
-        drawing.mkdir(parents=True)
+        out_folder.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{out_folder}: cannot make this folder: {error.strerror or error}") from None
-    try:
+    with atomic_folder(out_folder) as drawing:
         summary = summary or summarise(run, progress=progress)
         if iterations is None:
             iterations = _telling_iterations(run, summary)
@@ -112,10 +108,7 @@ def draw_run(
         if notes:
             (drawing / NOTES).write_text("\n".join(notes) + "\n", encoding="utf-8")
             written.append(drawing / NOTES)
-        _replace(drawing, out_folder)
-    except BaseException:
-        shutil.rmtree(drawing, ignore_errors=True)
-        raise
+        _check_replaceable(out_folder)
     return [out_folder / path.name for path in written]
 
 
@@ -176,22 +169,6 @@ def _check_replaceable(folder: Path) -> None:
     foreign = sorted(path.name for path in folder.iterdir() if path not in ours or path.is_dir())
     if foreign:
         raise InputError(f"{folder}: pictures replace a folder of pictures only; this one also holds {foreign[0]}")
-
-
-def _replace(new: Path, old: Path) -> None:
-    """`new` takes the name of `old`; a half-filled folder is never seen, and `old` comes back if that fails."""
-    if old.exists():
-        _check_replaceable(old)
-        retired = old.with_name(f".{old.name}.replaced-{secrets.token_hex(4)}")
-        os.rename(old, retired)
-        try:
-            os.rename(new, old)
-        except OSError:
-            os.rename(retired, old)
-            raise
-        shutil.rmtree(retired, ignore_errors=True)
-    else:
-        os.rename(new, old)
 
 
 def _list(iterations: Sequence[int]) -> str:
