@@ -9,6 +9,7 @@ from tfprune.data.facts import image_facts
 from tfprune.errors import InputError
 from tfprune.experiments.imp.files.records import IterationRecord
 from tfprune.experiments.imp.network import ImpNetwork
+from tfprune.experiments.imp.originals import counted
 from tfprune.experiments.imp.settings import ImpSettings
 from tfprune.records.result import Result, result_path, write_result
 from tfprune.records.run_folder import RunFolder
@@ -55,8 +56,8 @@ def _counts(settings: ImpSettings, record: IterationRecord) -> dict[str, int | N
     try:
         shape = _image_shape(settings, record)
     except InputError as error:  # of a run that is long over
-        warnings.warn(f"not counted: {error}", stacklevel=2)
-        return {}
+        warnings.warn(f"not counted: what depends on the size of the images ({error})", stacklevel=2)
+        return counted(record)
     network = ImpNetwork(
         settings.arch, settings.prune, shape, record.layers[-1].params[1], epsilon=settings.batch_norm_epsilon
     )
