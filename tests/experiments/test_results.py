@@ -16,11 +16,13 @@ import pytest
 import tfprune
 from tfprune.connectivity.measured import measured
 from tfprune.errors import InputError
-from tfprune.experiments.imp.files import read_iteration
+from tfprune.experiments.imp.arch import LayerSpec
+from tfprune.experiments.imp.files.iterations import read_iteration
+from tfprune.experiments.imp.files.records import IterationRecord
 from tfprune.experiments.imp.network import ImpNetwork
 from tfprune.experiments.imp.originals import counted
-from tfprune.experiments.imp.types import IterationRecord, LayerSpec
 from tfprune.experiments.results import COLUMNS, read_results
+from tfprune.layers.masks import Masks
 from tfprune.records.result import COUNTED, Result, result_path, write_result
 
 LENET = 784 * 300 + 300 * 100 + 100 * 10
@@ -102,9 +104,12 @@ def test_what_files_of_iterative_pruning_count_is_what_the_network_counts(old, k
 
 def test_of_convolutions_files_of_iterative_pruning_tell_less():
     layers = (LayerSpec("c", (3, 3, 1, 2, 1), True), LayerSpec("p", (2, 2), True), LayerSpec("x", (8, 3), True))
-    masks = [[np.ones((3, 3, 1, 2), bool)], [], [np.arange(24).reshape(8, 3) % 2 == 0, np.array([True, True, False])]]
-    weights = [[np.ones((3, 3, 1, 2))], [], [np.ones((8, 3)), np.ones(3), np.ones(8), np.ones(8)]]
-    record = IterationRecord(layers, np.zeros(2), [1], [0, 1], [0, 1], *[np.zeros(2)] * 2, [weights], [[]], masks)
+    weights = {f"layer_{i}/{name}": np.ones(shape) for i in (0, 2) for name, shape in layers[i].shapes.items()}
+    masks = {path: array != 0 for path, array in weights.items() if path.endswith(("kernel", "bias"))}
+    masks |= {"layer_2/kernel": np.arange(24).reshape(8, 3) % 2 == 0, "layer_2/bias": np.array([True, True, False])}
+    record = IterationRecord(
+        layers, np.zeros(2), [1], [0, 1], [0, 1], *[np.zeros(2)] * 2, [weights], [{}], Masks(masks)
+    )
     assert counted(record) == {
         "weights": 42,
         "kept": 18 + 12,

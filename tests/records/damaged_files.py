@@ -166,10 +166,12 @@ def _idx_gz():
 
 
 def _iteration():
-    from tfprune.experiments.imp.files import IterationRecord, LayerSpec, read_iteration, write_iteration
+    from tfprune.experiments.imp.arch import LayerSpec
+    from tfprune.experiments.imp.files.iterations import read_iteration, write_iteration
+    from tfprune.experiments.imp.files.records import IterationRecord
 
     layers = (LayerSpec("c", (3, 3, 1, 2, 1), True), LayerSpec("p", (2, 1), False), LayerSpec("x", (8, 2), True))
-    shapes = [[(3, 3, 1, 2)], [], [(8, 2), (2,), (8,), (8,)]]
+    shapes = {f"layer_{i}/{name}": shape for i in (0, 2) for name, shape in layers[i].shapes.items()}
     record = IterationRecord(
         layers=layers,
         ratios=np.array([0.5, 0.3]),
@@ -178,21 +180,22 @@ def _iteration():
         validation_steps=[0],
         train_errors=np.array([0.9, 0.5], np.float32),
         validation_errors=np.array([0.5], np.float32),
-        weights=[[[_RNG.random(shape, np.float32) for shape in layer] for layer in shapes]],
-        running_averages=[[_RNG.random((2, n), np.float32) for n in (0, 0, 8)]],
-        masks=[[_RNG.random(shape) < 0.5 for shape in layer[:2]] for layer in shapes],
+        weights=[{path: _RNG.random(shape, np.float32) for path, shape in shapes.items()}],
+        running_averages=[{f"layer_2/running_{name}": _RNG.random(8, np.float32) for name in ("mean", "variance")}],
+        masks={path: _RNG.random(shape) < 0.5 for path, shape in shapes.items() if path.endswith(("kernel", "bias"))},
     )
     path = Path(sys.argv[1], "iteration.pkl")
     write_iteration(path, record)
 
     def is_right(value):
-        return all(mask.dtype == bool for layer in value.masks for mask in layer) and value.ratios.dtype == np.float64
+        return all(mask.dtype == bool for mask in value.masks.values()) and value.ratios.dtype == np.float64
 
     return Kind([path.read_bytes()], damage.PICKLE, "a.pkl", read_iteration, is_right, damage.hostile_pickles)
 
 
 def _findata():
-    from tfprune.experiments.imp.files import LayerSpec, read_findata, write_findata
+    from tfprune.experiments.imp.arch import LayerSpec
+    from tfprune.experiments.imp.files.iterations import read_findata, write_findata
 
     path = Path(sys.argv[1], "findata.pkl")
     write_findata(path, [LayerSpec("x", (8, 2), True)], [np.array([0.5]), np.array([0.75])], [0.5, 0.25])
@@ -261,10 +264,11 @@ def _masks():
 
 
 def _checkpoint():
-    from tfprune.experiments.imp.folder import ImpFolder
+    from tfprune.experiments.imp.study import LAYOUT
+    from tfprune.records.run_folder import RunFolder
 
     state = {"step": np.array(3), "state_0": np.ones((4, 3), np.float32), "names": np.array([True])}
-    folder = ImpFolder(sys.argv[1], "IMP")
+    folder = RunFolder(sys.argv[1], LAYOUT, "IMP")
 
     def read(path):
         return folder.read_checkpoint("checkpoint")
@@ -429,7 +433,7 @@ def _logger():
 
 
 def _table():
-    from tfprune.experiments.imp.folder import read_table
+    from tfprune.experiments.imp.files.tables import read_table
 
     sample = "iteration,unpruned_fraction,best_validation_error\n0,1.0,0.25\n1,0.7,0.125\n"
     order = "order,units,accuracy,std\nmost,0,0.5,0.1\nleast,2,0.4,0.0\n"
@@ -444,7 +448,7 @@ def _table():
 
 
 def _ini():
-    from tfprune.experiments.imp.settings import read_spec
+    from tfprune.experiments.imp.settings import read_settings
 
     sample = (
         "[IO]\nsave_dir = run\nprefix = IMP\n[Data]\ndataset = digits\n[Network]\narch = c3,4:p2,1:f24:f16:x\n"
@@ -460,7 +464,7 @@ def _ini():
         sample.replace("= 50", "= 100000000").encode(),
         b"[" * 100_000,
     ]
-    return _text("a.ini", [sample], read_spec, lambda spec: spec.steps >= 1 and 0 <= spec.seed < 2**32, *by_hand)
+    return _text("a.ini", [sample], read_settings, lambda read: read.steps >= 1 and 0 <= read.seed < 2**32, *by_hand)
 
 
 def _classes():

@@ -103,13 +103,15 @@ class Settings:
     def differing(self, recorded: Mapping[str, Any]) -> list[str]:
         """`--flag: recorded -> now` for everything in which a record differs from these settings.
 
-        Keys that a record lacks are at their defaults: it was written before there was such a setting.
+        Keys that a record lacks are at their defaults: it was written before there was such a setting. Those that say
+        where or how to run may stand in an old record, and may differ.
         """
         fields, now = {field.name: field for field in settings_of(self)}, self.record()
         default = as_json({name: field.default for name, field in fields.items() if not is_required(field)})
         pairs = {
             name: (recorded.get(name, default.get(name)), now.get(name, default.get(name)))
             for name in {**recorded, **now}
+            if name not in fields or not fields[name].metadata["place"]
         }
         told = {name: named(fields[name]) if name in fields else f"--{name}" for name in pairs}
         return [f"{told[name]}: {old} -> {new}" for name, (old, new) in pairs.items() if old != new]

@@ -4,16 +4,10 @@ import numpy as np
 import pytest
 
 from tfprune.experiments.imp.figures.autocorrelation import expected_local_fraction_random, local_fraction
-from tfprune.experiments.imp.figures.measures import (
-    best_validation,
-    effective_connectivity,
-    layer_name,
-    live_inputs,
-    live_units,
-    summarise,
-    unpruned_fraction,
-)
-from tfprune.experiments.imp.run_data import ImpRun
+from tfprune.experiments.imp.figures.measures import best_validation, effective_connectivity, layer_name, summarise
+from tfprune.experiments.imp.files.iterations import ImpRun
+from tfprune.experiments.imp.masks import live_inputs, live_units, unpruned_fraction
+from tfprune.layers.masks import Masks
 
 
 def test_live_structure_by_hand():
@@ -26,10 +20,11 @@ def test_live_structure_by_hand():
 
 def test_unpruned_fraction_counts_weights_and_biases_of_prunable_layers(synthetic_run):
     record = synthetic_run((1, 2, 2), (2,), classes=3, iterations=1).records[0]
-    masks = [[np.eye(4, 2, dtype=bool), np.array([True, False])], record.masks[1]]
-    assert unpruned_fraction(replace(record, masks=masks)) == pytest.approx(3 / 10)
+    own = {"layer_0/kernel": np.eye(4, 2, dtype=bool), "layer_0/bias": np.array([True, False])}
+    masks = Masks({**record.masks, **own})
+    assert unpruned_fraction(record.layers, masks) == pytest.approx(3 / 10)
     none = tuple(layer._replace(prunable=False) for layer in record.layers)
-    assert unpruned_fraction(replace(record, masks=masks, layers=none)) == pytest.approx((3 + 9) / (10 + 9))
+    assert unpruned_fraction(none, masks) == pytest.approx((3 + 9) / (10 + 9))
 
 
 def test_best_validation_takes_the_first_of_equals(synthetic_run):
@@ -45,8 +40,8 @@ def test_effective_connectivity_counts_paths(synthetic_run):
     record = synthetic_run((1, 1, 3), (2, 2), classes=2, iterations=1).records[0]
     first = np.array([[1, 1], [0, 1], [0, 0]], dtype=bool)
     second = np.array([[1, 0], [1, 0]], dtype=bool)
-    masks = [[first], [second], [np.array([[1, 0], [0, 1]], dtype=bool)]]
-    record = replace(record, masks=masks)
+    third = np.array([[1, 0], [0, 1]], dtype=bool)
+    record = replace(record, masks=Masks({f"layer_{i}/kernel": mask for i, mask in enumerate((first, second, third))}))
     assert effective_connectivity(record, 0).tolist() == first.astype(float).tolist()
     # Unit 0 of layer 2: two paths from input 0, one from input 1; unit 1 is dead.
     assert effective_connectivity(record, 1).tolist() == [[1.0, 0.0], [0.5, 0.0], [0.0, 0.0]]
@@ -67,7 +62,7 @@ def test_summary_of_a_run(synthetic_run):
     table = summary.iterations
     assert table["iteration"].tolist() == [0, 1, 2]
     assert table["unpruned_fraction"][0] == 1.0
-    assert table["local_fraction"][2] == local_fraction(run.records[2].masks[0][0], (3, 8, 8))
+    assert table["local_fraction"][2] == local_fraction(run.records[2].masks["layer_0/kernel"], (3, 8, 8))
     expected = expected_local_fraction_random((3, 8, 8))
     assert table["local_fraction"][0] == pytest.approx(expected, rel=1e-12)
     assert table["local_fraction"][2] > 1.5 * expected
@@ -75,7 +70,7 @@ def test_summary_of_a_run(synthetic_run):
     layers = summary.layers
     assert layers["layer"].tolist() == [1, 2, 3] * 3
     assert layers["units"].tolist() == [16, 4, 10] * 3
-    assert layers["kept"][6] == np.count_nonzero(run.records[2].masks[0][0])
+    assert layers["kept"][6] == np.count_nonzero(run.records[2].masks["layer_0/kernel"])
 
 
 def test_summary_of_a_convolutional_run(convolutional_run):

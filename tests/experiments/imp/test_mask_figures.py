@@ -6,6 +6,7 @@ import pytest
 
 from tfprune.experiments.imp.figures.mask_images import mask_images, tile, weight_images
 from tfprune.experiments.imp.figures.masks import deep_masks_figure, masks_figure
+from tfprune.layers.masks import Masks
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -21,7 +22,7 @@ def shown(axes):
 
 def test_grids_show_the_most_and_the_least_connected(synthetic_run):
     record = synthetic_run((3, 6, 6), (30,), iterations=4).records[3]
-    mask, weights = record.masks[0][0], record.weights[-1][0][0]
+    mask, weights = record.masks["layer_0/kernel"], record.weights[-1]["layer_0/kernel"]
     order = np.argsort(-mask.sum(axis=0), kind="stable")
     most, sampled, least, bar = drawn(masks_figure(mask, (3, 6, 6), count=4, title="iteration 3"))
     assert bar.get_ylabel() == "connected channels of the pixel"
@@ -52,7 +53,7 @@ def test_deeper_layers_show_products_of_masks(synthetic_run):
     first = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]], dtype=bool)
     second = np.array([[1, 0], [1, 0], [0, 0]], dtype=bool)
     third = np.zeros((2, 2), dtype=bool)
-    record = replace(record, masks=[[first], [second], [third]])
+    record = replace(record, masks=Masks({f"layer_{i}/kernel": mask for i, mask in enumerate((first, second, third))}))
     one, two, three, bar = drawn(deep_masks_figure(record, (1, 2, 2), title="iteration 0"))
     assert one.get_title(loc="left") == "layer 1 (dense)"
     assert np.array_equal(shown(two), tile(mask_images(np.array([[1], [1], [0], [0]]), (1, 2, 2))))

@@ -6,30 +6,19 @@ Files written by the original code and by this package are read by the same func
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from tfprune.errors import InputError
-from tfprune.experiments.imp import layout as imp_layout
-from tfprune.experiments.imp.types import FinalRecord, IterationRecord, LayerSpec
+from tfprune.experiments.imp.arch import LayerSpec
+from tfprune.experiments.imp.files import lists
+from tfprune.experiments.imp.files.records import FinalRecord, IterationRecord
 from tfprune.records.pickles import load_pickle, save_pickle
-
-__all__ = [
-    "FinalRecord",
-    "IterationRecord",
-    "LayerSpec",
-    "find_iterations",
-    "findata_path",
-    "iteration_path",
-    "out_path",
-    "read_findata",
-    "read_iteration",
-    "write_findata",
-    "write_iteration",
-]
 
 _ITERATION_NAME = re.compile(r"(?P<prefix>.+)_itdata_(?P<k>0|[1-9][0-9]{0,5})\.pkl")
 
@@ -55,7 +44,7 @@ def write_iteration(path: str | Path, record: IterationRecord) -> None:
     Raises:
         InputError: the file can't be written.
     """
-    save_pickle(path, imp_layout.iteration_to_list(record))
+    save_pickle(path, lists.iteration_to_list(record))
 
 
 def read_iteration(path: str | Path) -> IterationRecord:
@@ -69,7 +58,7 @@ def read_iteration(path: str | Path) -> IterationRecord:
     """
     content = load_pickle(path)
     try:
-        return imp_layout.iteration_from_list(content)
+        return lists.iteration_from_list(content)
     except (ValueError, TypeError) as error:
         raise InputError(f"cannot read {path}: not the data of an iteration ({error})") from error
 
@@ -92,7 +81,7 @@ def write_findata(
         InputError: the file can't be written.
     """
     record = FinalRecord(tuple(layers), list(ratios_per_iteration), np.asarray(best_validation_errors, np.float32))
-    save_pickle(path, imp_layout.final_to_list(record))
+    save_pickle(path, lists.final_to_list(record))
 
 
 def read_findata(path: str | Path) -> FinalRecord:
@@ -103,7 +92,7 @@ def read_findata(path: str | Path) -> FinalRecord:
     """
     content = load_pickle(path)
     try:
-        return imp_layout.final_from_list(content)
+        return lists.final_from_list(content)
     except (ValueError, TypeError) as error:
         raise InputError(f"cannot read {path}: not the final data of a run ({error})") from error
 
@@ -135,3 +124,63 @@ def find_iterations(folder: str | Path, prefix: str | None = None) -> tuple[str,
         raise InputError(f"several runs in {folder}, name one: {', '.join(sorted(found))}")
     ((prefix, iterations),) = found.items()
     return prefix, dict(sorted(iterations.items()))
+
+
+class ImpRun:
+    """The iterations of a run; few are in memory at a time, since one can hold hundreds of megabytes.
+
+    Attributes:
+        folder: where the files lie.
+        prefix: the run's prefix.
+        iterations: the numbers of the iterations there are, ascending.
+    """
+
+    def __init__(self, folder: str | Path, prefix: str | None = None):
+        """Finds the files and reads none.
+
+        Args:
+            folder: where the files lie.
+            prefix: the run's prefix; None takes the only one there is.
+
+        Raises:
+            InputError: no iteration is there, or several runs are and `prefix` is None.
+        """
+        self.folder = Path(folder)
+        self.prefix, self._paths = find_iterations(folder, prefix)
+        self.iterations = list(self._paths)
+        self._read = lru_cache(maxsize=2)(read_iteration)
+
+    def iteration(self, k: int) -> IterationRecord:
+        """Iteration `k`, read from its file unless it is one of the last two asked for.
+
+        Raises:
+            InputError: there is no such iteration, or its file is damaged.
+        """
+        if k not in self._paths:
+            raise InputError(f"no iteration {k} of {self.prefix} in {self.folder}: there are {self.iterations}")
+        return self._read(self._paths[k])
+
+    @property
+    def missing(self) -> list[int]:
+        """Iterations before the last one that have no file; a run that was restarted may never have had them."""
+        return sorted(set(range(self.iterations[-1])) - set(self.iterations))
+
+    @property
+    def layers(self) -> tuple[LayerSpec, ...]:
+        """The architecture, from the first iteration."""
+        return self.iteration(self.iterations[0]).layers
+
+    @property
+    def image_shape(self) -> tuple[int, int, int] | None:
+        """(channels, height, width) of the input, or None where it can't be told.
+
+        The files don't hold it. A dense first layer with 3·s² or s² inputs is taken to see square images.
+        """
+        first = self.layers[0]
+        if first.kind not in "fx":
+            return None
+        for channels in (3, 1):
+            side = math.isqrt(first.params[0] // channels)
+            if channels * side * side == first.params[0]:
+                return channels, side, side
+        return None

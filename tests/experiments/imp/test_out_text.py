@@ -1,8 +1,10 @@
 import numpy as np
 
-from tfprune.experiments.imp.files import LayerSpec
-from tfprune.experiments.imp.run_data import ImpRun
-from tfprune.experiments.imp.text import connected_fraction, iteration_end_text, out_text
+from tfprune.experiments.imp.arch import LayerSpec
+from tfprune.experiments.imp.files.iterations import ImpRun
+from tfprune.experiments.imp.files.out_text import iteration_end_text, out_text
+from tfprune.experiments.imp.masks import connected_fraction
+from tfprune.layers.masks import Masks
 
 
 def test_text_of_the_original_run_to_the_byte(golden):
@@ -24,7 +26,7 @@ def test_connected_fraction_counts_units_of_pruned_layers_without_biases():
     kernel = np.zeros((1, 1, 2, 4), bool)
     kernel[0, 0, 1, :3] = True  # 3 of 4 channels
     dense = np.array([[1, 0, 0], [1, 0, 0]], bool)
-    masks = [[kernel], [], [dense, np.ones(3, bool)]]
+    masks = Masks({"layer_0/kernel": kernel, "layer_2/kernel": dense, "layer_2/bias": np.ones(3, bool)})
     assert connected_fraction(layers, masks) == 0.75
     layers[2] = layers[2]._replace(prunable=True)
     assert connected_fraction(layers, masks) == 1 / 3

@@ -5,9 +5,11 @@ import pickle
 import resource
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+
+from tfprune.experiments.imp.study import layout_of, plot
+from tfprune.records.run_folder import RunFolder
 
 INPUT = """
 [IO]
@@ -131,7 +133,7 @@ def test_a_folder_of_the_original_code_is_not_overwritten(ini, tmp_path, golden,
     run.mkdir()
     theirs = (golden / "imp/original_run/IMP_itdata_1.pkl").read_bytes()
     (run / "IMP_itdata_1.pkl").write_bytes(theirs)
-    refused(_imp(ini()), "holds iterations of 'IMP' that have no IMP_run.json")
+    refused(_imp(ini()), "holds results (IMP_itdata_1.pkl) that have no IMP_run.json")
     assert (run / "IMP_itdata_1.pkl").read_bytes() == theirs
 
 
@@ -162,11 +164,8 @@ def test_a_full_disk_costs_no_finished_iteration(ini, tmp_path, refused):
 
 
 def test_one_process_at_a_time(ini, tmp_path, refused):
-    from tfprune.experiments.imp.folder import ImpFolder
-
-    folder = ImpFolder(tmp_path / "run", "IMP")
-    refused(_imp(ini()), "another process is writing the run 'IMP'")
-    assert folder.folder == Path(tmp_path / "run")
+    with RunFolder(tmp_path / "run", layout_of(0), "IMP"):
+        refused(_imp(ini()), "another process is writing the run 'IMP'")
 
 
 def test_unwritable_folder(ini, tmp_path, refused):
@@ -175,11 +174,9 @@ def test_unwritable_folder(ini, tmp_path, refused):
 
 
 def test_plot_tells_which_iterations_are_missing(golden, tmp_path, capsys):
-    from tfprune.experiments.imp import run as imp_run
-
     for k in (0, 2):
         name = f"IMP_itdata_{k}.pkl"
         (tmp_path / name).write_bytes((golden / "imp/original_run" / name).read_bytes())
-    imp_run.plot(str(tmp_path), None)
+    plot(str(tmp_path), None)
     assert f"warning: {tmp_path} has no iteration 1; the figures show the others" in capsys.readouterr().err
     assert "no files of iterations 1: the figures show the others" in (tmp_path / "IMP_figures/notes.txt").read_text()

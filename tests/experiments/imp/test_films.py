@@ -8,6 +8,7 @@ import pytest
 from tfprune.errors import InputError
 from tfprune.experiments.imp.figures import films
 from tfprune.experiments.imp.figures.mask_images import mask_images, tile, upscale, weight_images
+from tfprune.layers.masks import Masks
 
 
 @pytest.fixture(params=[".mp4", ".gif"])
@@ -31,11 +32,11 @@ def test_frames_show_the_last_iterations_most_connected_units(suffix, synthetic_
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
     frames = frames_of(path)
     assert len(frames) == 3
-    last = run.records[2].masks[0][0]
+    last = run.records[2].masks["layer_0/kernel"]
     order = np.argsort(-last.sum(axis=0), kind="stable")[:9]
     for k, frame in enumerate(frames):
         assert frame.shape[0] % 2 == frame.shape[1] % 2 == 0
-        grid = tile(mask_images(run.records[k].masks[0][0][:, order], (3, 5, 7)))
+        grid = tile(mask_images(run.records[k].masks["layer_0/kernel"][:, order], (3, 5, 7)))
         factor = frame.shape[1] // grid.shape[1]
         grid = upscale(grid, factor)
         strip = (frame.shape[0] - grid.shape[0]) // 2 * 2
@@ -48,7 +49,8 @@ def test_weights_are_scaled_about_grey(suffix, synthetic_run, tmp_path):
     run = synthetic_run((1, 8, 8), (4,), iterations=2)
     frames = frames_of(films.weights_film(run, tmp_path / "weights"))
     assert len(frames) == 2
-    dead = replace(run.records[1], masks=[[np.zeros_like(m) for m in layer] for layer in run.records[1].masks])
+    none = Masks({path: np.zeros_like(mask) for path, mask in run.records[1].masks.items()})
+    dead = replace(run.records[1], masks=none)
     run.records[1] = dead
     last = frames_of(films.weights_film(run, tmp_path / "dead"))[-1]
     # All weights pruned: grey inside the cells (their middles, away from the separators).

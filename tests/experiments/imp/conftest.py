@@ -1,16 +1,81 @@
-"""Synthetic runs: Gaussian-local first-layer masks that shrink over the iterations, all drawn from a seed."""
+"""Small runs on digits in this process; synthetic runs whose masks become local; a record to write and read."""
 
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
-import nbformat
 import numpy as np
 import pytest
 
-from tfprune.experiments.imp.files import IterationRecord, LayerSpec, iteration_path, write_iteration
+from tfprune.experiments.imp.arch import LayerSpec
+from tfprune.experiments.imp.files.iterations import ImpRun, iteration_path, write_iteration
+from tfprune.experiments.imp.files.lists import averages_from_list, masks_from_list, weights_from_list
+from tfprune.experiments.imp.files.records import IterationRecord
+from tfprune.experiments.imp.recipe import run_imp
+from tfprune.experiments.imp.settings import read_settings
+from tfprune.experiments.imp.study import ImpStudy
+from tfprune.experiments.imp.training import images_of
 
-NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+KEYS = {
+    "IO": {"save_dir": None},
+    "Data": {"dataset": "digits"},
+    "Network": {
+        "arch": "f24:f16:x",
+        "steps": 80,
+        "batch_size": 50,
+        "val_size": 150,
+        "learning_rate": 0.1,
+        "validate_step": 20,
+    },
+    "IMP": {"prune": "T:T:F", "prune_ratio": 0.5, "weights_step": 10, "max_iterations": 3},
+    "Run": {},
+}
+
+
+class Watcher:
+    """A `Watch` that keeps what it is told."""
+
+    def __init__(self):
+        self.started, self.details, self.ended, self.steps, self.numbers = [], [], [], [], {}
+
+    def say(self, text):
+        pass
+
+    def start(self, what, details=""):
+        self.started.append(what)
+        self.details.append(details)
+
+    def progress(self, progress):
+        self.steps.append((progress.step, progress.steps))
+        self.numbers = progress.numbers
+
+    def end(self, text=""):
+        self.ended.append(text)
+
+
+@pytest.fixture
+def imp(tmp_path):
+    """`imp(folder="run", section_key=value, ...)` runs and gives (ImpRun, Watcher, settings, images)."""
+
+    def run(folder="run", sample=None, **changed):
+        sections = {name: dict(keys) for name, keys in KEYS.items()}
+        sections["IO"]["save_dir"] = tmp_path / folder
+        for name, value in changed.items():
+            section, key = name.split("_", 1)
+            sections[section][key] = value
+        text = "\n".join(
+            f"[{name}]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items() if value is not None)
+            for name, keys in sections.items()
+        )
+        path = tmp_path / f"{folder}.ini"
+        path.write_text(text)
+        study = ImpStudy(read_settings(path))
+        images, watcher = images_of(study.settings), Watcher()
+        with study.held(overwrite=False) as held:
+            run_imp(study.settings, images, held, watcher, sample)
+        return ImpRun(study.folder), watcher, study.settings, images
+
+    return run
 
 
 @dataclass
@@ -80,9 +145,9 @@ def make_run(image_shape=(3, 32, 32), units=(256, 64), classes=10, iterations=8,
             validation_steps=validation_steps,
             train_errors=np.clip(decay + noise - 0.05, 0, 1).astype(np.float32),
             validation_errors=decay[validation_steps].astype(np.float32),
-            weights=[arrays],
-            running_averages=[[np.zeros((2, a), np.float32) for a in sizes[:-1]]],
-            masks=masks,
+            weights=[weights_from_list(arrays, layers)],
+            running_averages=[averages_from_list([np.zeros((2, a), np.float32) for a in sizes[:-1]], layers)],
+            masks=masks_from_list(masks, layers),
         )
     return FakeRun(records, image_shape)
 
@@ -96,9 +161,9 @@ def conv_run():
     records = {}
     for k, record in plain.items():
         masks = [[rng.random(shape) < 0.5, np.ones(shape[-1], bool)] for shape in shapes]
-        weights = [[rng.normal(size=shape).astype(np.float32)] for shape in shapes]
         masks[0] = masks[0][:1]
-        records[k] = replace(record, layers=layers, masks=masks, weights=[weights])
+        weights = {f"layer_{i}/kernel": rng.normal(size=shape).astype(np.float32) for i, shape in enumerate(shapes)}
+        records[k] = replace(record, layers=layers, masks=masks_from_list(masks, layers), weights=[weights])
     return FakeRun(records, None)
 
 
@@ -122,17 +187,33 @@ def written_run(tmp_path):
 
 
 @pytest.fixture
-def executed(monkeypatch):
-    """`executed(name, **environment)`: runs a notebook; its outputs as a list of {MIME type: data}."""
-    nbclient = pytest.importorskip("nbclient")
+def record():
+    """c3,4,2 : p2,1 : f5 (not pruned) : x on 3x9x9 images, weights recorded at steps 1 and 2."""
+    rng = np.random.default_rng(0)
+    layers = (
+        LayerSpec("c", (3, 3, 3, 4, 2), True),
+        LayerSpec("p", (2, 1), False),
+        LayerSpec("f", (36, 5), False),
+        LayerSpec("x", (5, 2), True),
+    )
+    shapes = [[(3, 3, 3, 4)], [], [(36, 5), (5,), (36,), (36,)], [(5, 2), (2,), (5,), (5,)]]
 
-    def run(name, **environment):
-        for variable, value in {"PYTHONPATH": NOTEBOOKS.parent, **environment}.items():
-            monkeypatch.setenv(variable, str(value))
-        notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
-        nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
-        outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
-        assert not [o for o in outputs if o.output_type == "stream" and o.name == "stderr"]
-        return [output.data for output in outputs if "data" in output]
+    def weights():
+        return weights_from_list(
+            [[rng.normal(size=shape).astype(np.float32) for shape in layer] for layer in shapes], layers
+        )
 
-    return run
+    return IterationRecord(
+        layers=layers,
+        ratios=np.array([0.5, 0.3]),
+        recorded_steps=[1, 2],
+        steps=[0, 1, 2],
+        validation_steps=[0, 2],
+        train_errors=np.array([0.9, 0.5, 0.25], np.float32),
+        validation_errors=np.array([0.5, 0.75], np.float32),
+        weights=[weights(), weights()],
+        running_averages=[
+            averages_from_list([rng.random((2, n), np.float32) for n in (0, 0, 36, 5)], layers) for _ in range(2)
+        ],
+        masks=masks_from_list([[rng.random(shape) < 0.5 for shape in layer[:2]] for layer in shapes], layers),
+    )

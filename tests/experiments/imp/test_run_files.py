@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from tfprune.errors import InputError
-from tfprune.experiments.imp import run_data as imp_run
-from tfprune.experiments.imp.files import LayerSpec, iteration_path, write_iteration
-from tfprune.experiments.imp.run_data import ImpRun
+from tfprune.experiments.imp.arch import LayerSpec
+from tfprune.experiments.imp.files import iterations as imp_run
+from tfprune.experiments.imp.files.iterations import ImpRun, iteration_path, write_iteration
+from tfprune.layers.masks import Masks
 
 
 def test_original_run(golden):
@@ -38,13 +39,14 @@ def test_reads_lazily_and_keeps_two(tmp_path, monkeypatch, record):
     [(784, (1, 28, 28)), (12288, (3, 64, 64)), (192, (3, 8, 8)), (64, (1, 8, 8)), (100, (1, 10, 10)), (7, None)],
 )
 def test_image_shape(tmp_path, inputs, shape, record):
+    layer = LayerSpec("x", (inputs, 1), True)
     record = replace(
         record,
-        layers=(LayerSpec("x", (inputs, 1), True),),
+        layers=(layer,),
         ratios=np.zeros(1),
-        weights=[[[np.zeros(s, np.float32) for s in ((inputs, 1), 1, inputs, inputs)]]] * 2,
-        running_averages=[[np.zeros((2, inputs), np.float32)]] * 2,
-        masks=[[np.ones((inputs, 1), bool), np.ones(1, bool)]],
+        weights=[{f"layer_0/{name}": np.zeros(shape, np.float32) for name, shape in layer.shapes.items()}] * 2,
+        running_averages=[{f"layer_0/running_{name}": np.zeros(inputs) for name in ("mean", "variance")}] * 2,
+        masks=Masks({"layer_0/kernel": np.ones((inputs, 1), bool), "layer_0/bias": np.ones(1, bool)}),
     )
     write_iteration(tmp_path / "a_itdata_0.pkl", record)
     assert ImpRun(tmp_path).image_shape == shape

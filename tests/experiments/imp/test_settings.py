@@ -7,10 +7,11 @@ import pytest
 
 from tfprune.errors import InputError
 from tfprune.experiments.imp.arch import check_size, parse_arch
-from tfprune.experiments.imp.keys import KEYS, describe_keys
-from tfprune.experiments.imp.settings import differing_keys, read_spec, spec_record
+from tfprune.experiments.imp.settings import ImpSettings, read_settings
+from tfprune.records.ini import describe
+from tfprune.records.settings import settings_of
 
-INPUTS = Path(__file__).parents[2] / "inputs"
+INPUTS = Path(__file__).parents[3] / "inputs"
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ MINIMAL = "[Network]\narch = f8:x\n"
 
 
 def test_defaults_are_the_published_ones(write):
-    spec = read_spec(write(MINIMAL))
+    settings = read_settings(write(MINIMAL))
     published = {
         "save_dir": ".",
         "prefix": "IMP",
@@ -56,35 +57,37 @@ def test_defaults_are_the_published_ones(write):
         "stop_ratio": 0.0,
         "max_iterations": 1000,
     }
-    assert {name: getattr(spec, name) for name in published} == published
-    assert set(published) | {"arch"} == {key.name for key in KEYS if key.section != "Run"}
-    assert spec.warnings == ()
+    assert {name: getattr(settings, name) for name in published} == published
+    assert set(published) | {"arch"} == {
+        field.name for field in settings_of(ImpSettings) if field.metadata["section"] != "Run"
+    }
+    assert settings.warnings == ()
 
 
 def test_restart_files_follow_save_dir_and_iteration(write):
-    spec = read_spec(write(f"[IO]\nsave_dir = d\nprefix = Z\n{MINIMAL}rest_it = 4\n"))
-    assert spec.rest_weights_file == "d/IMP_itdata_0.pkl"
-    assert spec.rest_mask_file == "d/IMP_itdata_3.pkl"
+    settings = read_settings(write(f"[IO]\nsave_dir = d\nprefix = Z\n{MINIMAL}rest_it = 4\n"))
+    assert settings.rest_weights_file == "d/IMP_itdata_0.pkl"
+    assert settings.rest_mask_file == "d/IMP_itdata_3.pkl"
 
 
 @pytest.mark.parametrize("name", ["rest_file_step", "restart_weights_step"])
 def test_both_names_of_the_restart_step(write, name):
-    assert read_spec(write(f"{MINIMAL}{name} = -2\n")).rest_file_step == -2
+    assert read_settings(write(f"{MINIMAL}{name} = -2\n")).rest_file_step == -2
 
 
 def test_tfds_sets_leave_the_data_folder_to_tfds(write):
-    assert read_spec(write(f"{MINIMAL}[Data]\ndataset = cifar10\n")).dataloc is None
+    assert read_settings(write(f"{MINIMAL}[Data]\ndataset = cifar10\n")).dataloc is None
 
 
 def test_warnings(write):
-    spec = read_spec(
+    settings = read_settings(
         write(
             "[Data]\ndata_ratio = 1.5\n[Network]\narch = f8:f8:x\nsteps = 2000\n[IMP]\nprune = T\nprune_step = 3000\n"
         )
     )
-    assert (spec.data_ratio, spec.prune_step) == (1.0, 2000)
-    assert len(spec.warnings) == 3
-    assert "2 layer(s) are not pruned" in spec.warnings[2]
+    assert (settings.data_ratio, settings.prune_step) == (1.0, 2000)
+    assert len(settings.warnings) == 3
+    assert "2 layer(s) are not pruned" in settings.warnings[2]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +105,10 @@ def test_warnings(write):
         (f"{MINIMAL}steps = 10\n", "[IMP] weights_step must be at most steps = 10. Received: 1000"),
         (f"{MINIMAL}steps = 1e5\n", "[Network] steps must be a whole number in [1, 2147483647]. Received: '1e5'"),
         (f"{MINIMAL}steps = 5 # five\n", "(a comment needs a line of its own)"),
-        (f"{MINIMAL}minimizer = adam\n", "[Network] minimizer must be SGD or Adam. Received: 'adam'"),
+        (
+            f"{MINIMAL}minimizer = adam\n",
+            "[Network] minimizer must be one of SGD, Adam. Received: 'adam'; did you mean 'Adam'?",
+        ),
         (f"{MINIMAL}restart = maybe\n", "[Network] restart must be yes or no. Received: 'maybe'"),
         (f"{MINIMAL}rest_file_step = 1\nrestart_weights_step = 1\n", "mean the same; give one of them"),
         ("[Network]\nsteps = 2000\n", "[Network] arch is required"),
@@ -133,7 +139,7 @@ def test_warnings(write):
 def test_bad_input_is_one_line_that_names_it(write, text, told):
     path = write(text)
     with pytest.raises(InputError) as error:
-        read_spec(path)
+        read_settings(path)
     assert told in str(error.value)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
@@ -141,34 +147,47 @@ def test_bad_input_is_one_line_that_names_it(write, text, told):
 
 def test_missing_and_binary_files(tmp_path):
     with pytest.raises(InputError, match=r"cannot read .*none\.ini: No such file"):
-        read_spec(tmp_path / "none.ini")
+        read_settings(tmp_path / "none.ini")
     (tmp_path / "binary.ini").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match=r"binary\.ini: it is no text in UTF-8"):
-        read_spec(tmp_path / "binary.ini")
+        read_settings(tmp_path / "binary.ini")
 
 
 def test_differing_keys(write):
-    spec = read_spec(write(MINIMAL))
-    record = spec_record(spec)
-    assert differing_keys(spec, record) == []
-    assert differing_keys(spec, {**record, "steps": 7}) == ["[Network] steps: 7 -> 100000"]
+    settings = read_settings(write(MINIMAL))
+    record = settings.record()
+    assert settings.differing(record) == []
+    assert settings.differing({**record, "steps": 7}) == ["[Network] steps: 7 -> 100000"]
     # A record from before a key existed has that key's default.
     del record["batch_norm_epsilon"]
-    assert differing_keys(spec, record) == []
+    assert settings.differing(record) == []
+    # Records once told where a run was made, and how often it was written down; neither changes a result.
+    assert settings.differing({**record, "device": "cpu", "checkpoint_step": 7}) == []
+
+
+def test_keys_from_python_go_before_those_of_the_file(write):
+    path = write(f"{MINIMAL}steps = 2000\n")
+    settings = read_settings(path, steps=1500, prune_ratio=0.5)
+    assert (settings.steps, settings.prune_step, settings.prune_ratio, settings.arch) == (1500, 1500, 0.5, "f8:x")
+    with pytest.raises(InputError, match=r"no key of an input file is called 'stepps'; did you mean 'steps'\?"):
+        read_settings(path, stepps=30)
+    told = r"run\.ini: \[IMP\] prune_ratio must be a number in \[0, 1\]\. Received: 30\.0; did you mean 0\.3\?"
+    with pytest.raises(InputError, match=told):
+        read_settings(path, prune_ratio=30)
 
 
 def test_help_documents_every_key():
-    text = describe_keys()
-    for key in KEYS:
-        assert f"  {key.name} (" in text
-        assert " ".join(key.help.split()[:3]) in text
+    text = describe(ImpSettings)
+    for field in settings_of(ImpSettings):
+        assert f"  {field.name} (" in text
+        assert " ".join(field.metadata["help"].split()[:3]) in text
 
 
 @pytest.mark.parametrize("path", sorted(INPUTS.glob("*.ini")), ids=lambda path: path.name)
 def test_every_shipped_input_is_valid(path):
-    spec = read_spec(path)
-    assert spec.warnings == ()
-    assert spec.arch.endswith("x")
+    settings = read_settings(path)
+    assert settings.warnings == ()
+    assert settings.arch.endswith("x")
 
 
 def test_the_four_published_inputs():
@@ -183,8 +202,8 @@ def test_the_four_published_inputs():
         "0.3data.ini": {"val_size": 10000, "reclass": "n", "data_ratio": 0.3},
     }
     for name, values in own.items():
-        spec = read_spec(INPUTS / name)
-        assert {key: getattr(spec, key) for key in common | values} == common | values
+        settings = read_settings(INPUTS / name)
+        assert {key: getattr(settings, key) for key in common | values} == common | values
         # They must mean the same to the original's code, which knows no [Run].
         parser = configparser.ConfigParser()
         parser.read(INPUTS / name)
@@ -192,7 +211,7 @@ def test_the_four_published_inputs():
 
 
 def test_a_byte_order_mark_is_passed_over(write):
-    assert read_spec(write(f"\ufeff[IO]\nprefix = Z\n{MINIMAL}")).prefix == "Z"
+    assert read_settings(write(f"\ufeff[IO]\nprefix = Z\n{MINIMAL}")).prefix == "Z"
 
 
 def test_a_layer_with_too_many_weights(write):

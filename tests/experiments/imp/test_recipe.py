@@ -8,9 +8,9 @@ import pytest
 
 from tfprune.errors import InputError
 from tfprune.experiments.imp.analysis import Reevaluation
-from tfprune.experiments.imp.files import read_findata
+from tfprune.experiments.imp.files.iterations import read_findata
+from tfprune.experiments.imp.files.out_text import out_text
 from tfprune.experiments.imp.masks import prune_layerwise, unpruned_fraction
-from tfprune.experiments.imp.text import out_text
 
 
 def test_a_run_follows_the_procedure(imp):
@@ -20,7 +20,7 @@ def test_a_run_follows_the_procedure(imp):
     assert first.recorded_steps == [10, 80]
     assert first.validation_steps == [0, 20, 40, 60, 80]
     assert (len(first.steps), len(first.train_errors)) == (81, 81)
-    assert all(mask.all() for layer in first.masks for mask in layer)
+    assert first.masks.density == 1
     assert min(first.validation_errors) < 0.3
     rewinding, before = first.weights[0], first
     for k in (1, 2):
@@ -28,21 +28,24 @@ def test_a_run_follows_the_procedure(imp):
         assert record.recorded_steps == [80]
         np.testing.assert_allclose(record.ratios, 1 - 0.5**k)
         expected = prune_layerwise(record.layers, before.weights[-1], before.masks, record.ratios)
-        for index, (masks, expected_masks) in enumerate(zip(record.masks, expected, strict=True)):
-            for mask, expected_mask, old in zip(masks, expected_masks, before.masks[index], strict=True):
-                np.testing.assert_array_equal(mask, expected_mask)
-                assert not (mask & ~old).any()
+        assert record.masks == expected
+        assert record.masks & before.masks == record.masks  # nothing comes back
+        for index in range(3):
             # Pruned weights keep the value they were rewound to; the others have been trained from there.
-            pruned = ~masks[0]
-            assert pruned.any() == (index < 2)
-            np.testing.assert_array_equal(record.weights[-1][index][0][pruned], rewinding[index][0][pruned])
-            assert (record.weights[-1][index][0][masks[0]] != rewinding[index][0][masks[0]]).any()
+            path = f"layer_{index}/kernel"
+            mask, now, then = record.masks[path], record.weights[-1][path], rewinding[path]
+            assert (~mask).any() == (index < 2)
+            np.testing.assert_array_equal(now[~mask], then[~mask])
+            assert (now[mask] != then[mask]).any()
         before = record
     final = read_findata(run.folder / "IMP_findata.pkl")
     assert list(final.best_validation_errors) == [min(run.iteration(k).validation_errors) for k in run.iterations]
     assert (run.folder / "IMP_out.dat").read_bytes().decode() == out_text(map(run.iteration, run.iterations))
-    assert watcher.started == [("IMP", 0), ("IMP", 1), ("IMP", 2)]
-    assert watcher.steps[-1] == (2, 81)
+    assert watcher.started == [f"IMP iteration {k} of 3" for k in range(3)]
+    assert watcher.steps[-1] == (81, 81)
+    assert watcher.details[0] == "unpruned 100.000%, connected units 24/16/10"
+    best = min(run.iteration(2).validation_errors)
+    assert watcher.ended[2] == f"best validation error {best:.4f}"
     assert not list(run.folder.glob("*checkpoint*"))
 
 
@@ -55,7 +58,8 @@ def test_summary_table(imp):
         row = table.iloc[k]
         assert row["unpruned_fraction"] == unpruned_fraction(record.layers, record.masks)
         assert row["best_validation_error"] == min(record.validation_errors)
-        for index, (kernel, bias) in enumerate(record.masks):
+        for index in range(3):
+            kernel, bias = (record.masks[f"layer_{index}/{name}"] for name in ("kernel", "bias"))
             assert row[f"live_units_{index}"] == np.count_nonzero(kernel.sum(axis=0))
             assert row[f"live_inputs_{index}"] == np.count_nonzero(kernel.sum(axis=1))
             kept = (kernel.sum() + bias.sum()) / (kernel.size + bias.size)
@@ -68,17 +72,18 @@ def test_masks_come_from_prune_step(imp):
     first, second = run.iteration(0), run.iteration(1)
     assert (first.recorded_steps, second.recorded_steps) == ([10, 40, 80], [40, 80])
     expected = prune_layerwise(first.layers, first.weights[1], first.masks, second.ratios)
-    np.testing.assert_array_equal(second.masks[0][0], expected[0][0])
+    assert second.masks == expected
     other = prune_layerwise(first.layers, first.weights[2], first.masks, second.ratios)
-    assert (expected[0][0] != other[0][0]).any()
+    assert (expected["layer_0/kernel"] != other["layer_0/kernel"]).any()
 
 
 def test_prune_step_before_weights_step_still_rewinds_to_weights_step(imp):
     run, _, _, _ = imp(IMP_prune_step=5, IMP_weights_step=40, IMP_max_iterations=2)
     first, second = run.iteration(0), run.iteration(1)
     assert first.recorded_steps == [5, 40, 80]
-    pruned = ~second.masks[0][0]
-    np.testing.assert_array_equal(second.weights[-1][0][0][pruned], first.weights[1][0][0][pruned])
+    path = "layer_0/kernel"
+    pruned = ~second.masks[path]
+    np.testing.assert_array_equal(second.weights[-1][path][pruned], first.weights[1][path][pruned])
 
 
 def test_restart_from_own_files_gives_the_same_iterations(imp, tmp_path):
@@ -108,21 +113,21 @@ def test_stop_ratio(imp):
     run, _, _, _ = imp(IMP_prune_ratio=0.8, IMP_max_iterations=50, IMP_stop_ratio=0.9)
     last = run.iteration(run.iterations[-1])
     assert len(run.iterations) < 10
-    live = [mask[0].any(axis=0).mean() for mask in last.masks[:2]]
-    assert min(live) > 0.9
+    kernels = ("layer_0/kernel", "layer_1/kernel")
+    assert min(last.masks[path].any(axis=0).mean() for path in kernels) > 0.9
     ratios = last.ratios + 0.8 * (1 - last.ratios)
     then = prune_layerwise(last.layers, last.weights[-1], last.masks, ratios)
-    assert min(mask[0].any(axis=0).mean() for mask in then[:2]) <= 0.9
+    assert min(then[path].any(axis=0).mean() for path in kernels) <= 0.9
 
 
 def test_initial_sparsity_and_no_iteration_at_all(imp):
     run, _, _, _ = imp(Network_init_sparsity=0.6, IMP_max_iterations=2)
-    kernel, bias = run.iteration(0).masks[0]
+    kernel, bias = (run.iteration(0).masks[f"layer_0/{name}"] for name in ("kernel", "bias"))
     assert kernel.mean() == pytest.approx(0.4, abs=0.05)
     assert bias.all()
     assert run.iteration(0).ratios.tolist() == [0.6, 0.6]
     # 0.6 is more than the ratio the layer had; nothing comes back.
-    assert not (run.iteration(1).masks[0][0] & ~kernel).any()
+    assert not (run.iteration(1).masks["layer_0/kernel"] & ~kernel).any()
     with pytest.raises(InputError, match="no file"):
         imp("none", Network_init_sparsity=1.0)
 
@@ -133,33 +138,32 @@ def test_random_baseline_has_the_same_densities(imp, monkeypatch):
 
     original = IterationTrainer.train
 
-    def spy(self, iteration, weights, masks, *rest, **keywords):
-        trained.append((iteration, weights, masks))
-        return original(self, iteration, weights, masks, *rest, **keywords)
+    def spy(self, iteration, start, *rest, **keywords):
+        trained.append((iteration, start.weights, start.masks))
+        return original(self, iteration, start, *rest, **keywords)
 
     monkeypatch.setattr(IterationTrainer, "train", spy)
     run, watcher, _, _ = imp(Run_random_baseline="yes")
-    assert watcher.started[1:] == [(what, k) for k in (1, 2) for what in ("IMP", "random mask")]
+    assert watcher.started[1:] == [f"{what} iteration {k} of 3" for k in (1, 2) for what in ("IMP", "random mask")]
     for (k, weights, masks), (k_random, weights_random, random) in (trained[1:3], trained[3:5]):
         assert k == k_random
         assert weights is weights_random
-        for ours, theirs in zip(masks, random, strict=True):
-            assert [mask.sum() for mask in ours] == [mask.sum() for mask in theirs]
-        assert (masks[0][0] != random[0][0]).any()
+        assert masks.counts == random.counts
+        assert (masks["layer_0/kernel"] != random["layer_0/kernel"]).any()
     table = pd.read_csv(run.folder / "IMP_random_baseline.csv")
     assert table["iteration"].tolist() == [1, 2]
 
 
 def test_convolutional_networks_train_validate_and_are_pruned(imp):
-    run, _, spec, images = imp(Network_arch="c3,8:p2,2:c2,6:f16:x", IMP_prune="T:F:F:T:F", Network_steps=150)
+    run, _, settings, images = imp(Network_arch="c3,8:p2,2:c2,6:f16:x", IMP_prune="T:F:F:T:F", Network_steps=150)
     first, last = run.iteration(0), run.iteration(2)
     assert min(first.validation_errors) < 0.3
-    assert [len(layer) for layer in last.weights[-1]] == [1, 0, 1, 4, 4]
-    kernel = last.masks[0][0]
+    assert [sum(f"layer_{i}/" in path for path in last.weights[-1]) for i in range(5)] == [1, 0, 1, 4, 4]
+    kernel = last.masks["layer_0/kernel"]
     assert kernel.shape == (3, 3, 1, 8)
     assert kernel.mean() == pytest.approx(0.25, abs=0.02)
-    assert last.masks[2][0].all()
-    again = Reevaluation(spec, images)
+    assert last.masks["layer_2/kernel"].all()
+    again = Reevaluation(settings, images)
     table = again.accuracies(run)
     assert table["top1"].tolist() == pytest.approx(
         [1 - run.iteration(k).validation_errors[-1] for k in (0, 1, 2)], abs=0.08
@@ -169,8 +173,8 @@ def test_convolutional_networks_train_validate_and_are_pruned(imp):
 
 def test_reevaluation_reproduces_the_recorded_errors(imp):
     """The last recorded step is a validation step here, so both saw the same weights and averages."""
-    run, _, spec, images = imp()
-    again = Reevaluation(spec, images)
+    run, _, settings, images = imp()
+    again = Reevaluation(settings, images)
     table = again.accuracies(run)
     for k in run.iterations:
         assert 1 - table["top1"][k] == pytest.approx(run.iteration(k).validation_errors[-1], abs=1e-6)
@@ -192,7 +196,7 @@ def test_bfloat16_learns_and_differs(imp):
     whole, _, _, _ = imp("whole", IMP_max_iterations=1)
     half, whole = run.iteration(0), whole.iteration(0)
     assert min(half.validation_errors) == pytest.approx(min(whole.validation_errors), abs=0.1)
-    difference = np.abs(half.weights[-1][0][0] - whole.weights[-1][0][0]).max()
+    difference = np.abs(half.weights[-1]["layer_0/kernel"] - whole.weights[-1]["layer_0/kernel"]).max()
     assert 1e-5 < difference < 0.5
 
 

@@ -2,7 +2,6 @@ import os
 from dataclasses import replace
 
 import matplotlib.image
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -10,7 +9,8 @@ from tfprune.errors import InputError
 from tfprune.experiments.imp.figures import report as imp_report
 from tfprune.experiments.imp.figures.measures import summarise
 from tfprune.experiments.imp.figures.report import draw_run
-from tfprune.experiments.imp.run_data import ImpRun
+from tfprune.experiments.imp.files.iterations import ImpRun
+from tfprune.layers.masks import Masks
 
 CURVES = ["accuracy.png", "errors.png", "live_structure.png"]
 PER_ITERATION = [
@@ -67,8 +67,8 @@ def test_everything_at_once(synthetic_run, tmp_path):
 
 
 def dead(record, layers):
-    masks = [[np.zeros_like(m) for m in a] if i in layers else a for i, a in enumerate(record.masks)]
-    return replace(record, masks=masks)
+    masks = {path: mask & (int(path[len("layer_")]) not in layers) for path, mask in record.masks.items()}
+    return replace(record, masks=Masks(masks))
 
 
 @pytest.mark.filterwarnings("error")

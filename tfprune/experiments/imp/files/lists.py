@@ -11,8 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from tfprune.experiments.imp.types import FinalRecord, IterationRecord, LayerSpec
+from tfprune.experiments.imp.arch import LayerSpec, weight_path
+from tfprune.experiments.imp.files.records import FinalRecord, IterationRecord, Weights
+from tfprune.layers.masks import Masks
 
+_AVERAGES = ("running_mean", "running_variance")
+_NO_AVERAGES = np.zeros((2, 0), np.float32)
 _PARAMETER_COUNTS = {"f": 2, "x": 2, "c": 5, "p": 2}
 
 
@@ -26,9 +30,9 @@ def iteration_to_list(record: IterationRecord) -> list:
         _plain_ints(record.validation_steps),
         list(np.asarray(record.train_errors, np.float32)),
         list(np.asarray(record.validation_errors, np.float32)),
-        [[_float32(arrays) for arrays in layers] for layers in record.weights],
-        [_float32(layers) for layers in record.running_averages],
-        [_float32(arrays) for arrays in record.masks],
+        [_by_layer(weights, record.layers) for weights in record.weights],
+        [_averages_by_layer(averages, record.layers) for averages in record.running_averages],
+        _by_layer(record.masks, record.layers),
     ]
 
 
@@ -72,9 +76,9 @@ def iteration_from_list(content: Any) -> IterationRecord:
         validated,
         _errors(content[5], len(steps), "train errors"),
         _errors(content[6], len(validated), "validation errors"),
-        [_weights(arrays, layers) for arrays in _sequence(content[7], "weights")],
-        [_averages(arrays, layers) for arrays in _sequence(content[8], "running averages")],
-        _masks(content[9], layers),
+        [weights_from_list(arrays, layers) for arrays in _sequence(content[7], "weights")],
+        [averages_from_list(arrays, layers) for arrays in _sequence(content[8], "running averages")],
+        masks_from_list(content[9], layers),
     )
 
 
@@ -111,54 +115,75 @@ def layers_from_list(content: Any) -> tuple[LayerSpec, ...]:
     return tuple(layers)
 
 
-def _weight_shapes(layer: LayerSpec) -> list[tuple[int, ...]]:
-    if layer.kind == "p":
-        return []
-    if layer.kind == "c":
-        return [layer.params[:4]]
-    inputs, units = layer.params
-    return [(inputs, units), (units,), (inputs,), (inputs,)]
+def weights_from_list(content: Any, layers: Sequence[LayerSpec]) -> Weights:
+    """Path -> float32 array, of per layer [W, b, γ, β] (dense), [K] (convolution) or [] (max-pool).
 
-
-def _weights(content: Any, layers: Sequence[LayerSpec]) -> list[list[np.ndarray]]:
+    Raises:
+        ValueError: wrong lengths, types or shapes; says of which layer.
+    """
     content = _sequence(content, "weights")
     _need(len(content) == len(layers), f"weights of {len(content)} layers, but {len(layers)} in the architecture")
-    result = []
+    result = {}
     for i, (arrays, layer) in enumerate(zip(content, layers, strict=True)):
-        shapes = _weight_shapes(layer)
         arrays = _sequence(arrays, f"weights of layer {i}")
-        _need(len(arrays) == len(shapes), f"layer {i} ({layer.kind}) has {len(arrays)} weights, not {len(shapes)}")
-        for array, shape in zip(arrays, shapes, strict=True):
+        count = len(layer.shapes)
+        _need(len(arrays) == count, f"layer {i} ({layer.kind}) has {len(arrays)} weights, not {count}")
+        for array, (name, shape) in zip(arrays, layer.shapes.items(), strict=True):
             _need_array(array, shape, f"a weight of layer {i}")
-        result.append(arrays)
+            result[weight_path(i, name)] = array
     return result
 
 
-def _averages(content: Any, layers: Sequence[LayerSpec]) -> list[np.ndarray]:
+def averages_from_list(content: Any, layers: Sequence[LayerSpec]) -> Weights:
+    """Path -> float32 array, of per layer mean and variance (2, in), also where the original left layers out.
+
+    Raises:
+        ValueError: wrong lengths, types or shapes; says of which layer.
+    """
     widths = [layer.params[0] if layer.kind in "fx" else 0 for layer in layers]
     content = _sequence(content, "running averages")
     if len(content) != len(layers):  # the original's: dense layers alone
         _need(len(content) == np.count_nonzero(widths), f"running averages of {len(content)} layers, not {len(layers)}")
         dense = iter(content)
-        content = [next(dense) if width else np.zeros((2, 0), np.float32) for width in widths]
+        content = [next(dense) if width else _NO_AVERAGES for width in widths]
+    result = {}
     for i, (array, width) in enumerate(zip(content, widths, strict=True)):
         _need_array(array, (2, width), f"the running average of layer {i}")
-    return content
+        if width:
+            result |= {weight_path(i, name): row for name, row in zip(_AVERAGES, array, strict=True)}
+    return result
 
 
-def _masks(content: Any, layers: Sequence[LayerSpec]) -> list[list[np.ndarray]]:
+def masks_from_list(content: Any, layers: Sequence[LayerSpec]) -> Masks:
+    """Masks of per layer [mW, mb] (dense), [mK] or a bare mK (convolution) or [] (max-pool).
+
+    Raises:
+        ValueError: wrong lengths, types, shapes or entries; says of which layer.
+    """
     content = _sequence(content, "masks")
     _need(len(content) == len(layers), f"masks of {len(content)} layers, but {len(layers)} in the architecture")
-    result = []
+    result = {}
     for i, (arrays, layer) in enumerate(zip(content, layers, strict=True)):
-        shapes = _weight_shapes(layer)[:2]  # gamma and beta have none
         arrays = [arrays] if isinstance(arrays, np.ndarray) and layer.kind == "c" else arrays
         arrays = _sequence(arrays, f"masks of layer {i}")
-        _need(len(arrays) == len(shapes), f"layer {i} ({layer.kind}) has {len(arrays)} masks, not {len(shapes)}")
-        result.append(
-            [_mask(array, shape, f"a mask of layer {i}") for array, shape in zip(arrays, shapes, strict=True)]
-        )
-    return result
+        count = len(layer.masked)
+        _need(len(arrays) == count, f"layer {i} ({layer.kind}) has {len(arrays)} masks, not {count}")
+        for array, name in zip(arrays, layer.masked, strict=True):
+            result[weight_path(i, name)] = _mask(array, layer.shapes[name], f"a mask of layer {i}")
+    return Masks(result)
+
+
+def _by_layer(arrays: Weights, layers: Sequence[LayerSpec]) -> list[list[np.ndarray]]:
+    paths = [[weight_path(i, name) for name in layer.shapes] for i, layer in enumerate(layers)]
+    return [[np.asarray(arrays[path], np.float32) for path in each if path in arrays] for each in paths]
+
+
+def _averages_by_layer(averages: Weights, layers: Sequence[LayerSpec]) -> list[np.ndarray]:
+    paths = [[weight_path(i, name) for name in _AVERAGES] for i in range(len(layers))]
+    return [
+        np.stack([np.asarray(averages[path], np.float32) for path in both]) if both[0] in averages else _NO_AVERAGES
+        for both in paths
+    ]
 
 
 def _mask(array: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
@@ -224,7 +249,3 @@ def _need(good: bool, message: str) -> None:
 
 def _plain_ints(values: Sequence[int]) -> list[int]:
     return [int(value) for value in values]
-
-
-def _float32(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-    return [np.asarray(array, np.float32) for array in arrays]

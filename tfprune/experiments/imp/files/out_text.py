@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
-from tfprune.experiments.imp.types import IterationRecord, LayerSpec
+from tfprune.experiments.imp.files.records import IterationRecord
+from tfprune.experiments.imp.masks import connected_fraction
 
 # NumPy's defaults: the print options of whoever calls must not change a file.
 _DEFAULT_PRINT_OPTIONS = {
@@ -53,21 +54,3 @@ def iteration_text(record: IterationRecord) -> str:
 def out_text(records: Iterable[IterationRecord]) -> str:
     """The whole file for the iterations given, which may be read one at a time."""
     return "".join(iteration_text(record) for record in records)
-
-
-def connected_fraction(layers: Sequence[LayerSpec], masks: Sequence[Sequence[np.ndarray]]) -> float:
-    """The smallest fraction, over the pruned layers, of units that any input still reaches directly.
-
-    Args:
-        layers: the architecture.
-        masks: per layer, arrays with units (output channels) last; the first is the kernel's. Biases don't count.
-
-    Returns:
-        A fraction in [0, 1]; 1 if no layer is pruned.
-    """
-    fractions = [
-        np.asarray(arrays[0]).astype(bool).reshape(-1, arrays[0].shape[-1]).any(axis=0).mean()
-        for layer, arrays in zip(layers, masks, strict=True)
-        if layer.prunable and len(arrays)
-    ]
-    return float(min(fractions, default=1.0))

@@ -6,6 +6,7 @@ import pytest
 
 from tfprune.errors import InputError
 from tfprune.experiments.imp.figures.tables import read_tables
+from tfprune.layers.masks import Masks
 
 
 def test_tables_and_baselines_of_a_run(synthetic_run, tmp_path):
@@ -24,7 +25,7 @@ def test_tables_and_baselines_of_a_run(synthetic_run, tmp_path):
 
 def test_a_run_that_starts_sparse_has_no_dense_baseline(synthetic_run, tmp_path):
     run = replace(synthetic_run((1, 4, 4), (3,), iterations=1), folder=tmp_path)
-    masks = [[np.zeros_like(mask) for mask in layer] for layer in run.records[0].masks]
+    masks = Masks({path: np.zeros_like(mask) for path, mask in run.records[0].masks.items()})
     run.records[0] = replace(run.records[0], masks=masks)
     assert read_tables(run) == (None, None, {}, None)
 

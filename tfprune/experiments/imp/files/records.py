@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
+from tfprune.experiments.imp.arch import LayerSpec
+from tfprune.layers.masks import Masks
 
-class LayerSpec(NamedTuple):
-    """One layer of an architecture string, as the files hold it.
-
-    Attributes:
-        kind: `f` dense + ReLU, `x` final dense, `c` convolution + ReLU, `p` max-pool.
-        params: `f`, `x`: (inputs, units); `c`: (K, K, C_in, C_out, stride); `p`: (K, stride).
-        prunable: whether the layer is pruned.
-    """
-
-    kind: str
-    params: tuple[int, ...]
-    prunable: bool
+Weights = Mapping[str, np.ndarray]  # path (see `weight_path`) -> float32 array
 
 
 @dataclass(frozen=True)
@@ -34,11 +25,11 @@ class IterationRecord:
         validation_steps: steps at which the validation error was taken.
         train_errors: float32, error of each step's batch, in [0, 1].
         validation_errors: float32, one per validation step, in [0, 1].
-        weights: per recorded step, per layer, float32 arrays: dense [W (in, out), b (out,), gamma (in,), beta (in,)],
-            convolution [K (k, k, in, out)], pool [].
-        running_averages: per recorded step, per layer, float32 (2, in): mean and variance of the layer's input
-            ((2, 0) for layers without normalisation).
-        masks: per layer, bool arrays: dense [mW (in, out), mb (out,)], convolution [mK], pool [].
+        weights: per recorded step, path -> float32: `kernel` (in, out) or (k, k, in, out), and of dense layers `bias`
+            (out,), `gamma` (in,) and `beta` (in,).
+        running_averages: per recorded step, path -> float32: `running_mean` and `running_variance` (in,) of the inputs
+            of dense layers.
+        masks: path -> bool, of every kernel and every bias.
     """
 
     layers: tuple[LayerSpec, ...]
@@ -48,9 +39,9 @@ class IterationRecord:
     validation_steps: list[int]
     train_errors: np.ndarray
     validation_errors: np.ndarray
-    weights: list[list[list[np.ndarray]]]
-    running_averages: list[list[np.ndarray]]
-    masks: list[list[np.ndarray]]
+    weights: list[Weights]
+    running_averages: list[Weights]
+    masks: Masks
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,16 @@
 import pickle
+from collections.abc import Mapping
 from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
 from tfprune.errors import InputError
-from tfprune.experiments.imp import files as imp_files
-from tfprune.experiments.imp.files import IterationRecord, LayerSpec, find_iterations, read_iteration, write_iteration
-from tfprune.experiments.imp.layout import iteration_to_list
+from tfprune.experiments.imp.arch import LayerSpec
+from tfprune.experiments.imp.files import iterations as imp_files
+from tfprune.experiments.imp.files.iterations import find_iterations, read_iteration, write_iteration
+from tfprune.experiments.imp.files.lists import iteration_to_list
+from tfprune.experiments.imp.files.records import IterationRecord
 from tfprune.records.pickles import save_pickle
 
 
@@ -27,6 +30,9 @@ def assert_same_structure(a, b):
         assert len(a) == len(b)
         for x, y in zip(a, b, strict=True):
             assert_same_structure(x, y)
+    elif isinstance(a, Mapping):
+        assert list(a) == list(b)
+        assert_same_structure(list(a.values()), list(b.values()))
     elif isinstance(a, np.ndarray):
         assert a.dtype == b.dtype
         np.testing.assert_array_equal(a, b, strict=True)
@@ -60,11 +66,20 @@ def test_original_iteration_as_a_record(run):
     assert record.steps == list(range(61))
     assert record.validation_errors.dtype == np.float32
     assert record.validation_errors.tolist() == pytest.approx([0.93, 0.77, 0.72, 0.725])
-    assert [array.shape for array in record.weights[1][2]] == [(16, 10), (10,), (16,), (16,)]
-    assert record.running_averages[1][1].shape == (2, 12)
-    assert record.masks[0][0].dtype == bool
+    assert {path: array.shape for path, array in list(record.weights[1].items())[8:]} == {
+        "layer_2/kernel": (16, 10),
+        "layer_2/bias": (10,),
+        "layer_2/gamma": (16,),
+        "layer_2/beta": (16,),
+    }
+    means = plain(run / "IMP_itdata_0.pkl")[8][1][1]
+    assert means.shape == (2, 12)
+    for name, values in zip(("mean", "variance"), means, strict=True):
+        np.testing.assert_array_equal(record.running_averages[1][f"layer_1/running_{name}"], values)
+    assert record.masks["layer_0/kernel"].dtype == bool
+    assert list(record.masks) == [f"layer_{i}/{name}" for i in range(3) for name in ("kernel", "bias")]
     later = read_iteration(run / "IMP_itdata_2.pkl")
-    assert later.masks[0][0].sum() == 9219 and later.masks[1][0].sum() == 52
+    assert later.masks["layer_0/kernel"].sum() == 9219 and later.masks["layer_1/kernel"].sum() == 52
 
 
 def test_original_findata_survives_the_round_trip(run, tmp_path):

@@ -7,12 +7,19 @@ import numpy as np
 import pytest
 
 from tfprune.errors import InputError
-from tfprune.experiments.imp.folder import ImpFolder
+from tfprune.experiments.imp.files.tables import add_row, read_rows
+from tfprune.experiments.imp.study import layout_of
+from tfprune.records.run_folder import RunFolder
+
+
+def _open(place, first_iteration=0, prefix="IMP"):
+    return RunFolder(place, layout_of(first_iteration), prefix)
 
 
 @pytest.fixture
 def folder(tmp_path):
-    return ImpFolder(tmp_path, "IMP")
+    with _open(tmp_path) as opened:
+        yield opened
 
 
 def _differing(now):
@@ -40,26 +47,29 @@ def test_a_checkpoint_is_work(folder):
         _claim(folder, {"steps": 2})
 
 
-def test_overwrite_keeps_what_a_restart_builds_on(folder, tmp_path):
-    for name in ("IMP_itdata_0.pkl", "IMP_itdata_1.pkl", "IMP_itdata_2.pkl", "OTHER_itdata_2.pkl", "IMP_out.dat"):
+def test_overwrite_keeps_what_a_restart_builds_on(tmp_path):
+    kept = {"IMP_itdata_0.pkl", "IMP_itdata_1.pkl", "IMP_result_1.json", "OTHER_itdata_2.pkl", "IMP_itdata_x.pkl"}
+    for name in (*kept, "IMP_itdata_2.pkl", "IMP_result_2.json", "IMP_out.dat"):
         (tmp_path / name).touch()
+    folder = _open(tmp_path, first_iteration=2)
     with pytest.raises(InputError, match=r"no IMP_run\.json"):
-        _claim(folder, {"steps": 1}, first_iteration=2)
-    _claim(folder, {"steps": 1}, first_iteration=2, overwrite=True)
+        _claim(folder, {"steps": 1})
+    _claim(folder, {"steps": 1}, overwrite=True)
     left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"IMP_itdata_0.pkl", "IMP_itdata_1.pkl", "OTHER_itdata_2.pkl", "IMP_run.json", "IMP_run.lock"}
+    assert left == {*kept, "IMP_run.json", "IMP_run.lock"}
 
 
-def test_a_restart_beside_the_run_it_continues_needs_no_overwrite(folder, tmp_path):
+def test_a_restart_beside_the_run_it_continues_needs_no_overwrite(tmp_path):
     (tmp_path / "IMP_itdata_0.pkl").touch()
-    _claim(folder, {"steps": 1}, first_iteration=1)
+    folder = _open(tmp_path, first_iteration=1)
+    _claim(folder, {"steps": 1})
     assert not folder.finished
 
 
 def test_finished(folder):
     _claim(folder, {"steps": 1})
     assert not folder.finished
-    folder.mark_finished()
+    folder.mark()
     assert folder.finished
     _claim(folder, {"steps": 1})
     assert folder.finished
@@ -74,8 +84,8 @@ def test_a_record_that_is_none(folder, tmp_path):
 
 def test_one_writer(folder, tmp_path):
     with pytest.raises(InputError, match="another process is writing the run 'IMP'"):
-        ImpFolder(tmp_path, "IMP")
-    ImpFolder(tmp_path, "OTHER")
+        _open(tmp_path)
+    _open(tmp_path, prefix="OTHER").release()
 
 
 def test_checkpoints(folder, tmp_path):
@@ -102,9 +112,9 @@ def test_a_checkpoint_is_never_unpickled(folder, tmp_path):
 def test_rows_keep_every_bit_and_replace_their_iteration(folder):
     values = np.random.default_rng(0).random(50)
     for iteration, value in enumerate(values):
-        folder.add_row("summary", {"iteration": iteration, "value": float(value)})
-    folder.add_row("summary", {"iteration": 7, "value": 0.1})
-    table = folder.read_table("summary")
+        add_row(folder.path("summary.csv"), {"iteration": iteration, "value": float(value)})
+    add_row(folder.path("summary.csv"), {"iteration": 7, "value": 0.1})
+    table = read_rows(folder.path("summary.csv"))
     assert table["iteration"].tolist() == list(range(50))
     values[7] = 0.1
     assert table["value"].tolist() == values.tolist()
