@@ -50,7 +50,7 @@ def test_flag_files_are_accepted(path, tmp_path, refused, light):
     refused(_python(f"--flagfile={path}", "--batch_size=0", cwd=tmp_path, env=light), "--batch_size must be at least 1")
 
 
-def test_a_run_its_repetition_and_one_more_version(tmp_path):
+def test_a_run_its_repetition_and_one_more_version(tmp_path, light, command):
     flags = ["--data=digits", "--width=0.0625", "--epochs=1", "--finetune_epochs=1", "--learning_rate=0.05"]
     flags += ["--scoring=l2,random", f"--out_path={tmp_path}"]
     result = _python(*flags, "--version=v4_50")
@@ -62,8 +62,8 @@ def test_a_run_its_repetition_and_one_more_version(tmp_path):
     accuracy = stored["l2"]["v4_50"]["test_accuracy"]
     assert f"{accuracy:.4f}" in result.stdout
     assert all((results / name).stat().st_size > 1000 for name in ("accuracy.png", "training.png"))
-    again = _python(*flags, "--version=v4_50")
+    again = _python(*flags, "--version=v4_50", env=light)
     assert again.returncode == 0 and "nothing to do" in again.stdout
-    more = _python(*flags, "--scoring=l2", "--p", ",".join(["0.5"] * 13))
+    more = command("filters", *flags, "--scoring=l2", "--p", ",".join(["0.5"] * 13))
     assert more.returncode == 0, more.stderr
     assert len(json.loads((results / "results.json").read_text())["l2"]) == 2
