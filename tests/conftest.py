@@ -66,6 +66,25 @@ def refused():
 
 
 @pytest.fixture
+def executed(monkeypatch):
+    """`executed(name, **environment)`: runs a notebook; its outputs as a list of {MIME type: data}."""
+    nbclient = pytest.importorskip("nbclient")
+    nbformat = pytest.importorskip("nbformat")
+    notebooks = ROOT / "notebooks"
+
+    def run(name, **environment):
+        for variable, value in {"PYTHONPATH": ROOT, **environment}.items():
+            monkeypatch.setenv(variable, str(value))
+        notebook = nbformat.read(notebooks / name, as_version=4)
+        nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(notebooks)}}).execute()
+        outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+        assert not [o for o in outputs if o.output_type == "stream" and o.name == "stderr"]
+        return [output.data for output in outputs if "data" in output]
+
+    return run
+
+
+@pytest.fixture
 def command(capsys):
     """`command("main", "--pruner=snip", cwd=folder)`: `python -m tfprune.main --pruner=snip` in this process.
 

@@ -16,11 +16,13 @@ import pytest
 import tfprune
 from tfprune.connectivity.measured import measured
 from tfprune.errors import InputError
-from tfprune.experiments.imp.files import read_iteration
+from tfprune.experiments.imp.arch import LayerSpec
+from tfprune.experiments.imp.files.iterations import read_iteration
+from tfprune.experiments.imp.files.records import IterationRecord
 from tfprune.experiments.imp.network import ImpNetwork
 from tfprune.experiments.imp.originals import counted
-from tfprune.experiments.imp.types import IterationRecord, LayerSpec
 from tfprune.experiments.results import COLUMNS, read_results
+from tfprune.layers.masks import Masks
 from tfprune.records.result import COUNTED, Result, result_path, write_result
 
 LENET = 784 * 300 + 300 * 100 + 100 * 10
@@ -81,6 +83,7 @@ def test_old_runs_of_iterative_pruning(old):
         assert row["parameters_masked"] == row["parameters"] - round(pruned)
         assert row["accuracy"] == 1 - float(content[6][-1]) and row["steps"] == 40
         assert (row["flops"], row["flops_masked"]) == (2 * 464, 2 * row["kept"])
+        assert row["method"] == "magnitude" and row["more"]["best_accuracy"] == 1 - float(min(content[6]))
         assert row["seed"] == 3 and row["settings"]["arch"] == "f6:f5:x"
         assert "loss" not in row and "seconds" not in row
     assert table["effective"].tolist() == [464, 178, 66]  # unit 5 of layer 1 has lost its inputs by then
@@ -101,9 +104,12 @@ def test_what_files_of_iterative_pruning_count_is_what_the_network_counts(old, k
 
 def test_of_convolutions_files_of_iterative_pruning_tell_less():
     layers = (LayerSpec("c", (3, 3, 1, 2, 1), True), LayerSpec("p", (2, 2), True), LayerSpec("x", (8, 3), True))
-    masks = [[np.ones((3, 3, 1, 2), bool)], [], [np.arange(24).reshape(8, 3) % 2 == 0, np.array([True, True, False])]]
-    weights = [[np.ones((3, 3, 1, 2))], [], [np.ones((8, 3)), np.ones(3), np.ones(8), np.ones(8)]]
-    record = IterationRecord(layers, np.zeros(2), [1], [0, 1], [0, 1], *[np.zeros(2)] * 2, [weights], [[]], masks)
+    weights = {f"layer_{i}/{name}": np.ones(shape) for i in (0, 2) for name, shape in layers[i].shapes.items()}
+    masks = {path: array != 0 for path, array in weights.items() if path.endswith(("kernel", "bias"))}
+    masks |= {"layer_2/kernel": np.arange(24).reshape(8, 3) % 2 == 0, "layer_2/bias": np.array([True, True, False])}
+    record = IterationRecord(
+        layers, np.zeros(2), [1], [0, 1], [0, 1], *[np.zeros(2)] * 2, [weights], [{}], Masks(masks)
+    )
     assert counted(record) == {
         "weights": 42,
         "kept": 18 + 12,
@@ -135,6 +141,17 @@ def test_old_one_shot_runs(old):
         else:  # pruned alone
             assert "accuracy" not in row and "steps" not in row
     assert table["accuracy"].isna().sum() == 1
+
+
+def test_a_one_shot_run_with_weights_of_its_own_and_a_long_name(old, tmp_path):
+    folder = tmp_path / "lenet300100/snip/effective"
+    folder.mkdir(parents=True)
+    for name in ("sparsities_direct.npy", "sparsities_effective_synflow.npy", "accuracies.npy", "run.json"):
+        data = (old / f"one_shot/lenet300100/snip/effective/a_50_{name}").read_bytes()
+        (folder / f"a_31.6228_0123abcd_{name}").write_bytes(data)
+    np.save(folder / "a_31.6228_0123abcd_counts.npy", np.array([64 * 300, 300 * 100, 1000]))
+    (row,) = read_results(tmp_path).to_dict("records")
+    assert (row["weights"], row["kept"], row["effective"], row["steps"]) == (50200, 1568, 1004, 40)
 
 
 def test_old_lottery_runs(old):

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from tfprune.experiments.imp.files import find_iterations, read_iteration
-from tfprune.experiments.imp.types import IterationRecord
+from tfprune.experiments.imp.files.iterations import find_iterations, read_iteration
+from tfprune.experiments.imp.files.records import IterationRecord
 from tfprune.records.reading import MissingInputError
 from tfprune.records.result import ORIGINAL, OURS, Result, result_path, tolerated
 from tfprune.records.run_folder import Layout, read_record
 from tfprune.records.settings import digest
 
-_RECORD = Layout(())
+_RECORD = Layout((), stages=("trained",))
 
 
 def find(folder: Path) -> Iterator[tuple[str, Result]]:
@@ -38,9 +39,13 @@ def _of_run(folder: Path, prefix: str, iterations: dict[int, Path]) -> Iterator[
         if not result_path(folder, prefix, k).exists():
             with tolerated(path):
                 record = read_iteration(path)
-                last = 1 - float(record.validation_errors[-1])
-                facts = {"level": k, "accuracy": last, "steps": record.steps[-1]}
-                yield source, Result("imp", f"level {k}", **study, **facts, **counted(record))
+                yield source, Result("imp", f"level {k}", **study, level=k, **_facts(record), **counted(record))
+
+
+def _facts(record: IterationRecord) -> dict[str, Any]:
+    last, best = (1 - float(error) for error in (record.validation_errors[-1], min(record.validation_errors)))
+    more = {"best_accuracy": best, "ratios": [float(ratio) for ratio in record.ratios]}
+    return {"method": "magnitude", "accuracy": last, "steps": record.steps[-1], "more": more}
 
 
 def counted(record: IterationRecord) -> dict[str, int | None]:
@@ -48,10 +53,10 @@ def counted(record: IterationRecord) -> dict[str, int | None]:
 
     Where a network has convolutions, what depends on the size of the images is None: the files do not tell it.
     """
-    kernels = [masks[0] for masks in record.masks if masks]
+    kernels = [mask for path, mask in record.masks.items() if path.endswith("/kernel")]
     weights, kept = (sum(int(count(mask)) for mask in kernels) for count in (np.size, np.count_nonzero))
-    parameters = sum(array.size for layer in record.weights[-1] for array in layer)
-    gone = sum(int(np.count_nonzero(~mask)) for layer in record.masks for mask in layer)
+    parameters = sum(array.size for array in record.weights[-1].values())
+    gone = record.masks.size - record.masks.kept
     dense = all(layer.kind in "fx" for layer in record.layers)
     return {
         "weights": weights,

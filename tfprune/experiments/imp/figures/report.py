@@ -12,18 +12,20 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from tfprune.errors import InputError
+from tfprune.experiments.imp.arch import weight_path
 from tfprune.experiments.imp.figures import curves as imp_curves
 from tfprune.experiments.imp.figures import locality as imp_locality
 from tfprune.experiments.imp.figures import masks as imp_masks
 from tfprune.experiments.imp.figures.autocorrelation import locality_by_connections, locality_maps, random_locality_maps
 from tfprune.experiments.imp.figures.films import film_suffix, masks_film, weights_film
-from tfprune.experiments.imp.figures.measures import RunSummary, summarise, unpruned_fraction
+from tfprune.experiments.imp.figures.measures import RunSummary, summarise
+from tfprune.experiments.imp.masks import unpruned_fraction
 from tfprune.plots.style import save_png
 from tfprune.records.atomic import atomic_folder
 
 if TYPE_CHECKING:
-    from tfprune.experiments.imp.files import IterationRecord
-    from tfprune.experiments.imp.run_data import ImpRun
+    from tfprune.experiments.imp.files.iterations import ImpRun
+    from tfprune.experiments.imp.files.records import IterationRecord
 
 NOTES = "notes.txt"
 MEASURES = "measures.csv"
@@ -129,9 +131,9 @@ def _figures(run, summary, iterations, reevaluation, silencing, baselines, image
 
 
 def _connectivity_figures(record: IterationRecord, k: int, image: tuple[int, int, int]) -> Iterator[tuple[str, Figure]]:
-    mask = record.masks[0][0]
+    mask = record.masks[weight_path(0)]
     connections = np.count_nonzero(mask, axis=0)
-    when = f"iteration {k}, {100 * unpruned_fraction(record):.3g} % of the weights unpruned"
+    when = f"iteration {k}, {100 * unpruned_fraction(record.layers, record.masks):.3g} % of the weights unpruned"
     maps = locality_maps(mask, image)
     yield "locality_maps", imp_locality.locality_figure(maps, None, f"Displacements between connections\n{when}")
     random = random_locality_maps(connections, image)
@@ -145,7 +147,7 @@ def _connectivity_figures(record: IterationRecord, k: int, image: tuple[int, int
         imp_locality.input_connections_figure(mask, image, f"Connected units of each input pixel\n{when}"),
     )
     yield "masks", imp_masks.masks_figure(mask, image, title=f"First-layer masks: {when}")
-    weights = record.weights[-1][0][0]
+    weights = record.weights[-1][weight_path(0)]
     yield "mask_weights", imp_masks.masks_figure(mask, image, weights, title=f"First-layer masked weights: {when}")
     if len(record.layers) > 1:
         yield "deep_masks", imp_masks.deep_masks_figure(record, image, title=f"Products of masks: {when}")
