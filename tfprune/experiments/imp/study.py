@@ -30,7 +30,7 @@ from tfprune.records.settings import Settings, setting
 LAYOUT = Layout(
     results=("itdata_*.pkl",),
     extras=(
-        *("findata.pkl", "out.dat", "result_*.json"),
+        *("findata.pkl", "out.dat", "result_*.json", "random_result_*.json"),
         *("summary.csv", "random_baseline.csv", "reevaluation.csv", "silencing.csv"),
     ),
     checkpoints=("checkpoint", "random_checkpoint"),
@@ -38,8 +38,8 @@ LAYOUT = Layout(
     elsewhere="another save_dir or prefix",
     unit="iteration",
 )
-_OF_ITERATION = re.compile(r"(?:itdata|result)_(0|[1-9][0-9]{0,5})\.(?:pkl|json)")
-_ANY_ITERATION = re.compile(r"(?:itdata|result)_.*")
+_OF_ITERATION = re.compile(r"(?:itdata|result|random_result)_(0|[1-9][0-9]{0,5})\.(?:pkl|json)")
+_ANY_ITERATION = re.compile(r"(?:itdata|result|random_result)_.*")
 
 
 class ImpStudy(Study):
