@@ -83,6 +83,7 @@ def test_old_runs_of_iterative_pruning(old):
         assert row["parameters_masked"] == row["parameters"] - round(pruned)
         assert row["accuracy"] == 1 - float(content[6][-1]) and row["steps"] == 40
         assert (row["flops"], row["flops_masked"]) == (2 * 464, 2 * row["kept"])
+        assert row["method"] == "magnitude" and row["more"]["best_accuracy"] == 1 - float(min(content[6]))
         assert row["seed"] == 3 and row["settings"]["arch"] == "f6:f5:x"
         assert "loss" not in row and "seconds" not in row
     assert table["effective"].tolist() == [464, 178, 66]  # unit 5 of layer 1 has lost its inputs by then
@@ -140,6 +141,17 @@ def test_old_one_shot_runs(old):
         else:  # pruned alone
             assert "accuracy" not in row and "steps" not in row
     assert table["accuracy"].isna().sum() == 1
+
+
+def test_a_one_shot_run_with_weights_of_its_own_and_a_long_name(old, tmp_path):
+    folder = tmp_path / "lenet300100/snip/effective"
+    folder.mkdir(parents=True)
+    for name in ("sparsities_direct.npy", "sparsities_effective_synflow.npy", "accuracies.npy", "run.json"):
+        data = (old / f"one_shot/lenet300100/snip/effective/a_50_{name}").read_bytes()
+        (folder / f"a_31.6228_0123abcd_{name}").write_bytes(data)
+    np.save(folder / "a_31.6228_0123abcd_counts.npy", np.array([64 * 300, 300 * 100, 1000]))
+    (row,) = read_results(tmp_path).to_dict("records")
+    assert (row["weights"], row["kept"], row["effective"], row["steps"]) == (50200, 1568, 1004, 40)
 
 
 def test_old_lottery_runs(old):

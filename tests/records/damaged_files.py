@@ -12,6 +12,7 @@ import pickle
 import resource
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -339,6 +340,85 @@ def _metrics():
         lambda path: read_metrics(path.parent),
         lambda value: all(type(value[name]) is str for name in COLUMNS[:2]),
     )
+
+
+def _result():
+    from tfprune.records.result import COUNTED, Result, read_result, write_result
+
+    path = Path(sys.argv[1], "result.json")
+    counts = dict(zip(COUNTED, (200, 50, 20, 210, 60, 70, 400, 100, 120), strict=True))
+    facts = {"seed": 1, "level": 2, "accuracy": 0.5, "loss": 1.5, "steps": 7, "seconds": 0.5, "digest": "a"}
+    write_result(path, Result("mine", "dense", {"lr": 0.1}, more={"note": [1]}, **facts, **counts))
+
+    def is_right(value):
+        good = all(type(getattr(value, name)) in (int, type(None)) for name in (*COUNTED, "level", "steps"))
+        return good and (value.accuracy is None or 0 <= value.accuracy <= 1)
+
+    return _json("result.json", json.loads(path.read_text()), read_result, is_right)
+
+
+def _row_of(name, samples, beside, damages, by_hand=lambda: ()):
+    """A file from which the table of results takes a row, and whole ones beside it, by their names."""
+    from tfprune.experiments.results import COLUMNS, read_results
+
+    for other, text in beside.items():
+        Path(sys.argv[1], other).parent.mkdir(parents=True, exist_ok=True)
+        Path(sys.argv[1], other).write_bytes(text)
+
+    def read(path):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            table = read_results(path.parent)
+        for each in told:
+            if each.category is UserWarning:  # Python warns of odd escapes in the header of an array
+                raise InputError(str(each.message))
+        return table
+
+    def is_right(table):
+        return tuple(table.columns) == COLUMNS and not (table[["density", "accuracy"]] > 1).any(axis=None)
+
+    Path(sys.argv[1], name).parent.mkdir(parents=True, exist_ok=True)
+    return Kind(samples, damages, name, read, is_right, by_hand)
+
+
+def _original_report():
+    place = "lottery_0a/replicate_1/level_0/main"
+    beside = {
+        f"{place}/logger": b"test_accuracy,0,0.1\ntest_accuracy,7,0.9",
+        f"{place}/hparams.log": b"Dataset Hyperparameters\n    * batch_size => 128",
+    }
+    kind = _json("report", {"total": 300.0, "unpruned": 20.0}, None, None)
+    return _row_of(f"{place}/sparsity_report.json", kind.samples, beside, kind.damages, kind.by_hand)
+
+
+def _original_settings():
+    place = "lottery_0b/replicate_1/level_0/main"
+    beside = {f"{place}/logger": b"test_accuracy,0,0.1\ntest_accuracy,7,0.9"}
+    text = b"Training Hyperparameters\n    * lr => 0.1\nHyperparameters for Sparse Pruning\n    * layers => None"
+    odd = (b"Hyperparameters", b"pretraining", b"[]", b" => ", b"a => inf", b"a = nan", b"[ ]\na = 1" + b"0" * 5000)
+    return _row_of(f"{place}/hparams.log", [text], beside, damage.TEXT, lambda: odd)
+
+
+def _original_sparsities():
+    place = "arch/snip/direct/0_10"
+    beside = {"arch/dense/counts.npy": _npy(np.array([30, 20])), f"{place}_accuracies.npy": _npy(np.array([0.5, 0.9]))}
+    samples = [_npy(np.array([0.5, 0.25])), _npy(np.array([0, 1]))]
+    return _row_of(f"{place}_sparsities_direct.npy", samples, beside, damage.ANY)
+
+
+def _original_metrics():
+    metrics = {"test_loss": 1.6, "test_acc": 90.25, "finetuning_runtime": 12.5, "nb_params": 100}
+    kind = _json("metrics", {"v0": metrics, "v3_50": metrics}, None, None)
+    return _row_of("scripts/vgg_l1_norm_CIFAR_metrics.json", kind.samples, {}, kind.damages, kind.by_hand)
+
+
+def _old_metrics():
+    place = "vgg16_digits/unpruned"
+    record = {"input": {"seed": 1, "loss": "standard"}, "finished": True}
+    metrics = {"scoring": "unpruned", "version": "unpruned", "parameters": 9, "flops": 8, "test_accuracy": 0.5}
+    kind = _json("metrics", metrics, None, None)
+    beside = {f"{place}/run.json": json.dumps(record).encode()}
+    return _row_of(f"{place}/metrics.json", kind.samples, beside, kind.damages, kind.by_hand)
 
 
 def _text(name, samples, read, is_right, *by_hand):

@@ -1,6 +1,6 @@
 """Masks: which weights of a model are kept.
 
-The value lives beside the layers because sparsity, pruning, surgery and training all take or give it.
+The value lives beside the layers because surgery, connectivity, pruning and training all take or give it.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ class Result:
         loss: cross-entropy there, in nats; without weight decay.
         steps: training steps of this network, those before a rewinding point not counted.
         seconds: that its training took, all starts together.
-        versions: of the packages that made it, as `tfprune 1.0, tensorflow 2.21.0, ...`; `write_result` knows them.
+        versions: of the packages that wrote the result, `tfprune 1.0, keras 3.15.0, ...`; `write_result` adds them.
         more: what a system has to say beside, as JSON values; its keys stand beside the fields in the file.
 
     Raises:

@@ -14,7 +14,7 @@ from tfprune.records.result import ORIGINAL, OURS, Result, result_path, tolerate
 from tfprune.records.run_folder import Layout, read_record
 from tfprune.records.settings import digest
 
-_RECORD = Layout(())
+_RECORD = Layout((), stages=("trained",))
 _UNPRUNED, _METRICS = "unpruned", "metrics.json"
 _ORIGINAL = re.compile(r"(?:(?P<vgg>vgg)_(?P<scoring>.+)_(?P<data>CIFAR|MNIST)|resnet_(?P<its>.+))_metrics\.json")
 _DATA = {"CIFAR": "cifar10", "MNIST": "mnist"}

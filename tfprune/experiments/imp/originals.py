@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from tfprune.records.result import ORIGINAL, OURS, Result, result_path, tolerate
 from tfprune.records.run_folder import Layout, read_record
 from tfprune.records.settings import digest
 
-_RECORD = Layout(())
+_RECORD = Layout((), stages=("trained",))
 
 
 def find(folder: Path) -> Iterator[tuple[str, Result]]:
@@ -38,9 +39,13 @@ def _of_run(folder: Path, prefix: str, iterations: dict[int, Path]) -> Iterator[
         if not result_path(folder, prefix, k).exists():
             with tolerated(path):
                 record = read_iteration(path)
-                last = 1 - float(record.validation_errors[-1])
-                facts = {"level": k, "accuracy": last, "steps": record.steps[-1]}
-                yield source, Result("imp", f"level {k}", **study, **facts, **counted(record))
+                yield source, Result("imp", f"level {k}", **study, level=k, **_facts(record), **counted(record))
+
+
+def _facts(record: IterationRecord) -> dict[str, Any]:
+    last, best = (1 - float(error) for error in (record.validation_errors[-1], min(record.validation_errors)))
+    more = {"best_accuracy": best, "ratios": [float(ratio) for ratio in record.ratios]}
+    return {"method": "magnitude", "accuracy": last, "steps": record.steps[-1], "more": more}
 
 
 def counted(record: IterationRecord) -> dict[str, int | None]:

@@ -14,7 +14,7 @@ from tfprune.records.reading import MissingInputError, read_json, read_text
 from tfprune.records.result import ORIGINAL, OURS, Result, result_path, tolerated
 from tfprune.records.run_folder import Layout, read_record
 
-_RECORD = Layout((), version=1)
+_RECORD = Layout((), stages=("trained",), version=1)
 _PLACE = re.compile(
     r"(?P<kind>train|lottery)_(?P<digest>[0-9a-f]+)/replicate_(?P<replicate>[0-9]{1,9})"
     r"(?:/level_(?P<level>[0-9]{1,9}))?/(?P<branch>main|(?:lottery_)?branch_(?P<method>.+)_[0-9a-f]+)"
@@ -99,7 +99,7 @@ def _settings(folder: Path) -> dict[str, dict[str, Any]]:
 
 def _group(line: str) -> str:
     """`[model]`, `Pretraining Dataset Hyperparameters` and `Hyperparameters for Sparse Global Pruning` in a word."""
-    words = line.lower().strip("[] ").split()
+    words = line.lower().strip("[] ").split() or [""]
     if words[0] == "pretraining" and len(words) > 1:
         return f"pretrain_{words[1]}"
     return words[-1] if words[0] == "hyperparameters" else words[0]

@@ -16,8 +16,11 @@ from tfprune.records.result import ORIGINAL, OURS, Result, has_result, result_pa
 from tfprune.records.run_folder import Layout, read_record
 from tfprune.records.settings import digest
 
-_RECORD = Layout((), stages=("masks",))
-_RUN = re.compile(r"(?P<prefix>(?P<sample>[^_]+)_(?P<compression>[0-9]{1,12}))_(?:sparsities_direct|accuracies)\.npy")
+_RECORD = Layout((), stages=("masks", "trained"))
+_RUN = re.compile(
+    r"(?P<prefix>(?P<sample>[^_]+)_(?P<compression>[0-9]{1,12}(?:\.[0-9]{1,12})?(?:e\+[0-9]{2})?)(?:_[0-9a-f]{8})?)"
+    r"_(?:sparsities_direct|accuracies)\.npy"
+)
 _TYPES = ("direct", "effective")
 _GROUPS = ("random", "magnitude", "snip", "tfmot")  # of pruners that are named `<group>/<name>`
 _DENSE = "dense"
@@ -34,7 +37,7 @@ def find(folder: Path) -> Iterator[tuple[str, Result]]:
     for prefix, match in sorted(found.items()):
         if settings is not None and not has_result(result_path(folder, prefix)):
             with tolerated(folder / f"{prefix}_*.npy"):
-                told = settings | {"compression": int(match["compression"])}
+                told = settings | {"compression": float(match["compression"])}
                 yield from _of_run(folder, prefix, match["sample"], told)
 
 
@@ -74,7 +77,7 @@ def _reached(folder: Path, prefix: str) -> dict[str, int | float | None]:
         _read(folder / f"{prefix}_{name}.npy", 1.0)
         for name in ("sparsities_direct", "sparsities_effective_synflow", "accuracies")
     )
-    counts = _counts(folder)
+    counts = _counts(folder, prefix)
     found: dict[str, int | float | None] = {"weights": None if counts is None else int(counts.sum())}
     for name, sparsities in (("kept", direct), ("effective", effective)):
         if counts is not None and sparsities is not None:
@@ -88,13 +91,16 @@ def _reached(folder: Path, prefix: str) -> dict[str, int | float | None]:
     return found
 
 
-def _counts(folder: Path) -> np.ndarray | None:
-    """Number of weights of each kernel; the original begins the file's name with the dense run's prefix."""
-    tops = [folder] if folder.name == _DENSE else [above / _DENSE for above in folder.parents[1:3]]
-    for top in tops:
-        for path in (top / "counts.npy", *sorted(top.glob("*_1_counts.npy"))):
-            if (counts := _read(path, 2.0**40)) is not None:
-                return counts
+def _counts(folder: Path, prefix: str) -> np.ndarray | None:
+    """Number of weights of each kernel: of the run itself, or of the dense runs.
+
+    The original begins the file's name with the dense run's prefix, we leave that out.
+    """
+    dense = [folder] if folder.name == _DENSE else [above / _DENSE for above in folder.parents[1:3]]
+    shared = (path for top in dense for path in (top / "counts.npy", *sorted(top.glob("*_1_counts.npy"))))
+    for path in (folder / f"{prefix}_counts.npy", *shared):
+        if (counts := _read(path, 2.0**40)) is not None:
+            return counts
     return None
 
 
