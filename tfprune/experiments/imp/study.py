@@ -21,7 +21,7 @@ from tfprune.data.reclass import class_count
 from tfprune.errors import InputError
 from tfprune.experiments.imp.arch import parse_arch
 from tfprune.experiments.imp.files.iterations import ImpRun, find_iterations
-from tfprune.experiments.imp.files.tables import read_rows, summary_text
+from tfprune.experiments.imp.files.tables import read_rows, read_tables, summary_text
 from tfprune.experiments.imp.settings import ImpSettings, read_settings
 from tfprune.records.result import result_path
 from tfprune.records.run_folder import Layout, RunFolder
@@ -181,7 +181,6 @@ def draw(run: ImpRun) -> Path:
     Tables that the run's folder lacks (the original code wrote none) leave their figures out, and a note says so.
     """
     from tfprune.experiments.imp.figures.report import draw_run
-    from tfprune.experiments.imp.figures.tables import read_tables
 
     target = figures_folder(run.folder, run.prefix)
     draw_run(run, target, **read_tables(run)._asdict())
