@@ -5,12 +5,11 @@ from __future__ import annotations
 import warnings
 
 from tfprune.connectivity.measured import measured
-from tfprune.data.facts import image_facts
 from tfprune.errors import InputError
 from tfprune.experiments.imp.files.records import IterationRecord
 from tfprune.experiments.imp.network import ImpNetwork
 from tfprune.experiments.imp.originals import counted
-from tfprune.experiments.imp.settings import ImpSettings
+from tfprune.experiments.imp.settings import ImpSettings, facts_of
 from tfprune.records.result import Result, result_path, write_result
 from tfprune.records.run_folder import RunFolder
 from tfprune.records.settings import digest
@@ -77,11 +76,4 @@ def _counts(settings: ImpSettings, record: IterationRecord) -> dict[str, int | N
 def _image_shape(settings: ImpSettings, record: IterationRecord) -> tuple[int, int, int]:
     if record.layers[0].kind in "fx":
         return 1, 1, record.layers[0].params[0]  # all that a dense layer knows of its images
-    return image_facts(
-        settings.dataset,
-        settings.dataloc,
-        settings.data_ratio,
-        settings.reclass,
-        settings.val_size,
-        search_folder=settings.source.parent,
-    ).image_shape
+    return facts_of(settings).image_shape
