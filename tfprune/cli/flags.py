@@ -97,6 +97,7 @@ def give(values: flags.FlagValues, words: dict[str, Any]) -> None:
             raise InputError(f"no setting is called {name!r}{did_you_mean(name, list(values))}")
         values[name].value = list(value) if isinstance(value, tuple) else value
         values[name].present += 1
+        values[name].using_default_value = False  # defaults that are filled in later give way to it
 
 
 def _numbers(field, value: Any) -> Any:
