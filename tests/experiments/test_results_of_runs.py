@@ -1,8 +1,10 @@
 """Small runs of the systems on digits, in this process: their results say what their other files say."""
 
+import itertools
 import json
 import pickle
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -43,7 +45,27 @@ def _filters(folder):
     return [tfprune.run("filters", out_path=str(folder), quiet=True, **sizes, **kinds)]
 
 
-RUNS = {"imp": _imp, "filters": _filters}
+def _lottery(folder):
+    network = {"default_hparams": "mnist_lenet_20_12", "dataset_name": "digits", "training_steps": "2ep"}
+    how = {**network, "root": str(folder), "quiet": True}
+    rewound = {"rewinding_steps": "5it", **how}
+    return [
+        tfprune.run("lth", "lottery", levels=2, **rewound),
+        tfprune.run("lth", "lottery_branch", "randomly_prune", levels="1", strategy="global", seed=7, **rewound),
+        tfprune.run("lth", "train", replicate=2, **how),
+        tfprune.run("lth", "branch", "train", "oneshot", replicate=2, strategy="snip10", prune_fraction=0.75, **how),
+    ]
+
+
+RUNS = {"imp": _imp, "filters": _filters, "lottery": _lottery}
+LEVELS = ["level 0", "level 1", "level 2"]
+ABLATION = "randomly_prune seed=7 strategy=global, level 1"
+NETWORKS = {
+    "imp": [LEVELS],
+    "filters": [["l2 v4_50", "unpruned"]],
+    "lottery": [LEVELS, [ABLATION], ["training"], ["oneshot strategy=snip10"]],
+}
+"""System -> labels of the networks of each of its runs."""
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +89,8 @@ def _rows(table, family):
 
 
 def test_every_network_has_a_row_with_all_its_counts(table):
-    labels = {family: list(_rows(table, family)) for family in sorted(set(table["family"]))}
-    assert labels == {"filters": ["l2 v4_50", "unpruned"], "imp": ["level 0", "level 1", "level 2"]}
+    labels = {family: sorted(_rows(table, family)) for family in set(table["family"])}
+    assert labels == {family: sorted(itertools.chain(*networks)) for family, networks in NETWORKS.items()}
     assert (table["source"] == "tfprune").all() and table["versions"].str.contains("tensorflow").all()
     assert table[[*COUNTED, "accuracy", "seconds"]].notna().all(axis=None)
     assert (table["kept"] >= table["effective"]).all() and (table["weights"] >= table["kept"]).all()
@@ -76,10 +98,9 @@ def test_every_network_has_a_row_with_all_its_counts(table):
         assert (table[name] >= table[f"{name}_masked"]).all() and (table[name] >= table[f"{name}_compacted"]).all()
 
 
-def test_a_study_finds_its_own_rows(runs, table):
-    for name, (run, *_) in runs.items():
-        own = run.results
-        assert set(own["family"]) == {name} and len(own) == (table["family"] == name).sum()
+def test_a_study_finds_its_own_rows(runs):
+    own = {name: [sorted(run.results["label"]) for run in found] for name, found in runs.items()}
+    assert own == NETWORKS
 
 
 def test_iterative_pruning(root, table):
@@ -92,6 +113,22 @@ def test_iterative_pruning(root, table):
         assert row["parameters_compacted"] <= sum(
             inputs * (units + 2) + units for inputs, units in zip(alive, [*alive[1:], 10], strict=True)
         )
+
+
+def test_lottery_tickets(table):
+    rows = _rows(table, "lottery")
+    for label, row in rows.items():
+        folder = Path(row["folder"])
+        report = json.loads((folder / "sparsity_report.json").read_text())
+        assert (row["weights"], row["kept"]) == (report["total"], report["unpruned"])
+        log = [line.split(",") for line in (folder / "logger").read_text().splitlines()]
+        assert row["accuracy"] == float([value for name, _, value in log if name == "test_accuracy"][-1])
+        assert row["loss"] == float([value for name, _, value in log if name == "test_loss"][-1])
+        assert row["steps"] == (19 if "level" in label else 24)
+        # A fully connected network: weights, of which some are pruned, and 20 + 12 + 10 biases.
+        assert (row["parameters"], row["parameters_masked"]) == (row["weights"] + 42, row["kept"] + 42)
+        assert (row["flops"], row["flops_masked"]) == (2 * row["weights"], 2 * row["kept"])
+    assert rows["level 2"]["level"] == 2 and pd.isna(rows["oneshot strategy=snip10"]["level"])
 
 
 def test_filter_pruning(root, table):
