@@ -26,7 +26,7 @@ with quiet_start():
     from tfprune.experiments.one_shot.run import run_claimed
 from tfprune.experiments.one_shot.compressions import draw_accuracies
 from tfprune.experiments.one_shot.progress import OneShotProgress
-from tfprune.experiments.one_shot.results import read_run
+from tfprune.experiments.one_shot.results import run_of
 from tfprune.experiments.one_shot.settings import OneShotSpec
 from tfprune.plots.style import save_png
 
@@ -55,10 +55,11 @@ def specs(out_path: str, iterations: int, path_to_data: str | None) -> list[OneS
 
 def row(spec: OneShotSpec) -> dict:
     """A finished run as a row of the table."""
-    run = read_run(spec.folder, spec.prefix, spec.dense_folder)
+    run = run_of(spec)
+    target = float(f"{run.target:.6g}")
     return {
         "pruner": spec.pruner,
-        "target effective compression": round(spec.compression),
+        "target effective compression": int(target) if target.is_integer() else target,
         "sample": int(spec.sample),
         "direct compression": float(f"{run.direct_compression:.6g}"),
         "effective compression": float(f"{run.effective_compression:.6g}"),

@@ -40,7 +40,7 @@ with quiet_start():
 from tfprune.experiments.lottery.figures import draw_equal_training
 from tfprune.experiments.one_shot.folder import OneShotFolder
 from tfprune.experiments.one_shot.progress import OneShotProgress
-from tfprune.experiments.one_shot.results import read_run
+from tfprune.experiments.one_shot.results import run_of
 from tfprune.experiments.one_shot.settings import DENSE, OneShotSpec
 from tfprune.plots.style import save_png
 from tfprune.records.atomic import atomic_write_text
@@ -117,7 +117,7 @@ def comparison(
 
     def run(chosen: OneShotSpec) -> dict:
         run_claimed(one_shot, chosen, progress)
-        found = read_run(chosen.folder, chosen.prefix, chosen.dense_folder)
+        found = run_of(chosen)
         progress.say(f"{chosen.pruner} {chosen.prefix}: {found.accuracies[-1]:.4f}, {time.monotonic() - began:.0f} s")
         return {"density": 1 / found.direct_compression, "accuracy": found.accuracies[-1], "last_steps": chosen.steps}
 

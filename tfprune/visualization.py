@@ -3,7 +3,8 @@
     python -m tfprune.visualization --pruners_to_display snip synflow random/igq --num_samples 3
     python -m tfprune.visualization --plot_type=compressions --pruning_type=direct --pruners_to_display=snip,synflow
 
-Means over samples with bands from the worst to the best, to <out_path>/<architecture>/figures.
+Means over samples with bands from the worst to the best, to <out_path>/<architecture>/figures. Runs of different
+settings are never taken together: those with the published ones are drawn, or the only others, or those of --variant.
 """
 
 from __future__ import annotations
@@ -27,6 +28,12 @@ _PRUNING_TYPE = flags.DEFINE_enum("pruning_type", "effective", ["direct", "effec
 _EFFECTIVE_TYPE = flags.DEFINE_enum(
     "effective_type", "synflow", ["custom", "synflow"], "Which file of effective sparsities is read; ours are equal."
 )
+_VARIANT = flags.DEFINE_list(
+    "variant",
+    [],
+    "Whose runs are drawn where several settings were tried: default (the published ones), or the 8 digits that end "
+    "their names; one or more, separated by commas.",
+)
 _PLOT_TYPE = flags.DEFINE_enum("plot_type", "accuracies", ["accuracies", "compressions"], "Which figure is drawn.")
 
 
@@ -43,6 +50,7 @@ def main(arguments: list[str]) -> None:
         _PRUNING_TYPE.value,
         _EFFECTIVE_TYPE.value,
         _PLOT_TYPE.value,
+        _VARIANT.value,
     )
     print(f"figure: {path}")
 

@@ -86,12 +86,12 @@ def test_stale_temporaries_of_one_prefix_are_removed(tmp_path, monkeypatch):
     (tmp_path / ".IMP_notes.tmp").write_text("not ours")
     (tmp_path / "IMP_itdata_0.pkl").write_text("a result")
     assert len(os.listdir(tmp_path)) == 4
-    removed = remove_stale_temporaries(tmp_path, "IMP_")
+    removed = remove_stale_temporaries(tmp_path, lambda name: name.startswith("IMP_"))
     assert [path.name.startswith(".IMP_out.dat.") for path in removed] == [True]
     left = sorted(os.listdir(tmp_path))
     assert left[0].startswith(".IMP2_out.dat.")
     assert left[1:] == [".IMP_notes.tmp", "IMP_itdata_0.pkl"]
-    assert remove_stale_temporaries(tmp_path / "none") == []
+    assert remove_stale_temporaries(tmp_path / "none", lambda name: True) == []
 
 
 def _tree(folder):

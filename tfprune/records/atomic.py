@@ -113,12 +113,12 @@ def atomic_copy(source: str | Path, path: str | Path) -> None:
         raise InputError(f"cannot write {path}: {reason}; finished results are intact") from error
 
 
-def remove_stale_temporaries(folder: str | Path, prefix: str = "") -> list[Path]:
+def remove_stale_temporaries(folder: str | Path, ours: Callable[[str], bool]) -> list[Path]:
     """Removes the temporary files that killed runs left in `folder`.
 
     Args:
         folder: where to look, not below it; may be missing.
-        prefix: only temporaries of files whose name starts so, e.g. `IMP_`: other runs may be writing here now.
+        ours: whether a temporary of a file of this name may go: other runs may be writing here now.
 
     Returns:
         The removed files.
@@ -126,7 +126,7 @@ def remove_stale_temporaries(folder: str | Path, prefix: str = "") -> list[Path]
     removed = []
     for path in sorted(Path(folder).glob(".*.tfprune-tmp-*")):
         match = _TEMPORARY.fullmatch(path.name)
-        if match and match["name"].startswith(prefix) and path.is_file():
+        if match and ours(match["name"]) and path.is_file():
             with contextlib.suppress(OSError):
                 path.unlink()
                 removed.append(path)

@@ -59,7 +59,7 @@ class RunFolder(ABC):
         for path in self.folder.glob(f"{glob_escape(prefix)}_*" if prefix else "*"):
             if not path.is_dir():  # figures may lie elsewhere
                 refuse_link(path)
-        remove_stale_temporaries(self.folder, f"{prefix}_" if prefix else "")
+        remove_stale_temporaries(self.folder, self._owns)
 
     def release(self) -> None:
         """Lets others write this run, before the process ends."""
@@ -149,6 +149,10 @@ class RunFolder(ABC):
     def drop_checkpoint(self, name: str) -> None:
         """Removes `<prefix>_<name>.npz` if it is there."""
         self.path(f"{name}.npz").unlink(missing_ok=True)
+
+    def _owns(self, name: str) -> bool:
+        """Whether a file of this name is one of this run's."""
+        return not self.prefix or name.startswith(f"{self.prefix}_")
 
     @abstractmethod
     def _has_work(self) -> bool:

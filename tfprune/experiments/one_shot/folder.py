@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from tfprune.errors import InputError
+from tfprune.experiments.one_shot.names import is_of
+from tfprune.experiments.one_shot.settings import OneShotSpec, dense_spec, differing_flags
 from tfprune.records.arrays import Header, read_npy, read_npz, write_npy, write_npz
 from tfprune.records.atomic import atomic_write_text
 from tfprune.records.object_arrays import read_object_array
@@ -20,9 +22,10 @@ SPARSITIES = ("sparsities_direct", "sparsities_effective_synflow", "sparsities_e
 INITS, FINAL = "inits", "final_weights"
 _PRUNED = "masks"
 _ENDS = (False, True, _PRUNED)  # what `finished` may be in a record
-RESULT = "result.json"
+RESULT, COUNTS = "result.json", "counts.npy"
 _RESULTS = (
     *(f"{name}.npy" for name in (*SPARSITIES, "accuracies", "losses")),
+    COUNTS,
     "info.log",
     "layers.csv",
     "masks.npz",
@@ -39,7 +42,7 @@ class OneShotFolder(RunFolder):
 
     Args:
         folder: of the runs of one pruner.
-        prefix: `<sample>_<compression>`.
+        prefix: of the run's files, see `run_prefix`.
         dense: folder of the dense runs, beside which the numbers of weights are written.
     """
 
@@ -88,21 +91,24 @@ class OneShotFolder(RunFolder):
         except MissingInputError:
             return {}
 
-    def write_counts(self, counts: Sequence[int]) -> None:
-        """Writes `counts.npy`, the number of weights of each kernel, into the folder of dense runs.
+    def write_counts(self, counts: Sequence[int], published: bool) -> None:
+        """Writes the number of weights of each kernel.
 
-        Raises:
-            InputError: a file of another network is there.
+        Args:
+            counts: in network order.
+            published: to `counts.npy` in the folder of dense runs, unless it is there and of another network; else to
+                `<prefix>_counts.npy`.
         """
-        path = self.dense / "counts.npy"
-        self.dense.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            write_npy(path, np.array(counts, np.int64))
-        elif list(found := read_array(path)) != list(counts):
-            raise InputError(
-                f"{path} counts {found.astype(int).tolist()} weights, this network has {list(counts)}: another --data "
-                "needs another --out_path"
-            )
+        path = self.dense / COUNTS
+        if published:
+            self.dense.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                write_npy(path, np.array(counts, np.int64))
+        if not published or read_array(path).tolist() != list(counts):
+            write_npy(self.path(COUNTS), np.array(counts, np.int64))
+
+    def _owns(self, name: str) -> bool:
+        return is_of(name, self.prefix)
 
     def _has_work(self) -> bool:
         return any(self.path(name).exists() for name in (*_RESULTS, "checkpoint.npz"))
@@ -128,21 +134,52 @@ def read_array(path: str | Path) -> np.ndarray:
     return values.astype(np.float64)
 
 
-def dense_file(folder: str | Path, sample: str, name: str) -> Path | None:
-    """`<sample>_1_<name>` of a dense run, ours (`.npz`) or the published code's (`.npy`); None if there is neither."""
-    for ending in ("npz", "npy"):
-        path = Path(folder, f"{sample}_1_{name}.{ending}")
-        if path.exists():
-            return path
-    return None
+def run_prefix(spec: OneShotSpec) -> str:
+    """Beginning of a run's file names: its name, or the rounded one where earlier versions left an equal run under it.
+
+    Raises:
+        InputError: a damaged record.
+    """
+    if spec.prefix == spec.rounded_prefix or Path(spec.folder, f"{spec.prefix}_run.json").exists():
+        return spec.prefix
+    found = recorded(spec.folder, spec.rounded_prefix)
+    return spec.prefix if found is None or differing_flags(spec, found["input"]) else spec.rounded_prefix
+
+
+def dense_file(spec: OneShotSpec, name: str) -> Path | None:
+    """`<prefix>_<name>` of the dense run that a spec needs, ours (`.npz`) or, without record, the published code's.
+
+    Returns:
+        None where there is neither.
+
+    Raises:
+        InputError: a damaged record.
+    """
+    dense = dense_spec(spec)
+    prefix = run_prefix(dense)
+    found = recorded(dense.folder, prefix)
+    if found is not None and differing_flags(dense, found["input"]):
+        return None
+    paths = (Path(dense.folder, f"{prefix}_{name}.{ending}") for ending in ("npz", "npy"))
+    return next((path for path in paths if path.exists()), None)
 
 
 def is_unfinished(folder: str | Path, prefix: str) -> bool:
     """Whether a run of ours was begun there and has not come to its end; the published code leaves no record."""
+    found = recorded(folder, prefix)
+    return found is not None and found["finished"] is not True
+
+
+def recorded(folder: str | Path, prefix: str) -> dict | None:
+    """The record of a run, `input` and `finished`; None where there is none, as the published code leaves it.
+
+    Raises:
+        InputError: a damaged one.
+    """
     try:
-        return read_record(Path(folder, f"{prefix}_run.json"), ends=_ENDS)["finished"] is not True
+        return read_record(Path(folder, f"{prefix}_run.json"), ends=_ENDS)
     except MissingInputError:
-        return False
+        return None
     except InputError as error:
         raise InputError(f"{error}; delete it to start anew") from None
 

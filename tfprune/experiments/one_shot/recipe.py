@@ -93,7 +93,7 @@ class OneShot:
         else:
             history, masks = None, self._masks(spec, model, folder)
         found = sparsity(model, masks)
-        _write_sparsities(folder, found)
+        _write_sparsities(spec, folder, found)
         result = folder.read_result() | _reached(spec, found)
         folder.write_result(result)
         if result.get("missed"):
@@ -140,7 +140,7 @@ class OneShot:
         return masks
 
     def _dense_weights(self, spec: OneShotSpec, model: keras.Model, name: str) -> dict[str, np.ndarray]:
-        path = dense_file(spec.dense_folder, spec.sample, name)
+        path = dense_file(spec, name)
         if path is None:
             raise InputError(missing_dense(spec))
         return read_dense_weights(path, {path: array.shape for path, array in _kernels(model).items()})
@@ -205,8 +205,9 @@ def log_text(spec: OneShotSpec, found: SparsityReport, history: History, missed:
     return "\n".join([head, *(f"[iteration: {s}][val loss: {x:.4f}][val acc: {a:.4f}]" for s, x, a in pairs), ""])
 
 
-def _write_sparsities(folder: OneShotFolder, found: SparsityReport) -> None:
-    folder.write_counts([counts.dense for counts in found.weights_of.values()])
+def _write_sparsities(spec: OneShotSpec, folder: OneShotFolder, found: SparsityReport) -> None:
+    published = spec.dataset == spec.settings.data
+    folder.write_counts([counts.dense for counts in found.weights_of.values()], published)
     direct, *effective = SPARSITIES
     folder.write_array(direct, [counts.direct_sparsity for counts in found.weights_of.values()])
     # Two methods of the published code, of which ours is the exact answer: the same numbers under both names.

@@ -10,7 +10,7 @@ from pathlib import Path
 from tfprune.cli.early import loading_tensorflow
 from tfprune.data.facts import prepared_facts
 from tfprune.errors import InputError
-from tfprune.experiments.one_shot.folder import FINAL, INITS, OneShotFolder, dense_file, is_unfinished
+from tfprune.experiments.one_shot.folder import FINAL, INITS, OneShotFolder, dense_file, is_unfinished, run_prefix
 from tfprune.experiments.one_shot.settings import OneShotSpec, dense_spec, differing_flags, missing_dense, spec_record
 from tfprune.records.atomic import atomic_write_text
 
@@ -28,11 +28,11 @@ def run(spec: OneShotSpec, save: bool, train_dense: bool, device: str, overwrite
     Raises:
         InputError: the flags, the data or the folder cannot be used.
     """
-    missing = spec.needs_dense and not all(dense_file(spec.dense_folder, spec.sample, name) for name in (INITS, FINAL))
+    missing = spec.needs_dense and not all(dense_file(spec, name) for name in (INITS, FINAL))
     if missing and not train_dense:
         raise InputError(missing_dense(spec))
     # Killed after its weights were written, the dense run may still lack its last files.
-    unfinished = spec.needs_dense and is_unfinished(spec.dense_folder, f"{spec.sample}_1")
+    unfinished = spec.needs_dense and is_unfinished(spec.dense_folder, run_prefix(dense_spec(spec)))
     due = missing or (unfinished and train_dense and save)
     with contextlib.ExitStack() as stack:
         place = spec
@@ -40,7 +40,7 @@ def run(spec: OneShotSpec, save: bool, train_dense: bool, device: str, overwrite
             # The same way through files that nobody sees; dense weights that exist are still read where they are.
             place = replace(spec, out_path=stack.enter_context(tempfile.TemporaryDirectory(prefix="tfprune-")))
             spec = place if missing else spec
-        if not Path(place.folder, f"{place.prefix}_run.json").exists():
+        if not Path(place.folder, f"{run_prefix(place)}_run.json").exists():
             prepared_facts(spec.dataset, spec.path_to_data)  # what is refused leaves no folder behind
         folder = _claimed(place, overwrite)
         if folder.finished or (folder.pruned and not spec.train):
@@ -85,7 +85,7 @@ def run_claimed(one_shot, spec: OneShotSpec, progress) -> None:
 
 
 def _claimed(spec: OneShotSpec, overwrite: bool) -> OneShotFolder:
-    folder = OneShotFolder(spec.folder, spec.prefix, spec.dense_folder)
+    folder = OneShotFolder(spec.folder, run_prefix(spec), spec.dense_folder)
     folder.claim(spec_record(spec), lambda recorded: differing_flags(spec, recorded), overwrite=overwrite)
     return folder
 

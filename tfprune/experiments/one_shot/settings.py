@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from tfprune.errors import InputError, did_you_mean, did_you_mean_fraction
+from tfprune.experiments.one_shot.names import run_name
 from tfprune.pruning.schedules import PolynomialSchedule
 from tfprune.records.limits import MOST
 
@@ -58,6 +60,9 @@ _CHOICES = {
     "quota_rule": ("valid", "published"),
 }
 _SCHEDULE = ("begin_step", "end_step", "frequency")
+# What the folder and the start of a run's name say already.
+_NAMED = ("architecture", "pruner", "pruning_type", "sample", "compression")
+_NOT_DENSE = ("pruning_type", "quota_rule", "snip_loss")
 
 
 @dataclass(frozen=True)
@@ -199,7 +204,13 @@ class OneShotSpec:
 
     @property
     def prefix(self) -> str:
-        """Beginning of the run's file names."""
+        """Beginning of the run's file names, which no other run in its folder has."""
+        record = spec_record(self)
+        return run_name(self.sample, record["compression"], changed_settings(record))
+
+    @property
+    def rounded_prefix(self) -> str:
+        """What earlier versions began the file names with: other runs may have had the same."""
         return f"{self.sample}_{round(self.compression)}"
 
     @property
@@ -225,7 +236,25 @@ def spec_record(spec: OneShotSpec) -> dict:
         record["min_weights"] = spec.min_weights
     if spec.schedule is not None:
         record |= {name: getattr(spec.schedule, name) for name in _SCHEDULE}
-    return record | {"compression": float(f"{spec.compression:.12g}")}
+    compression = spec.compression
+    if spec.pruner != DENSE and spec.com_exp is None:
+        # Of the sparsity as it is written: 1 − 0.99999 has 12 digits no more.
+        compression = float(1 / (1 - Fraction(str(float(spec.target_sparsity)))))
+    return record | {"compression": float(f"{compression:.12g}")}
+
+
+def changed_settings(record: dict) -> dict:
+    """Setting -> value of all that differs from its default in a record.
+
+    Raises:
+        InputError: it is the record of no run.
+    """
+    given = {name: record.get(name) for name in ("architecture", "pruner", "iterations")}
+    plain = OneShotSpec(**given)
+    defaults = spec_record(plain) | {"iterations": plain.settings.iterations, "min_weights": 0}
+    left_out = _NAMED + (_NOT_DENSE if plain.pruner == DENSE else ())
+    changed = {name: value for name, value in record.items() if name not in left_out}
+    return {name: value for name, value in changed.items() if value != defaults.get(name)}
 
 
 def differing_flags(spec: OneShotSpec, record: dict) -> list[str]:
@@ -233,16 +262,19 @@ def differing_flags(spec: OneShotSpec, record: dict) -> list[str]:
     now, record = ({"min_weights": 0, **each} for each in (spec_record(spec), record))
     changed = [name for name in now if now[name] != record.get(name)]
     if spec.pruner == DENSE:
-        changed = [name for name in changed if name not in ("pruning_type", "quota_rule", "snip_loss")]
+        changed = [name for name in changed if name not in _NOT_DENSE]
+    if "compression" in changed and record.get("compression") == float(f"{spec.compression:.12g}"):
+        changed.remove("compression")  # as earlier versions wrote it down
     return [f"--{name}: {record.get(name)} -> {now[name]}" for name in changed]
 
 
 def missing_dense(spec: OneShotSpec) -> str:
     """What to do where the trained weights that a spec needs are missing."""
-    path = spec.dense_folder / f"{spec.sample}_1_final_weights.npz"
+    dense = dense_spec(spec)
+    path = dense.folder / f"{dense.prefix}_final_weights.npz"
     return (
-        f"pruner {spec.pruner} scores trained weights, and there is no {path}; make it with: "
-        f"{dense_spec(spec).command()} (or add --train_dense)"
+        f"pruner {spec.pruner} scores trained weights, and there is no {path}; make it with: {dense.command()} (or add "
+        "--train_dense)"
     )
 
 
