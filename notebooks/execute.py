@@ -35,6 +35,8 @@ def execute(path: Path) -> int:
     nbclient.NotebookClient(notebook, timeout=600, record_timing=False, resources=place).execute()
     for number, cell in enumerate((cell for cell in notebook.cells if cell.cell_type == "code"), 1):
         cell.execution_count = number
+        # Progress is for those who watch: bars, and lines on stderr.
+        cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr" and not _is_bar(output)]
         for output in cell.outputs:
             if "execution_count" in output:
                 output.execution_count = number
@@ -44,6 +46,10 @@ def execute(path: Path) -> int:
     text = nbformat.writes(notebook)
     atomic_write_text(path, text if text.endswith("\n") else text + "\n")
     return path.stat().st_size
+
+
+def _is_bar(output: dict) -> bool:
+    return "application/vnd.jupyter.widget-view+json" in output.get("data", {})
 
 
 def _small(data: dict) -> dict:

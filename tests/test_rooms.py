@@ -1,6 +1,7 @@
-"""The order of the rooms: imports point down, the low rooms stay light."""
+"""The order of the rooms: imports point down, a system is known to its own room alone, and what is light stays so."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,16 @@ ORDER = (
     "quiet",
     "errors",
 )
+SYSTEMS = sorted(path.name for path in (PACKAGE / "experiments").iterdir() if (path / "__init__.py").exists())
+# The entry points of each system; all others know none.
+ENTRIES = {
+    "imp": {"imp"},
+    "main": {"one_shot"},
+    "demo": {"one_shot"},
+    "visualization": {"one_shot"},
+    "lth": {"lottery"},
+    "filters": {"filters"},
+}
 ONLY = {"plots": {"plots", "records", "errors"}, "records": {"records", "errors"}}
 
 
@@ -52,6 +63,46 @@ def test_imports_point_down(path):
             target = name.split(".")[1]
             assert ORDER.index(target) >= ORDER.index(room), f"{path} imports {name}"
             assert target in ONLY.get(room, ORDER), f"{path} imports {name}"
+
+
+def test_the_systems_are_those_we_know():
+    assert SYSTEMS == ["filters", "imp", "lottery", "one_shot"]
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_its_own_room_and_entry_points_know_a_system(path):
+    parts = path.relative_to(PACKAGE).parts
+    known = ENTRIES.get(path.stem, set()) if len(parts) == 1 else set()
+    if parts[0] == "experiments" and parts[1] in SYSTEMS:
+        known = {parts[1]}
+    for name in _imports(path):
+        match = re.match(r"tfprune\.experiments\.(\w+)", name)
+        assert not match or match[1] not in SYSTEMS or match[1] in known, f"{path} imports {name}"
+
+
+def test_no_shared_room_has_a_file_named_after_a_system():
+    names = re.compile(rf"(.*_)?({'|'.join([*SYSTEMS, 'lth'])})(_.*)?")
+    shared = [path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts[0] != "experiments"]
+    found = [path for path in shared if path.parent != PACKAGE and names.fullmatch(path.stem)]
+    # What filters are to everybody: channels that can be scored and removed.
+    assert [path for path in found if path.parent.name != "pruning" or path.stem != "prune_filters"] == []
+
+
+@pytest.mark.parametrize("entry", sorted(ENTRIES))
+def test_a_system_is_loaded_only_when_it_is_asked_for(entry):
+    code = f"""
+import sys
+sys.argv = ["x", "--help"]
+try:
+    import runpy
+    runpy.run_module("tfprune.{entry}", run_name="__main__", alter_sys=True)
+except SystemExit:
+    pass
+systems = {{name.split(".")[2] for name in sys.modules if name.startswith("tfprune.experiments.")}}
+print("LOADED", sorted(systems & set({SYSTEMS!r})), "tensorflow" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == f"LOADED {sorted(ENTRIES[entry])} False"
 
 
 @pytest.mark.parametrize("registry", ["scores", "filter_scores"])

@@ -304,7 +304,7 @@ def _json(name, content, read, is_right):
 
 
 def _record():
-    from tfprune.records.run_folder import read_record
+    from tfprune.records.run_folder_old import read_record
 
     return _json(
         "run.json",

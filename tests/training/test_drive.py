@@ -6,8 +6,8 @@ import pytest
 
 from tfprune.data.images import ResidentImages
 from tfprune.errors import InputError
-from tfprune.records.run_folder import RunFolder
-from tfprune.training.drive import drive, read_checkpoint, write_checkpoint
+from tfprune.records.run_folder_old import RunFolder
+from tfprune.training.drive_old import drive, read_checkpoint, write_checkpoint
 from tfprune.training.feeds import RowsFeed, normalised
 from tfprune.training.loop import TrainingLoop
 from tfprune.training.optimizers import WarmupMilestones, make_optimizer

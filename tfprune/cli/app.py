@@ -25,19 +25,21 @@ class Command:
     """One of an entry point's commands, with flags of its own.
 
     Attributes:
-        words: how it is called, for example `("branch", "train", "oneshot")`.
+        words: how it is called, for example `("branch", "train", "oneshot")`; none for an entry point's only command.
         summary: one line for `--help`.
         define: defines the flags and gives the titles of their groups (absl: modules), in the order of `--help`.
         fill: is called with the parsed flags before `--help` shows them and before `main`; sets defaults that follow
             from other flags.
-        main: does what was asked for.
+        main: does what was asked for; is given the parsed flags and the words that are none.
+        takes_words: whether there may be such words.
     """
 
     words: tuple[str, ...]
     summary: str
     define: Callable[[flags.FlagValues], Sequence[str]]
-    fill: Callable[[flags.FlagValues], None]
-    main: Callable[[flags.FlagValues], None]
+    main: Callable[[flags.FlagValues, Sequence[str]], None]
+    fill: Callable[[flags.FlagValues], None] = lambda values: None
+    takes_words: bool = False
 
 
 def run(main: Callable[[Sequence[str]], None], usage: str) -> None:
@@ -87,12 +89,13 @@ def run_command(
             raise InputError(f"begin with one of {_names(commands)}. Received: {' '.join(rest) or 'nothing'}")
         groups = command.define(values)
         arguments = parse(values, [sys.argv[0], *rest[len(command.words) :]])
-        if arguments:
-            raise InputError(f"{' '.join(command.words)} takes flags only. Received: {' '.join(arguments)}")
+        if arguments and not command.takes_words:
+            name = " ".join(command.words) or "this command"
+            raise InputError(f"{name} takes flags only. Received: {' '.join(arguments)}")
         command.fill(values)
         if wants_help:
-            _show_help(values, f"{' '.join(command.words)}: {command.summary}", groups)
-        command.main(values)
+            _show_help(values, f"{' '.join(command.words)}: {command.summary}" if command.words else usage, groups)
+        command.main(values, arguments)
 
 
 def _find(commands: Sequence[Command], words: Sequence[str]) -> Command | None:

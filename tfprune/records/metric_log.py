@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from tfprune.errors import InputError
+from tfprune.records.atomic import atomic_write_text
 from tfprune.records.reading import MissingInputError, read_text
 
 _MOST = 2**63
@@ -15,6 +19,7 @@ class MetricLog:
 
     def __init__(self):
         self._values: dict[tuple[str, int], float] = {}
+        self._last: dict[str, tuple[int, float]] = {}  # a log may hold a value for every step
 
     @classmethod
     def parse(cls, text: str, source: str = "logger") -> MetricLog:
@@ -56,21 +61,47 @@ class MetricLog:
             raise InputError(f"cannot read {path}: its last line is cut off")
         return log
 
+    def write(self, path: str | Path) -> None:
+        """Writes the whole log to a file, atomically."""
+        atomic_write_text(path, self.text())
+
     def add(self, name: str, iteration: int, value: float) -> None:
         """Sets a value; one that is there is replaced."""
         if not name or set(name) & set(",\r\n"):
             raise ValueError(f"a name of a metric must have no comma or line end. Received: {name!r}")
         self._values[name, int(iteration)] = float(value)
+        if iteration >= self._last.get(name, (-1, 0.0))[0]:
+            self._last[name] = int(iteration), float(value)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The whole log as numbers, for a checkpoint: `names` (bytes), `metrics`, `iterations` and `values`."""
+        index = {name: number for number, name in enumerate(self.names)}
+        keys = list(self._values)
+        return {
+            "names": np.frombuffer(",".join(index).encode(), np.uint8),
+            "metrics": np.array([index[name] for name, _ in keys], np.int32),
+            "iterations": np.array([iteration for _, iteration in keys], np.int64),
+            "values": np.array(list(self._values.values()), np.float64),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> MetricLog:
+        """The log that `arrays` gave; raises nearly anything where they are something else."""
+        log, names = cls(), bytes(arrays["names"]).decode().split(",")
+        columns = (arrays[name].tolist() for name in ("metrics", "iterations", "values"))
+        for metric, iteration, value in zip(*columns, strict=True):
+            log.add(names[metric], iteration, value)
+        return log
 
     @property
     def names(self) -> list[str]:
         """The metrics that there are."""
-        return list(dict.fromkeys(name for name, _ in self._values))
+        return list(self._last)
 
     @property
     def end(self) -> int:
         """The last iteration that has a value; −1 if there is none."""
-        return max((iteration for _, iteration in self._values), default=-1)
+        return max((iteration for iteration, _ in self._last.values()), default=-1)
 
     def get(self, name: str) -> list[tuple[int, float]]:
         """(iteration, value) of a name, by iteration."""
@@ -78,12 +109,16 @@ class MetricLog:
 
     def last(self, name: str) -> float | None:
         """Value at the last iteration that has one; None if there is none."""
-        values = self.get(name)
-        return values[-1][1] if values else None
+        return self._last[name][1] if name in self._last else None
+
+    def values(self, name: str) -> list[float]:
+        """Values of a name, by iteration."""
+        return [value for _, value in self.get(name)]
 
     def drop_after(self, iteration: int) -> None:
         """Forgets what came after an iteration: where a run continues from a checkpoint."""
         self._values = {key: value for key, value in self._values.items() if key[1] <= iteration}
+        self._last = {name: (step, value) for (name, step), value in sorted(self._values.items())}
 
     def text(self) -> str:
         """Lines `name,iteration,value`; floats with all their digits."""

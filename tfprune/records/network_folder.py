@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tfprune.errors import InputError
-from tfprune.records import run_folder
+from tfprune.records import run_folder_old as run_folder
 from tfprune.records.atomic import atomic_write_text
 from tfprune.records.metric_log import MetricLog
 from tfprune.records.reading import MissingInputError

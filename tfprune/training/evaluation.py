@@ -38,6 +38,11 @@ class _Evaluator(ABC):
         hits, loss, size = self._totals()
         return int(hits[0]) / int(size), float(loss) / int(size)
 
+    def metrics(self) -> dict[str, float]:
+        """Loss and accuracy on a test set, by the names that logs have for them."""
+        accuracy, loss = self.accuracy_and_loss()
+        return {"test_loss": loss, "test_accuracy": accuracy}
+
     @abstractmethod
     def _totals(self) -> tuple[np.ndarray, np.float32, int]:
         """Hits (one per k), the sum of the losses, and the number of examples."""

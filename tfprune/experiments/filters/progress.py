@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from tfprune.cli.training_progress import TrainingProgress
+from tfprune.cli.progress_old import TrainingProgress
 
 
 class FiltersProgress(TrainingProgress):

@@ -18,7 +18,7 @@ from tfprune.layers.topology import run
 from tfprune.records.metric_log import MetricLog
 from tfprune.records.network_folder import CHECKPOINT
 from tfprune.training.decay import AllDecay
-from tfprune.training.drive import Progress, drive, read_checkpoint, write_checkpoint
+from tfprune.training.drive_old import Progress, drive, read_checkpoint, write_checkpoint
 from tfprune.training.evaluation import Evaluator
 from tfprune.training.image_batches import ImageBatches
 from tfprune.training.loop import TrainingLoop

@@ -16,7 +16,7 @@ from tfprune.errors import InputError
 from tfprune.experiments.imp.files import find_iterations, iteration_path
 from tfprune.records.atomic import atomic_write_text
 from tfprune.records.reading import read_text, readable
-from tfprune.records.run_folder import RunFolder
+from tfprune.records.run_folder_old import RunFolder
 
 _MOST_COLUMNS = 1000
 _TEXT = "order"

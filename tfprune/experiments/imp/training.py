@@ -13,7 +13,7 @@ from tfprune.experiments.imp.folder import ImpFolder
 from tfprune.experiments.imp.network import ImpNetwork, Weights
 from tfprune.experiments.imp.settings import ImpSpec
 from tfprune.experiments.imp.types import IterationRecord
-from tfprune.training.drive import drive, read_checkpoint, write_checkpoint
+from tfprune.training.drive_old import drive, read_checkpoint, write_checkpoint
 from tfprune.training.evaluation import Evaluator
 from tfprune.training.feeds import RowsFeed, normalised
 from tfprune.training.loop import TrainingLoop

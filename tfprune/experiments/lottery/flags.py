@@ -61,8 +61,8 @@ def _command(words: tuple[str, ...], summary: str, define, request, **chosen) ->
         words,
         summary,
         functools.partial(define, **chosen),
+        lambda values, _: _main(values, functools.partial(request, **chosen)),
         _fill,
-        lambda values: _main(values, functools.partial(request, **chosen)),
     )
 
 

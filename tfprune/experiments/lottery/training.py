@@ -28,7 +28,7 @@ from tfprune.models.named import build_named
 from tfprune.records.metric_log import MetricLog
 from tfprune.records.network_folder import CHECKPOINT
 from tfprune.training.decay import AllDecay
-from tfprune.training.drive import Progress, Stretch, drive, read_checkpoint, write_checkpoint
+from tfprune.training.drive_old import Progress, Stretch, drive, read_checkpoint, write_checkpoint
 from tfprune.training.loop import TrainingLoop
 from tfprune.training.mirrored import MirroredLoop, mirrored_strategy
 from tfprune.training.optimizers import WarmupMilestones, make_optimizer

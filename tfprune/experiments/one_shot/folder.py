@@ -16,7 +16,7 @@ from tfprune.records.arrays import Header, read_npy, read_npz, write_npy, write_
 from tfprune.records.atomic import atomic_write_text
 from tfprune.records.object_arrays import read_object_array
 from tfprune.records.reading import MissingInputError, read_json
-from tfprune.records.run_folder import RunFolder, read_record
+from tfprune.records.run_folder_old import RunFolder, read_record
 
 SPARSITIES = ("sparsities_direct", "sparsities_effective_synflow", "sparsities_effective_custom")
 INITS, FINAL = "inits", "final_weights"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from tfprune.cli.training_progress import TrainingProgress
+from tfprune.cli.progress_old import TrainingProgress
 
 
 class OneShotProgress(TrainingProgress):

@@ -36,7 +36,7 @@ from tfprune.models.registry import build
 from tfprune.pruning.effective import Missed
 from tfprune.pruning.one_shot import one_shot_masks
 from tfprune.records.atomic import atomic_write_text
-from tfprune.training.drive import Progress
+from tfprune.training.drive_old import Progress
 from tfprune.training.feeds import normalise
 
 _SNIP_BATCHES = 300

@@ -16,9 +16,9 @@ from tfprune.layers.convert import masked, set_masks
 from tfprune.layers.kernel_masks import masks_of_layer
 from tfprune.layers.prunable import prunable
 from tfprune.layers.topology import named_layers
-from tfprune.records.run_folder import RunFolder
+from tfprune.records.run_folder_old import RunFolder
 from tfprune.training.decay import KernelDecay
-from tfprune.training.drive import Progress, drive, read_checkpoint, write_checkpoint
+from tfprune.training.drive_old import Progress, drive, read_checkpoint, write_checkpoint
 from tfprune.training.evaluation import Evaluator
 from tfprune.training.feeds import RowsFeed, normalised
 from tfprune.training.loop import TrainingLoop

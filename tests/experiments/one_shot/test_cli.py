@@ -10,7 +10,7 @@ import pytest
 from tfprune.errors import InputError
 from tfprune.experiments.one_shot.visualization import draw
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FLAG_FILES = sorted((ROOT / "flags").glob("*.flags"))
 
 

@@ -15,7 +15,7 @@ from tfprune.experiments.lottery.defaults import default_hparams
 from tfprune.experiments.lottery.flags import commands
 from tfprune.experiments.lottery.requests import RunOptions
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LENET = "--default_hparams=mnist_lenet_300_100"
 DEFAULT = default_hparams("mnist_lenet_300_100")
 

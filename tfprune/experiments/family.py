@@ -1,0 +1,92 @@
+"""Systems: the published studies, each in a room of its own, and how another one is built.
+
+A system is a folder `experiments/<name>/` with everything that is only its own. The spine does the rest, once for all:
+flags, checks, the folder of a run, training that resumes, results, progress, the way from a command to its figures.
+
+1. **Settings** (`settings.py`): a frozen dataclass of `tfprune.records.settings.setting` fields. They become the
+   flags, with help, defaults and one-line errors, the record of a run and its digest.
+
+       @dataclass(frozen=True)
+       class ToySettings(Settings):
+           steps: int = setting(int, "Training steps.", 60, at_least=1, at_most=MOST)
+           rate: float = setting(float, "Learning rate.", 0.1, above=0)
+           out_path: str = setting(str, "Folder of all runs.", "Toy", place=True)
+
+2. **Layout**: which files are results, as data.
+
+       LAYOUT = Layout(results=("result.json", "accuracy.png", "weights.npz"))
+
+3. **Recipe** (`recipe.py`): builds a network and a `TrainingLoop`, and lets a `Session` take its steps. The session
+   restores, tests, logs, checkpoints and tells; a recipe says when (`Timetable`) and from which weights.
+
+4. **Study** (`study.py`): settings, layout, recipe and report in one class, which loads no TensorFlow before `train`.
+
+       class ToyStudy(Study):
+           family, settings_type, layout = "toy", ToySettings, LAYOUT
+
+           @property
+           def folder(self):
+               return Path(self.settings.out_path, self.digest)
+
+           def train(self, folder, watch):
+               from toy.recipe import train_toy
+
+               train_toy(self.settings, folder, watch)
+
+           def report(self, folder):
+               ...                       # tables and figures from the files; returns the text for the end
+
+   `train` ends with `write_result`: every trained network leaves a `result.json`, a row of `tfprune.read_results`.
+
+5. **Entry point** (`tfprune/toy.py`): a docstring and one call, `app.run_command([flags_command(ToyStudy)], __doc__)`;
+   and a line below, by which `tfprune.run("toy", steps=100)` finds it.
+
+The runner (`tfprune.cli.run`) then checks, claims the folder, loads TensorFlow, trains, reports and finishes. A run
+that was killed goes on with the same command and ends with the same bytes; a finished one does nothing; other settings
+in the same folder are refused.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import NamedTuple
+
+from tfprune.cli.run import Study
+from tfprune.errors import InputError, did_you_mean
+
+
+class Family(NamedTuple):
+    """Where a system is; nothing of it is loaded before it is asked for.
+
+    Attributes:
+        name: of its room, and in results.
+        study: name of its `Study` in the room's `study.py`.
+    """
+
+    name: str
+    study: str
+
+    def load(self) -> type[Study]:
+        """The system's study; loads no TensorFlow."""
+        return getattr(import_module(f"tfprune.experiments.{self.name}.study"), self.study)
+
+
+FAMILIES = {
+    "imp": Family("imp", "ImpStudy"),
+    "main": Family("one_shot", "OneShotStudy"),
+    "lth": Family("lottery", "LotteryStudy"),
+    "filters": Family("filters", "FilterStudy"),
+}
+"""Entry point -> system."""
+
+
+def study_of(command: str) -> type[Study]:
+    """The study of an entry point: `python -m tfprune.<command>`.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if command not in FAMILIES:
+        near = did_you_mean(command, FAMILIES)
+        raise InputError(f"a command must be one of {', '.join(FAMILIES)}. Received: {command!r}{near}")
+    return FAMILIES[command].load()

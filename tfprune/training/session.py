@@ -1,0 +1,322 @@
+"""One training from its start, or from its checkpoint, to its end: driven, tested, logged and told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from tfprune.errors import InputError
+from tfprune.records.arrays import Header
+from tfprune.records.metric_log import MetricLog
+from tfprune.records.run_folder import RunFolder
+from tfprune.training.drive import DIVERGED, Stretch, drive
+from tfprune.training.loop import TrainingLoop
+
+Arrays = Mapping[str, np.ndarray]
+Test = Callable[[], Mapping[str, float]]
+"""Measures a model on the test set: name of a metric -> value."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands, for those who watch it.
+
+    Attributes:
+        step: steps taken.
+        steps: of all the training.
+        numbers: what there is to show, by its name: `train loss`, `test accuracy`, ...
+        milliseconds_per_step: as in `Stretch`.
+    """
+
+    step: int
+    steps: int
+    numbers: Mapping[str, float]
+    milliseconds_per_step: float
+
+
+class Watch(Protocol):
+    """Who watches a study (see `tfprune.cli.progress`)."""
+
+    def say(self, text: str) -> None:
+        """A line for people."""
+
+    def start(self, what: str, details: str = "") -> None:
+        """The training of `what`, for example `level 3`, begins; details are said once."""
+
+    def progress(self, progress: Progress) -> None:
+        """Called about twice a second while training."""
+
+    def end(self, text: str = "") -> None:
+        """The training has ended, with what there is to say of it."""
+
+
+@dataclass(frozen=True)
+class Pauses:
+    """Steps of a training: the multiples of `every` and those `at`, none before `first` and none after `last`."""
+
+    every: int | None = None
+    at: Collection[int] = ()
+    first: int = 0
+    last: int | None = None
+
+    def __contains__(self, step: int) -> bool:
+        if step < self.first or (self.last is not None and step > self.last):
+            return False
+        return step in self.at or bool(self.every and step % self.every == 0)
+
+    def until(self, start: int, step: int) -> list[int]:
+        """Those from `start` to `step`, both included."""
+        multiples = range(-(-start // self.every) * self.every, step + 1, self.every) if self.every else ()
+        return sorted(number for number in {*multiples, *self.at} if start <= number <= step and number in self)
+
+
+@dataclass(frozen=True)
+class Timetable:
+    """When something happens in a training; a pause at a step sees the state before that step's update.
+
+    Attributes:
+        tests: the test set is measured.
+        checkpoints: everything is written down, so that a killed run goes on from there.
+        means: the means of loss and accuracy over the training batches since the last such step are logged, as
+            `train_loss` and `train_accuracy`.
+        keeps: the caller keeps what it wants to keep.
+        each_error: `train_error` is logged for every step.
+    """
+
+    tests: Pauses
+    checkpoints: Pauses
+    means: Pauses = Pauses()
+    keeps: Pauses = Pauses()
+    each_error: bool = False
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves.
+
+    Attributes:
+        log: its metrics.
+        kept: step -> what was kept there.
+        seconds: that it took, tests included, over all starts.
+        milliseconds_per_step: of the steps taken in this start, as in `Stretch`; 0 if none were.
+    """
+
+    log: MetricLog
+    kept: Mapping[int, Arrays]
+    seconds: float
+    milliseconds_per_step: float
+
+
+@dataclass
+class _State:
+    """All that a training has produced up to a step; with the loop's state, its checkpoint."""
+
+    step: int
+    log: MetricLog = field(default_factory=MetricLog)
+    kept: dict[int, Arrays] = field(default_factory=dict)
+    losses: list[np.ndarray] = field(default_factory=list)
+    errors: list[np.ndarray] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+class Session:
+    """Trains by one compiled loop, any number of times.
+
+    Args:
+        loop: what takes the steps.
+        test: measures the loop's model on the test set.
+        shown: what progress shows, in this order: `train_loss` (of the last batch), `train_error` (of the last
+            stretch), or a metric that was last tested.
+        blame: what to raise when TensorFlow fails in the steps of a stream from a step on.
+    """
+
+    def __init__(
+        self,
+        loop: TrainingLoop,
+        test: Test,
+        shown: Sequence[str] = ("train_loss", "test_accuracy"),
+        blame: Callable[[Exception, int, int], Exception] | None = None,
+    ):
+        self.loop, self._test, self._shown, self._blame = loop, test, tuple(shown), blame
+
+    def run(
+        self,
+        folder: RunFolder,
+        timetable: Timetable,
+        begin: Callable[[], None],
+        watch: Watch,
+        *,
+        stream: int,
+        end: int,
+        start: int = 0,
+        keep: Callable[[int], Arrays | None] = lambda step: None,
+        on_log: Callable[[MetricLog], None] = lambda log: None,
+        checkpoint: str = "checkpoint",
+        identity: Mapping[str, int] | None = None,
+        diverged: str = DIVERGED,
+    ) -> Trained:
+        """Takes the steps from `start` to `end`, or those that a checkpoint leaves of them.
+
+        Args:
+            folder: claimed for this training; keeps its checkpoint, which stays there.
+            timetable: see there.
+            begin: gives the model the weights and masks to start with; the optimizer is reset.
+            watch: is told how it goes.
+            stream: which order of batches and which distortions.
+            end: step after the last one.
+            start: first step, anywhere in an epoch.
+            keep: is called at the timetable's steps; arrays that it gives are in the checkpoint, too.
+            on_log: is given the log whenever something was added.
+            checkpoint: name of the checkpoint.
+            identity: numbers in the checkpoint that tell this training from others of the folder.
+            diverged: the message if a loss is not finite; `{step}` in it is replaced.
+
+        Raises:
+            InputError: a checkpoint of another network, a loss that is not finite, or a file that cannot be read or
+                written.
+        """
+        identity = dict(identity or {})
+        begin()
+        self.loop.reset_optimizer()
+        state, milliseconds = self._restored(folder, checkpoint, timetable, start, end, identity), 0.0
+
+        def pause() -> None:
+            self._pause(state, timetable, keep, on_log)
+            if state.step in timetable.checkpoints and state.step > start:
+                arrays = {name: np.array(value) for name, value in identity.items()} | _arrays(state)
+                folder.write_checkpoint(checkpoint, arrays | _states(self.loop))
+
+        if state is None:
+            state = _State(start)
+            pause()
+        else:
+            on_log(state.log)
+        began = time.perf_counter()
+        for stretch in self._stretches(timetable, stream, state.step, end, diverged):
+            state.step, milliseconds = stretch.stop, stretch.milliseconds_per_step
+            _take(state, stretch, timetable)
+            now = time.perf_counter()
+            state.seconds, began = state.seconds + now - began, now
+            pause()
+            watch.progress(Progress(state.step, end, self._numbers(state, stretch), milliseconds))
+        return Trained(state.log, state.kept, state.seconds + time.perf_counter() - began, milliseconds)
+
+    def _stretches(self, timetable: Timetable, stream: int, step: int, end: int, diverged: str) -> Iterator[Stretch]:
+        pauses = (timetable.tests, timetable.checkpoints, timetable.means, timetable.keeps)
+        every = {each.every for each in pauses if each.every}
+        at = {number for each in pauses for number in each.at}
+        try:
+            for stretch in drive(self.loop, stream, step, end, every=every, at=at, diverged=diverged):
+                yield stretch
+                step = stretch.stop
+        except InputError:
+            raise
+        except Exception as error:
+            if self._blame is None:
+                raise
+            raise self._blame(error, stream, step) from None
+
+    def _pause(self, state: _State, timetable: Timetable, keep, on_log) -> None:
+        step, before = state.step, len(state.log)
+        if step in timetable.keeps and (arrays := keep(step)) is not None:
+            state.kept[step] = arrays
+        if step in timetable.means and state.losses:
+            loss, error = (np.concatenate(parts).mean(dtype=np.float64) for parts in (state.losses, state.errors))
+            state.log.add("train_loss", step, float(loss))
+            state.log.add("train_accuracy", step, 1 - float(error))
+            state.losses, state.errors = [], []
+        if step in timetable.tests:
+            for name, value in self._test().items():
+                state.log.add(name, step, value)
+        if len(state.log) > before:
+            on_log(state.log)
+
+    def _numbers(self, state: _State, stretch: Stretch) -> dict[str, float]:
+        last = {"train_loss": float(stretch.losses[-1]), "train_error": float(stretch.errors.mean())}
+        found = {name: last[name] if name in last else state.log.last(name) for name in self._shown}
+        return {name.replace("_", " "): value for name, value in found.items() if value is not None}
+
+    def _restored(
+        self, folder: RunFolder, name: str, timetable: Timetable, start: int, end: int, identity: Mapping[str, int]
+    ) -> _State | None:
+        """The state of a checkpoint, the loop put back into it; None if there is none of this training.
+
+        Raises:
+            InputError: the file is damaged or belongs to another network; the loop is unchanged then.
+        """
+        expected = [(array.shape, array.dtype) for array in self.loop.state]
+        wrong = (
+            f"{folder.path(f'{name}.npz')}: not a checkpoint of this network, or one of another version; delete it to "
+            f"redo the {folder.layout.unit}"
+        )
+
+        def check(headers: Mapping[str, Header]) -> None:
+            states = [headers.get(f"state_{index}") for index in range(len(expected))]
+            if [state and (state.shape, state.dtype) for state in states] != expected:
+                raise InputError(wrong)
+
+        arrays = folder.read_checkpoint(name, check)
+        if arrays is None:
+            return None
+        try:
+            if any(int(arrays[key]) != value for key, value in identity.items()):
+                return None
+            state = _state(arrays)
+            if not start < state.step <= end or not _is_whole(state, timetable, start):
+                raise ValueError("a history that this training cannot have")
+        except Exception:  # arrays that are missing, or of another shape or kind
+            raise InputError(wrong) from None
+        self.loop.state = [arrays[f"state_{index}"] for index in range(len(expected))]
+        return state
+
+
+def _take(state: _State, stretch: Stretch, timetable: Timetable) -> None:
+    """Remembers the losses and errors of steps that were just taken."""
+    if timetable.means.every or timetable.means.at:
+        state.losses.append(stretch.losses)
+        state.errors.append(stretch.errors)
+    if timetable.each_error:
+        for step, error in enumerate(stretch.errors, stretch.start):
+            state.log.add("train_error", step, error)
+
+
+def _states(loop: TrainingLoop) -> dict[str, np.ndarray]:
+    return {f"state_{index}": array for index, array in enumerate(loop.state)}
+
+
+def _arrays(state: _State) -> dict[str, np.ndarray]:
+    """What a checkpoint holds beside the loop's state."""
+    arrays = {"step": np.array(state.step), "seconds": np.array(state.seconds)}
+    arrays |= {f"log_{name}": array for name, array in state.log.arrays().items()}
+    for name, parts in (("losses", state.losses), ("errors", state.errors)):
+        arrays[f"recent_{name}"] = np.concatenate([np.zeros(0, np.float32), *parts])
+    for step, kept in state.kept.items():
+        arrays |= {f"kept_{step}/{path}": array for path, array in kept.items()}
+    return arrays
+
+
+def _state(arrays: Arrays) -> _State:
+    log = {name.removeprefix("log_"): array for name, array in arrays.items() if name.startswith("log_")}
+    state = _State(int(arrays["step"]), MetricLog.from_arrays(log), seconds=float(arrays["seconds"]))
+    state.losses, state.errors = [arrays["recent_losses"]], [arrays["recent_errors"]]
+    for name, array in arrays.items():
+        if name.startswith("kept_"):
+            step, _, path = name.removeprefix("kept_").partition("/")
+            state.kept.setdefault(int(step), {})[path] = array
+    if not state.losses[0].size:
+        state.losses, state.errors = [], []
+    return state
+
+
+def _is_whole(state: _State, timetable: Timetable, start: int) -> bool:
+    """Whether a log has what a training of this timetable has logged up to its step."""
+    means, each = {"train_loss", "train_accuracy"}, {"train_error"} if timetable.each_error else set()
+    due = timetable.tests.until(start, state.step)
+    tested = [name for name in state.log.names if name not in means | each]
+    if (due and not tested) or any([step for step, _ in state.log.get(name)] != due for name in tested):
+        return False
+    return all([step for step, _ in state.log.get(name)] == list(range(start, state.step)) for name in each)
