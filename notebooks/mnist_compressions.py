@@ -27,7 +27,7 @@ with quiet_start():
 from tfprune.experiments.one_shot.compressions import draw_accuracies
 from tfprune.experiments.one_shot.progress import OneShotProgress
 from tfprune.experiments.one_shot.results import run_of
-from tfprune.experiments.one_shot.settings import OneShotSpec
+from tfprune.experiments.one_shot.settings import OneShotSettings
 from tfprune.plots.style import save_png
 
 RESULTS = Path(__file__).parent / "results"
@@ -36,7 +36,7 @@ EXPONENTS = (1, 2, 3)
 SAMPLES = (0, 1, 2)
 
 
-def specs(out_path: str, iterations: int, path_to_data: str | None) -> list[OneShotSpec]:
+def specs(out_path: str, iterations: int, path_to_data: str | None) -> list[OneShotSettings]:
     """Every run, dense ones before those that need them."""
     common = {
         "out_path": out_path,
@@ -47,13 +47,13 @@ def specs(out_path: str, iterations: int, path_to_data: str | None) -> list[OneS
     }
     found = []
     for sample in map(str, SAMPLES):
-        found.append(OneShotSpec(pruner="dense", sample=sample, **common))
+        found.append(OneShotSettings(pruner="dense", sample=sample, **common))
         for pruner in PRUNERS:
-            found += [OneShotSpec(pruner=pruner, sample=sample, com_exp=float(e), **common) for e in EXPONENTS]
+            found += [OneShotSettings(pruner=pruner, sample=sample, com_exp=float(e), **common) for e in EXPONENTS]
     return found
 
 
-def row(spec: OneShotSpec) -> dict:
+def row(spec: OneShotSettings) -> dict:
     """A finished run as a row of the table."""
     run = run_of(spec)
     target = float(f"{run.target:.6g}")

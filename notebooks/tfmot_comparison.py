@@ -38,10 +38,10 @@ with quiet_start():
     from tfprune.pruning.iterative import iterative_pruning
     from tfprune.pruning.one_shot import one_shot_masks
 from tfprune.experiments.lottery.figures import draw_equal_training
-from tfprune.experiments.one_shot.folder import OneShotFolder
+from tfprune.experiments.one_shot.files import OneShotFolder
 from tfprune.experiments.one_shot.progress import OneShotProgress
 from tfprune.experiments.one_shot.results import run_of
-from tfprune.experiments.one_shot.settings import DENSE, OneShotSpec
+from tfprune.experiments.one_shot.settings import DENSE, OneShotSettings
 from tfprune.plots.style import save_png
 from tfprune.records.atomic import atomic_write_text
 
@@ -59,7 +59,7 @@ def densities(sparsities: list[float]) -> list[float]:
     return [first ** (index / _FIRST_ROUNDS) for index in range(1, _FIRST_ROUNDS)] + [first, *others]
 
 
-def imp(one_shot: OneShot, spec: OneShotSpec, levels: list[float], progress: OneShotProgress) -> pd.DataFrame:
+def imp(one_shot: OneShot, spec: OneShotSettings, levels: list[float], progress: OneShotProgress) -> pd.DataFrame:
     """Iterative magnitude pruning over all layers, rewound to the initial weights; a row for each level.
 
     Args:
@@ -71,7 +71,7 @@ def imp(one_shot: OneShot, spec: OneShotSpec, levels: list[float], progress: One
     Reference: Frankle & Carbin 2019, arXiv 1803.03635, section 2.
     """
     prefix = "-".join([spec.sample, *(f"{1 / level:.4g}" for level in levels)])
-    folder = OneShotFolder(Path(spec.out_path, "imp"), prefix, spec.dense_folder)
+    folder = OneShotFolder(Path(spec.out_path, "imp"), prefix, spec.dense.folder)
     path = folder.path("levels.csv")
     if not path.exists():
         channels, height, width = one_shot.images.image_shape
@@ -107,15 +107,15 @@ def comparison(
         Columns `pruner`, `reading` (`last` or `total`), `sample`, `density`, `accuracy` (test), `last_steps`,
         `total_steps`. The dense network has reading `last`.
     """
-    base = OneShotSpec(pruner=DENSE, data=data, path_to_data=path_to_data, checkpoint_step=10**6)
+    base = OneShotSettings(pruner=DENSE, data=data, path_to_data=path_to_data, checkpoint_step=10**6)
     one_shot, progress, began = OneShot(base), OneShotProgress(), time.monotonic()
     levels = densities(sparsities)
 
-    def spec(sample: int, trained: int, **flags) -> OneShotSpec:
+    def spec(sample: int, trained: int, **flags) -> OneShotSettings:
         out_path = str(Path(root, str(trained)))
         return replace(base, sample=str(sample), iterations=trained, out_path=out_path, **flags)
 
-    def run(chosen: OneShotSpec) -> dict:
+    def run(chosen: OneShotSettings) -> dict:
         run_claimed(one_shot, chosen, progress)
         found = run_of(chosen)
         progress.say(f"{chosen.pruner} {chosen.prefix}: {found.accuracies[-1]:.4f}, {time.monotonic() - began:.0f} s")

@@ -8,17 +8,15 @@ import numpy as np
 import pytest
 
 from tfprune.errors import InputError
-from tfprune.experiments.one_shot.folder import FINAL, OneShotFolder, dense_file, is_unfinished, run_prefix
-from tfprune.experiments.one_shot.names import NAME, is_of
+from tfprune.experiments.one_shot.files import FINAL, LAYOUT, dense_file, run_prefix
+from tfprune.experiments.one_shot.names import NAME, is_of_run
 from tfprune.experiments.one_shot.settings import (
     DENSE,
     GRADUAL,
-    OneShotSpec,
+    OneShotSettings,
     changed_settings,
-    dense_spec,
-    differing_flags,
-    spec_record,
 )
+from tfprune.records.run_folder import RunFolder
 
 
 @pytest.mark.parametrize(
@@ -44,14 +42,14 @@ from tfprune.experiments.one_shot.settings import (
         ({"target_sparsity": 0.36904}, "0_1.58488652213"),
         ({"com_exp": 0.30103}, "0_2.00000001997"),
         ({"com_exp": 5.2}, "0_158489.319246"),
-        ({"data": "digits", "iterations": 60}, "0_10_0650570e"),
-        ({"data": "digits", "iterations": 60, "pruner": "synflow", "target_sparsity": 0.25}, "0_1.33333_0650570e"),
-        ({"data": "digits", "iterations": 60, "pruner": DENSE, "snip_loss": "published"}, "0_1_0650570e"),
-        ({"min_weights": 1}, "0_10_a2fdf453"),
+        ({"data": "digits", "iterations": 60}, "0_10_c98adb7e"),
+        ({"data": "digits", "iterations": 60, "pruner": "synflow", "target_sparsity": 0.25}, "0_1.33333_c98adb7e"),
+        ({"data": "digits", "iterations": 60, "pruner": DENSE, "snip_loss": "published"}, "0_1_c98adb7e"),
+        ({"min_weights": 1}, "0_10_8f51c992"),
     ],
 )
 def test_names(flags, name):
-    spec = OneShotSpec(**flags)
+    spec = OneShotSettings(**flags)
     assert spec.prefix == name
     match = NAME.fullmatch(name)
     assert match["sample"] == spec.sample
@@ -84,7 +82,7 @@ def _some(rng):
     while True:
         few = rng.sample(sorted(_VALUES), rng.choice((1, 2, 3, 5, len(_VALUES))))
         try:
-            return OneShotSpec(**{name: rng.choice(_VALUES[name]) for name in few})
+            return OneShotSettings(**{name: rng.choice(_VALUES[name]) for name in few})
         except InputError:
             continue
 
@@ -96,12 +94,12 @@ def test_two_different_runs_never_share_a_name_and_equal_ones_always_do():
         spec = _some(rng)
         assert NAME.fullmatch(spec.prefix)
         other = by_name.setdefault((spec.folder, spec.prefix), spec)
-        assert differing_flags(spec, spec_record(other)) == []
+        assert spec.differing(other.record()) == []
         equal += other is not spec
     assert len(by_name) > 2000 and equal > 10_000
     by_record = {}
     for (folder, prefix), spec in by_name.items():
-        record = spec_record(spec)
+        record = spec.record()
         key = folder, record["sample"], record["compression"], json.dumps(changed_settings(record), sort_keys=True)
         assert by_record.setdefault(key, prefix) == prefix
     assert len(by_record) == len(by_name)
@@ -112,37 +110,37 @@ def test_compressions_are_told_apart():
     names = {}
     for _ in range(20_000):
         if rng.random() < 0.5:
-            spec = OneShotSpec(target_sparsity=min(round(rng.random(), rng.randint(1, 8)), 1 - 1e-8))
+            spec = OneShotSettings(target_sparsity=min(round(rng.random(), rng.randint(1, 8)), 1 - 1e-8))
         else:
-            spec = OneShotSpec(com_exp=round(rng.uniform(0, 8), rng.randint(1, 8)))
-        compression = spec_record(spec)["compression"]
+            spec = OneShotSettings(com_exp=round(rng.uniform(0, 8), rng.randint(1, 8)))
+        compression = spec.record()["compression"]
         assert names.setdefault(spec.prefix, compression) == compression
     assert len(names) > 10_000
 
 
 def test_a_name_that_goes_on_with_a_variant_is_of_another_run():
-    assert is_of("0_10_masks.npz", "0_10") and is_of("0_10_0650570e_masks.npz", "0_10_0650570e")
-    assert not is_of("0_10_0650570e_masks.npz", "0_10") and not is_of("0_100_masks.npz", "0_10")
+    assert all(map(is_of_run, ("masks.npz", "sparsities_direct.npy", "accuracies.npy", "run.json")))
+    assert not is_of_run("c98adb7e_masks.npz")
 
 
 def test_a_start_leaves_what_a_variant_is_writing(tmp_path):
-    spec = OneShotSpec(out_path=str(tmp_path))
+    spec = OneShotSettings(out_path=str(tmp_path))
     spec.folder.mkdir(parents=True)
-    names = [f".{prefix}_masks.npz.tfprune-tmp-0123abcd" for prefix in ("0_10", "0_10_0650570e")]
+    names = [f".{prefix}_masks.npz.tfprune-tmp-0123abcd" for prefix in ("0_10", "0_10_c98adb7e")]
     for name in names:
         (spec.folder / name).write_text("x")
-    OneShotFolder(spec.folder, spec.prefix, spec.dense_folder).release()
+    RunFolder(spec.folder, LAYOUT, spec.prefix).release()
     assert [name for name in names if (spec.folder / name).exists()] == names[1:]
 
 
 def _record(spec, prefix, finished=True, **changed):
     spec.folder.mkdir(parents=True, exist_ok=True)
     path = spec.folder / f"{prefix}_run.json"
-    path.write_text(json.dumps({"input": spec_record(spec) | changed, "finished": finished}))
+    path.write_text(json.dumps({"input": spec.record() | changed, "finished": finished}))
 
 
 def test_a_run_of_an_earlier_version_goes_on_where_it_lies(tmp_path):
-    spec = OneShotSpec(data="digits", iterations=60, com_exp=1.5, out_path=str(tmp_path))
+    spec = OneShotSettings(data="digits", iterations=60, com_exp=1.5, out_path=str(tmp_path))
     assert spec.prefix.startswith("0_31.6228_") and run_prefix(spec) == spec.prefix
     _record(spec, "0_32")
     assert run_prefix(spec) == "0_32"
@@ -155,15 +153,15 @@ def test_a_run_of_an_earlier_version_goes_on_where_it_lies(tmp_path):
 
 
 def test_compressions_that_earlier_versions_wrote_down_with_the_rounding_of_one_minus_the_sparsity(tmp_path):
-    spec = OneShotSpec(target_sparsity=1 - 1e-7, out_path=str(tmp_path))
-    recorded = spec_record(spec) | {"compression": 10000000.0053}
-    assert differing_flags(spec, recorded) == []
+    spec = OneShotSettings(target_sparsity=1 - 1e-7, out_path=str(tmp_path))
+    recorded = spec.record() | {"compression": 10000000.0053}
+    assert spec.differing(recorded) == []
     other = replace(spec, target_sparsity=0.99998)
-    assert differing_flags(other, recorded) == ["--compression: 10000000.0053 -> 50000.0"]
+    assert other.differing(recorded) == ["--compression: 10000000.0053 -> 50000.0"]
 
 
 def test_a_damaged_record_under_the_rounded_name_is_named(tmp_path):
-    spec = OneShotSpec(com_exp=1.5, out_path=str(tmp_path))
+    spec = OneShotSettings(com_exp=1.5, out_path=str(tmp_path))
     spec.folder.mkdir(parents=True)
     (spec.folder / "0_32_run.json").write_text("{")
     with pytest.raises(InputError, match=r"0_32_run\.json.*delete it to start anew"):
@@ -171,20 +169,19 @@ def test_a_damaged_record_under_the_rounded_name_is_named(tmp_path):
 
 
 def test_dense_runs_are_found_by_their_own_settings(tmp_path):
-    spec = OneShotSpec(pruner="lamp", com_exp=2.0, iterations=60, data="digits", out_path=str(tmp_path))
-    dense = dense_spec(spec)
-    assert dense.prefix == "0_1_0650570e" and dense.folder == spec.dense_folder
+    spec = OneShotSettings(pruner="lamp", com_exp=2.0, iterations=60, data="digits", out_path=str(tmp_path))
+    dense = spec.dense
+    assert dense.prefix == "0_1_c98adb7e" and dense.folder == tmp_path / "lenet300100" / "dense"
     # Weights of another training are not these, whoever left them under the published name.
     dense.folder.mkdir(parents=True)
     for name in ("0_1_final_weights.npy", "0_1_final_weights.npz"):
         np.savez(dense.folder / name, a=np.zeros(1))
-    assert dense_file(spec, FINAL) is None
+    assert dense_file(spec.dense, FINAL) is None
     _record(dense, "0_1", finished=False)
-    assert dense_file(spec, FINAL) == dense.folder / "0_1_final_weights.npz"
-    assert is_unfinished(dense.folder, run_prefix(dense))
+    assert dense_file(spec.dense, FINAL) == dense.folder / "0_1_final_weights.npz"
     plain = replace(spec, iterations=None, data=None)
-    assert dense_file(plain, FINAL) is None  # the record is of another training
+    assert dense_file(plain.dense, FINAL) is None  # the record is of another training
     (dense.folder / "0_1_run.json").unlink()
-    assert dense_file(plain, FINAL) == dense.folder / "0_1_final_weights.npz"
+    assert dense_file(plain.dense, FINAL) == dense.folder / "0_1_final_weights.npz"
     np.savez(dense.folder / f"{dense.prefix}_final_weights.npz", a=np.zeros(1))
-    assert dense_file(spec, FINAL) == dense.folder / f"{dense.prefix}_final_weights.npz"
+    assert dense_file(spec.dense, FINAL) == dense.folder / f"{dense.prefix}_final_weights.npz"

@@ -9,8 +9,8 @@ import pytest
 from tfprune.errors import InputError
 from tfprune.experiments.one_shot import visualization
 from tfprune.experiments.one_shot.results import find_runs, name_of, read_dense_accuracies, read_run, run_of
-from tfprune.experiments.one_shot.settings import OneShotSpec, dense_spec, spec_record
-from tfprune.experiments.one_shot.visualization import draw
+from tfprune.experiments.one_shot.settings import OneShotSettings
+from tfprune.experiments.one_shot.visualization import FigureSettings, draw
 
 _COUNTS = np.array([235_200, 30_000, 1_000])
 
@@ -24,9 +24,9 @@ def _files(spec, accuracy, prefix=None, record=True, counts=_COUNTS):
         np.save(folder / f"{start}{name}.npy", 1 - np.maximum(counts / spec.compression, 1).round() / counts)
     np.save(folder / f"{start}accuracies.npy", [0.1, accuracy])
     if record:
-        (folder / f"{start}run.json").write_text(json.dumps({"input": spec_record(spec), "finished": True}))
-    spec.dense_folder.mkdir(exist_ok=True)
-    np.save(spec.dense_folder / "counts.npy", _COUNTS)
+        (folder / f"{start}run.json").write_text(json.dumps({"input": spec.record(), "finished": True}))
+    spec.dense.folder.mkdir(exist_ok=True)
+    np.save(spec.dense.folder / "counts.npy", _COUNTS)
 
 
 @pytest.fixture
@@ -41,8 +41,9 @@ def drawn(tmp_path, monkeypatch):
     monkeypatch.setattr(visualization, "draw_accuracies", keep)
     monkeypatch.setattr(visualization, "save_png", lambda figure, path: path)
 
-    def run(*pruners, samples=1, variants=(), kind="direct"):
-        draw(str(tmp_path), "lenet300100", list(pruners), samples, kind, "synflow", "accuracies", variants)
+    def run(*pruners, samples=1, variants=()):
+        about = {"num_samples": samples, "variant": tuple(variants), "pruning_type": "direct"}
+        draw(FigureSettings(out_path=str(tmp_path), pruners_to_display=pruners, **about))
         return given.pop()
 
     return run
@@ -50,7 +51,7 @@ def drawn(tmp_path, monkeypatch):
 
 @pytest.fixture
 def spec(tmp_path):
-    return lambda **flags: OneShotSpec(**{"out_path": str(tmp_path), **flags})
+    return lambda **flags: OneShotSettings(**{"out_path": str(tmp_path), **flags})
 
 
 def test_published_settings_are_drawn_where_there_are_any(drawn, spec):
@@ -162,7 +163,7 @@ def test_other_data_have_counts_of_their_own(spec):
 def test_a_record_of_something_else_is_named(record, spec):
     one = spec()
     _files(one, 0.9)
-    whole = spec_record(one)
+    whole = one.record()
     for content in (record, {**whole, **record} if record else [whole]):
         path = one.folder / f"{one.prefix}_run.json"
         path.write_text(json.dumps({"input": content, "finished": True}))
@@ -174,7 +175,7 @@ def test_settings_that_only_a_later_version_has_are_a_variant(spec):
     one = spec()
     _files(one, 0.9)
     path = one.folder / f"{one.prefix}_run.json"
-    path.write_text(json.dumps({"input": spec_record(one) | {"dropout": 0.5}, "finished": True}))
+    path.write_text(json.dumps({"input": one.record() | {"dropout": 0.5}, "finished": True}))
     name = name_of(one.folder, one.prefix)
     assert name.changed == {"dropout": 0.5} and len(name.variant) == 8
-    assert read_run(name, dense_spec(one).folder).target == 10
+    assert read_run(name, one.dense.folder).target == 10

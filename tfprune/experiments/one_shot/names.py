@@ -6,18 +6,19 @@ written with 12, and settings that differ from their defaults end the name as 8 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import re
 from collections.abc import Mapping
+from typing import Any
+
+from tfprune.records.settings import digest
 
 DEFAULT = "default"  # how messages and `--variant` call the runs without a variant
 NAME = re.compile(r"(?P<sample>[^_]+)_(?P<compression>[0-9]+(\.[0-9]+)?(e\+[0-9]+)?)(_(?P<variant>[0-9a-f]{8}))?")
-_VARIANT_OF = re.compile(r"[0-9a-f]{8}_")
+_OF_A_VARIANT = re.compile(r"[0-9a-f]{8}_")
 
 
-def run_name(sample: str, compression: float, changed: Mapping[str, object]) -> str:
+def run_name(sample: str, compression: float, changed: Mapping[str, Any]) -> str:
     """The start of all file names of a run.
 
     Args:
@@ -28,22 +29,20 @@ def run_name(sample: str, compression: float, changed: Mapping[str, object]) -> 
     return "_".join([sample, _compression_text(compression), *([variant_of(changed)] if changed else [])])
 
 
-def variant_of(changed: Mapping[str, object]) -> str:
+def variant_of(changed: Mapping[str, Any]) -> str:
     """8 digits that stand for the settings that differ from their defaults; empty where none does."""
-    text = json.dumps(changed, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:8] if changed else ""
+    return digest(changed, 8) if changed else ""
 
 
-def variant_text(variant: str, changed: Mapping[str, object] | None) -> str:
+def variant_text(variant: str, changed: Mapping[str, Any] | None) -> str:
     """A variant for messages; `changed` is None where no record tells what it stands for."""
     words = " ".join(f"--{name}={str(value)[:80]}" for name, value in sorted((changed or {}).items()))
     return f"{variant or DEFAULT} ({words})" if words else variant or DEFAULT
 
 
-def is_of(name: str, prefix: str) -> bool:
-    """Whether a file belongs to the run `prefix`, and not to a variant whose name goes on after it."""
-    rest = name.removeprefix(f"{prefix}_")
-    return rest != name and not _VARIANT_OF.match(rest)
+def is_of_run(name: str) -> bool:
+    """Whether a file of this name behind the run's is the run's own: not of a variant, whose name goes on."""
+    return not _OF_A_VARIANT.match(name)
 
 
 def _compression_text(value: float) -> str:
