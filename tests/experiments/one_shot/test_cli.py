@@ -39,7 +39,7 @@ def _python(module, *arguments, **keywords):
         (["--flagfile=/"], "--flagfile: Is a directory: '/'"),
         ([f"--flagfile={sys.executable}"], "--flagfile must name a text file"),
         (["--data=digit"], "--data=digit: no such data set, did you mean digits"),
-        (["--data=mnist", "--path_to_data=none"], "get it with: python -m tfprune.data mnist --data_dir=none"),
+        (["--data=mnist", "--path_to_data=new"], "get it with: python -m tfprune.data mnist --data_dir=new"),
         (["--data=wikipedia"], "--data=wikipedia: not a set of images"),
         (["--data=tinyimagenet"], "--data=tinyimagenet needs --path_to_data"),
         (["--data=tinyimagenet", "--path_to_data=."], "--path_to_data=.: holds no tiny-imagenet-200/train"),
@@ -105,9 +105,7 @@ def test_a_run_its_repetition_a_change_and_overwrite(tmp_path, main):
     assert len({path.name.rsplit("_", 1)[0] for path in run.glob("*_accuracies.npy")}) == 2
 
 
-def test_an_earlier_run_under_a_published_name_is_refused_continued_or_somebody_elses(
-    tmp_path, main, refused, tfds_dir
-):
+def test_earlier_runs_go_on_under_their_rounded_names(tmp_path, main, refused, tfds_dir):
     flags = ["--data=digits", "--iterations=60", "--pruner=random/igq", f"--out_path={tmp_path}"]
     assert main(*flags, "--train=0").returncode == 0
     run = tmp_path / "lenet300100/random/igq/direct"
@@ -126,8 +124,8 @@ def test_an_earlier_run_under_a_published_name_is_refused_continued_or_somebody_
     refused(main(*flags[2:], f"--path_to_data={tfds_dir}"), "--data: digits -> mnist; --iterations: 60 -> 96000")
 
 
-def test_layer_collapse_is_one_plain_line(tmp_path, main):
-    result = main("--data=digits", "--pruner=snip", "--com_exp=4.2", "--train=0", f"--out_path={tmp_path}")
+def test_layer_collapse_is_one_plain_line(tmp_path):
+    result = _python("main", "--data=digits", "--pruner=snip", "--com_exp=4.2", "--train=0", f"--out_path={tmp_path}")
     assert result.returncode == 0, result.stderr
     told = [line for line in result.stderr.splitlines() if "layer collapse" in line]
     assert len(told) == 1 and told[0].startswith("warning: layer collapse at sparsity 0.9999")

@@ -84,10 +84,6 @@ class OneShotSettings(Settings):
     )
     target_sparsity: float = setting(float, "Target sparsity, in [0, 1).", 0.9, at_least=0, below=1)
     pruning_type: str = setting(str, "What the target is for.", "direct", choices=("direct", "effective"))
-    out_path: str = setting(str, "Folder of all runs.", "EffectiveSparsity", place=True)
-    path_to_data: str | None = setting(
-        str, "Folder that holds tiny-imagenet-200, or TFDS's data_dir (default: TFDS_DATA_DIR).", None, place=True
-    )
     data: str | None = setting(
         str,
         "Data set: digits, tinyimagenet or one of TFDS; by default the architecture's own. The network is built for "
@@ -125,6 +121,10 @@ class OneShotSettings(Settings):
         "sparsity is missed because a kernel runs empty (published: 0).",
         0,
         at_least=0,
+    )
+    out_path: str = setting(str, "Folder of all runs.", "EffectiveSparsity", place=True)
+    path_to_data: str | None = setting(
+        str, "Folder that holds tiny-imagenet-200, or TFDS's data_dir (default: TFDS_DATA_DIR).", None, place=True
     )
     begin_step: int | None = setting(
         int, "tfmot/polynomial: the step from which the sparsity grows (default: 0).", None
