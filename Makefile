@@ -1,20 +1,22 @@
 # make demo   sets up .venv and runs iterative magnitude pruning on images that come with a dependency
-# make test   sets up .venv and runs the linter and the tests; make test-slow runs those that take long
+# make test   sets up .venv and runs the linter and the tests; make test-all runs those that take long, too, and
+#             make test-slow these alone
 # Needs Python 3.11 or newer and make, nothing else.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow clean
+.PHONY: demo test test-all test-slow clean
 
 demo: $(READY)
 	$(RUN) -m tfprune.imp inputs/main.ini
 
-test: $(READY)
+test: CHOSEN := -m "not slow"
+test test-all: $(READY)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
-	$(RUN) -m pytest -n logical -m "not slow"
+	$(RUN) -m pytest -n logical $(CHOSEN)
 
 test-slow: $(READY)
 	$(RUN) -m pytest -m slow

@@ -42,15 +42,16 @@ def images(rng: np.random.Generator) -> ImageSet:
 def loop_steps(model, masks, data: ImageSet):
     """A function that takes STEPS steps of our loop."""
     trainer = SubnetworkTrainer(model, OneShotSettings(), data)
-    trainer._reset({path: kernel.numpy() for path, kernel in prunable(model).items()}, masks)
-    trainer._loop.feed.begin(0, 0)
-    trainer._loop.trace(0)
-    return lambda: trainer._loop.run(0, STEPS, 0)
+    trainer.begin({path: kernel.numpy() for path, kernel in prunable(model).items()}, masks)
+    loop = trainer.session.loop
+    loop.feed.begin(0, 0)
+    loop.trace(0)
+    return lambda: loop.run(0, STEPS, 0)
 
 
 def fit_steps(model, masks, data: ImageSet):
     """A function that takes STEPS steps of `fit`."""
-    decay = OneShotSettings().settings.weight_decay
+    decay = OneShotSettings().published.weight_decay
     copy = keras.models.clone_model(model)
     for layer in copy.layers:
         if isinstance(layer, keras.layers.Dense):

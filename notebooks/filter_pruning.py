@@ -19,18 +19,15 @@ import keras
 import numpy as np
 import pandas as pd
 
+import tfprune
 from tfprune.quiet import quiet_start
 
 with quiet_start():
-    from tfprune.experiments.filters.recipe import load_images, run_filters
+    from tfprune.experiments.filters.recipe import load_images
     from tfprune.experiments.filters.training import FilterTrainer
-from tfprune import export_report
 from tfprune.experiments.filters.figures import draw_accuracy
-from tfprune.experiments.filters.folder import MODEL
-from tfprune.experiments.filters.progress import FiltersProgress
-from tfprune.experiments.filters.results import read_results
-from tfprune.experiments.filters.run import report
-from tfprune.experiments.filters.settings import PUBLISHED_SCORINGS, FilterSpec
+from tfprune.experiments.filters.results import MODEL, UNPRUNED, read_results
+from tfprune.experiments.filters.settings import PUBLISHED_SCORINGS, FilterSettings
 from tfprune.plots.style import save_png
 
 RESULTS = Path(__file__).parent / "results"
@@ -47,7 +44,8 @@ def main() -> None:
     parser.add_argument("--finetune_epochs", type=int, default=2)
     parser.add_argument("--path_to_data", default=None, help="TFDS's data_dir")
     arguments = parser.parse_args()
-    spec = FilterSpec(
+    run = tfprune.run(
+        "filters",
         model="vgg16",
         data="cifar10",
         scoring=PUBLISHED_SCORINGS,
@@ -63,28 +61,23 @@ def main() -> None:
         out_path=arguments.root,
         path_to_data=arguments.path_to_data,
     )
-    run_filters(spec, FiltersProgress())
-    title = f"VGG-16, {spec.width:g} of its width, on CIFAR-10"
-    print(report(spec.results_folder, title))
-    table = read_results(spec.results_folder).merge(_measured(spec), on=["scoring", "version"])
-    table = table.assign(width=spec.width).round({"test_loss": 5, "train_loss": 5, "train_accuracy": 5})
+    print(run)
+    title = f"VGG-16, {arguments.width:g} of its width, on CIFAR-10"
+    table = read_results(run.folder).merge(_measured(run.settings), on=["scoring", "version"])
+    table = table.assign(width=arguments.width).round({"test_loss": 5, "train_loss": 5, "train_accuracy": 5})
     table.to_csv(RESULTS / "filter_pruning.csv", index=False)
     save_png(draw_accuracy(table, title), RESULTS / "filter_pruning.png")
     save_png(draw_accuracy(table, title, *LATENCY), RESULTS / "filter_latency.png")
 
 
-def _measured(spec: FilterSpec) -> pd.DataFrame:
+def _measured(settings: FilterSettings) -> pd.DataFrame:
     """Bytes and latencies of every network's files, all timed in turns."""
-    folders = {("unpruned", "unpruned"): spec.unpruned_folder}
-    folders |= {
-        (scoring, version): spec.version_folder(scoring, version)
-        for scoring in spec.scoring
-        for version in spec.vectors
-    }
+    folders = {(UNPRUNED, UNPRUNED): settings.unpruned_folder}
+    folders |= {network: settings.version_folder(*network) for network in settings.networks}
     names = {"-".join(key): key for key in folders}
     models = {name: keras.saving.load_model(folders[key] / MODEL, compile=False) for name, key in names.items()}
-    examples, _ = FilterTrainer(load_images(spec), spec).batches.examples(np.arange(_EXAMPLES))
-    found = export_report(models, examples, precisions=("float32", "int8"))
+    examples, _ = FilterTrainer(load_images(settings), settings).batches.examples(np.arange(_EXAMPLES))
+    found = tfprune.export_report(models, examples, precisions=("float32", "int8"))
     found["file"] = found["format"] + "_" + found["precision"]
     found = found.drop(columns=["format", "precision", "difference"]).set_index(["model", "file"]).unstack()
     found.columns = [f"{file}_{column}" for column, file in found.columns]

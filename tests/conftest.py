@@ -2,12 +2,14 @@
 
 import os
 import subprocess
+import sys
 import warnings
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+sys.path.append(str(Path(__file__).parent))  # for `faults`
 SHARED = Path(os.environ.get("TFPRUNE_SHARED", ROOT.parent / "shared"))
 
 
@@ -58,6 +60,25 @@ def refused():
         assert "Traceback" not in result.stderr
 
     return check
+
+
+@pytest.fixture
+def executed(monkeypatch):
+    """`executed(name, **environment)`: runs a notebook; its outputs as a list of {MIME type: data}."""
+    nbclient = pytest.importorskip("nbclient")
+    nbformat = pytest.importorskip("nbformat")
+    notebooks = ROOT / "notebooks"
+
+    def run(name, **environment):
+        for variable, value in {"PYTHONPATH": ROOT, **environment}.items():
+            monkeypatch.setenv(variable, str(value))
+        notebook = nbformat.read(notebooks / name, as_version=4)
+        nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(notebooks)}}).execute()
+        outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+        assert not [o for o in outputs if o.output_type == "stream" and o.name == "stderr"]
+        return [output.data for output in outputs if "data" in output]
+
+    return run
 
 
 @pytest.fixture

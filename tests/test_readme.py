@@ -57,12 +57,12 @@ def test_pruners_of_the_table_are_those_there_are():
 
 
 def test_input_file_example(tmp_path):
-    from tfprune.experiments.imp.settings import read_spec
+    from tfprune.experiments.imp.settings import read_settings
 
     (example,) = _blocks("ini")
     (tmp_path / "mine.ini").write_text(example)
-    spec = read_spec(tmp_path / "mine.ini")
-    assert (spec.dataset, spec.warnings) == ("digits", ())
+    settings = read_settings(tmp_path / "mine.ini")
+    assert (settings.dataset, settings.warnings) == ("digits", ())
 
 
 def test_files_and_modules_that_are_named_exist():

@@ -115,7 +115,7 @@ def test_scores_do_not_import_each_other(registry):
 @pytest.mark.parametrize(
     "module",
     [
-        *("tfprune", "tfprune.imp", "tfprune.experiments.imp.settings", "tfprune.experiments.imp.run_data"),
+        *("tfprune", "tfprune.imp", "tfprune.experiments.imp.settings", "tfprune.experiments.imp.files.iterations"),
         *(
             "tfprune.experiments.imp.figures.report",
             "tfprune.lth",

@@ -24,6 +24,7 @@ __all__ = [
     "prunable",
     "prune",
     "prune_filters",
+    "read_results",
     "run",
     "save_masks",
     "set_masks",
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from tfprune.connectivity.reachability import Reachability
     from tfprune.connectivity.report import sparsity
     from tfprune.errors import InputError
+    from tfprune.experiments.results import read_results
     from tfprune.experiments.run import run
     from tfprune.layers.convert import load_model, masked, masks_of, set_masks, strip
     from tfprune.layers.masks import Masks, load_masks, save_masks
@@ -63,6 +65,7 @@ _HOMES = {
     "prunable": "tfprune.layers.prunable",
     "prune": "tfprune.pruning.pruner",
     "prune_filters": "tfprune.pruning.filters",
+    "read_results": "tfprune.experiments.results",
     "run": "tfprune.experiments.run",
     "save_masks": "tfprune.layers.masks",
     "set_masks": "tfprune.layers.convert",

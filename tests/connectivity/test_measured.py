@@ -9,7 +9,7 @@ from keras import layers as L
 
 import tfprune
 from tfprune.connectivity.measured import measured, parameters_of
-from tfprune.experiments.imp.network import ImpNetwork
+from tfprune.experiments.imp.normalized_dense import NormalizedMaskedDense
 from tfprune.layers.convert import masked, strip
 from tfprune.records.result import COUNTED, Result
 
@@ -104,12 +104,15 @@ def test_of_a_network_that_was_shrunk_the_unpruned_one_is_told(model):
 
 def test_masked_biases_are_no_parameters_and_a_plain_twin_is_compacted():
     """Iterative pruning's own layer: normalisation of the input, a mask of the bias. Unit 1 of 3 goes."""
-    network = ImpNetwork("f3:x", "", (1, 2, 2), 2)
+    layers = [NormalizedMaskedDense(3, activation="relu", name="first"), NormalizedMaskedDense(2, name="second")]
+    model = keras.Sequential([keras.Input((4,)), *layers])
     masks = [[np.ones((4, 3), bool), np.ones(3, bool)], [np.ones((3, 2), bool), np.ones(2, bool)]]
     masks[0][0][:, 1] = masks[0][1][1] = masks[1][0][1] = False
-    network.masks = masks
-    with pytest.warns(UserWarning, match=r"not counted: parameters and FLOPs of the compacted network \(.*layer_0"):
-        found = measured(network.model)
+    for layer, arrays in zip(layers, masks, strict=True):
+        for variable, mask in zip((layer.kernel_mask, layer.bias_mask), arrays, strict=True):
+            variable.assign(mask.astype("float32"))
+    with pytest.warns(UserWarning, match=r"not counted: parameters and FLOPs of the compacted network \(.*first"):
+        found = measured(model)
     assert (found["weights"], found["kept"], found["effective"]) == (18, 12, 12)
     assert (found["parameters"], found["parameters_masked"]) == (12 + 3 + 8 + 6 + 2 + 6, 8 + 2 + 8 + 4 + 2 + 6)
     assert found["parameters_compacted"] is None and found["flops_compacted"] is None
@@ -119,7 +122,7 @@ def test_masked_biases_are_no_parameters_and_a_plain_twin_is_compacted():
     twin = keras.Sequential([keras.Input((4,)), L.BatchNormalization(), first, L.BatchNormalization(), second])
     for layer, arrays in ((first, masks[0]), (second, masks[1])):
         layer.set_weights([value * mask for value, mask in zip(layer.get_weights(), arrays, strict=True)])
-    found = measured(network.model, plain=twin)
+    found = measured(model, plain=twin)
     assert found["parameters_compacted"] == (8 + 4 * 2) + 2 + (4 + 2 * 2) + 2
     assert found["flops_compacted"] == 2 * (8 + 4)
 

@@ -347,17 +347,38 @@ def test_what_a_killed_preparation_left_is_no_set_and_is_removed(tmp_path, mnist
     _prepare("mnist", tmp_path / "sets", files)
     whole = tmp_path / "sets" / "mnist" / "3.0.1"
     whole.rename(whole.with_name("incomplete.ABCDEF_3.0.1"))  # as TFDS calls it until it is whole
+    (whole.parent / ".3.0.1.lock").write_bytes(b"")
+    downloads = tmp_path / "sets" / "downloads"
+    kept = [
+        downloads / "mnist" / "train.gz",
+        downloads / "kmnist" / f"a.gz.tmp.{'0' * 32}" / "a",
+        downloads / "extracted",
+    ]
+    kept.append(downloads / "extracted" / f"incomplete.{'0' * 32}_GZIP.another.gz" / "a")
+    left = [downloads / "mnist" / "deep" / f"a.gz.tmp.{'0' * 32}" / "a"]
+    left.append(downloads / "extracted" / f"incomplete.{'0' * 32}_GZIP.train.gz" / "a")
+    for path in (*kept, *left):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.name != "extracted":
+            path.write_bytes(b"")
     _prepare("mnist", tmp_path / "sets", files)
     assert [path.name for path in whole.parent.iterdir()] == ["3.0.1"]
+    assert all(path.exists() for path in kept) and not any(path.parent.exists() for path in left)
 
 
 def test_one_process_at_a_time(tmp_path, mnist):
-    import fcntl
-
     files, _ = mnist
-    (tmp_path / "sets" / "mnist").mkdir(parents=True)
-    folder = os.open(tmp_path / "sets" / "mnist", os.O_RDONLY)
-    fcntl.flock(folder, fcntl.LOCK_EX)
-    with pytest.raises(InputError, match="another process is preparing this set"):
-        prepare_set(find_set("mnist", tmp_path / "sets", files), download=False)
-    os.close(folder)
+    builder = find_set("mnist", tmp_path / "sets", files)
+    whole = type(builder)._generate_examples
+
+    def meanwhile(self, split):
+        with pytest.raises(InputError, match="another process is preparing this set"):
+            prepare_set(find_set("mnist", tmp_path / "sets", files), download=False)
+        tried.append(split)
+        return whole(self, split)
+
+    tried = []
+    type(builder)._generate_examples = meanwhile
+    prepare_set(builder, download=False)
+    assert tried == ["train", "test"]
+    assert [path.name for path in (tmp_path / "sets" / "mnist").iterdir()] == ["3.0.1"]

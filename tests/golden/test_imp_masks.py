@@ -5,6 +5,7 @@ import pytest
 
 from tfprune.experiments.imp.arch import parse_arch
 from tfprune.experiments.imp.masks import prune_layerwise
+from tfprune.layers.masks import Masks
 
 SHAPES = ((192, 32), (32, 16), (16, 10))
 # The original's fault: a mask already sparser than its ratio lost its threshold and every weight came back.
@@ -17,13 +18,13 @@ def case(golden):
         stored = dict(arrays)
 
     def masks(name):
-        return [
-            [
-                np.unpackbits(stored[f"{name}__{part}_layer{index}"])[: np.prod(shape)].reshape(shape).astype(bool)
-                for part, shape in (("weights", layer), ("biases", layer[1:]))
-            ]
+        return {
+            f"layer_{index}/{ours}": np.unpackbits(stored[f"{name}__{part}_layer{index}"])[: np.prod(shape)]
+            .reshape(shape)
+            .astype(bool)
             for index, layer in enumerate(SHAPES)
-        ]
+            for ours, part, shape in (("kernel", "weights", layer), ("bias", "biases", layer[1:]))
+        }
 
     return masks, stored
 
@@ -35,11 +36,19 @@ def inputs():
     weights = [[rng.normal(size=shape).astype("f4"), rng.normal(size=shape[1]).astype("f4")] for shape in SHAPES]
     rng = np.random.default_rng(6)
     old = [[rng.random(shape) >= 0.5, rng.random(shape[1]) >= 0.2] for shape in SHAPES[:2]]
-    return weights, [*old, _ones()[2]]
+    return _by_path(weights), Masks({**_ones(), **_by_path(old)})
 
 
 def _ones():
-    return [[np.ones(shape, bool), np.ones(shape[1], bool)] for shape in SHAPES]
+    return Masks(_by_path([[np.ones(shape, bool), np.ones(shape[1], bool)] for shape in SHAPES]))
+
+
+def _by_path(layers):
+    return {
+        f"layer_{index}/{name}": array
+        for index, arrays in enumerate(layers)
+        for name, array in zip(("kernel", "bias"), arrays, strict=True)
+    }
 
 
 def _layers(prune="T:T:F"):
@@ -48,8 +57,8 @@ def _layers(prune="T:T:F"):
 
 def _assert_equal(got, expected, layers=(0, 1, 2)):
     for index in layers:
-        for ours, theirs in zip(got[index], expected[index], strict=True):
-            np.testing.assert_array_equal(ours, theirs)
+        for path in (f"layer_{index}/kernel", f"layer_{index}/bias"):
+            np.testing.assert_array_equal(got[path], expected[path])
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.3, 0.51, 0.9, 0.99])
@@ -68,7 +77,7 @@ def test_from_an_old_mask(case, inputs, ratio):
     grown_back = REGROWN.get(name, ())
     _assert_equal(ours, published, [index for index in range(3) if index not in grown_back])
     for index in grown_back:
-        assert published[index][0].all()
+        assert published[f"layer_{index}/kernel"].all()
         _assert_equal(ours, old, [index])
 
 
@@ -81,7 +90,7 @@ def test_one_ratio_per_pruned_layer(case, inputs):
 
 
 def test_zero_biases_are_pruned_with_the_weights(case, inputs):
-    weights = [[kernel, np.zeros_like(bias)] for kernel, bias in inputs[0]]
+    weights = {path: array * (not path.endswith("bias")) for path, array in inputs[0].items()}
     masks = prune_layerwise(_layers(), weights, _ones(), np.full(2, 0.3))
     _assert_equal(masks, case[0]("zero_biases_no_old_mask__ratio_0.3"))
 

@@ -9,11 +9,12 @@ import pytest
 import tensorflow as tf
 
 from tfprune.data.load import load_images
-from tfprune.experiments.imp.files import read_findata, read_iteration
-from tfprune.experiments.imp.folder import ImpFolder
+from tfprune.experiments.imp.files.iterations import read_findata, read_iteration
 from tfprune.experiments.imp.recipe import run_imp
-from tfprune.experiments.imp.settings import read_spec
+from tfprune.experiments.imp.settings import read_settings
+from tfprune.experiments.imp.study import layout_of
 from tfprune.experiments.imp.training import images_of
+from tfprune.records.run_folder import RunFolder
 
 SIZES = {"train": 4000, "test": 500}
 DIGESTS = {
@@ -41,7 +42,7 @@ class _Silent:
     def start(self, *_):
         pass
 
-    progress = end = start
+    say = progress = end = start
 
 
 def test_replay_of_iterations_1_and_2(golden, batches_folder, tmp_path):
@@ -53,16 +54,16 @@ def test_replay_of_iterations_1_and_2(golden, batches_folder, tmp_path):
     text = text.replace("save_dir = .", f"save_dir = {run}").replace("./data", str(batches_folder))
     text = text.replace("[IMP]", "restart = yes\nrest_it = 1\n[IMP]")
     (tmp_path / "imp.ini").write_text(text)
-    spec = read_spec(tmp_path / "imp.ini")
-    images = images_of(spec)
+    settings = read_settings(tmp_path / "imp.ini")
+    images = images_of(settings)
 
     stream = np.random.RandomState(1700000000)
     stream.uniform(0, 1, (3072, 12))
     stream.uniform(0, 1, (12, 16))
     table = tf.constant(np.array([stream.choice(4000, 100) for _ in range(3 * 61)]))
-    folder = ImpFolder(run, "IMP")
-    folder.claim({}, lambda _: [], first_iteration=1)
-    run_imp(spec, images, folder, _Silent(), sample=lambda iteration, step: table[61 * iteration + step])
+    folder = RunFolder(run, layout_of(first_iteration=1), "IMP")
+    folder.claim({})
+    run_imp(settings, images, folder, _Silent(), sample=lambda iteration, step: table[61 * iteration + step])
 
     for k in (1, 2):
         ours, theirs = (read_iteration(f / f"IMP_itdata_{k}.pkl") for f in (run, golden / "imp/original_run"))
@@ -72,14 +73,13 @@ def test_replay_of_iterations_1_and_2(golden, batches_folder, tmp_path):
         np.testing.assert_array_equal(ours.ratios, theirs.ratios)
         np.testing.assert_array_equal(ours.train_errors, theirs.train_errors)
         np.testing.assert_array_equal(ours.validation_errors, theirs.validation_errors)
-        for our_layer, their_layer in zip(ours.masks, theirs.masks, strict=True):
-            for our, their in zip(our_layer, their_layer, strict=True):
-                np.testing.assert_array_equal(our, their)
-        for our_layer, their_layer in zip(ours.weights[-1], theirs.weights[-1], strict=True):
-            for our, their in zip(our_layer, their_layer, strict=True):
-                np.testing.assert_allclose(our, their, rtol=0, atol=1e-5)
-        for our, their in zip(ours.running_averages[-1], theirs.running_averages[-1], strict=True):
-            np.testing.assert_allclose(our, their, rtol=0, atol=2e-5)
+        assert ours.masks == theirs.masks
+        assert list(ours.weights[-1]) == list(theirs.weights[-1])
+        for path, array in theirs.weights[-1].items():
+            np.testing.assert_allclose(ours.weights[-1][path], array, rtol=0, atol=1e-5)
+        assert list(ours.running_averages[-1]) == list(theirs.running_averages[-1])
+        for path, array in theirs.running_averages[-1].items():
+            np.testing.assert_allclose(ours.running_averages[-1][path], array, rtol=0, atol=2e-5)
     theirs = read_findata(golden / "imp/original_run/IMP_findata.pkl")
     ours = read_findata(run / "IMP_findata.pkl")
     assert list(ours.best_validation_errors) == list(theirs.best_validation_errors)[1:]

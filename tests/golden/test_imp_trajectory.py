@@ -8,12 +8,14 @@ import pytest
 import tensorflow as tf
 
 from tfprune.experiments.imp.network import ImpNetwork
+from tfprune.layers.masks import Masks
 from tfprune.training.evaluation import Evaluator
 from tfprune.training.feeds import RowsFeed, normalised
 from tfprune.training.loop import TrainingLoop
 from tfprune.training.samplers import DrawnSampler
 
 WIDTHS = (192, 32, 16, 10)
+NAMES = {"kernel": "W", "bias": "b", "gamma": "gamma", "beta": "beta"}  # -> their names in the golden file
 
 
 class _Rows:
@@ -39,8 +41,11 @@ def recipe():
         ]
         for rows, units in itertools.pairwise(WIDTHS)
     ]
-    masks = [[rng.random(weights[index][0].shape) >= 0.5, np.ones(WIDTHS[index + 1], bool)] for index in (0, 1)]
-    masks.append([np.ones((16, 10), bool), np.ones(10, bool)])
+    weights = {
+        f"layer_{i}/{name}": array for i, each in enumerate(weights) for name, array in zip(NAMES, each, strict=True)
+    }
+    masks = {path: np.ones(array.shape, bool) for path, array in weights.items() if path.endswith(("kernel", "bias"))}
+    masks |= {path: rng.random(masks[path].shape) >= 0.5 for path in ("layer_0/kernel", "layer_1/kernel")}
     teacher = rng.normal(size=(192, 10))
 
     def rows(count):
@@ -48,7 +53,11 @@ def recipe():
         return _Rows(inputs, np.argmax(inputs.reshape(count, -1).astype("f8") @ teacher, 1))
 
     train, evaluation = rows(2000), rows(200)
-    return weights, masks, train, evaluation, rng.integers(0, 2000, size=(26, 50))
+    return weights, Masks(masks), train, evaluation, rng.integers(0, 2000, size=(26, 50))
+
+
+def _averages(network, index):
+    return [network.running_averages[f"layer_{index}/running_{name}"] for name in ("mean", "variance")]
 
 
 @pytest.mark.parametrize("minimizer", ["sgd", "adam"])
@@ -71,18 +80,24 @@ def test_26_steps(golden, recipe, minimizer):
         errors += list(stretch_errors)
         costs += list(stretch_costs)
         if stop == 25:
-            for index, (arrays, averages) in enumerate(zip(network.weights, network.running_averages, strict=True)):
-                for name, array in zip(("W", "b", "gamma", "beta", "amv"), (*arrays, averages), strict=True):
-                    np.testing.assert_allclose(array, expected[f"step25_layer{index}_{name}"], rtol=0, atol=1e-5)
-                pruned = ~masks[index][0]
-                np.testing.assert_array_equal(arrays[0][pruned], weights[index][0][pruned])
+            for index in range(3):
+                for name, theirs in NAMES.items():
+                    array = network.weights[f"layer_{index}/{name}"]
+                    np.testing.assert_allclose(array, expected[f"step25_layer{index}_{theirs}"], rtol=0, atol=1e-5)
+                averages = expected[f"step25_layer{index}_amv"]
+                np.testing.assert_allclose(_averages(network, index), averages, rtol=0, atol=1e-5)
+                kernel = f"layer_{index}/kernel"
+                pruned = ~masks[kernel]
+                np.testing.assert_array_equal(network.weights[kernel][pruned], weights[kernel][pruned])
         if stop in (0, 10, 20, 25):
             evaluations.append(evaluator.error())
     np.testing.assert_array_equal(np.array(errors), expected["train_errors"])
     np.testing.assert_array_equal(np.array(evaluations), expected["eval_errors"])
     np.testing.assert_allclose(costs, expected["train_costs_before_update"], rtol=0, atol=1e-5)
-    for index, averages in enumerate(network.running_averages):
-        np.testing.assert_allclose(averages, expected[f"after_loop_layer{index}_amv"], rtol=0, atol=1e-5)
-        for name, array in zip(("W", "b", "gamma", "beta"), network.weights[index], strict=True):
-            total = expected[f"after_loop_layer{index}_{name}_sum_float64"]
+    for index in range(3):
+        averages = expected[f"after_loop_layer{index}_amv"]
+        np.testing.assert_allclose(_averages(network, index), averages, rtol=0, atol=1e-5)
+        for name, theirs in NAMES.items():
+            array = network.weights[f"layer_{index}/{name}"]
+            total = expected[f"after_loop_layer{index}_{theirs}_sum_float64"]
             np.testing.assert_allclose(array.astype("f8").sum(), total, rtol=0, atol=1e-5 * array.size)

@@ -6,9 +6,10 @@ import pytest
 from keras import layers as L
 
 from tfprune.layers.convert import masked, masks_of, set_masks, strip
+from tfprune.layers.kinds import KINDS
 from tfprune.layers.masked import MASKED
 from tfprune.layers.masks import Masks
-from tfprune.layers.prunable import KERNELS, prunable
+from tfprune.layers.prunable import prunable
 
 LAYERS = {
     L.Dense: (lambda: L.Dense(3, activation="relu"), (4,)),
@@ -48,7 +49,7 @@ def data(model):
 
 
 def test_every_class_is_here():
-    assert set(LAYERS) == set(MASKED) == set(KERNELS)
+    assert set(LAYERS) == set(MASKED) == set(KINDS)
     for plain, made in MASKED.items():
         assert issubclass(made, plain)
         assert keras.saving.get_registered_name(made) == f"tfprune>{made.__name__}"

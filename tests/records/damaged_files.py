@@ -12,6 +12,7 @@ import pickle
 import resource
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -165,10 +166,12 @@ def _idx_gz():
 
 
 def _iteration():
-    from tfprune.experiments.imp.files import IterationRecord, LayerSpec, read_iteration, write_iteration
+    from tfprune.experiments.imp.arch import LayerSpec
+    from tfprune.experiments.imp.files.iterations import read_iteration, write_iteration
+    from tfprune.experiments.imp.files.records import IterationRecord
 
     layers = (LayerSpec("c", (3, 3, 1, 2, 1), True), LayerSpec("p", (2, 1), False), LayerSpec("x", (8, 2), True))
-    shapes = [[(3, 3, 1, 2)], [], [(8, 2), (2,), (8,), (8,)]]
+    shapes = {f"layer_{i}/{name}": shape for i in (0, 2) for name, shape in layers[i].shapes.items()}
     record = IterationRecord(
         layers=layers,
         ratios=np.array([0.5, 0.3]),
@@ -177,21 +180,22 @@ def _iteration():
         validation_steps=[0],
         train_errors=np.array([0.9, 0.5], np.float32),
         validation_errors=np.array([0.5], np.float32),
-        weights=[[[_RNG.random(shape, np.float32) for shape in layer] for layer in shapes]],
-        running_averages=[[_RNG.random((2, n), np.float32) for n in (0, 0, 8)]],
-        masks=[[_RNG.random(shape) < 0.5 for shape in layer[:2]] for layer in shapes],
+        weights=[{path: _RNG.random(shape, np.float32) for path, shape in shapes.items()}],
+        running_averages=[{f"layer_2/running_{name}": _RNG.random(8, np.float32) for name in ("mean", "variance")}],
+        masks={path: _RNG.random(shape) < 0.5 for path, shape in shapes.items() if path.endswith(("kernel", "bias"))},
     )
     path = Path(sys.argv[1], "iteration.pkl")
     write_iteration(path, record)
 
     def is_right(value):
-        return all(mask.dtype == bool for layer in value.masks for mask in layer) and value.ratios.dtype == np.float64
+        return all(mask.dtype == bool for mask in value.masks.values()) and value.ratios.dtype == np.float64
 
     return Kind([path.read_bytes()], damage.PICKLE, "a.pkl", read_iteration, is_right, damage.hostile_pickles)
 
 
 def _findata():
-    from tfprune.experiments.imp.files import LayerSpec, read_findata, write_findata
+    from tfprune.experiments.imp.arch import LayerSpec
+    from tfprune.experiments.imp.files.iterations import read_findata, write_findata
 
     path = Path(sys.argv[1], "findata.pkl")
     write_findata(path, [LayerSpec("x", (8, 2), True)], [np.array([0.5]), np.array([0.75])], [0.5, 0.25])
@@ -223,7 +227,7 @@ def _object_array():
 
 
 def _dense_weights():
-    from tfprune.experiments.one_shot.folder import read_dense_weights
+    from tfprune.experiments.one_shot.files import read_dense_weights
 
     samples = [_npz(_KERNELS), _npz(_KERNELS, np.savez_compressed)]
 
@@ -236,7 +240,7 @@ def _dense_weights():
 
 
 def _array():
-    from tfprune.experiments.one_shot.folder import read_array
+    from tfprune.experiments.one_shot.files import read_array
 
     samples = [_npy(np.arange(5)), _npy(np.linspace(0, 1, 7)), _npy(np.ones(3, np.float32))]
     return Kind(
@@ -260,10 +264,11 @@ def _masks():
 
 
 def _checkpoint():
-    from tfprune.experiments.imp.folder import ImpFolder
+    from tfprune.experiments.imp.study import LAYOUT
+    from tfprune.records.run_folder import RunFolder
 
     state = {"step": np.array(3), "state_0": np.ones((4, 3), np.float32), "names": np.array([True])}
-    folder = ImpFolder(sys.argv[1], "IMP")
+    folder = RunFolder(sys.argv[1], LAYOUT, "IMP")
 
     def read(path):
         return folder.read_checkpoint("checkpoint")
@@ -337,6 +342,85 @@ def _metrics():
     )
 
 
+def _result():
+    from tfprune.records.result import COUNTED, Result, read_result, write_result
+
+    path = Path(sys.argv[1], "result.json")
+    counts = dict(zip(COUNTED, (200, 50, 20, 210, 60, 70, 400, 100, 120), strict=True))
+    facts = {"seed": 1, "level": 2, "accuracy": 0.5, "loss": 1.5, "steps": 7, "seconds": 0.5, "digest": "a"}
+    write_result(path, Result("mine", "dense", {"lr": 0.1}, more={"note": [1]}, **facts, **counts))
+
+    def is_right(value):
+        good = all(type(getattr(value, name)) in (int, type(None)) for name in (*COUNTED, "level", "steps"))
+        return good and (value.accuracy is None or 0 <= value.accuracy <= 1)
+
+    return _json("result.json", json.loads(path.read_text()), read_result, is_right)
+
+
+def _row_of(name, samples, beside, damages, by_hand=lambda: ()):
+    """A file from which the table of results takes a row, and whole ones beside it, by their names."""
+    from tfprune.experiments.results import COLUMNS, read_results
+
+    for other, text in beside.items():
+        Path(sys.argv[1], other).parent.mkdir(parents=True, exist_ok=True)
+        Path(sys.argv[1], other).write_bytes(text)
+
+    def read(path):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            table = read_results(path.parent)
+        for each in told:
+            if each.category is UserWarning:  # Python warns of odd escapes in the header of an array
+                raise InputError(str(each.message))
+        return table
+
+    def is_right(table):
+        return tuple(table.columns) == COLUMNS and not (table[["density", "accuracy"]] > 1).any(axis=None)
+
+    Path(sys.argv[1], name).parent.mkdir(parents=True, exist_ok=True)
+    return Kind(samples, damages, name, read, is_right, by_hand)
+
+
+def _original_report():
+    place = "lottery_0a/replicate_1/level_0/main"
+    beside = {
+        f"{place}/logger": b"test_accuracy,0,0.1\ntest_accuracy,7,0.9",
+        f"{place}/hparams.log": b"Dataset Hyperparameters\n    * batch_size => 128",
+    }
+    kind = _json("report", {"total": 300.0, "unpruned": 20.0}, None, None)
+    return _row_of(f"{place}/sparsity_report.json", kind.samples, beside, kind.damages, kind.by_hand)
+
+
+def _original_settings():
+    place = "lottery_0b/replicate_1/level_0/main"
+    beside = {f"{place}/logger": b"test_accuracy,0,0.1\ntest_accuracy,7,0.9"}
+    text = b"Training Hyperparameters\n    * lr => 0.1\nHyperparameters for Sparse Pruning\n    * layers => None"
+    odd = (b"Hyperparameters", b"pretraining", b"[]", b" => ", b"a => inf", b"a = nan", b"[ ]\na = 1" + b"0" * 5000)
+    return _row_of(f"{place}/hparams.log", [text], beside, damage.TEXT, lambda: odd)
+
+
+def _original_sparsities():
+    place = "arch/snip/direct/0_10"
+    beside = {"arch/dense/counts.npy": _npy(np.array([30, 20])), f"{place}_accuracies.npy": _npy(np.array([0.5, 0.9]))}
+    samples = [_npy(np.array([0.5, 0.25])), _npy(np.array([0, 1]))]
+    return _row_of(f"{place}_sparsities_direct.npy", samples, beside, damage.ANY)
+
+
+def _original_metrics():
+    metrics = {"test_loss": 1.6, "test_acc": 90.25, "finetuning_runtime": 12.5, "nb_params": 100}
+    kind = _json("metrics", {"v0": metrics, "v3_50": metrics}, None, None)
+    return _row_of("scripts/vgg_l1_norm_CIFAR_metrics.json", kind.samples, {}, kind.damages, kind.by_hand)
+
+
+def _old_metrics():
+    place = "vgg16_digits/unpruned"
+    record = {"input": {"seed": 1, "loss": "standard"}, "finished": True}
+    metrics = {"scoring": "unpruned", "version": "unpruned", "parameters": 9, "flops": 8, "test_accuracy": 0.5}
+    kind = _json("metrics", metrics, None, None)
+    beside = {f"{place}/run.json": json.dumps(record).encode()}
+    return _row_of(f"{place}/metrics.json", kind.samples, beside, kind.damages, kind.by_hand)
+
+
 def _text(name, samples, read, is_right, *by_hand):
     return Kind([sample.encode() for sample in samples], damage.TEXT, name, read, is_right, lambda: by_hand)
 
@@ -349,7 +433,7 @@ def _logger():
 
 
 def _table():
-    from tfprune.experiments.imp.folder import read_table
+    from tfprune.experiments.imp.files.tables import read_table
 
     sample = "iteration,unpruned_fraction,best_validation_error\n0,1.0,0.25\n1,0.7,0.125\n"
     order = "order,units,accuracy,std\nmost,0,0.5,0.1\nleast,2,0.4,0.0\n"
@@ -364,7 +448,7 @@ def _table():
 
 
 def _ini():
-    from tfprune.experiments.imp.settings import read_spec
+    from tfprune.experiments.imp.settings import read_settings
 
     sample = (
         "[IO]\nsave_dir = run\nprefix = IMP\n[Data]\ndataset = digits\n[Network]\narch = c3,4:p2,1:f24:f16:x\n"
@@ -380,7 +464,7 @@ def _ini():
         sample.replace("= 50", "= 100000000").encode(),
         b"[" * 100_000,
     ]
-    return _text("a.ini", [sample], read_spec, lambda spec: spec.steps >= 1 and 0 <= spec.seed < 2**32, *by_hand)
+    return _text("a.ini", [sample], read_settings, lambda read: read.steps >= 1 and 0 <= read.seed < 2**32, *by_hand)
 
 
 def _classes():

@@ -1,17 +1,24 @@
 import errno
 import os
 import resource
+import tempfile
 
+import portalocker
 import pytest
+from faults import killed, tree
 
 from tfprune.errors import InputError
+from tfprune.records import atomic
 from tfprune.records.atomic import (
     atomic_copy,
+    atomic_folder,
     atomic_write,
     atomic_write_bytes,
     atomic_write_text,
     remove_stale_temporaries,
+    temporary_folder,
 )
+from tfprune.records.lock import FileLock
 
 
 def test_replaces_the_whole_file_and_leaves_nothing_else(tmp_path):
@@ -75,27 +82,90 @@ def test_interruption_passes_through_and_removes_the_temporary(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_stale_temporaries_of_one_prefix_are_removed(tmp_path, monkeypatch):
-    for name in ("IMP_out.dat", "IMP2_out.dat"):
-        with monkeypatch.context() as patch:
-            # What a kill leaves: the content is written, the rename and the clean-up never happen.
-            patch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-            patch.setattr("pathlib.Path.unlink", lambda _: None)
-            with pytest.raises(KeyboardInterrupt):
-                atomic_write_bytes(tmp_path / name, b"x")
+def test_what_a_kill_left_is_removed_and_what_is_being_written_stays(tmp_path):
     (tmp_path / ".IMP_notes.tmp").write_text("not ours")
     (tmp_path / "IMP_itdata_0.pkl").write_text("a result")
-    assert len(os.listdir(tmp_path)) == 4
-    removed = remove_stale_temporaries(tmp_path, lambda name: name.startswith("IMP_"))
-    assert [path.name.startswith(".IMP_out.dat.") for path in removed] == [True]
-    left = sorted(os.listdir(tmp_path))
-    assert left[0].startswith(".IMP2_out.dat.")
-    assert left[1:] == [".IMP_notes.tmp", "IMP_itdata_0.pkl"]
-    assert remove_stale_temporaries(tmp_path / "none", lambda name: True) == []
+    (tmp_path / ".link.tfprune-tmp-01234567").symlink_to("IMP_itdata_0.pkl")
+    ours = {".IMP_notes.tmp", "IMP_itdata_0.pkl", ".link.tfprune-tmp-01234567"}
+    assert killed(lambda: atomic_write_bytes(tmp_path / "IMP_out.dat", b"x"), 1)
+    (left,) = set(os.listdir(tmp_path)) - ours
+    assert left.startswith(".IMP_out.dat.") and (tmp_path / left).read_bytes() == b"x"
+
+    def write(file):
+        """While another file is written, the rest goes and the temporary of the first stays."""
+        file.write(b"half")
+        file.flush()
+        (held,) = set(os.listdir(tmp_path)) - ours
+        assert held.startswith(".IMP2_out.dat.")
+        atomic_write_bytes(tmp_path / "other", b"y")
+        assert remove_stale_temporaries(tmp_path) == []
+        assert (tmp_path / held).read_bytes() == b"half"
+
+    atomic_write(tmp_path / "IMP2_out.dat", write)
+    assert set(os.listdir(tmp_path)) == ours | {"IMP2_out.dat", "other"}
+    assert (tmp_path / "IMP2_out.dat").read_bytes() == b"half"
+    assert remove_stale_temporaries(tmp_path / "none") == []
 
 
-def _tree(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+def test_temporaries_of_one_name(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f".{name}.tfprune-tmp-01234567").write_bytes(b"")
+        (tmp_path / f".{name}.tfprune-tmp-89abcdef").mkdir()  # as earlier versions left it, without a lock
+    removed = remove_stale_temporaries(tmp_path, "a")
+    assert [path.name for path in removed] == [".a.tfprune-tmp-01234567", ".a.tfprune-tmp-89abcdef"]
+    assert len(os.listdir(tmp_path)) == 2
+
+
+def test_a_temporary_that_was_taken_for_one_that_was_left(tmp_path, monkeypatch):
+    """Between being made and being locked: another process may remove it, or hold it to do so."""
+    usual, taken = atomic.hold, []
+
+    def hold(file, path, shared=False):
+        if not taken:
+            taken.append(path)
+            assert remove_stale_temporaries(tmp_path) == [path]
+        usual(file, path, shared)
+
+    monkeypatch.setattr(atomic, "hold", hold)
+    atomic_write_bytes(tmp_path / "a", b"x")
+    assert (tmp_path / "a").read_bytes() == b"x" and os.listdir(tmp_path) == ["a"] and taken
+
+
+def test_without_locks_nothing_is_taken_for_left(tmp_path, monkeypatch):
+    def none(*_):
+        raise portalocker.LockException("none") from OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    monkeypatch.setattr(portalocker, "lock", none)
+    (tmp_path / ".a.tfprune-tmp-01234567").write_bytes(b"")
+    atomic_write_bytes(tmp_path / "a", b"x")
+    with atomic_folder(tmp_path / "b") as new:
+        (new / "c").write_bytes(b"y")
+    assert sorted(os.listdir(tmp_path)) == [".a.tfprune-tmp-01234567", "a", "b"]
+    with pytest.raises(OSError, match=os.strerror(errno.ENOTSUP)):
+        FileLock(tmp_path / "lock")
+
+
+def test_folders_among_the_temporary_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / ".another.tfprune-tmp-01234567").mkdir()
+    with temporary_folder() as folder:
+        assert os.listdir(folder) == [] and folder.parent.stat().st_mode & 0o777 == 0o700
+        with temporary_folder() as other:
+            assert folder.exists() and other != folder
+
+    def fill():
+        with temporary_folder() as folder:
+            (folder / "a").mkdir()
+            made.append(folder)
+            atomic_write_bytes(folder / "a/b", b"x")
+
+    made = []
+    assert killed(fill, 1)
+    (folder,) = made
+    assert (folder / "a").exists()
+    with temporary_folder():
+        assert not folder.parent.exists()
+    assert os.listdir(tmp_path) == [".another.tfprune-tmp-01234567"]
 
 
 @pytest.fixture
@@ -111,7 +181,7 @@ def test_a_copied_folder_replaces_the_old_one_whole(tmp_path, source):
     target = tmp_path / "target"
     for _ in range(2):
         atomic_copy(source, target)
-        assert _tree(target) == {"a": b"new a", "inner/b": b"new b"}
+        assert tree(target) == {"a": b"new a", "inner/b": b"new b"}
         (target / "old").write_bytes(b"old")
     atomic_copy(source / "a", tmp_path / "file")
     assert (tmp_path / "file").read_bytes() == b"new a"
@@ -134,8 +204,27 @@ def test_a_folder_that_cannot_be_put_in_place_leaves_the_old_one(tmp_path, sourc
     monkeypatch.setattr(os, "rename", fail)
     with pytest.raises(InputError, match=f"cannot write {target}: Permission denied; finished results are intact"):
         atomic_copy(source, target)
-    assert _tree(target) == {"old": b"old"}
+    assert tree(target) == {"old": b"old"}
     assert sorted(os.listdir(tmp_path)) == ["source", "target"]
+
+
+@pytest.mark.parametrize("moment", [1, 2])
+def test_a_folder_that_was_moved_aside_by_a_killed_process_comes_back(tmp_path, source, moment):
+    target = tmp_path / "target"
+    target.mkdir()
+    (target / "old").write_bytes(b"old")
+    assert killed(lambda: atomic_copy(source, target), moment)
+    assert target.exists() == (moment == 1)
+    atomic_write_bytes(tmp_path / "other", b"x")
+    assert tree(target) == {"old": b"old"}
+    assert sorted(os.listdir(tmp_path)) == ["other", "source", "target"]
+
+
+def test_a_folder_that_the_block_does_not_fill(tmp_path):
+    with pytest.raises(ValueError, match="own"), atomic_folder(tmp_path / "a") as new:
+        (new / "b").write_bytes(b"x")
+        raise ValueError("own")
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_folder_that_cannot_be_copied_leaves_the_old_one(tmp_path, source):
@@ -144,4 +233,4 @@ def test_a_folder_that_cannot_be_copied_leaves_the_old_one(tmp_path, source):
     (source / "inner/c").symlink_to(source / "nothing")
     with pytest.raises(InputError, match=f"cannot write {target}: "):
         atomic_copy(source, target)
-    assert sorted(os.listdir(tmp_path)) == ["source", "target"] and not _tree(target)
+    assert sorted(os.listdir(tmp_path)) == ["source", "target"] and not tree(target)

@@ -16,9 +16,10 @@ GROUPS = {
     "pickles": ("pickle", "mapped_pickle", "iteration", "findata", "object_array", "cifar_batch", "cifar_names"),
     "arrays and text": (
         *("dense_weights", "array", "masks", "checkpoint", "lottery_weights"),
-        *("record", "report", "metrics", "logger", "table", "ini", "classes", "annotations", "idx", "idx_gz"),
+        *("result", "record", "report", "metrics", "logger", "table", "ini", "classes", "annotations", "idx", "idx_gz"),
     ),
 }
+ROWS = ("original_report", "original_settings", "original_sparsities", "original_metrics", "old_metrics")
 WEIGHTS = ("pretrained_npz", "safetensors")
 FEW = {"keras_model": 150, "tiny_image": 50, "folder_image": 40}  # slow to read, and what reads them is not ours
 
@@ -35,6 +36,10 @@ def _read(folder, counts):
 @pytest.mark.parametrize("group", GROUPS)
 def test_damaged_files(group, tmp_path):
     assert _read(tmp_path, dict.fromkeys(GROUPS[group], COUNT)) == []
+
+
+def test_damaged_files_in_a_table_of_results(tmp_path):
+    assert _read(tmp_path, dict.fromkeys(ROWS, COUNT // 10)) == []
 
 
 def test_damaged_weights_models_and_images(tmp_path):

@@ -10,7 +10,6 @@ from tfprune.errors import InputError
 from tfprune.records.reading import MissingInputError
 from tfprune.records.result import (
     Result,
-    digest_of,
     has_result,
     installed_versions,
     is_result_name,
@@ -137,8 +136,3 @@ def test_other_files_are_no_results(tmp_path):
     with pytest.raises(InputError, match=f"cannot read {path}"):
         read_result(path)
     assert has_result(path)  # it meant to be one
-
-
-def test_a_digest_depends_on_the_values_alone():
-    assert digest_of({"a": 1, "b": [2, 3]}) == digest_of({"b": (2, 3), "a": 1}) == "d1935618"
-    assert digest_of({"a": 1, "b": [3, 2]}) != digest_of({"a": 1, "b": [2, 3]})

@@ -1,4 +1,4 @@
-"""The drive: where it pauses, what it tells, and its checkpoints."""
+"""The drive: where it pauses, and what it tells."""
 
 import keras
 import numpy as np
@@ -6,25 +6,11 @@ import pytest
 
 from tfprune.data.images import ResidentImages
 from tfprune.errors import InputError
-from tfprune.records.run_folder_old import RunFolder
-from tfprune.training.drive_old import drive, read_checkpoint, write_checkpoint
+from tfprune.training.drive import drive
 from tfprune.training.feeds import RowsFeed, normalised
 from tfprune.training.loop import TrainingLoop
 from tfprune.training.optimizers import WarmupMilestones, make_optimizer
 from tfprune.training.samplers import EpochSampler
-
-
-class _Folder(RunFolder):
-    unit = "level"
-
-    def _has_work(self):
-        return False
-
-    def _foreign(self):
-        return ""
-
-    def _clear(self):
-        pass
 
 
 class _Loop:
@@ -48,11 +34,11 @@ class _Loop:
         return losses / 100, np.where(losses == self.bad, np.nan, losses)
 
 
-def _loop(units=4, lr=0.1):
+def _loop(lr=0.1):
     rng = np.random.default_rng(0)
     images = ResidentImages(rng.integers(0, 256, (50, 8), np.uint8), rng.integers(0, 3, 50).astype(np.int32))
     keras.utils.set_random_seed(0)
-    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(units), keras.layers.Dense(3)])
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4), keras.layers.Dense(3)])
     feed = RowsFeed(images, EpochSampler(50, 16, short=True), normalised(np.zeros(8), 1 / 255))
     return TrainingLoop(model, make_optimizer("adam", lr), feed, schedule=WarmupMilestones(lr, [6], 0.1, warmup=3))
 
@@ -95,35 +81,3 @@ def test_the_rate_is_that_of_the_step():
     np.testing.assert_allclose(rates, expected, rtol=1e-6)
     # A run that starts late counts its updates from the first, for example in Adam's corrections.
     assert int(loop.optimizer.iterations) == 6
-
-
-def test_a_checkpoint_goes_on_with_the_same_numbers(tmp_path):
-    folder, loop, other = _Folder(tmp_path, "run"), _loop(), _loop()
-    assert read_checkpoint(folder, "checkpoint", loop, dict) is None
-    list(drive(loop, 5, 0, 6))
-    write_checkpoint(folder, "checkpoint", loop, {"step": np.array(6), "level": np.array(2)})
-    rest = np.concatenate([stretch.losses for stretch in drive(loop, 5, 6, 11)])
-    assert read_checkpoint(folder, "checkpoint", other, dict, level=3) is None
-    history = read_checkpoint(folder, "checkpoint", other, dict, level=2)
-    assert {name: int(array) for name, array in history.items()} == {"step": 6, "level": 2}
-    again = np.concatenate([stretch.losses for stretch in drive(other, 5, 6, 11)])
-    np.testing.assert_array_equal(rest, again)
-
-
-def test_a_checkpoint_of_another_network_is_told(tmp_path):
-    folder = _Folder(tmp_path, "run")
-    write_checkpoint(folder, "checkpoint", _loop(units=5), {})
-    with pytest.raises(InputError, match="not a checkpoint of this network; delete it to redo the level"):
-        read_checkpoint(folder, "checkpoint", _loop(), dict)
-
-
-def test_a_checkpoint_whose_own_arrays_are_wrong_leaves_the_loop_alone(tmp_path):
-    folder, loop = _Folder(tmp_path, "run"), _loop()
-    list(drive(loop, 5, 0, 6))
-    write_checkpoint(folder, "checkpoint", loop, {"step": np.array(6)})
-    other = _loop()
-    before = [array.copy() for array in other.state]
-    with pytest.raises(InputError, match="not a checkpoint of this network"):
-        read_checkpoint(folder, "checkpoint", other, lambda arrays: arrays["losses"])
-    for old, new in zip(before, other.state, strict=True):
-        np.testing.assert_array_equal(old, new)

@@ -100,10 +100,15 @@ def give(values: flags.FlagValues, words: dict[str, Any]) -> None:
 
 
 def _numbers(field, value: Any) -> Any:
-    """The entries of a list flag as the field's kind; what is none stays as it is, for the check to refuse."""
-    if value is None or field.metadata["kind"] is str:
+    """The entries of a list flag as the field's kind; text that is no number stays, for the check to refuse."""
+    kind = field.metadata["kind"]
+    if kind is str or not isinstance(value, list):
         return value
+    return [_number(kind, entry) if isinstance(entry, str) else entry for entry in value]
+
+
+def _number(kind: type, text: str) -> Any:
     try:
-        return [field.metadata["kind"](entry) for entry in value]
-    except (TypeError, ValueError):
-        return value
+        return kind(text)
+    except ValueError:
+        return text

@@ -203,7 +203,7 @@ def carry_out(study: Study, how: RunSettings, watch: ProgressBar | None = None) 
         with study.held(False):  # a run with other settings is told, not called finished
             return f"{study.folder}: {_which(study)}is finished; nothing to do (--overwrite starts anew)"
     # What is refused leaves no folder behind, and deletes nothing; a run with other settings is told first.
-    is_first = how.overwrite or not file_of(study.folder, RECORD, study.prefix).exists()
+    is_first = stage == UNFINISHED and (how.overwrite or not file_of(study.folder, RECORD, study.prefix).exists())
     if is_first:
         study.check()
     with study.held(how.overwrite) as folder:

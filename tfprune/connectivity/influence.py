@@ -16,6 +16,7 @@ import tensorflow as tf
 from keras import tree
 
 from tfprune.connectivity.graph import Walk
+from tfprune.layers.kinds import plain_type
 from tfprune.layers.prunable import kernels_of, prunable
 
 
@@ -179,9 +180,8 @@ class _LiveWalk(Walk):
 
     def apply(self, operation, *args, **kwargs):
         outputs = super().apply(operation, *args, **kwargs)
-        kind = getattr(operation, "plain_class", type(operation))
-        # Nothing says what the layer of a user adds.
-        return outputs if kind.__module__.startswith("keras.") else tree.map_structure(self.lift, outputs)
+        own = not plain_type(operation).__module__.startswith("keras.")
+        return tree.map_structure(self.lift, outputs) if own else outputs  # nothing says what a user's layer adds
 
 
 def _each(structure, of_fact: Callable):

@@ -33,7 +33,7 @@ def measured(
     Args:
         model: built Sequential or Functional model, masked or plain; is left as it is.
         masks: path -> bool array for every path of `prunable(model)`; None for the model's own: the masks of masked
-            layers, in plain layers the weights that are not 0.
+            layers, in plain layers the weights that are not 0. `Masks.dense(model)` where nothing is masked.
         input_shape: of an input without the batch axis, where the model leaves sizes open.
         plain: for layers that `tfprune.compact` cannot copy: a model in plain Keras with the outputs of the masked
             `model`, its pruned weights and biases 0, which is compacted in its place.

@@ -8,23 +8,24 @@ from keras import layers, ops
 
 from tfprune.connectivity.activations import activated
 from tfprune.connectivity.graph import Walk, register_rule
+from tfprune.layers.kinds import CONVOLUTIONS, DEPTHWISE, SEPARABLE, TRANSPOSED, spatial
+from tfprune.layers.prunable import kernels_of
 
 
 @register_rule(layers.Dense)
 def _dense(walk: Walk, layer, inputs):
-    walk.use(layer.kernel, math.prod(inputs.shape[1:-1]))
-    return _finished(walk, layer, ops.matmul(inputs, walk.kernel(layer.kernel)))
+    outputs = ops.matmul(inputs, walk.kernel(layer.kernel))
+    return _finished(walk, layer, outputs, math.prod(inputs.shape[1:-1]))
 
 
 @register_rule(layers.EinsumDense)
 def _einsum_dense(walk: Walk, layer, inputs):
     kernel = walk.kernel(layer.kernel)
     outputs = ops.einsum(layer.equation, inputs, kernel)
-    walk.use(layer.kernel, _einsum_uses(layer.equation, inputs.shape, kernel.shape))
-    return _finished(walk, layer, outputs)
+    return _finished(walk, layer, outputs, _einsum_uses(layer.equation, inputs.shape, kernel.shape))
 
 
-@register_rule(layers.Conv1D, layers.Conv2D, layers.Conv3D)
+@register_rule(*CONVOLUTIONS)
 def _conv(walk: Walk, layer, inputs):
     padding = layer.padding
     if padding == "causal":
@@ -35,38 +36,35 @@ def _conv(walk: Walk, layer, inputs):
         # past its memory on CPUs.
         inputs, geometry["strides"] = inputs[(slice(None), *(slice(None, None, by) for by in layer.strides))], 1
     outputs = ops.conv(inputs, walk.kernel(layer.kernel), padding=padding, **geometry)
-    walk.use(layer.kernel, _positions(layer, outputs))
-    return _finished(walk, layer, outputs)
+    return _finished(walk, layer, outputs, _positions(layer, outputs))
 
 
-@register_rule(layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
+@register_rule(*TRANSPOSED)
 def _conv_transpose(walk: Walk, layer, inputs):
+    padding = {"padding": layer.padding, "output_padding": layer.output_padding}
+    outputs = ops.conv_transpose(inputs, walk.kernel(layer.kernel), **padding, **_geometry(layer))
     # Each weight carries every input position to one output position.
-    walk.use(layer.kernel, _positions(layer, inputs))
-    kernel = walk.kernel(layer.kernel)
-    geometry = _geometry(layer)
-    outputs = ops.conv_transpose(inputs, kernel, padding=layer.padding, output_padding=layer.output_padding, **geometry)
-    return _finished(walk, layer, outputs)
+    return _finished(walk, layer, outputs, _positions(layer, inputs))
 
 
-@register_rule(layers.DepthwiseConv1D, layers.DepthwiseConv2D)
+@register_rule(*DEPTHWISE)
 def _depthwise_conv(walk: Walk, layer, inputs):
     outputs = ops.depthwise_conv(inputs, walk.kernel(layer.kernel), padding=layer.padding, **_geometry(layer))
-    walk.use(layer.kernel, _positions(layer, outputs))
-    return _finished(walk, layer, outputs)
+    return _finished(walk, layer, outputs, _positions(layer, outputs))
 
 
-@register_rule(layers.SeparableConv1D, layers.SeparableConv2D)
+@register_rule(*SEPARABLE)
 def _separable_conv(walk: Walk, layer, inputs):
     # Two products without a step between them: sums of at most kernel area · channels, far below float32's limits.
     kernels = walk.kernel(layer.depthwise_kernel), walk.kernel(layer.pointwise_kernel)
     outputs = ops.separable_conv(inputs, *kernels, padding=layer.padding, **_geometry(layer))
-    walk.use(layer.depthwise_kernel, _positions(layer, outputs))
-    walk.use(layer.pointwise_kernel, _positions(layer, outputs))
-    return _finished(walk, layer, outputs)
+    return _finished(walk, layer, outputs, _positions(layer, outputs))
 
 
-def _finished(walk: Walk, layer, outputs):
+def _finished(walk: Walk, layer, outputs, uses: int):
+    """The outputs with bias and activation; each weight of the layer took part in as many multiply-adds as `uses`."""
+    for kernel in kernels_of(layer).values():
+        walk.use(kernel, uses)
     return activated(walk, layer.activation, outputs if layer.bias is None else walk.lift(outputs), layer)
 
 
@@ -79,8 +77,7 @@ def _geometry(layer) -> dict:
 
 
 def _positions(layer, images) -> int:
-    """Number of spatial positions of `images` (batch, ..., channels), or (batch, channels, ...)."""
-    return math.prod(images.shape[1:-1] if layer.data_format == "channels_last" else images.shape[2:])
+    return math.prod(spatial(layer, images.shape))
 
 
 def _einsum_uses(equation: str, input_shape, kernel_shape) -> int:

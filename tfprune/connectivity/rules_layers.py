@@ -11,6 +11,16 @@ from keras import layers, ops
 from tfprune.connectivity.activations import activated
 from tfprune.connectivity.graph import Walk, register_rule
 from tfprune.errors import InputError
+from tfprune.layers.kinds import (
+    ADAPTIVE_POOLS,
+    AUGMENTATIONS,
+    CROPPINGS,
+    GLOBAL_POOLS,
+    NOISE,
+    POOLS,
+    ZERO_PADDINGS,
+    spatial,
+)
 
 # Far above the reciprocal of the smallest weight that bilinear interpolation gives to a pixel it uses.
 _INTERPOLATION = 2.0**20
@@ -20,29 +30,11 @@ _INTERPOLATION = 2.0**20
     layers.LeakyReLU,
     layers.ELU,
     layers.PReLU,
-    layers.Dropout,
-    layers.AlphaDropout,
-    layers.SpatialDropout1D,
-    layers.SpatialDropout2D,
-    layers.SpatialDropout3D,
-    layers.GaussianDropout,
-    layers.GaussianNoise,
+    *NOISE,
     layers.ActivityRegularization,
     layers.Identity,
     layers.Masking,
-    # The following change images in training only, and keep their size.
-    layers.RandomBrightness,
-    layers.RandomContrast,
-    layers.RandomFlip,
-    layers.RandomRotation,
-    layers.RandomTranslation,
-    layers.RandomZoom,
-    layers.RandomShear,
-    layers.RandomHue,
-    layers.RandomSaturation,
-    layers.RandomColorJitter,
-    layers.RandomGaussianBlur,
-    layers.RandomErasing,
+    *AUGMENTATIONS,
 )
 def _pass_on(walk: Walk, layer, inputs):
     return inputs
@@ -102,12 +94,8 @@ def _root_mean_square(walk: Walk, layer, inputs):
     layers.Permute,
     layers.RepeatVector,
     layers.Concatenate,
-    layers.ZeroPadding1D,
-    layers.ZeroPadding2D,
-    layers.ZeroPadding3D,
-    layers.Cropping1D,
-    layers.Cropping2D,
-    layers.Cropping3D,
+    *ZERO_PADDINGS,
+    *CROPPINGS,
     layers.UpSampling1D,
     layers.UpSampling3D,
     layers.CenterCrop,
@@ -126,14 +114,7 @@ def _resize(walk: Walk, layer, inputs):
     return outputs * _INTERPOLATION if walk.boolean else outputs
 
 
-@register_rule(
-    layers.MaxPooling1D,
-    layers.MaxPooling2D,
-    layers.MaxPooling3D,
-    layers.AveragePooling1D,
-    layers.AveragePooling2D,
-    layers.AveragePooling3D,
-)
+@register_rule(*POOLS)
 def _pool(walk: Walk, layer, inputs):
     # With padding, Keras divides by the number of entries that are really in the window, so the product with the
     # window's area may exceed their sum: still ≥ 1 exactly where the window holds a reachable entry.
@@ -141,28 +122,13 @@ def _pool(walk: Walk, layer, inputs):
     return outputs * math.prod(layer.pool_size) if walk.boolean else outputs
 
 
-@register_rule(
-    layers.GlobalMaxPooling1D,
-    layers.GlobalMaxPooling2D,
-    layers.GlobalMaxPooling3D,
-    layers.GlobalAveragePooling1D,
-    layers.GlobalAveragePooling2D,
-    layers.GlobalAveragePooling3D,
-)
+@register_rule(*GLOBAL_POOLS)
 def _global_pool(walk: Walk, layer, inputs):
-    rank = len(inputs.shape)
-    axes = list(range(1, rank - 1)) if layer.data_format == "channels_last" else list(range(2, rank))
+    axes = spatial(layer, list(range(len(inputs.shape))))
     return (ops.sum if walk.boolean else ops.mean)(inputs, axis=axes, keepdims=layer.keepdims)
 
 
-@register_rule(
-    layers.AdaptiveMaxPooling1D,
-    layers.AdaptiveMaxPooling2D,
-    layers.AdaptiveMaxPooling3D,
-    layers.AdaptiveAveragePooling1D,
-    layers.AdaptiveAveragePooling2D,
-    layers.AdaptiveAveragePooling3D,
-)
+@register_rule(*ADAPTIVE_POOLS)
 def _adaptive_pool(walk: Walk, layer, inputs):
     outputs = ops.adaptive_average_pool(inputs, layer.output_size, layer.data_format)
     return outputs * math.prod(inputs.shape[1:]) if walk.boolean else outputs

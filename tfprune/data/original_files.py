@@ -10,7 +10,6 @@ from __future__ import annotations
 import gzip
 import math
 import tarfile
-import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from tfprune.errors import InputError
+from tfprune.records.atomic import temporary_folder
 from tfprune.records.pickles import load_pickle
 
 SPLITS = ("train", "test")
@@ -155,9 +155,9 @@ def _cifar_folder(kind: _Cifar, source: Path) -> Iterator[tuple[Path, Path]]:
     elif (source / kind.folder).is_dir():
         yield source / kind.folder, source / kind.folder
     elif archive.is_file():
-        with tempfile.TemporaryDirectory(prefix="tfprune-") as folder:
-            _unpack(kind, archive, Path(folder))
-            yield Path(folder), archive
+        with temporary_folder() as folder:
+            _unpack(kind, archive, folder)
+            yield folder, archive
     else:
         raise InputError(f"--from={source}: holds no {kind.folder}, nor {kind.batches['test'][0]} and its like")
 

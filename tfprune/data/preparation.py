@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import glob
 import io
-import os
+import re
 import shutil
 import socket
 import sys
-import tempfile
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,8 @@ from urllib.parse import urlsplit
 from tfprune.data.original_files import READABLE, Part, read_original
 from tfprune.data.tfds_sets import find_builder
 from tfprune.errors import InputError
+from tfprune.records.atomic import temporary_folder
+from tfprune.records.lock import FileLock
 
 _OWN = {
     "digits": "comes with scikit-learn: there is nothing to prepare",
@@ -75,10 +76,10 @@ def prepare_set(builder, download: bool) -> None:
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     config = tfds.download.DownloadConfig(compute_stats=tfds.download.ComputeStatsMode.SKIP)
-    with _alone(Path(builder.data_path)), contextlib.ExitStack() as stack:
+    with _alone(builder), contextlib.ExitStack() as stack:
         # TFDS prints how large the download will be, "Unknown size" where it is none.
         stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
-        where = None if download else stack.enter_context(tempfile.TemporaryDirectory(prefix="tfprune-"))
+        where = None if download else stack.enter_context(temporary_folder())
         try:
             builder.download_and_prepare(download_dir=where, download_config=config)
         except Exception as error:  # of TFDS, of its ways to download, of the set's own code
@@ -117,25 +118,34 @@ def _local_builder(builder, parts: dict[str, Part], names: dict[str, list[str]])
 
 
 @contextlib.contextmanager
-def _alone(target: Path) -> Iterator[None]:
+def _alone(builder) -> Iterator[None]:
     """Keeps other processes from preparing this set, and removes what a killed one has left."""
+    target = Path(builder.data_path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        folder = os.open(target.parent, os.O_RDONLY)
+        lock = FileLock(target.with_name(f".{target.name}.lock"))
+    except BlockingIOError:
+        raise InputError(f"{target.parent}: another process is preparing this set") from None
     except OSError as error:
         raise InputError(f"cannot write in {target.parent}: {error.strerror}") from None
     try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"{target.parent}: another process is preparing this set") from None
-        for left in target.parent.glob(f"incomplete.*_{target.name}"):
+        for left in list(_left_behind(target, Path(builder.data_dir_root, "downloads"), builder.name)):
             shutil.rmtree(left, ignore_errors=True)
         yield
     finally:
+        lock.remove()
         with contextlib.suppress(OSError):
             target.parent.rmdir()  # where nothing came into it
-        os.close(folder)
+
+
+def _left_behind(target: Path, downloads: Path, name: str) -> Iterator[Path]:
+    """What TFDS did not come to the end of: sets, downloads, and archives that it unpacked."""
+    yield from target.parent.glob(f"incomplete.*_{target.name}")
+    for path in (downloads / name).rglob("*"):
+        if path.is_file():
+            yield from (downloads / "extracted").glob(f"incomplete*.{glob.escape(path.name)}")
+        elif re.fullmatch(r".+\.tmp\.[0-9a-f]{32}", path.name):
+            yield path
 
 
 class _Asked(Exception):

@@ -12,6 +12,7 @@ import pandas as pd
 from tfprune.cli.run import RunSettings, Study, carry_out
 from tfprune.errors import InputError
 from tfprune.experiments.family import study_of
+from tfprune.experiments.results import read_results
 
 
 class Picture:
@@ -46,8 +47,6 @@ class Run:
     @cached_property
     def results(self) -> pd.DataFrame:
         """One row for each trained network, as `tfprune.read_results` gives them."""
-        from tfprune.experiments.results import read_results
-
         return self.study.own(read_results(self.study.results_folder))
 
     @property

@@ -9,10 +9,10 @@ from keras import ops, tree
 
 from tfprune.errors import InputError
 from tfprune.layers.kernel_masks import KernelMasks
+from tfprune.layers.kinds import KINDS, kind_of, plain_type
 from tfprune.layers.live import held, live_copy
 from tfprune.layers.lora import merged_config
 from tfprune.layers.masked import MASKED
-from tfprune.layers.prunable import KERNELS, kernel_class
 from tfprune.layers.state import copy_vocabularies
 from tfprune.layers.topology import is_graph, run
 from tfprune.records.reading import first_line
@@ -68,8 +68,8 @@ class _NotDrawn:
 
 def masked_layer(layer: keras.Operation) -> keras.Operation:
     """A new layer of the masked class of a plain one, or of the layer's own class where there is none."""
-    base = None if isinstance(layer, KernelMasks) else kernel_class(layer)
-    return layer_like(layer, None if base is None else MASKED[base])
+    plain = kind_of(layer) is not None and not isinstance(layer, KernelMasks)
+    return layer_like(layer, MASKED[type(layer)] if plain else None)
 
 
 def plain_layer(layer: keras.Operation, change: Change = lambda config: config) -> keras.Operation:
@@ -130,7 +130,7 @@ def layer_like(
     except Exception as error:
         reason = first_line(error)
         raise InputError(f"layer {layer.name!r} ({type(layer).__name__}) cannot be copied: {reason}") from error
-    if getattr(layer, "plain_class", type(layer)) in KERNELS:  # a class that says which attributes are initializers
+    if plain_type(layer) in KINDS:  # a class that says which attributes are initializers
         for name, value in vars(layer).items():
             if name.endswith("_initializer") and name in vars(copy):
                 vars(copy)[name] = _NotDrawn(value)
@@ -172,6 +172,3 @@ def _same_kind(model: keras.Model, *arguments) -> keras.Model:
 def _is_own(name: str, value) -> bool:
     """Whether it is an initializer that a program without `tfprune` could not read; the weights are copied anyway."""
     return name.endswith("_initializer") and type(value).__module__.split(".")[0] == "tfprune"
-
-
-assert set(MASKED) == set(KERNELS), "every class with prunable kernels needs a masked counterpart"

@@ -13,12 +13,12 @@ import keras
 from keras import ops
 
 from tfprune.errors import InputError
+from tfprune.layers.kinds import KINDS
 from tfprune.layers.lora import has_lora, kernel_variable
-from tfprune.layers.prunable import KERNELS
 
 
 class KernelMasks:
-    """Mixin in front of a Keras layer class that `tfprune.layers.prunable.KERNELS` lists.
+    """Mixin in front of a Keras layer class that `tfprune.layers.kinds.KINDS` lists.
 
     Attributes:
         plain_class: the Keras class that computes the same without masks.
@@ -34,7 +34,7 @@ class KernelMasks:
         rank, alpha = (getattr(self, name, None) for name in ("lora_rank", "lora_alpha"))
         self.lora_rank = None
         super().build(input_shape)
-        for name in KERNELS[self.plain_class]:
+        for name in _names(self):
             kernel = kernel_variable(self, name)
             mask = self.add_weight(name=f"{name}_mask", shape=kernel.shape, initializer="ones", trainable=False)
             setattr(self, f"{name}_mask", mask)
@@ -46,7 +46,7 @@ class KernelMasks:
     def call(self, inputs):
         # All variables must be in the mapping: an outer stateless scope is not looked into from an inner one.
         values = {id(variable): (variable, variable.value) for variable in self.variables}
-        for name in KERNELS[self.plain_class]:
+        for name in _names(self):
             kernel = kernel_variable(self, name)
             values[id(kernel)] = (kernel, ops.multiply(getattr(self, name), getattr(self, f"{name}_mask")))
         if has_lora(self):  # its update is in the kernel by now
@@ -76,7 +76,11 @@ def masks_of_layer(layer: keras.Operation) -> dict[str, keras.Variable]:
     """Kernel attribute name -> mask variable; empty for layers without masks."""
     if not isinstance(layer, KernelMasks):
         return {}
-    return {name: getattr(layer, f"{name}_mask") for name in KERNELS[layer.plain_class]}
+    return {name: getattr(layer, f"{name}_mask") for name in _names(layer)}
+
+
+def _names(layer: KernelMasks) -> list[str]:
+    return [kernel.name for kernel in KINDS[layer.plain_class].kernels]
 
 
 class _OfKept:

@@ -1,4 +1,4 @@
-"""Masked counterparts of every Keras layer with prunable kernels; what they share is in `kernel_masks`."""
+"""Masked counterparts of all Keras layers in `kinds.KINDS`; what they share is in `kernel_masks`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import keras
 from keras import layers, ops
 
 from tfprune.layers.kernel_masks import KernelMasks
+from tfprune.layers.kinds import KINDS
 from tfprune.layers.products import masked_matmul
 
 _registered = keras.saving.register_keras_serializable("tfprune")
@@ -67,90 +68,13 @@ class MaskedConv2D(KernelMasks, layers.Conv2D):
         return {**super().get_config(), "product_dtype": self.product_dtype}
 
 
-@_registered
-class MaskedEinsumDense(KernelMasks, layers.EinsumDense):
-    """`keras.layers.EinsumDense` with a masked kernel."""
-
-    plain_class = layers.EinsumDense
-
-
-@_registered
-class MaskedConv1D(KernelMasks, layers.Conv1D):
-    """`keras.layers.Conv1D` with a masked kernel."""
-
-    plain_class = layers.Conv1D
+def _masked(plain: type) -> type:
+    """The masked class of a layer whose kernels alone need masks; a name of this module, as pickles want it."""
+    name, doc = f"Masked{plain.__name__}", f"`keras.layers.{plain.__name__}` with masked kernels."
+    body = {"plain_class": plain, "__doc__": doc, "__module__": __name__}
+    globals()[name] = _registered(type(name, (KernelMasks, plain), body))
+    return globals()[name]
 
 
-@_registered
-class MaskedConv3D(KernelMasks, layers.Conv3D):
-    """`keras.layers.Conv3D` with a masked kernel."""
-
-    plain_class = layers.Conv3D
-
-
-@_registered
-class MaskedConv1DTranspose(KernelMasks, layers.Conv1DTranspose):
-    """`keras.layers.Conv1DTranspose` with a masked kernel."""
-
-    plain_class = layers.Conv1DTranspose
-
-
-@_registered
-class MaskedConv2DTranspose(KernelMasks, layers.Conv2DTranspose):
-    """`keras.layers.Conv2DTranspose` with a masked kernel."""
-
-    plain_class = layers.Conv2DTranspose
-
-
-@_registered
-class MaskedConv3DTranspose(KernelMasks, layers.Conv3DTranspose):
-    """`keras.layers.Conv3DTranspose` with a masked kernel."""
-
-    plain_class = layers.Conv3DTranspose
-
-
-@_registered
-class MaskedDepthwiseConv1D(KernelMasks, layers.DepthwiseConv1D):
-    """`keras.layers.DepthwiseConv1D` with a masked kernel."""
-
-    plain_class = layers.DepthwiseConv1D
-
-
-@_registered
-class MaskedDepthwiseConv2D(KernelMasks, layers.DepthwiseConv2D):
-    """`keras.layers.DepthwiseConv2D` with a masked kernel."""
-
-    plain_class = layers.DepthwiseConv2D
-
-
-@_registered
-class MaskedSeparableConv1D(KernelMasks, layers.SeparableConv1D):
-    """`keras.layers.SeparableConv1D` with both kernels masked."""
-
-    plain_class = layers.SeparableConv1D
-
-
-@_registered
-class MaskedSeparableConv2D(KernelMasks, layers.SeparableConv2D):
-    """`keras.layers.SeparableConv2D` with both kernels masked."""
-
-    plain_class = layers.SeparableConv2D
-
-
-MASKED: dict[type, type] = {
-    masked.plain_class: masked
-    for masked in (
-        MaskedDense,
-        MaskedEinsumDense,
-        MaskedConv1D,
-        MaskedConv2D,
-        MaskedConv3D,
-        MaskedConv1DTranspose,
-        MaskedConv2DTranspose,
-        MaskedConv3DTranspose,
-        MaskedDepthwiseConv1D,
-        MaskedDepthwiseConv2D,
-        MaskedSeparableConv1D,
-        MaskedSeparableConv2D,
-    )
-}
+MASKED: dict[type, type] = {layers.Dense: MaskedDense, layers.Conv2D: MaskedConv2D}
+MASKED |= {plain: _masked(plain) for plain in KINDS if plain not in MASKED}

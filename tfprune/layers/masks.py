@@ -1,6 +1,6 @@
 """Masks: which weights of a model are kept.
 
-The value lives beside the layers because sparsity, pruning, surgery and training all take or give it.
+The value lives beside the layers because surgery, connectivity, pruning and training all take or give it.
 """
 
 from __future__ import annotations
@@ -8,13 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 
 from tfprune.errors import InputError
-from tfprune.layers.prunable import prunable
 from tfprune.records.mask_file import read_masks, write_masks
+
+if TYPE_CHECKING:
+    import keras
+
+# `prunable` is imported where a model is given: figures read masks from files without waiting for TensorFlow.
 
 
 class Masks(Mapping[str, np.ndarray]):
@@ -42,6 +46,8 @@ class Masks(Mapping[str, np.ndarray]):
     @classmethod
     def dense(cls, model: keras.Model) -> Masks:
         """Masks that keep every prunable weight of `model`."""
+        from tfprune.layers.prunable import prunable
+
         return cls({path: np.ones(variable.shape, bool) for path, variable in prunable(model).items()})
 
     def check(self, model: keras.Model) -> Masks:
@@ -50,6 +56,8 @@ class Masks(Mapping[str, np.ndarray]):
         Raises:
             InputError: a path is missing or unknown, or a shape differs; names the path and the shapes.
         """
+        from tfprune.layers.prunable import prunable
+
         variables = prunable(model)
         for path, mask in self.items():
             if path not in variables:

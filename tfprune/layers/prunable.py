@@ -1,6 +1,6 @@
 """Which variables of a model can be pruned: the kernels of dense layers and convolutions.
 
-Biases and normalisation are never pruned. This lives in the layers' room, below sparsity, surgery, pruning and
+Biases and normalisation are never pruned. This lives in the layers' room, below surgery, connectivity, pruning and
 training, because all of them name weights by these paths.
 """
 
@@ -9,48 +9,10 @@ from __future__ import annotations
 import math
 
 import keras
-from keras import layers
 
+from tfprune.layers.kinds import CHANNEL_WISE, kind_of
 from tfprune.layers.lora import refuse_lora
 from tfprune.layers.topology import named_layers, require_graph
-
-KERNELS: dict[type, tuple[str, ...]] = {
-    layers.Dense: ("kernel",),
-    layers.EinsumDense: ("kernel",),
-    layers.Conv1D: ("kernel",),
-    layers.Conv2D: ("kernel",),
-    layers.Conv3D: ("kernel",),
-    layers.Conv1DTranspose: ("kernel",),
-    layers.Conv2DTranspose: ("kernel",),
-    layers.Conv3DTranspose: ("kernel",),
-    layers.DepthwiseConv1D: ("kernel",),
-    layers.DepthwiseConv2D: ("kernel",),
-    layers.SeparableConv1D: ("depthwise_kernel", "pointwise_kernel"),
-    layers.SeparableConv2D: ("depthwise_kernel", "pointwise_kernel"),
-}
-
-# Their weights scale and shift single channels; leaving them out of the list of unsupported layers is not a loss.
-_CHANNEL_WISE = (
-    layers.BatchNormalization,
-    layers.LayerNormalization,
-    layers.GroupNormalization,
-    layers.RMSNormalization,
-    layers.Normalization,
-    layers.PReLU,
-)
-
-
-def kernel_class(layer: keras.Operation) -> type | None:
-    """The class of `KERNELS` that says how `layer` uses its kernels, None if there is none.
-
-    Subclasses have none: they may compute something else. Nor have quantized kernels, which are not the variables that
-    the layer multiplies with.
-    """
-    if getattr(layer, "quantization_mode", None):
-        return None
-    # Masked layers are subclasses, too, but say what they compute.
-    kind = getattr(layer, "plain_class", type(layer))
-    return kind if kind in KERNELS else None
 
 
 def kernels_of(layer: keras.Operation) -> dict[str, keras.Variable]:
@@ -59,10 +21,11 @@ def kernels_of(layer: keras.Operation) -> dict[str, keras.Variable]:
     Raises:
         InputError: a kernel with a low-rank update (LoRA), which is not what the layer multiplies with.
     """
-    base = kernel_class(layer)
-    if base is not None:
-        refuse_lora(layer)
-    return {} if base is None else {name: getattr(layer, name) for name in KERNELS[base]}
+    kind = kind_of(layer)
+    if kind is None:
+        return {}
+    refuse_lora(layer)
+    return {kernel.name: getattr(layer, kernel.name) for kernel in kind.kernels}
 
 
 class Kernels(dict):
@@ -113,7 +76,7 @@ def unsupported(model: keras.Model) -> list[str]:
         path
         for path, layer in named_layers(model)
         if not kernels_of(layer)
-        and not isinstance(layer, _CHANNEL_WISE)
+        and not isinstance(layer, tuple(CHANNEL_WISE))
         and any(len(variable.shape) >= 2 for variable in layer.weights)
     ]
 

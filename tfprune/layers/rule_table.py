@@ -7,6 +7,7 @@ from collections.abc import Callable
 import keras
 
 from tfprune.errors import InputError
+from tfprune.layers.kinds import plain_type
 
 Rule = Callable
 
@@ -47,8 +48,7 @@ class RuleTable:
             if rule is None:
                 raise self._error(operation, f"the operation {kind.__name__}", f'"{kind.__name__}"')
             return rule
-        # A masked layer computes what its plain class does; that it overrides `call` says nothing.
-        kind = getattr(operation, "plain_class", kind)
+        kind = plain_type(operation)  # that a masked layer overrides `call` says nothing
         base = next((base for base in kind.__mro__ if base in self._layers), None)
         if base is None or kind.call is not base.call:
             raise self._error(operation, f"the layer type {kind.__name__}", kind.__name__)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 
 import keras
@@ -11,6 +10,7 @@ from keras import ops, tree
 from tfprune.errors import InputError
 from tfprune.layers.kernel_masks import masks_of_layer
 from tfprune.layers.lora import merged_values
+from tfprune.records.atomic import temporary_folder
 
 _LOOKUPS = keras.layers.StringLookup, keras.layers.IntegerLookup
 
@@ -85,9 +85,9 @@ def _copy_own(old: keras.layers.Layer, new: keras.layers.Layer) -> None:
         old.save_own_variables(store)
         new.load_own_variables(store)
     if hasattr(new, "load_assets"):
-        with tempfile.TemporaryDirectory(prefix="tfprune-assets-") as folder:
-            old.save_assets(folder)
-            new.load_assets(folder)
+        with temporary_folder() as folder:
+            old.save_assets(str(folder))
+            new.load_assets(str(folder))
 
 
 def _pairs(layer: keras.layers.Layer, new: keras.layers.Layer) -> Iterator[tuple]:

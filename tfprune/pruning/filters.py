@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import keras
 import numpy as np
-from keras import layers
 
 from tfprune.layers.convert import masks_of, without_lora
-from tfprune.layers.prunable import KERNELS, kernel_class, prunable
+from tfprune.layers.kinds import kind_of
+from tfprune.layers.prunable import prunable
 from tfprune.layers.topology import named_layers
 from tfprune.layers.verify import check_copy
 from tfprune.layers.weights import weights_of
@@ -18,13 +18,6 @@ from tfprune.pruning.filter_scores import score_filters
 from tfprune.surgery.filter_sets import FilterSet, filter_sets, without
 from tfprune.surgery.rebuild import rebuild
 from tfprune.surgery.trace import Trace
-
-# Depthwise convolutions are not among them: they filter channels that others make.
-CONVOLUTIONS = (
-    *(layers.Conv1D, layers.Conv2D, layers.Conv3D),
-    *(layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose),
-    *(layers.SeparableConv1D, layers.SeparableConv2D),
-)
 
 
 def prune_filters(
@@ -172,8 +165,9 @@ class _Network:
 
 def _maker(layer: keras.layers.Layer) -> str | None:
     """Name of the kernel that makes the filters of a convolution."""
-    kind = kernel_class(layer)
-    return KERNELS[kind][-1] if kind in CONVOLUTIONS else None
+    kind = kind_of(layer)
+    # Depthwise convolutions have no number of filters: they filter channels that others make.
+    return kind.kernels[-1].name if kind is not None and kind.size == "filters" else None
 
 
 def _combined(filters: FilterSet, scores: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -30,7 +30,7 @@ def read_ini(path: str | Path, group: type) -> dict[str, Any]:
     """
     path = Path(path)
     parser = _parse(path)
-    fields = [field for field in settings_of(group) if field.metadata["section"]]
+    fields = _keys(group)
     values = {field.name: _value(path, parser, field) for field in fields}
     _refuse_unknown(path, parser, fields)
     return values
@@ -39,7 +39,7 @@ def read_ini(path: str | Path, group: type) -> dict[str, Any]:
 def describe(group: type) -> str:
     """The documentation of every key, for `--help`."""
     lines, section = [], None
-    for field in settings_of(group):
+    for field in _keys(group):
         if field.metadata["section"] != section:
             section = field.metadata["section"]
             lines.append(f"\n[{section}]")
@@ -47,6 +47,10 @@ def describe(group: type) -> str:
         lines.append(f"  {field.name} ({allowed(field)}; default {default})")
         lines += textwrap.wrap(field.metadata["help"], 96, initial_indent="      ", subsequent_indent="      ")
     return "\n".join(lines).strip("\n")
+
+
+def _keys(group: type) -> list[Field]:
+    return [field for field in settings_of(group) if field.metadata["section"]]
 
 
 def _parse(path: Path) -> configparser.ConfigParser:

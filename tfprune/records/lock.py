@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import fcntl
 import os
 import stat
 from pathlib import Path
+from typing import IO
 
-from tfprune.records.atomic import refuse_link
+import portalocker
+
+from tfprune.errors import InputError
+from tfprune.records.reading import os_flags
 
 
 class FileLock:
@@ -23,22 +27,74 @@ class FileLock:
     Raises:
         InputError: a symbolic link is in its place.
         BlockingIOError: another process holds it.
-        OSError: the file cannot be opened.
+        OSError: the file cannot be opened or locked.
     """
 
     def __init__(self, path: str | Path, shared: bool = False):
         refuse_link(path)
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT | os_flags("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY")
         # A file object: a folder that is let go of lets go of its lock.
         self._file = os.fdopen(os.open(path, flags, 0o666), "rb+", buffering=0)
+        self._path = path
         try:
+            refuse_link(path)  # not every system can refuse to follow one that has come meanwhile
             if not stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
                 raise OSError(errno.EINVAL, "its lock is not an ordinary file")
-            fcntl.flock(self._file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except OSError:
+            hold(self._file, path, shared)
+        except BaseException:
             self.release()
             raise
 
     def release(self) -> None:
         """Lets others in; may be called again."""
         self._file.close()
+
+    def remove(self) -> None:
+        """Deletes the file and lets others in: none of them can hold it then under the name that is gone."""
+        with contextlib.suppress(PermissionError):
+            os.unlink(self._path)
+            return self.release()
+        # Windows deletes no file that is open, and so none that another process holds by now.
+        self.release()
+        with contextlib.suppress(OSError):
+            os.unlink(self._path)
+
+
+def hold(file: IO[bytes], path: str | Path, shared: bool = False) -> None:
+    """Locks an open file until it is closed.
+
+    Args:
+        file: open for reading and writing, or for writing.
+        path: its name.
+        shared: see `FileLock`.
+
+    Raises:
+        BlockingIOError: another process holds it, or has deleted it meanwhile.
+        OSError: it cannot be locked, for example on a file system without locks.
+    """
+    kind = portalocker.LockFlags.SHARED if shared else portalocker.LockFlags.EXCLUSIVE
+    try:
+        portalocker.lock(file, kind | portalocker.LockFlags.NON_BLOCKING)
+    except portalocker.AlreadyLocked:
+        raise BlockingIOError(errno.EAGAIN, "another process holds it") from None
+    except portalocker.LockException as error:
+        cause = error.__cause__
+        raise cause if isinstance(cause, OSError) else OSError(errno.EIO, f"it cannot be locked: {error}") from None
+    try:
+        kept = os.path.samestat(os.fstat(file.fileno()), os.lstat(path))
+    except FileNotFoundError:
+        kept = False
+    if not kept:
+        raise BlockingIOError(errno.EAGAIN, "another process has deleted it")
+
+
+def refuse_link(path: str | Path) -> None:
+    """Refuses a symbolic link in the place of a file that is ours to write: what it points to is not ours.
+
+    Raises:
+        InputError: there is one, or the name is none that a file can have.
+    """
+    if "\0" in str(path):
+        raise InputError(f"the name of a file must have no NUL. Received: {str(path)!r}")
+    if os.path.islink(path):
+        raise InputError(f"{path} is a symbolic link; locks, records and results must be files: remove the link")

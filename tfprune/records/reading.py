@@ -37,6 +37,11 @@ def first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
+def os_flags(*names: str) -> int:
+    """These flags of `os.open`, without those that the system lacks: Windows some, the others `O_BINARY`."""
+    return sum(getattr(os, name, 0) for name in names)
+
+
 def open_file(path: str | Path) -> BinaryIO:
     """Opens an ordinary file for binary reading; never waits, as a named pipe would make it.
 
@@ -45,7 +50,7 @@ def open_file(path: str | Path) -> BinaryIO:
         InputError: something else is there, or it cannot be opened.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os_flags("O_NONBLOCK", "O_BINARY"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise MissingInputError(f"cannot read {path}: {error.strerror}") from None
     except (OSError, ValueError, TypeError) as error:  # a NUL in the name; something that is no name

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import json
 import numbers
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from importlib import metadata
@@ -18,6 +19,8 @@ from tfprune.records.atomic import atomic_write_text
 from tfprune.records.reading import read_json
 
 MARK, _FORMAT = "tfprune_result", 1
+OURS, ORIGINAL = "tfprune", "original"
+"""Whose code made a network."""
 COUNTED = (
     *("weights", "kept", "effective", "parameters", "parameters_masked", "parameters_compacted"),
     *("flops", "flops_masked", "flops_compacted"),
@@ -45,8 +48,7 @@ class Result:
         family: the system, by the name of its room under `tfprune.experiments`, or the user's own.
         label: the network in a few words, as the run tells them: `level 3`, `operator_norm v3_50`.
         settings: all settings that define the network, as JSON values.
-        digest: of the settings that the networks of one study have in common (all levels, all seeds): the published
-            name's where there is one, else `digest_of`.
+        digest: tells studies apart; of the settings that all networks of the study have in common.
         seed: what tells repetitions apart: a seed, a sample, a replicate.
         level: number of prunings that led to the network, 0 for the dense one; None where pruning is no sequence.
         version: of filter pruning, which p-vector.
@@ -61,11 +63,12 @@ class Result:
         flops: floating-point operations for one example, two for each prunable weight and position, nothing pruned.
         flops_masked: those of weights that the masks keep.
         flops_compacted: those of the network that `tfprune.compact` makes.
-        accuracy: on the test images at the end of the training, in [0, 1].
-        loss: cross-entropy there, in nats.
+        accuracy: on the test images at the end of the training (at the last test, where there is none at the end), in
+            [0, 1].
+        loss: cross-entropy there, in nats; without weight decay.
         steps: training steps of this network, those before a rewinding point not counted.
         seconds: that its training took, all starts together.
-        versions: of the packages that made it, as `tfprune 1.0, tensorflow 2.21.0, ...`; `write_result` knows them.
+        versions: of the packages that wrote the result, `tfprune 1.0, keras 3.15.0, ...`; `write_result` adds them.
         more: what a system has to say beside, as JSON values; its keys stand beside the fields in the file.
 
     Raises:
@@ -190,9 +193,18 @@ def has_result(path: str | Path) -> bool:
         return Path(path).exists()
 
 
-def digest_of(settings: Mapping[str, Any]) -> str:
-    """Eight letters and digits that stand for settings, whatever their order."""
-    return hashlib.md5(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+@contextlib.contextmanager
+def tolerated(path: str | Path) -> Iterator[None]:
+    """What is wrong with a file costs what the block would have given, and a warning that names it, no more.
+
+    Args:
+        path: the file or folder that the block reads.
+    """
+    try:
+        yield
+    except InputError as error:
+        told = str(error)
+        warnings.warn(told if str(path) in told else f"cannot read {path}: {told}", stacklevel=3)
 
 
 @cache

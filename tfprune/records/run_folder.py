@@ -43,8 +43,7 @@ class Layout:
         stages: what `finished` may be in a record between false and true, in order.
         version: of the files, where the record holds it.
         ignored: keys of the record that may differ when a run goes on.
-        mine: whether a file, named without the prefix, belongs to this run where a pattern finds it or a killed run
-            left it half written; by default every one does.
+        mine: whether a file that a pattern finds belongs to this run; by default every one does.
     """
 
     results: tuple[str, ...]
@@ -89,7 +88,7 @@ class RunFolder:
         for path in self.folder.glob(f"{glob_escape(prefix)}_*" if prefix else "*"):
             if not path.is_dir():  # figures may lie elsewhere
                 refuse_link(path)
-        remove_stale_temporaries(self.folder, self._owns)
+        remove_stale_temporaries(self.folder)
 
     def release(self) -> None:
         """Lets others write this run, before the process ends."""
@@ -190,11 +189,6 @@ class RunFolder:
     def drop_checkpoint(self, name: str = "checkpoint") -> None:
         """Removes `<prefix>_<name>.npz` if it is there."""
         self.path(f"{name}.npz").unlink(missing_ok=True)
-
-    def _owns(self, name: str) -> bool:
-        if not self.prefix:
-            return True
-        return name.startswith(f"{self.prefix}_") and self.layout.mine(name[len(self.prefix) + 1 :])
 
     def _refuse_others(self, record: dict, differing: Callable[[dict], list[str]] | None) -> None:
         found = self._record()["input"]

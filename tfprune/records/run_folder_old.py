@@ -59,7 +59,7 @@ class RunFolder(ABC):
         for path in self.folder.glob(f"{glob_escape(prefix)}_*" if prefix else "*"):
             if not path.is_dir():  # figures may lie elsewhere
                 refuse_link(path)
-        remove_stale_temporaries(self.folder, lambda name: not prefix or name.startswith(f"{prefix}_"))
+        remove_stale_temporaries(self.folder, f"{prefix}_" if prefix else "")
 
     def release(self) -> None:
         """Lets others write this run, before the process ends."""

@@ -103,13 +103,15 @@ class Settings:
     def differing(self, recorded: Mapping[str, Any]) -> list[str]:
         """`--flag: recorded -> now` for everything in which a record differs from these settings.
 
-        Keys that a record lacks are at their defaults: it was written before there was such a setting.
+        Keys that a record lacks are at their defaults: it was written before there was such a setting. Those that say
+        where or how to run may stand in an old record, and may differ.
         """
         fields, now = {field.name: field for field in settings_of(self)}, self.record()
         default = as_json({name: field.default for name, field in fields.items() if not is_required(field)})
         pairs = {
             name: (recorded.get(name, default.get(name)), now.get(name, default.get(name)))
             for name in {**recorded, **now}
+            if name not in fields or not fields[name].metadata["place"]
         }
         told = {name: named(fields[name]) if name in fields else f"--{name}" for name in pairs}
         return [f"{told[name]}: {old} -> {new}" for name, (old, new) in pairs.items() if old != new]
@@ -130,7 +132,8 @@ def checked(field: dataclasses.Field, value: Any) -> Any:
     if value is None and field.default is None:
         return None
     if about["many"]:
-        entries = value if isinstance(value, list | tuple) else (value,)
+        entries = _plain(value)
+        entries = entries if isinstance(entries, list | tuple) else (entries,)
         return tuple(_checked_one(field, entry) for entry in entries)
     return _checked_one(field, value)
 
@@ -200,9 +203,8 @@ def digest(of: str | Any, length: int = 32) -> str:
 def _checked_one(field: dataclasses.Field, value: Any) -> Any:
     about = field.metadata
     kind, (least, most, above, below) = about["kind"], about["bounds"]
-    if type(value).__module__ == "numpy" and hasattr(value, "item"):
-        value = value.item()
-    if kind is float and type(value) is int:
+    value = _plain(value)
+    if kind is float and type(value) is int and abs(value) < 2**1000:
         value = float(value)
     good = type(value) is kind and (not about["choices"] or value in about["choices"])
     # Written so that NaN is outside all bounds.
@@ -211,6 +213,11 @@ def _checked_one(field: dataclasses.Field, value: Any) -> Any:
     if not good or (about["rule"] and not about["rule"][1](value)):
         raise refusal(field, value)
     return value
+
+
+def _plain(value: Any) -> Any:
+    """Numbers and arrays of NumPy as Python has them."""
+    return value.tolist() if type(value).__module__ == "numpy" and hasattr(value, "tolist") else value
 
 
 def _number(bound: float | None) -> str:

@@ -64,11 +64,6 @@ class Channels:
         return number
 
 
-def channel_axis(layer: keras.layers.Layer) -> int:
-    """The axis that a layer takes for that of the channels."""
-    return 1 if getattr(layer, "data_format", None) == "channels_first" else -1
-
-
 class Signal:
     """A tensor of the graph with the channels along one of its axes.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tarfile
-import tempfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import tensorflow as tf
 from tfprune.errors import InputError
 from tfprune.layers.convert import strip
 from tfprune.quiet import quiet_conversion
-from tfprune.records.atomic import atomic_copy
+from tfprune.records.atomic import atomic_copy, temporary_folder
 from tfprune.surgery.examples import CHUNK, in_batches, random_examples, read_examples
 from tfprune.surgery.formats import Format, Run, format_of, model_runner, reason_of
 from tfprune.surgery.twins import in_float32
@@ -121,8 +120,8 @@ def export(
     if tolerance is None:
         tolerance = kind.tolerances[precision]
     fixed = plain.inputs[0].shape[0]
-    with quiet_conversion(), tempfile.TemporaryDirectory(prefix="tfprune-export-") as folder:
-        made = Path(folder) / f"model{path.suffix}"
+    with quiet_conversion(), temporary_folder() as folder:
+        made = folder / f"model{path.suffix}"
         try:
             kind.write(plain, made, precision, None if calibration is None else in_batches(calibration, fixed or 1))
         except OSError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import pandas as pd
 
 from tfprune.errors import InputError
 from tfprune.quiet import quiet_conversion
+from tfprune.records.atomic import temporary_folder
 from tfprune.surgery.examples import read_examples, repeated
 from tfprune.surgery.export import Exported, export
 from tfprune.surgery.formats import Run, format_of
@@ -75,7 +75,7 @@ def export_report(
     _check_arguments(models, batches, repeats, threads)
     with contextlib.ExitStack() as stack:
         if folder is None:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tfprune-export-"))
+            folder = stack.enter_context(temporary_folder())
         rows, calls = [], {}
         for name, model in models.items():
             shown = read_examples(model, examples, "examples")

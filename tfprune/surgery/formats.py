@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from ai_edge_litert.interpreter import Interpreter
 from keras import tree
 
 from tfprune.errors import InputError
+from tfprune.records.atomic import temporary_folder
 from tfprune.surgery.twins import steps_back_over_masks, unrolled
 
 Arrays = Sequence[np.ndarray]
@@ -113,9 +113,9 @@ def _load_saved_model(path, model, threads) -> Run:
 
 
 def _write_litert(model, path, precision, batches) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        _save_for_litert(model, folder, precision)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+    with temporary_folder() as folder:
+        _save_for_litert(model, str(folder), precision)
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
         # Nothing but LiteRT's own kernels: an interpreter alone has to run the file.
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         if precision != "float32":

@@ -7,19 +7,9 @@ import numpy as np
 from keras import layers, tree
 
 from tfprune.layers.copying import plain_layer, remade
-from tfprune.layers.prunable import kernel_class
+from tfprune.layers.kinds import channel_axis, kind_of
 from tfprune.layers.state import take_over
 from tfprune.layers.topology import flat_inputs, named_layers, run
-from tfprune.surgery.channels import channel_axis
-
-# Kernel, and its axis of outputs; a depthwise kernel has two, channel and multiplier.
-_OUTPUTS = {
-    layers.Dense: ("kernel", (-1,)),
-    **dict.fromkeys((layers.Conv1D, layers.Conv2D, layers.Conv3D), ("kernel", (-1,))),
-    **dict.fromkeys((layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose), ("kernel", (-2,))),
-    **dict.fromkeys((layers.DepthwiseConv1D, layers.DepthwiseConv2D), ("kernel", (-2, -1))),
-    **dict.fromkeys((layers.SeparableConv1D, layers.SeparableConv2D), ("pointwise_kernel", (-1,))),
-}
 
 
 def fold_norms(model: keras.Model) -> keras.Model:
@@ -65,15 +55,14 @@ def _fold(layer, norm: layers.BatchNormalization, new) -> None:
         scale = scale * np.asarray(norm.gamma)
     shift = -mean * scale + (np.asarray(norm.beta) if norm.center else 0)
     bias = np.asarray(layer.bias, np.float64) if layer.use_bias else 0
-    name, axes = _OUTPUTS[type(layer)]
-    for variable in layer.variables:
-        if variable.name not in (name, "bias"):
-            getattr(new, variable.name).assign(variable)
-    kernel = np.asarray(getattr(layer, name), np.float64)
+    *first, last = kind_of(layer).kernels
+    for kernel in first:
+        getattr(new, kernel.name).assign(getattr(layer, kernel.name))
+    kernel = np.asarray(getattr(layer, last.name), np.float64)
     shape = [1] * kernel.ndim
-    for axis in axes:
+    for axis in last.outputs:
         shape[axis] = kernel.shape[axis]
-    getattr(new, name).assign(kernel * scale.reshape(shape))
+    getattr(new, last.name).assign(kernel * scale.reshape(shape))
     new.bias.assign(bias * scale + shift)
 
 
@@ -97,7 +86,8 @@ def _pairs(model: keras.Model) -> dict[int, layers.BatchNormalization]:
 
 
 def _scales_outputs(maker: keras.Operation, norm: layers.BatchNormalization, outputs: keras.KerasTensor) -> bool:
-    if type(maker) not in _OUTPUTS or kernel_class(maker) is None or maker.activation is not keras.activations.linear:
+    kind = kind_of(maker)
+    if kind is None or not kind.kernels[-1].outputs or maker.activation is not keras.activations.linear:
         return False
     rank = len(outputs.shape)
     return norm.axis % rank == channel_axis(maker) % rank

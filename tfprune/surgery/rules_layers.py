@@ -7,8 +7,19 @@ import math
 import numpy as np
 from keras import layers
 
+from tfprune.layers.kinds import (
+    ADAPTIVE_POOLS,
+    AUGMENTATIONS,
+    CHANNEL_WISE,
+    CROPPINGS,
+    GLOBAL_POOLS,
+    NOISE,
+    POOLS,
+    ZERO_PADDINGS,
+    channel_axis,
+)
 from tfprune.surgery.activations import is_elementwise, on_constants
-from tfprune.surgery.channels import Signal, channel_axis
+from tfprune.surgery.channels import Signal
 from tfprune.surgery.links import Join
 from tfprune.surgery.trace import Trace, register_rule
 
@@ -40,18 +51,7 @@ register_rule(
     layers.ReversibleEmbedding,
     layers.Resizing,
     layers.RandomCrop,
-    layers.RandomBrightness,
-    layers.RandomContrast,
-    layers.RandomFlip,
-    layers.RandomRotation,
-    layers.RandomTranslation,
-    layers.RandomZoom,
-    layers.RandomShear,
-    layers.RandomHue,
-    layers.RandomSaturation,
-    layers.RandomColorJitter,
-    layers.RandomGaussianBlur,
-    layers.RandomErasing,
+    *AUGMENTATIONS,
     # These read the model's inputs, numbers or texts, entry by entry or as sentences.
     layers.StringLookup,
     layers.IntegerLookup,
@@ -66,30 +66,11 @@ register_rule(
 @register_rule(
     layers.Identity,
     layers.ActivityRegularization,
-    # The following are random in training only.
-    layers.Dropout,
-    layers.AlphaDropout,
-    layers.SpatialDropout1D,
-    layers.SpatialDropout2D,
-    layers.SpatialDropout3D,
-    layers.GaussianDropout,
-    layers.GaussianNoise,
+    *NOISE,
     # Pools of a constant are that constant: padding is no part of their windows.
-    layers.MaxPooling1D,
-    layers.MaxPooling2D,
-    layers.MaxPooling3D,
-    layers.AveragePooling1D,
-    layers.AveragePooling2D,
-    layers.AveragePooling3D,
-    layers.AdaptiveMaxPooling1D,
-    layers.AdaptiveMaxPooling2D,
-    layers.AdaptiveMaxPooling3D,
-    layers.AdaptiveAveragePooling1D,
-    layers.AdaptiveAveragePooling2D,
-    layers.AdaptiveAveragePooling3D,
-    layers.Cropping1D,
-    layers.Cropping2D,
-    layers.Cropping3D,
+    *POOLS,
+    *ADAPTIVE_POOLS,
+    *CROPPINGS,
     layers.UpSampling1D,
     layers.UpSampling2D,
     layers.UpSampling3D,
@@ -137,7 +118,7 @@ def _rescaling(trace: Trace, layer, spec, inputs, **_):
 @register_rule(layers.BatchNormalization)
 def _batch_normalization(trace: Trace, layer, spec, inputs, **_):
     x = trace.along(inputs, layer.axis)
-    for name in ("gamma", "beta", "moving_mean", "moving_variance"):
+    for name in CHANNEL_WISE[layers.BatchNormalization]:
         trace.bind(layer, name, 0, x.channels)
 
     def weight(name, default):
@@ -154,20 +135,13 @@ def _batch_normalization(trace: Trace, layer, spec, inputs, **_):
     return trace.slotwise([x], spec, function, uses=uses)
 
 
-@register_rule(layers.ZeroPadding1D, layers.ZeroPadding2D, layers.ZeroPadding3D)
+@register_rule(*ZERO_PADDINGS)
 def _zero_padding(trace: Trace, layer, spec, inputs, **_):
     x = trace.along(inputs, channel_axis(layer))
     return trace.slotwise([x], spec, lambda constants: np.where(constants == 0, 0.0, np.nan))
 
 
-@register_rule(
-    layers.GlobalMaxPooling1D,
-    layers.GlobalMaxPooling2D,
-    layers.GlobalMaxPooling3D,
-    layers.GlobalAveragePooling1D,
-    layers.GlobalAveragePooling2D,
-    layers.GlobalAveragePooling3D,
-)
+@register_rule(*GLOBAL_POOLS)
 def _global_pool(trace: Trace, layer, spec, inputs, **_):
     x = trace.along(inputs, channel_axis(layer))
     return trace.slotwise([x], spec, np.copy, axis=channel_axis(layer) if layer.keepdims else 1)

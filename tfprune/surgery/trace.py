@@ -151,11 +151,12 @@ class Trace:
         self.channels.couple(bound, channels)
         return bound
 
-    def outputs_of(self, layer: keras.layers.Layer, name: str, axis: int, count: int) -> np.ndarray:
+    def outputs_of(self, layer: keras.layers.Layer, name: str, axis: int) -> np.ndarray:
         """The channels that a layer makes, along an axis of its kernel: new in its first use, the same later."""
-        bound = self.axes.setdefault(self.path(layer, name), {})
+        path = self.path(layer, name)
+        bound = self.axes.setdefault(path, {})
         if axis not in bound:
-            bound[axis] = self.channels.new(count)
+            bound[axis] = self.channels.new(self.weights[path].shape[axis])
         return bound[axis]
 
     def kernel(self, layer: keras.layers.Layer, name: str, make: Callable[[], object]):

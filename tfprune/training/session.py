@@ -319,4 +319,6 @@ def _is_whole(state: _State, timetable: Timetable, start: int) -> bool:
     tested = [name for name in state.log.names if name not in means | each]
     if (due and not tested) or any([step for step, _ in state.log.get(name)] != due for name in tested):
         return False
-    return all([step for step, _ in state.log.get(name)] == list(range(start, state.step)) for name in each)
+    seen = {name: [step for step, _ in state.log.get(name)] for name in means | each}
+    whole = all(seen[name] == timetable.means.until(start + 1, state.step) for name in means)
+    return whole and all(seen[name] == list(range(start, state.step)) for name in each)

@@ -2,68 +2,110 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import tfprune
+
 ROOT = Path(__file__).parents[3]
 FLAG_FILES = sorted((ROOT / "flags/filters").glob("*.flags"))
+REFUSED = [
+    (["--scoring=l1"], "--scoring must be one of operator_norm, operator_norm_absolute, l1_norm"),
+    (["--version=v7_25"], "--version must be of v0, v1_25"),
+    (["--version=v3_5"], "Received: 'v3_5'; did you mean 'v3_50'"),
+    (["--scoring=operator_nrm"], "Received: 'operator_nrm'; did you mean 'operator_norm'"),
+    (["--p=0.5,half"], "--p must be a number in [0, 1). Received: 'half'"),
+    (["--p=0.5"], "--p must have 13 fractions for vgg16. Received: 1"),
+    (["--p=0.5", "--version=v1_25"], "give --version or --p, not both"),
+    (["--widht=1"], "unknown flag --widht; the nearest is --width"),
+    (["cifar10"], "flags only"),
+    (["--flagfile=none.flags"], "none.flags"),
+    (["--data=digit"], "--data=digit: no such data set, did you mean digits"),
+    (["--data=mnist", "--path_to_data=missing"], "get it with: python -m tfprune.data mnist --data_dir=missing"),
+    (["--data=digits", "--model=resnet50", "--weights=none.npz"], "--weights: cannot read none.npz: No such file"),
+    (["--data=digits", "--model=resnet50", "--weights=none.h5"], "ends in .safetensors or .npz. Received: 'none.h5'"),
+    (["--data=digits", "--weights=none.npz"], "--weights is for resnet50"),
+    (["--data=digits", "--out_path=/dev/null"], "--out_path: cannot use the folder /dev/null/vgg16_digits"),
+]
+# Of a flag file, the last flag is refused, so those before it are known and allowed, and nothing is trained.
+TOO_SMALL = "--batch_size must be a whole number in [1, 1000000]. Received: 0"
+REFUSED += [([f"--flagfile={path}", "--batch_size=0"], TOO_SMALL) for path in FLAG_FILES]
+ALL_IN_ONE_PROCESS = """
+import contextlib, io, json, sys
+from absl import flags
+from tfprune.cli import app
+from tfprune.cli.run import flags_command
+from tfprune.experiments.filters.study import FilterStudy
+
+told = []
+for words in json.load(sys.stdin):
+    values, code = flags.FlagValues(), 0
+    flags.DEFINE_bool("debug", False, "As that of every entry point.", flag_values=values)
+    with contextlib.redirect_stderr(io.StringIO()) as errors:
+        try:
+            app.run_command([flags_command(FilterStudy)], "", values, words)
+        except SystemExit as end:
+            code = end.code
+    told.append([code, errors.getvalue()])
+print(json.dumps(told))
+"""
+DIES_IN_ITS_SECOND_EPOCH = """
+import os, pathlib, runpy, sys
+
+def replace(source, target, usual=os.replace):
+    target = pathlib.Path(target)
+    if target.parts[-3:] == ("l1_norm", "v4_50", "logger") and (target.parent / "checkpoint.npz").exists():
+        os.kill(os.getpid(), 9)
+    usual(source, target)
+
+os.replace = replace
+runpy.run_module("tfprune.filters", run_name="__main__", alter_sys=True)
+"""
 
 
-def _python(*arguments, cwd=None, env=None):
-    command = [sys.executable, "-m", "tfprune.filters", *map(str, arguments)]
+def _python(*arguments, env=None, **more):
     environment = env or {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment)
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment, **more)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (["--scoring=l1"], "--scoring must be of operator_norm, operator_norm_absolute, l1_norm"),
-        (["--version=v7_25"], "--version must be of v0, v1_25"),
-        (["--version=v3_5"], "Received: 'v3_5'; did you mean 'v3_50'"),
-        (["--scoring=operator_nrm"], "Received: operator_nrm; did you mean 'operator_norm'"),
-        (["--p=0.5,half"], "--p must be numbers in [0, 1), with commas between them. Received: 0.5,half"),
-        (["--p=0.5"], "--p must have 13 fractions for vgg16. Received: 1"),
-        (["--p=0.5", "--version=v1_25"], "give --version or --p, not both"),
-        (["--widht=1"], "unknown flag --widht; the nearest is --width"),
-        (["cifar10"], "flags only"),
-        (["--flagfile=none.flags"], "none.flags"),
-        (["--data=digit"], "--data=digit: no such data set, did you mean digits"),
-        (["--data=mnist", "--path_to_data=none"], "get it with: python -m tfprune.data mnist --data_dir=none"),
-        (["--data=digits", "--model=resnet50", "--weights=none.npz"], "--weights: cannot read none.npz: No such file"),
-        (["--data=digits", "--model=resnet50", "--weights=none.h5"], "ends in .safetensors or .npz. Received: none.h5"),
-        (["--data=digits", "--weights=none.npz"], "--weights is for resnet50"),
-        (["--data=digits", "--out_path=/dev/null"], "--out_path: cannot use the folder /dev/null/vgg16_digits"),
-    ],
-)
-def test_bad_command_lines(arguments, told, tmp_path, refused, light):
-    refused(_python(*arguments, cwd=tmp_path, env=light), told)
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("path", FLAG_FILES, ids=lambda path: path.stem)
-def test_flag_files_are_accepted(path, tmp_path, refused, light):
-    # The last flag is refused, so those before it are known and allowed, and nothing is trained.
-    refused(_python(f"--flagfile={path}", "--batch_size=0", cwd=tmp_path, env=light), "--batch_size must be at least 1")
-
-
-def test_a_run_its_repetition_and_one_more_version(tmp_path):
-    flags = ["--data=digits", "--width=0.0625", "--epochs=1", "--finetune_epochs=1", "--learning_rate=0.05"]
-    flags += ["--scoring=l2,random", f"--out_path={tmp_path}"]
-    result = _python(*flags, "--version=v4_50")
+@pytest.fixture(scope="module")
+def refusals(light, tmp_path_factory):
+    """What became of the command lines that are refused, in a process without TensorFlow."""
+    place = tmp_path_factory.mktemp("refused")
+    words = json.dumps([words for words, _ in REFUSED])
+    result = _python("-c", ALL_IN_ONE_PROCESS, env=light, cwd=place, input=words)
     assert result.returncode == 0, result.stderr
-    assert "l2 v4_50: " in result.stderr and "cuInit" not in result.stderr
+    assert not list(place.iterdir())
+    return json.loads(result.stdout)
+
+
+@pytest.mark.parametrize("case", range(len(REFUSED)), ids=lambda case: REFUSED[case][0][0])
+def test_bad_command_lines(case, refusals, refused):
+    refused(subprocess.CompletedProcess(REFUSED[case][0], refusals[case][0], "", refusals[case][1]), REFUSED[case][1])
+
+
+def test_a_run_that_is_killed_its_repetition_and_one_more_version(small, finished, tmp_path):
+    words = [f"--{name}={value}" for name, value in {**small, "out_path": tmp_path}.items()]
+    several = [*words, "--scoring=l1_norm,random"]
+    assert _python("-c", DIES_IN_ITS_SECOND_EPOCH, *several).returncode == -signal.SIGKILL
     (results,) = tmp_path.glob("vgg16_digits_w0.0625_*/finetuned_*")
+    assert (results / "l1_norm/v4_50/checkpoint.npz").exists() and not (results / "results.json").exists()
+    result = _python("-m", "tfprune.filters", *several)
+    assert result.returncode == 0, result.stderr
+    assert "l1_norm v4_50: " in result.stderr and "cuInit" not in result.stderr
+    whole = finished.settings.version_folder("l1_norm", "v4_50")
+    assert (results / "l1_norm/v4_50/logger").read_bytes() == (whole / "logger").read_bytes()
     stored = json.loads((results / "results.json").read_text())
-    assert set(stored) == {"unpruned", "l2", "random"}
-    accuracy = stored["l2"]["v4_50"]["test_accuracy"]
+    assert set(stored) == {"unpruned", "l1_norm", "random"}
+    accuracy = stored["l1_norm"]["v4_50"]["test_accuracy"]
     assert f"{accuracy:.4f}" in result.stdout
     assert all((results / name).stat().st_size > 1000 for name in ("accuracy.png", "training.png"))
-    again = _python(*flags, "--version=v4_50")
-    assert again.returncode == 0 and "nothing to do" in again.stdout
-    more = _python(*flags, "--scoring=l2", "--p", ",".join(["0.5"] * 13))
-    assert more.returncode == 0, more.stderr
-    assert len(json.loads((results / "results.json").read_text())["l2"]) == 2
+    settings = {**small, "out_path": str(tmp_path), "quiet": True}
+    assert "nothing to do" in tfprune.run("filters", **{**settings, "scoring": ["l1_norm", "random"]}).text
+    del settings["version"]
+    tfprune.run("filters", **settings, p=[0.5] * 13)
+    assert len(json.loads((results / "results.json").read_text())["l1_norm"]) == 2

@@ -5,21 +5,30 @@ import json
 import pytest
 
 from tfprune.errors import InputError
-from tfprune.experiments.filters.folder import FilterFolder
-from tfprune.experiments.filters.results import COLUMNS, read_curves, read_metrics, read_results, write_results
+from tfprune.experiments.filters.results import (
+    COLUMNS,
+    LAYOUT,
+    TRAINED,
+    read_curves,
+    read_metrics,
+    read_results,
+    write_results,
+)
 from tfprune.records.metric_log import MetricLog
-from tfprune.records.network_folder import is_finished
+from tfprune.records.run_folder import RunFolder, is_finished
 
 
-def _make(path, scoring, version, accuracies, finished=True):
-    folder = FilterFolder(path)
+def _make(path, scoring, version, accuracies, trained=True):
+    folder = RunFolder(path, LAYOUT)
     folder.claim({"version": version})
     log = MetricLog()
     for epoch, accuracy in enumerate(accuracies):
         log.add("test_accuracy", epoch, accuracy)
-    folder.write_log(log)
-    if finished:
-        folder.finish({"scoring": scoring, "version": version, "parameters": 7, "test_accuracy": accuracies[-1]})
+    log.write(folder.path("logger"))
+    if trained:
+        metrics = {"scoring": scoring, "version": version, "parameters": 7, "test_accuracy": accuracies[-1]}
+        folder.path("metrics.json").write_text(json.dumps(metrics))
+        folder.mark(TRAINED)
     folder.release()
 
 
@@ -30,7 +39,7 @@ def results(tmp_path):
     _make(tuned / "l2/v1_50", "l2", "v1_50", [0.4, 0.8])
     _make(tuned / "gm_norm/v1_50", "gm_norm", "v1_50", [0.5, 0.7])
     _make(tuned / "gm_norm/v1_25", "gm_norm", "v1_25", [0.6, 0.85])
-    _make(tuned / "gm_norm/v1_75", "gm_norm", "v1_75", [0.3], finished=False)
+    _make(tuned / "gm_norm/v1_75", "gm_norm", "v1_75", [0.3], trained=False)
     return tuned
 
 
@@ -49,17 +58,22 @@ def test_tables(results):
     curves = read_curves(results)
     part = curves[(curves["scoring"] == "l2")]
     assert part["epoch"].tolist() == [0, 1] and part["test_accuracy"].tolist() == [0.4, 0.8]
-    assert not is_finished(results / "gm_norm/v1_75") and is_finished(results / "l2/v1_50")
+    trained = [is_finished(results / name, LAYOUT, stage=TRAINED) for name in ("gm_norm/v1_75", "l2/v1_50")]
+    assert trained == [False, True]
 
 
 def test_a_folder_belongs_to_one_network(results):
-    folder = FilterFolder(results / "l2/v1_50")
+    folder = RunFolder(results / "l2/v1_50", LAYOUT)
     with pytest.raises(InputError, match="version: v1_50 -> v1_90"):
         folder.claim({"version": "v1_90"})
     with pytest.raises(InputError, match="another process"):
-        FilterFolder(results / "l2/v1_50")
+        RunFolder(results / "l2/v1_50", LAYOUT)
+    curves = folder.path("tensorboard/events.out.tfevents.1")
+    curves.parent.mkdir()
+    curves.touch()
     folder.claim({"version": "v1_90"}, overwrite=True)
-    assert not folder.finished and not folder.path("metrics.json").exists() and not folder.path("logger").exists()
+    assert not folder.reached(TRAINED)
+    assert not any(folder.path(name).exists() for name in ("metrics.json", "logger")) and not curves.exists()
 
 
 def test_damaged_files_are_named(results):

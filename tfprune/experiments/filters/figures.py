@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from tfprune.experiments.filters.folder import UNPRUNED
+from tfprune.experiments.filters.results import UNPRUNED
 from tfprune.plots.style import (
     BASELINE_COLOR,
     COLORS,
@@ -34,7 +34,7 @@ def draw_accuracy(
     has a colour and a line style, a set of layers a marker; where there is one scoring, sets of layers have all three.
 
     Args:
-        table: from `records.filter_results`.
+        table: from `results.read_results`.
         title: of the figure.
         size: the column of the horizontal axis: `parameters`, `flops`, or any other column of positive numbers.
         size_label: what that column is, with its unit; None for what is known of the first two, else its name.
@@ -73,7 +73,7 @@ def draw_training(curves: pd.DataFrame, title: str = "") -> Figure:
     A version has the same colour, marker and kind of line in every panel.
 
     Args:
-        curves: from `records.filter_results.read_curves`.
+        curves: from `results.read_curves`.
         title: of the figure.
     """
     pruned = curves[curves["scoring"] != UNPRUNED] if len(curves) else curves

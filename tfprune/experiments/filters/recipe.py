@@ -5,76 +5,81 @@ train the network; for every scoring and version: score its filters by their wei
 
 from __future__ import annotations
 
-import tempfile
+import json
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from tfprune.connectivity.compaction import size_of
+from tfprune.connectivity.measured import measured
 from tfprune.data.images import ImageSet
 from tfprune.data.prepared import load_prepared
 from tfprune.errors import InputError
-from tfprune.experiments.filters.folder import MODEL, UNPRUNED, FilterFolder
 from tfprune.experiments.filters.networks import LEAST_SIDE, NETWORKS
 from tfprune.experiments.filters.pretrained import load_pretrained
-from tfprune.experiments.filters.settings import FilterSpec
-from tfprune.experiments.filters.training import METRICS, FilterTrainer, Report
+from tfprune.experiments.filters.results import LAYOUT, METRICS, MODEL, TRAINED, UNPRUNED, read_metrics
+from tfprune.experiments.filters.settings import FilterSettings, Phase
+from tfprune.experiments.filters.training import NAMES, FilterTrainer
 from tfprune.layers.convert import load_model
 from tfprune.pruning.filters import check_fractions, prune_filters
-from tfprune.records.atomic import atomic_copy
+from tfprune.records.atomic import atomic_copy, atomic_write_text, temporary_folder
+from tfprune.records.result import Result, read_result, result_path, write_result
+from tfprune.records.run_folder import RunFolder, is_finished
+from tfprune.records.settings import digest
+from tfprune.training.session import Watch
 
 _CHANNELS = 3
 _TRAINING, _FINETUNING = 0, 1  # keeps the orders of their batches apart
 
 
-def run_filters(spec: FilterSpec, report: Report, overwrite: bool = False) -> None:
+def run_filters(settings: FilterSettings, overwrite: bool, watch: Watch) -> None:
     """Trains, prunes and fine-tunes, skipping what the folders already hold.
 
     Args:
-        spec: what to do.
-        report: is told how it goes.
+        settings: what to do.
         overwrite: deletes the pruned networks that are asked for, and trains them anew; the unpruned one stays.
+        watch: is told how it goes.
 
     Raises:
         InputError: the data, the weights or a folder cannot be used, a version would leave a layer without filters, or
             a training diverges.
     """
-    trainer = FilterTrainer(load_images(spec), spec)
-    fresh = _built(spec, trainer)
-    for fractions in spec.vectors.values():  # before the long training
-        check_fractions(fresh, _by_layer(spec, fractions))
-    unpruned = _unpruned(spec, fresh, trainer, report)
-    for scoring in spec.scoring:
-        for version, fractions in spec.vectors.items():
-            folder = FilterFolder(spec.version_folder(scoring, version))
-            folder.claim(spec.version_record(scoring, version), overwrite)
-            if not folder.finished:
-                pruned = prune_version(unpruned, spec, scoring, fractions)
-                report.start(f"{scoring} {version}", pruned)
+    trainer = FilterTrainer(load_images(settings), settings)
+    fresh = _built(settings, trainer)
+    for fractions in settings.vectors.values():  # before the long training
+        check_fractions(fresh, _by_layer(settings, fractions))
+    unpruned = _unpruned(settings, fresh, trainer, watch)
+    for scoring, version in settings.networks:
+        with RunFolder(settings.version_folder(scoring, version), LAYOUT) as folder:
+            folder.claim(settings.version_record(scoring, version), overwrite=overwrite)
+            if not folder.reached(TRAINED):
+                fractions = settings.vectors[version]
+                pruned = prune_version(unpruned, settings, scoring, fractions)
                 head = {"scoring": scoring, "version": version, "p": list(fractions)}
-                _train(pruned, spec, trainer, folder, report, head, _FINETUNING)
-            folder.release()
+                _train(pruned, settings, trainer, folder, watch, head)
 
 
-def load_images(spec: FilterSpec) -> ImageSet:
-    """The data of a spec, at least 32 pixels wide, in three channels.
+def load_images(settings: FilterSettings) -> ImageSet:
+    """The data, at least 32 pixels wide, in three channels.
 
     Raises:
         InputError: they cannot be used; names the flag or file.
     """
-    return load_prepared(spec.data, spec.path_to_data, side=LEAST_SIDE, channels=_CHANNELS)
+    return load_prepared(settings.data, settings.path_to_data, side=LEAST_SIDE, channels=_CHANNELS)
 
 
-def prune_version(unpruned: keras.Model, spec: FilterSpec, scoring: str, fractions: tuple[float, ...]) -> keras.Model:
+def prune_version(
+    unpruned: keras.Model, settings: FilterSettings, scoring: str, fractions: tuple[float, ...]
+) -> keras.Model:
     """The smaller network of a p-vector, not yet fine-tuned.
 
     Raises:
         InputError: a layer would have no filter left; names it.
     """
-    pruned = prune_filters(unpruned, scoring, _by_layer(spec, fractions), seed=spec.seed)
-    if spec.pruned_batchnorm == "restart":
-        for name in NETWORKS[spec.model].norms:
+    pruned = prune_filters(unpruned, scoring, _by_layer(settings, fractions), seed=settings.seed)
+    if settings.pruned_batchnorm == "restart":
+        for name in NETWORKS[settings.model].norms:
             norm = pruned.get_layer(name)
             norm.moving_mean.assign(np.zeros(norm.moving_mean.shape))
             norm.moving_variance.assign(np.ones(norm.moving_variance.shape))
@@ -91,51 +96,106 @@ def kept_filters(model: keras.Model, name: str) -> list[int]:
     return [model.get_layer(layer).filters for layer in NETWORKS[name].layers]
 
 
-def _by_layer(spec: FilterSpec, fractions: tuple[float, ...]) -> dict[str, float]:
-    return dict(zip(NETWORKS[spec.model].layers, fractions, strict=True))
+def write_network_result(settings: FilterSettings, folder: Path) -> None:
+    """Writes the `result.json` of a trained network, from its files and those of the unpruned one.
+
+    Args:
+        settings: of a study that the network is of.
+        folder: the network's.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
+    metrics, model, record = read_metrics(folder), _load(folder / MODEL), settings.unpruned_record
+    if folder == settings.unpruned_folder:
+        facts = {"label": UNPRUNED} | measured(model)
+    else:
+        scoring, version = folder.parts[-2:]
+        record = settings.version_record(scoring, version) | {UNPRUNED: record}
+        facts = {"label": f"{scoring} {version}", "method": scoring, "version": version}
+        facts |= measured(model, unpruned=_counts_of_unpruned(settings))
+    common = {name: value for name, value in record.items() if name not in ("scoring", "version", "p")}
+    try:
+        result = Result(
+            family="filters",
+            settings=record,
+            digest=digest(common, 8),
+            seed=settings.seed,
+            accuracy=metrics["test_accuracy"],
+            # The published loss takes probabilities for logits: no cross-entropy of theirs.
+            loss=metrics["test_loss"] if settings.loss == "standard" else None,
+            steps=metrics.get("steps"),
+            seconds=metrics["finetuning_seconds"],
+            **facts,
+        )
+    except InputError as error:
+        raise InputError(f"cannot read {folder / METRICS}: {error}") from None
+    write_result(result_path(folder), result)
 
 
-def _built(spec: FilterSpec, trainer: FilterTrainer) -> keras.Model:
+def _counts_of_unpruned(settings: FilterSettings) -> dict[str, int | None]:
+    """As `measured` wants them; nothing where the network is not there any more."""
+    folder = settings.unpruned_folder
+    if not result_path(folder).exists():  # made by a version that left none
+        if not is_finished(folder, LAYOUT, stage=TRAINED):
+            return {}
+        write_network_result(settings, folder)
+    return vars(read_result(result_path(folder)))
+
+
+def _by_layer(settings: FilterSettings, fractions: tuple[float, ...]) -> dict[str, float]:
+    return dict(zip(NETWORKS[settings.model].layers, fractions, strict=True))
+
+
+def _built(settings: FilterSettings, trainer: FilterTrainer) -> keras.Model:
     batches = trainer.batches
-    return NETWORKS[spec.model].build(batches.input_shape, batches.classes, spec.seed, spec.width)
+    return NETWORKS[settings.model].build(batches.input_shape, batches.classes, settings.seed, settings.width)
 
 
-def _unpruned(spec: FilterSpec, fresh: keras.Model, trainer: FilterTrainer, report: Report) -> keras.Model:
+def _unpruned(settings: FilterSettings, fresh: keras.Model, trainer: FilterTrainer, watch: Watch) -> keras.Model:
     """The trained network; `fresh` is trained if there is none yet."""
-    folder = FilterFolder(spec.unpruned_folder)
-    folder.claim(spec.unpruned_record)
-    if not folder.finished:
-        if spec.weights is not None:
-            load_pretrained(fresh, spec.weights)
-        report.start("unpruned network", fresh)
-        _train(fresh, spec, trainer, folder, report, {"scoring": UNPRUNED, "version": UNPRUNED}, _TRAINING)
-    model = _load(folder.path(MODEL))
-    folder.release()
-    return model
+    with RunFolder(settings.unpruned_folder, LAYOUT) as folder:
+        folder.claim(settings.unpruned_record)
+        if not folder.reached(TRAINED):
+            if settings.weights is not None:
+                load_pretrained(fresh, settings.weights)
+            _train(fresh, settings, trainer, folder, watch, {"scoring": UNPRUNED, "version": UNPRUNED})
+        return _load(folder.path(MODEL))
 
 
-def _train(model, spec, trainer, folder, report, head: dict, what: int) -> None:
-    phase = spec.training if what == _TRAINING else spec.finetuning
-    stream = int(np.random.default_rng((spec.seed, what)).integers(2**31))
-    log, seconds = trainer.train(model, phase, stream, folder, report)
+def _train(model, settings, trainer, folder: RunFolder, watch: Watch, head: dict) -> None:
+    """Trains a network and writes its files, the record last."""
+    is_whole = head["scoring"] == UNPRUNED
+    phase: Phase = settings.training if is_whole else settings.finetuning
+    stream = np.random.default_rng((settings.seed, _TRAINING if is_whole else _FINETUNING)).integers(2**31)
+    parameters = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
+    watch.start(
+        "unpruned network" if is_whole else f"{head['scoring']} {head['version']}",
+        f"{parameters:,} trainable parameters",
+    )
+    trained = trainer.train(model, phase, int(stream), folder, watch)
     _save(model, folder.path(MODEL))
-    last = {name: log.last(name) for name in METRICS}
-    tested = dict(log.get("test_accuracy"))
     facts = {
-        "kept_filters": kept_filters(model, spec.model),
-        "parameters": sum(int(np.prod(variable.shape)) for variable in model.trainable_variables),
+        "kept_filters": kept_filters(model, settings.model),
+        "parameters": parameters,
         "flops": size_of(model).flops,
         "bytes": folder.path(MODEL).stat().st_size,
-        "pruned_test_accuracy": None if what == _TRAINING else tested[0],
+        "pruned_test_accuracy": None if is_whole else trained.log.values("test_accuracy")[0],
         "epochs": phase.epochs,
-        "finetuning_seconds": round(seconds, 3),
+        "steps": phase.epochs * trainer.batches.steps_per_epoch,
+        "finetuning_seconds": round(trained.seconds, 3),
     }
-    folder.finish(head | facts | last)
+    metrics = head | facts | {name: trained.log.last(name) for name in NAMES}
+    atomic_write_text(folder.path(METRICS), json.dumps(metrics, indent=1) + "\n")
+    write_network_result(settings, folder.folder)
+    folder.mark(TRAINED)
+    folder.drop_checkpoint()
+    watch.end(f"test accuracy {metrics['test_accuracy']:.4f}")
 
 
 def _save(model: keras.Model, path: Path) -> None:
-    with tempfile.TemporaryDirectory() as place:
-        file = Path(place, MODEL)
+    with temporary_folder() as place:
+        file = place / MODEL
         model.save(file)
         atomic_copy(file, path)
 

@@ -7,10 +7,12 @@ import pandas as pd
 
 from tfprune.data.images import ImageSet
 from tfprune.errors import InputError
-from tfprune.experiments.imp.run_data import ImpRun
-from tfprune.experiments.imp.settings import ImpSpec
+from tfprune.experiments.imp.arch import weight_path
+from tfprune.experiments.imp.files.iterations import ImpRun
+from tfprune.experiments.imp.files.records import IterationRecord
+from tfprune.experiments.imp.settings import ImpSettings
 from tfprune.experiments.imp.training import network_of
-from tfprune.experiments.imp.types import IterationRecord
+from tfprune.layers.masks import Masks
 from tfprune.training.evaluation import Evaluator
 
 _RANDOM_DRAWS = 5
@@ -22,16 +24,16 @@ class Reevaluation:
     Weights, running averages and masks are those of each iteration's last recorded step.
 
     Args:
-        spec: the run's input.
+        settings: the run's input.
         images: its data.
 
     Raises:
         InputError: the network of the files is not that of the input.
     """
 
-    def __init__(self, spec: ImpSpec, images: ImageSet):
-        self._network = network_of(spec, images)
-        self._seed = spec.seed
+    def __init__(self, settings: ImpSettings, images: ImageSet):
+        self._network = network_of(settings, images.image_shape, images.classes)
+        self._seed = settings.seed
         self._evaluator = Evaluator(self._network.model, images.validation, images.mean, images.scale, top=(1, 5))
 
     def accuracies(self, run: ImpRun) -> pd.DataFrame:
@@ -61,7 +63,7 @@ class Reevaluation:
         if index is None:
             return pd.DataFrame(columns=["order", "units", "accuracy", "std"])
         self._load(record)
-        connections = record.masks[index][0].sum(axis=0)
+        connections = record.masks[weight_path(index)].sum(axis=0)
         live = np.flatnonzero(connections)
         least = live[np.argsort(connections[live], kind="stable")]
         rng = np.random.default_rng([self._seed, 3])
@@ -88,9 +90,8 @@ class Reevaluation:
         self._network.masks = record.masks
 
     def _silenced(self, record: IterationRecord, index: int, units: np.ndarray) -> float:
-        masks = list(record.masks)
-        masks[index] = [mask.copy() for mask in masks[index]]
-        for mask in masks[index]:
-            mask[..., units] = False
-        self._network.masks = masks
+        live = np.ones(record.layers[index].params[1], bool)
+        live[units] = False
+        paths = [weight_path(index, name) for name in record.layers[index].masked]
+        self._network.masks = Masks({**record.masks, **{path: record.masks[path] & live for path in paths}})
         return self._evaluator.accuracies()[0]

@@ -3,12 +3,54 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from tfprune.errors import InputError
-from tfprune.experiments.imp.files import LayerSpec
 
 _MOST_UNITS = 2**31 - 1  # entries of a kernel are counted in 32 bits
 _FORMS = {"f": ("fN", 1, 1), "x": ("x", 0, 0), "c": ("cK,C or cK,C,S", 2, 3), "p": ("pK,S", 2, 2)}
+
+
+class LayerSpec(NamedTuple):
+    """One layer of an architecture string, as the files hold it.
+
+    Attributes:
+        kind: `f` dense + ReLU, `x` final dense, `c` convolution + ReLU, `p` max-pool.
+        params: `f`, `x`: (inputs, units); `c`: (K, K, C_in, C_out, stride); `p`: (K, stride).
+        prunable: whether the layer is pruned.
+    """
+
+    kind: str
+    params: tuple[int, ...]
+    prunable: bool
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of its weights, in the order of the files."""
+        if self.kind == "p":
+            return {}
+        if self.kind == "c":
+            return {"kernel": self.params[:4]}
+        inputs, units = self.params
+        return {"kernel": (inputs, units), "bias": (units,), "gamma": (inputs,), "beta": (inputs,)}
+
+    @property
+    def masked(self) -> list[str]:
+        """Names of the weights that have masks: γ and β have none."""
+        return [name for name in self.shapes if name in ("kernel", "bias")]
+
+
+def weight_path(index: int, name: str = "kernel") -> str:
+    """How the weight `name` of layer `index` is called in the model, in masks and in mappings of weights."""
+    return f"layer_{index}/{name}"
+
+
+def pruned_paths(layers: tuple[LayerSpec, ...]) -> Iterator[list[str]]:
+    """For each layer that is pruned, the paths of what has masks in it."""
+    for index, layer in enumerate(layers):
+        if layer.prunable:
+            yield [weight_path(index, name) for name in layer.masked]
 
 
 def parse_arch(arch: str, prune: str, image_shape: tuple[int, int, int], classes: int) -> tuple[LayerSpec, ...]:

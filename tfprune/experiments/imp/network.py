@@ -1,20 +1,19 @@
-"""The network of iterative magnitude pruning as a Keras model, and its weights and masks in the order of the files."""
+"""The network of iterative magnitude pruning as a Keras model, and its weights and masks by their paths."""
 
 from __future__ import annotations
 
 import keras
 import numpy as np
 
-from tfprune.experiments.imp.arch import check_size, check_trainable, parse_arch
-from tfprune.experiments.imp.files import LayerSpec
+from tfprune.experiments.imp.arch import LayerSpec, check_size, check_trainable, parse_arch, weight_path
+from tfprune.experiments.imp.files.records import Weights
 from tfprune.experiments.imp.normalized_dense import NormalizedMaskedDense
 from tfprune.layers.masked import MaskedConv2D
-
-Weights = list[list[np.ndarray]]
+from tfprune.layers.masks import Masks
 
 
 class ImpNetwork:
-    """A Keras model built from an architecture string, with access to its variables layer by layer.
+    """A Keras model built from an architecture string, with its variables by path (see `weight_path`).
 
     Args:
         arch: architecture string, see `parse_arch`.
@@ -39,7 +38,6 @@ class ImpNetwork:
         check_trainable(arch, self.layers)
         check_size(arch, self.layers)
         inputs = outputs = keras.Input((int(np.prod(image_shape)),), name="pixels")
-        self._masked: list[keras.layers.Layer | None] = []
         is_image = False
         for index, layer in enumerate(self.layers):
             wants_image = layer.kind in "cp"
@@ -59,76 +57,106 @@ class ImpNetwork:
             else:
                 keras_layer = _dense(layer, name, momentum, epsilon, product_dtype)
             outputs = keras_layer(outputs)
-            self._masked.append(keras_layer if layer.kind != "p" else None)
         self.model = keras.Model(inputs, outputs)
+        self._weights = self._variables("kernel", "bias", "gamma", "beta")
+        self._masks = self._variables("kernel_mask", "bias_mask")
+        self._averages = self._variables("running_mean", "running_variance")
 
-    def _variables(self) -> list[list[keras.Variable]]:
-        return [_variables_of(layer) for layer in self._masked]
+    def plain(self) -> keras.Model:
+        """A model of plain Keras layers with the same outputs in inference; its pruned weights and biases are 0.
+
+        The normalisation of a dense layer's input is a layer of its own in front of it, `<name>_norm`.
+        """
+        inputs = outputs = keras.Input(self.model.input_shape[1:], name="pixels")
+        masks, filled = self.masks, {}
+        by_layer: dict[str, dict[str, np.ndarray]] = {}
+        for path, array in (self.weights | self.running_averages).items():
+            layer, name = path.split("/")
+            by_layer.setdefault(layer, {})[name] = array * masks.get(path, True)
+        for layer in self.model.layers[1:]:
+            own = by_layer.get(layer.name)
+            if isinstance(layer, NormalizedMaskedDense):
+                norm = keras.layers.BatchNormalization(epsilon=layer.epsilon, name=f"{layer.name}_norm")
+                outputs = norm(outputs)
+                filled[norm] = [own[name] for name in ("gamma", "beta", "running_mean", "running_variance")]
+            if own:
+                kept = ("name", "units", "filters", "kernel_size", "strides", "padding", "activation", "use_bias")
+                config = {name: value for name, value in layer.get_config().items() if name in kept}
+                plain = layer.plain_class(**config)
+                filled[plain] = [own[name] for name in ("kernel", "bias") if name in own]
+            else:
+                plain = type(layer).from_config(layer.get_config())
+            outputs = plain(outputs)
+        for layer, arrays in filled.items():
+            layer.set_weights(arrays)
+        return keras.Model(inputs, outputs)
+
+    def _variables(self, *names: str) -> dict[str, keras.Variable]:
+        """Path -> variable, of all layers that have such variables."""
+        found = ((f"{layer.name}/{name}", getattr(layer, name, None)) for layer in self.model.layers for name in names)
+        return {path.removesuffix("_mask"): variable for path, variable in found if variable is not None}
 
     @property
     def weights(self) -> Weights:
-        """Per layer: dense [W, b, γ, β], convolution [K], max-pool []; float32 copies."""
-        return [[np.array(variable.numpy()) for variable in variables] for variables in self._variables()]
+        """Path -> float32 copy of every kernel, bias, γ and β."""
+        return _values(self._weights)
 
     @weights.setter
     def weights(self, values: Weights) -> None:
-        for variables, arrays in zip(self._variables(), values, strict=True):
-            for variable, array in zip(variables, arrays, strict=True):
-                variable.assign(array)
+        _assign(self._weights, values)
 
     @property
-    def masks(self) -> Weights:
-        """Per layer: dense [mW, mb], convolution [mK], max-pool []; bool."""
-        return [[mask.numpy() != 0 for mask in _masks_of(layer)] for layer in self._masked]
+    def masks(self) -> Masks:
+        """Those of kernels and biases."""
+        return Masks(_values(self._masks))
 
     @masks.setter
-    def masks(self, values: Weights) -> None:
-        for layer, arrays in zip(self._masked, values, strict=True):
-            for variable, array in zip(_masks_of(layer), arrays, strict=True):
-                variable.assign(array.astype(np.float32))
+    def masks(self, values: Masks) -> None:
+        _assign(self._masks, values)
 
     @property
-    def running_averages(self) -> list[np.ndarray]:
-        """Per layer: float32 (2, in), mean and variance of its input; (2, 0) where nothing is normalised."""
-        return [
-            np.stack([layer.running_mean.numpy(), layer.running_variance.numpy()])
-            if isinstance(layer, NormalizedMaskedDense)
-            else np.zeros((2, 0), np.float32)
-            for layer in self._masked
-        ]
+    def running_averages(self) -> Weights:
+        """Path -> float32 (in,) copy of the mean and of the variance of each normalised input."""
+        return _values(self._averages)
 
     @running_averages.setter
-    def running_averages(self, values: list[np.ndarray]) -> None:
-        for layer, (mean, variance) in zip(self._masked, values, strict=True):
+    def running_averages(self, values: Weights) -> None:
+        _assign(self._averages, values)
+        for layer in self.model.layers:
             if isinstance(layer, NormalizedMaskedDense):
-                layer.running_mean.assign(mean)
-                layer.running_variance.assign(variance)
                 layer.seen.assign(1.0)
 
     def reset_averages(self) -> None:
         """Running averages back to their start, as at the beginning of every iteration."""
-        for layer in self._masked:
+        for layer in self.model.layers:
             if isinstance(layer, NormalizedMaskedDense):
                 layer.reset_averages()
 
 
 def initial_weights(layers: tuple[LayerSpec, ...], rng: np.random.Generator) -> Weights:
-    """Fresh float32 weights in the order of `ImpNetwork.weights`.
+    """Fresh float32 weights for `ImpNetwork.weights`.
 
     Kernels are normal with σ = sqrt(2 / (fan_in + fan_out)), where a convolution counts K·K·C_in as fan_in and C_out as
     fan_out; biases 0, γ 1, β 0.
     """
-    weights = []
-    for kind, params, _ in layers:
-        if kind == "p":
-            weights.append([])
-            continue
-        shape = params[:4] if kind == "c" else params
-        fan_in, fan_out = int(np.prod(shape[:-1])), shape[-1]
-        kernel = (rng.normal(size=shape) * np.sqrt(2 / (fan_in + fan_out))).astype(np.float32)
-        rest = [np.zeros(fan_out), np.ones(fan_in), np.zeros(fan_in)] if kind in "fx" else []
-        weights.append([kernel, *(array.astype(np.float32) for array in rest)])
+    weights = {}
+    for index, layer in enumerate(layers):
+        for name, shape in layer.shapes.items():
+            if name == "kernel":
+                array = rng.normal(size=shape) * np.sqrt(2 / (int(np.prod(shape[:-1])) + shape[-1]))
+            else:
+                array = np.full(shape, 1.0 if name == "gamma" else 0.0)
+            weights[weight_path(index, name)] = array.astype(np.float32)
     return weights
+
+
+def _values(variables: dict[str, keras.Variable]) -> dict[str, np.ndarray]:
+    return {path: np.array(variable.numpy()) for path, variable in variables.items()}
+
+
+def _assign(variables: dict[str, keras.Variable], values) -> None:
+    for path, variable in variables.items():
+        variable.assign(np.asarray(values[path], np.float32))
 
 
 # Kernels start at zero here because `initial_weights` or a file gives them their values.
@@ -166,15 +194,3 @@ def _dense(
         product_dtype=product_dtype,
         name=name,
     )
-
-
-def _variables_of(layer: keras.layers.Layer | None) -> list[keras.Variable]:
-    if layer is None:
-        return []
-    return [layer.kernel] if isinstance(layer, MaskedConv2D) else [layer.kernel, layer.bias, layer.gamma, layer.beta]
-
-
-def _masks_of(layer: keras.layers.Layer | None) -> list[keras.Variable]:
-    if layer is None:
-        return []
-    return [mask for mask in (layer.kernel_mask, layer.bias_mask) if mask is not None]

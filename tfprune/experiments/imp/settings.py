@@ -1,149 +1,266 @@
-"""The `.ini` input file of iterative magnitude pruning, read into a checked value."""
+"""What iterative magnitude pruning can be asked for: the keys of its `.ini` input file.
+
+Sections `[IO]`, `[Data]`, `[Network]` and `[IMP]` are those of Pellegrini & Biroli's code, with the same meaning and
+defaults; `[Run]` holds what this package adds, all of it optional.
+"""
 
 from __future__ import annotations
 
-import configparser
-import dataclasses
-import difflib
-import json
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from tfprune.errors import InputError
+from tfprune.errors import InputError, did_you_mean
 from tfprune.experiments.imp.arch import check_trainable, parse_arch
-from tfprune.experiments.imp.keys import KEYS, Key
-from tfprune.records.reading import one_line, read_text
+from tfprune.records.ini import read_ini
+from tfprune.records.limits import MOST, MOST_BATCH, SEED_LIMIT
+from tfprune.records.settings import Settings, setting, settings_of
 
 _ANY_SIZE = 1 << 30
-_MOST_BYTES = 100_000
-_MOST_REFERENCES = 20  # a reference to a value with references, and so on, grows without bounds
-
-ImpSpec = dataclasses.make_dataclass(
-    "ImpSpec",
-    [(key.name, object) for key in KEYS] + [("source", Path), ("warnings", tuple)],
-    frozen=True,
-    namespace={"__doc__": "The checked content of an input file, one attribute per key of `KEYS`; see `read_spec`."},
-)
+_FILE_START = ("the start of a file name", lambda text: bool(text) and "/" not in text and not text.startswith("."))
+_POSITIVE = ("a number above 0", lambda value: 0.0 < value < math.inf)
+_COUNT = {"at_least": 1, "at_most": MOST}
+_FRACTION = {"at_least": 0.0, "at_most": 1.0}
 
 
-def read_spec(path: str | Path) -> ImpSpec:
+@dataclass(frozen=True)
+class ImpSettings(Settings):
+    """An input file; made by `read_settings`, which fills in what is None here.
+
+    Attributes:
+        source: the file, for messages and to find others beside it.
+        warnings: lines that the user should see.
+    """
+
+    save_dir: str = setting(str, "Folder of the run; made if missing.", ".", section="IO", place=True)
+    prefix: str = setting(
+        str, "Start of the name of every file of the run.", "IMP", section="IO", place=True, rule=_FILE_START
+    )
+    dataset: str = setting(
+        str,
+        "ImageNet32 or ImageNet64 (downsampled ImageNet batches), digits (8x8, comes with scikit-learn), or an image "
+        "classification set of TFDS: mnist, fashion_mnist, kmnist, cifar10, cifar100.",
+        "ImageNet32",
+        section="Data",
+    )
+    dataloc: str | None = setting(
+        str,
+        "Folder of the data: for ImageNet the batch files (default ./ImageNet), for TFDS its data_dir (default: TFDS's "
+        "own); unused for digits.",
+        None,
+        section="Data",
+    )
+    preload: bool = setting(
+        bool,
+        "Hold all images in memory as uint8; no: read each batch from the memory-mapped files (ImageNet only).",
+        True,
+        section="Data",
+    )
+    data_ratio: float = setting(
+        float, "Fraction of the training images to use, clipped to [0, 1].", 1.0, section="Data"
+    )
+    reclass: str = setting(
+        str,
+        "n: classes as they are; m,X: label modulo X; f,X,FILE: FILE holds, comma-separated, one super-class in "
+        "[0, X) per class. FILE is sought from the current folder, then beside the input file.",
+        "n",
+        section="Data",
+    )
+    arch: str | None = setting(
+        str,
+        "Colon-separated layers, required: fN dense of N units + ReLU; cK,C[,S] convolution KxK, C channels, stride "
+        "S + ReLU, no bias; pK,S max-pool KxK, stride S; x final layer. Dense layers normalise their input.",
+        None,
+        section="Network",
+    )
+    steps: int = setting(
+        int, "Training steps per iteration (steps 0..steps are all taken).", 100000, section="Network", **_COUNT
+    )
+    batch_size: int = setting(
+        int, "Images per step, drawn with replacement.", 1000, section="Network", at_least=1, at_most=MOST_BATCH
+    )
+    val_size: int = setting(
+        int, "Validation images: the first ones of the validation set.", 1000, section="Network", **_COUNT
+    )
+    minimizer: str = setting(
+        str, "Optimizer, without momentum or decay.", "SGD", section="Network", choices=("SGD", "Adam")
+    )
+    learning_rate: float = setting(float, "Constant learning rate.", 0.1, section="Network", rule=_POSITIVE)
+    init_sparsity: float = setting(
+        float, "Sparsity of the random mask that iteration 0 starts from.", 0.0, section="Network", **_FRACTION
+    )
+    validate_step: int = setting(int, "Steps between validations.", 100, section="Network", **_COUNT)
+    batch_norm_beta: float = setting(
+        float, "Decay of the running averages used for validation.", 0.99, section="Network", **_FRACTION
+    )
+    restart: bool = setting(
+        bool, "Continue from recorded iterations instead of a fresh network.", False, section="Network"
+    )
+    rest_it: int = setting(int, "First iteration after a restart.", 1, section="Network", **_COUNT)
+    rest_weights_file: str | None = setting(
+        str,
+        "File with the rewinding weights (its first recorded step; default <save_dir>/IMP_itdata_0.pkl).",
+        None,
+        section="Network",
+    )
+    rest_mask_file: str | None = setting(
+        str,
+        "File with the mask and weights to prune from (default <save_dir>/IMP_itdata_<rest_it-1>.pkl).",
+        None,
+        section="Network",
+    )
+    rest_file_step: int = setting(
+        int,
+        "Which recorded step of rest_mask_file to prune from: an index, -1 is the last. Also read as "
+        "restart_weights_step.",
+        -1,
+        section="Network",
+        aliases=("restart_weights_step",),
+    )
+    prune: str = setting(
+        str,
+        "Colon-separated T or F per layer; only T prunes. Missing: all layers; shorter than arch: the rest are not "
+        "pruned (as in the published results; a warning says so).",
+        "",
+        section="IMP",
+    )
+    prune_ratio: float = setting(
+        float, "Fraction of the remaining weights to prune after each iteration.", 0.3, section="IMP", **_FRACTION
+    )
+    weights_step: int = setting(
+        int,
+        "Step of iteration 0 whose weights every later iteration starts from.",
+        1000,
+        section="IMP",
+        at_least=0,
+        at_most=MOST,
+    )
+    prune_step: int | None = setting(
+        int,
+        "Step whose weights decide the next mask (default: steps).",
+        None,
+        section="IMP",
+        at_least=0,
+        at_most=MOST,
+    )
+    stop_ratio: float = setting(
+        float,
+        "Stop when, in some pruned layer, the fraction of units with any incoming weight is not above this.",
+        0.0,
+        section="IMP",
+        **_FRACTION,
+    )
+    max_iterations: int = setting(int, "Stop before this iteration number.", 1000, section="IMP", **_COUNT)
+    seed: int = setting(
+        int,
+        "Seed of initial weights, initial mask and batches.",
+        0,
+        section="Run",
+        at_least=0,
+        below=SEED_LIMIT,
+    )
+    checkpoint_step: int = setting(
+        int, "Steps between checkpoints inside an iteration.", 1000, section="Run", place=True, **_COUNT
+    )
+    precision: str = setting(
+        str,
+        "Precision of the matrix products and convolutions; everything else is float32.",
+        "float32",
+        section="Run",
+        choices=("float32", "bfloat16"),
+    )
+    batch_norm_epsilon: float = setting(
+        float,
+        "Added to the variance in the input normalisation. Raise it (1e-3) for images with constant pixels: units that "
+        "see only these have no variance, and with the published value running averages throw them off.",
+        1e-10,
+        section="Run",
+        rule=_POSITIVE,
+    )
+    device: str = setting(
+        str,
+        "Where to train; auto takes a GPU if there is one. --device goes before it.",
+        "auto",
+        section="Run",
+        place=True,
+        choices=("auto", "cpu", "gpu"),
+    )
+    random_baseline: bool = setting(
+        bool,
+        "After each pruned iteration also train a random mask of the same layer densities from the same weights.",
+        False,
+        section="Run",
+    )
+    regrow: bool = setting(
+        bool,
+        "Published behaviour: a layer already sparser than its ratio gets all its weights back. no: pruned weights "
+        "stay pruned.",
+        False,
+        section="Run",
+    )
+    source: Path | None = None
+    warnings: tuple[str, ...] = ()
+
+    def check(self) -> None:
+        """Refuses architectures that cannot be trained, whatever the images, and a rewinding step that is never taken.
+
+        Raises:
+            InputError: names the key.
+        """
+        if not self.arch:
+            raise InputError("[Network] arch is required, for example f1024:f1024:f1024:x")
+        # Whether it fits the images is seen when these are read; a slip of the pen is told before that.
+        check_trainable(self.arch, parse_arch(self.arch, self.prune, (1, _ANY_SIZE, _ANY_SIZE), 1))
+        if self.weights_step > self.steps:
+            raise InputError(f"[IMP] weights_step must be at most steps = {self.steps}. Received: {self.weights_step}")
+
+    @property
+    def first_iteration(self) -> int:
+        """Iterations before this one belong to the run that this one restarts from."""
+        return self.rest_it if self.restart else 0
+
+
+def read_settings(path: str | Path, **given: Any) -> ImpSettings:
     """Reads and checks an input file.
 
     Args:
         path: the `.ini` file.
-
-    Returns:
-        An `ImpSpec`; `.source` is the path, `.warnings` are lines the user should see.
+        **given: keys that are used in place of the file's.
 
     Raises:
         InputError: the file is missing or malformed, or a section, key or value is not allowed.
     """
-    path = Path(path)
-    parser = _parse(path)
-    values = {key.name: _value(path, parser, key) for key in KEYS}
-    _refuse_unknown(path, parser)
-    warnings = _complete(path, values)
-    return ImpSpec(**values, source=path, warnings=tuple(warnings))
-
-
-def _parse(path: Path) -> configparser.ConfigParser:
-    parser = configparser.ConfigParser()
-    text = read_text(path, _MOST_BYTES)
-    if text.count("%(") > _MOST_REFERENCES:
-        raise InputError(f"{path}: not an input file: more than {_MOST_REFERENCES} references %(key)s")
+    names = [field.name for field in settings_of(ImpSettings)]
+    for name in given:
+        if name not in names:
+            raise InputError(f"no key of an input file is called {name!r}{did_you_mean(name, names)}")
+    values = read_ini(path, ImpSettings) | given
     try:
-        parser.read_string(text, str(path))
-        for section in parser.sections():
-            parser.items(section)  # interpolation errors show here
-    except (configparser.Error, ValueError) as error:
-        raise InputError(f"{path}: not an input file: {one_line(error)}") from None
-    return parser
-
-
-def _value(path: Path, parser: configparser.ConfigParser, key: Key) -> object:
-    present = [name for name in (key.name, *key.aliases) if parser.has_option(key.section, name)]
-    if not present:
-        return key.default
-    if len(present) > 1:
-        raise InputError(f"{path}: [{key.section}] {' and '.join(present)} mean the same; give one of them")
-    text = parser.get(key.section, present[0])
-    try:
-        return key.parse(text)
-    except ValueError:
-        hint = " (a comment needs a line of its own)" if "#" in text else ""
-        raise InputError(
-            f"{path}: [{key.section}] {present[0]} must be {key.allowed}. Received: {text[:80]!r}{hint}"
-        ) from None
-
-
-def _refuse_unknown(path: Path, parser: configparser.ConfigParser) -> None:
-    sections = list(dict.fromkeys(key.section for key in KEYS))
-    names = {name: key.section for key in KEYS for name in (key.name, *key.aliases)}
-    if parser.defaults():
-        raise InputError(f"{path}: unknown section [DEFAULT]; sections are {', '.join(sections)}")
-    for section in parser.sections():
-        if section not in sections:
-            raise InputError(f"{path}: unknown section [{section}]; {_nearest(section, sections)}")
-        for option in parser.options(section):
-            if option not in names:
-                raise InputError(f"{path}: unknown key {option!r} in [{section}]; {_nearest(option, names)}")
-            if names[option] != section:
-                raise InputError(f"{path}: key {option!r} stands in [{section}] but belongs in [{names[option]}]")
-
-
-def _nearest(word: str, known) -> str:
-    lowered = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=0.0)
-    return f"the nearest known one is {lowered[close[0]]!r}"
-
-
-def _complete(path: Path, values: dict) -> list[str]:
-    """Fills in defaults that depend on other keys and checks the relations between keys."""
-    warnings = []
-    if not values["arch"]:
-        raise InputError(f"{path}: [Network] arch is required, for example f1024:f1024:f1024:x")
-    # Whether it fits the images is seen when these are read; a slip of the pen is told before that.
-    try:
-        check_trainable(values["arch"], parse_arch(values["arch"], values["prune"], (1, _ANY_SIZE, _ANY_SIZE), 1))
+        return _completed(ImpSettings(**values, source=Path(path)))
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    if values["dataloc"] is None and values["dataset"].startswith("ImageNet"):
-        values["dataloc"] = "./ImageNet"
-    if not 0.0 <= values["data_ratio"] <= 1.0:
-        clipped = 0.0 if not values["data_ratio"] > 0 else 1.0
-        warnings.append(f"[Data] data_ratio = {values['data_ratio']} is clipped to {clipped}")
-        values["data_ratio"] = clipped
-    steps = values["steps"]
-    if values["weights_step"] > steps:
-        raise InputError(
-            f"{path}: [IMP] weights_step must be at most steps = {steps}. Received: {values['weights_step']}"
-        )
-    if values["prune_step"] is None:
-        values["prune_step"] = steps
-    if values["prune_step"] > steps:
-        warnings.append(f"[IMP] prune_step = {values['prune_step']} is above steps; masks come from step {steps}")
-        values["prune_step"] = steps
-    for name, iteration in (("rest_weights_file", 0), ("rest_mask_file", values["rest_it"] - 1)):
+
+
+def _completed(settings: ImpSettings) -> ImpSettings:
+    """The settings with defaults that depend on other keys filled in."""
+    found, warnings = {}, []
+    if settings.dataloc is None and settings.dataset.startswith("ImageNet"):
+        found["dataloc"] = "./ImageNet"
+    if not 0.0 <= settings.data_ratio <= 1.0:
+        found["data_ratio"] = clipped = 1.0 if settings.data_ratio > 0 else 0.0
+        warnings.append(f"[Data] data_ratio = {settings.data_ratio} is clipped to {clipped}")
+    if settings.prune_step is None or settings.prune_step > settings.steps:
+        found["prune_step"] = settings.steps
+    if settings.prune_step is not None and settings.prune_step > settings.steps:
+        told = f"[IMP] prune_step = {settings.prune_step} is above steps; masks come from step {settings.steps}"
+        warnings.append(told)
+    for name, iteration in (("rest_weights_file", 0), ("rest_mask_file", settings.rest_it - 1)):
         # The published default says IMP whatever the prefix is.
-        values[name] = values[name] or str(Path(values["save_dir"], f"IMP_itdata_{iteration}.pkl"))
-    layers, flags = values["arch"].count(":") + 1, values["prune"].count(":") + 1
-    if values["prune"] and flags < layers:
+        found[name] = getattr(settings, name) or str(Path(settings.save_dir, f"IMP_itdata_{iteration}.pkl"))
+    layers, flags = settings.arch.count(":") + 1, settings.prune.count(":") + 1
+    if settings.prune and flags < layers:
         warnings.append(
-            f"[IMP] prune = {values['prune']} is shorter than arch: the last {layers - flags} layer(s) are not pruned"
+            f"[IMP] prune = {settings.prune} is shorter than arch: the last {layers - flags} layer(s) are not pruned"
         )
-    return warnings
-
-
-def spec_record(spec: ImpSpec) -> dict:
-    """The keys that define a run's results, as JSON values; where the run is stored ([IO]) is not one of them."""
-    return {key.name: getattr(spec, key.name) for key in KEYS if key.section != "IO"}
-
-
-def differing_keys(spec: ImpSpec, record: dict) -> list[str]:
-    """`[Section] key: recorded -> now` for every key in which `spec` differs from `record` (see `spec_record`)."""
-    now = json.loads(json.dumps(spec_record(spec)))
-    defaults = {key.name: key.default for key in KEYS}
-    return [
-        f"[{key.section}] {key.name}: {record.get(key.name, defaults[key.name])} -> {now[key.name]}"
-        for key in KEYS
-        if key.name in now and now[key.name] != record.get(key.name, defaults[key.name])
-    ]
+    return replace(settings, **found, warnings=tuple(warnings))

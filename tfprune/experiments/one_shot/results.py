@@ -249,16 +249,15 @@ def reached(settings: OneShotSettings, folder: RunFolder, run: OneShotRun) -> di
     """Fields of a run's `Result` that its files tell: what was asked for, and what was reached."""
     weights = run.counts.sum()
     kept, effective = (float(np.round(run.counts * (1 - part)).sum()) for part in (run.direct, run.effective))
-    asked = "" if settings.pruner == DENSE else f", {settings.pruning_type} compression {run.target:.6g}"
     return {
-        "label": f"{settings.pruner}{asked}",
-        "seed": int(run.sample) if run.sample.isdecimal() else run.sample,
+        "label": DENSE if settings.pruner == DENSE else f"{settings.pruner} {settings.pruning_type}",
+        "seed": run.sample,
         "method": settings.pruner,
         "weights": int(weights),
         "kept": int(kept),
         "effective": int(effective),
         "accuracy": None if run.accuracies is None else run.accuracies[-1],
-        "steps": 0 if run.accuracies is None else settings.steps,
+        "steps": None if run.accuracies is None else settings.steps,
         "more": {
             "pruning_type": settings.pruning_type,
             "min_weights": settings.min_weights,

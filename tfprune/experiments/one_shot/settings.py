@@ -14,7 +14,7 @@ from tfprune.errors import InputError
 from tfprune.experiments.one_shot.names import run_name
 from tfprune.pruning.schedules import PolynomialSchedule
 from tfprune.records.limits import MOST
-from tfprune.records.settings import Settings, setting
+from tfprune.records.settings import Settings, digest, setting
 
 
 @dataclass(frozen=True)
@@ -280,6 +280,11 @@ def changed_settings(record: Mapping[str, Any]) -> dict[str, Any]:
     left_out = _NAMED + (_NOT_DENSE if plain.pruner == DENSE else ())
     changed = {name: value for name, value in record.items() if name not in left_out}
     return {name: value for name, value in changed.items() if value != defaults.get(name)}
+
+
+def study_digest(record: Mapping[str, Any]) -> str:
+    """Of a record without the sample, which tells repetitions apart."""
+    return digest({name: value for name, value in record.items() if name != "sample"}, 8)
 
 
 def missing_dense(dense: OneShotSettings, pruner: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,11 +23,10 @@ from tfprune.experiments.one_shot.files import (
     run_prefix,
 )
 from tfprune.experiments.one_shot.results import layer_table, layer_text, reached, read_losses, run_of
-from tfprune.experiments.one_shot.settings import OneShotSettings, missing_dense
-from tfprune.records.atomic import atomic_write_text
+from tfprune.experiments.one_shot.settings import OneShotSettings, missing_dense, study_digest
+from tfprune.records.atomic import atomic_write_text, temporary_folder
 from tfprune.records.result import has_result, result_path, write_result
 from tfprune.records.run_folder import RunFolder, is_finished
-from tfprune.records.settings import digest
 
 
 class OneShotStudy(Study):
@@ -54,11 +52,10 @@ class OneShotStudy(Study):
 
     @property
     def digest(self) -> str:
-        """Of the record without the sample, which tells repetitions apart."""
-        return digest({name: value for name, value in self.settings.record().items() if name != "sample"}, 8)
+        return study_digest(self.settings.record())
 
     def own(self, table: pd.DataFrame) -> pd.DataFrame:
-        return super().own(table[table["seed"].astype(str) == self.settings.sample])
+        return super().own(table[table["seed"] == self.settings.sample])
 
     @property
     def figures(self) -> dict[str, Path]:
@@ -95,8 +92,8 @@ class OneShotStudy(Study):
         with contextlib.ExitStack() as stack:
             if not self.settings.save:
                 # The same way through files that nobody sees; dense weights that exist are still read where they are.
-                place = stack.enter_context(tempfile.TemporaryDirectory(prefix="tfprune-"))
-                self.settings = replace(self.settings, out_path=place)
+                place = stack.enter_context(temporary_folder())
+                self.settings = replace(self.settings, out_path=str(place))
                 self.dense = self.settings.dense if self.lacks_dense else self.dense
             yield stack.enter_context(super().held(overwrite))
 

@@ -19,7 +19,7 @@ from tfprune.experiments.imp.figures.measures import layer_name
 from tfprune.plots import style
 
 if TYPE_CHECKING:
-    from tfprune.experiments.imp.files import IterationRecord
+    from tfprune.experiments.imp.files.records import IterationRecord
 
 _ERROR_TEXT = "bands: one standard error of {:,} validation images;\none seed: differences within them say little"
 ORDERS = {"most": "most connected first", "least": "least connected first", "random": "random order"}

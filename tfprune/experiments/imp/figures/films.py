@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from tfprune.errors import InputError
+from tfprune.experiments.imp.arch import weight_path
 from tfprune.experiments.imp.figures.mask_images import (
     grid_columns,
     mask_images,
@@ -26,11 +26,11 @@ from tfprune.experiments.imp.figures.mask_images import (
     upscale,
     weight_images,
 )
-from tfprune.experiments.imp.figures.measures import unpruned_fraction
-from tfprune.records.atomic import atomic_write
+from tfprune.experiments.imp.masks import unpruned_fraction
+from tfprune.records.atomic import atomic_write, temporary_folder
 
 if TYPE_CHECKING:
-    from tfprune.experiments.imp.run_data import ImpRun
+    from tfprune.experiments.imp.files.iterations import ImpRun
 
 UNITS = 225  # 15 × 15, as in arXiv 2104.13343
 FRAMES_PER_SECOND = 2
@@ -103,8 +103,8 @@ def write_film(
     else:
         how = {"format": "GIF-PIL", "duration": 1000 / frames_per_second, "loop": 0}
     # ffmpeg wants a real file name of its own, so the film is made elsewhere and then put in place in one step.
-    with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / f"film{suffix}"
+    with temporary_folder() as folder:
+        made = folder / f"film{suffix}"
         with imageio.get_writer(made, mode="I", **how) as writer:
             for frame in frames:
                 writer.append_data(frame)
@@ -135,21 +135,22 @@ def _frames(run: ImpRun, count: int, weighted: bool, progress: Callable[[str], N
         raise InputError(f"{run.folder}: no iteration to film")
     if run.image_shape is None:
         raise InputError(f"{run.folder}: films need a first layer that is dense on square images")
-    connections = np.count_nonzero(run.iteration(run.iterations[-1]).masks[0][0], axis=0)
+    connections = np.count_nonzero(run.iteration(run.iterations[-1]).masks[weight_path(0)], axis=0)
     # Units that are dead at the end fill up the grid: at the start of the film they are not.
     units = select_units(connections, "most", count, live=False)
     for k in run.iterations:
         if progress:
             progress(f"filming {'weights' if weighted else 'masks'} of iteration {k}")
         record = run.iteration(k)
-        mask = record.masks[0][0][:, units] != 0
+        mask = record.masks[weight_path(0)][:, units]
         if weighted:
-            images = weight_images(mask * record.weights[-1][0][0][:, units], run.image_shape)
+            images = weight_images(mask * record.weights[-1][weight_path(0)][:, units], run.image_shape)
             colors = "     grey: 0, blue: negative, yellow: positive"
         else:
             images = mask_images(mask, run.image_shape)
             colors = "     darker: more channels connected" if run.image_shape[0] > 1 else ""
-        text = f"iteration {k}     {100 * unpruned_fraction(record):.3g} % of the weights unpruned{colors}"
+        percent = 100 * unpruned_fraction(record.layers, record.masks)
+        text = f"iteration {k}     {percent:.3g} % of the weights unpruned{colors}"
         yield film_frame(images, text)
 
 

@@ -18,7 +18,7 @@ from tfprune.experiments.imp.figures.measures import effective_connectivity, lay
 from tfprune.plots import style
 
 if TYPE_CHECKING:
-    from tfprune.experiments.imp.files import IterationRecord
+    from tfprune.experiments.imp.files.records import IterationRecord
 
 _HEADINGS = {"most": "most connected", "sampled": "sampled", "least": "least connected"}
 

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
+from tfprune.experiments.imp.arch import weight_path
 from tfprune.experiments.imp.figures.autocorrelation import expected_local_fraction_random, locality_maps
+from tfprune.experiments.imp.masks import live_inputs, live_units, unpruned_fraction
 
 if TYPE_CHECKING:
-    from tfprune.experiments.imp.files import IterationRecord, LayerSpec
-    from tfprune.experiments.imp.run_data import ImpRun
+    from tfprune.experiments.imp.arch import LayerSpec
+    from tfprune.experiments.imp.files.iterations import ImpRun
+    from tfprune.experiments.imp.files.records import IterationRecord
 
 
 class RunSummary(NamedTuple):
@@ -54,8 +57,8 @@ def summarise(run: ImpRun, distance: float = 3.0, progress: Callable[[str], None
         accuracy, step = best_validation(record)
         local = float("nan")
         if image is not None:
-            local = locality_maps(record.masks[0][0], image).local_fraction(distance)
-        iterations.append((k, unpruned_fraction(record), accuracy, step, local, expected))
+            local = locality_maps(record.masks[weight_path(0)], image).local_fraction(distance)
+        iterations.append((k, unpruned_fraction(record.layers, record.masks), accuracy, step, local, expected))
         layers += [(k, *row) for row in _layer_rows(record)]
     iteration_columns = "iteration unpruned_fraction best_accuracy best_step local_fraction local_fraction_random"
     layer_columns = "iteration layer kind prunable units live_units inputs live_inputs weights kept"
@@ -65,20 +68,6 @@ def summarise(run: ImpRun, distance: float = 3.0, progress: Callable[[str], None
     )
 
 
-def unpruned_fraction(record: IterationRecord) -> float:
-    """Kept parameters / all parameters of the prunable layers (of all layers if none is prunable), in [0, 1].
-
-    Weights and biases are ranked in one pool per layer (arXiv 2104.13343), so both count.
-    """
-    kept = total = 0
-    some = any(layer.prunable for layer in record.layers)
-    for layer, arrays in zip(record.layers, record.masks, strict=True):
-        if layer.prunable or not some:
-            kept += sum(np.count_nonzero(mask) for mask in arrays)
-            total += sum(mask.size for mask in arrays)
-    return kept / total if total else float("nan")
-
-
 def best_validation(record: IterationRecord) -> tuple[float, int]:
     """The largest validation accuracy, in [0, 1], and the first step that reached it; (NaN, -1) without validation."""
     errors = np.asarray(record.validation_errors, dtype=np.float64)
@@ -86,16 +75,6 @@ def best_validation(record: IterationRecord) -> tuple[float, int]:
         return float("nan"), -1
     best = int(np.nanargmin(errors))
     return 1.0 - float(errors[best]), int(record.validation_steps[best])
-
-
-def live_units(mask: np.ndarray) -> int:
-    """Units (output channels) with any incoming kept weight. `mask`: (..., in, out)."""
-    return int(np.any(mask != 0, axis=tuple(range(mask.ndim - 1))).sum())
-
-
-def live_inputs(mask: np.ndarray) -> int:
-    """Inputs (input channels) with any outgoing kept weight. `mask`: (..., in, out)."""
-    return int(np.any(mask != 0, axis=(*range(mask.ndim - 2), mask.ndim - 1)).sum())
 
 
 def layer_name(position: int, layer: LayerSpec | str) -> str:
@@ -123,9 +102,9 @@ def effective_connectivity(record: IterationRecord, layer: int) -> np.ndarray:
     kinds = [spec.kind for spec in record.layers[: layer + 1]]
     if any(kind not in ("f", "x") for kind in kinds):
         raise ValueError(f"products of masks need dense layers up to layer {layer}. Received: kinds {kinds}")
-    paths = record.masks[0][0].astype(np.float64)
-    for arrays in record.masks[1 : layer + 1]:
-        paths = paths @ arrays[0].astype(np.float64)
+    paths = record.masks[weight_path(0)].astype(np.float64)
+    for index in range(1, layer + 1):
+        paths = paths @ record.masks[weight_path(index)].astype(np.float64)
         paths /= max(1.0, paths.max(initial=0.0))  # counts grow like width^depth; only their ratios are shown
     largest = paths.max(axis=0, initial=0.0)
     return paths / np.where(largest > 0, largest, 1.0)
@@ -133,10 +112,10 @@ def effective_connectivity(record: IterationRecord, layer: int) -> np.ndarray:
 
 def _layer_rows(record: IterationRecord) -> list[tuple]:
     rows = []
-    for position, (layer, arrays) in enumerate(zip(record.layers, record.masks, strict=True), start=1):
-        if arrays:
-            mask = arrays[0]
+    for index, layer in enumerate(record.layers):
+        if layer.masked:
+            mask = record.masks[weight_path(index)]
             inputs, units = mask.shape[-2:]
             live = (units, live_units(mask), inputs, live_inputs(mask))
-            rows.append((position, layer.kind, layer.prunable, *live, mask.size, int(np.count_nonzero(mask))))
+            rows.append((index + 1, layer.kind, layer.prunable, *live, mask.size, int(np.count_nonzero(mask))))
     return rows

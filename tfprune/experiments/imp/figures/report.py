@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,17 +12,20 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from tfprune.errors import InputError
+from tfprune.experiments.imp.arch import weight_path
 from tfprune.experiments.imp.figures import curves as imp_curves
 from tfprune.experiments.imp.figures import locality as imp_locality
 from tfprune.experiments.imp.figures import masks as imp_masks
 from tfprune.experiments.imp.figures.autocorrelation import locality_by_connections, locality_maps, random_locality_maps
 from tfprune.experiments.imp.figures.films import film_suffix, masks_film, weights_film
-from tfprune.experiments.imp.figures.measures import RunSummary, summarise, unpruned_fraction
+from tfprune.experiments.imp.figures.measures import RunSummary, summarise
+from tfprune.experiments.imp.masks import unpruned_fraction
 from tfprune.plots.style import save_png
+from tfprune.records.atomic import atomic_folder
 
 if TYPE_CHECKING:
-    from tfprune.experiments.imp.files import IterationRecord
-    from tfprune.experiments.imp.run_data import ImpRun
+    from tfprune.experiments.imp.files.iterations import ImpRun
+    from tfprune.experiments.imp.files.records import IterationRecord
 
 NOTES = "notes.txt"
 MEASURES = "measures.csv"
@@ -76,14 +77,11 @@ def draw_run(
     if unknown:
         raise InputError(f"{run.folder}: no iteration {unknown[0]}; there are {_list(run.iterations)}")
     _check_replaceable(out_folder)
-    for left in out_folder.parent.glob(f".{out_folder.name}.*-????????"):  # by a drawing that was killed
-        shutil.rmtree(left, ignore_errors=True)
-    drawing = out_folder.with_name(f".{out_folder.name}.drawing-{secrets.token_hex(4)}")
     try:
-        drawing.mkdir(parents=True)
+        out_folder.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{out_folder}: cannot make this folder: {error.strerror or error}") from None
-    try:
+    with atomic_folder(out_folder) as drawing:
         summary = summary or summarise(run, progress=progress)
         if iterations is None:
             iterations = _telling_iterations(run, summary)
@@ -110,10 +108,7 @@ def draw_run(
         if notes:
             (drawing / NOTES).write_text("\n".join(notes) + "\n", encoding="utf-8")
             written.append(drawing / NOTES)
-        _replace(drawing, out_folder)
-    except BaseException:
-        shutil.rmtree(drawing, ignore_errors=True)
-        raise
+        _check_replaceable(out_folder)
     return [out_folder / path.name for path in written]
 
 
@@ -136,9 +131,9 @@ def _figures(run, summary, iterations, reevaluation, silencing, baselines, image
 
 
 def _connectivity_figures(record: IterationRecord, k: int, image: tuple[int, int, int]) -> Iterator[tuple[str, Figure]]:
-    mask = record.masks[0][0]
+    mask = record.masks[weight_path(0)]
     connections = np.count_nonzero(mask, axis=0)
-    when = f"iteration {k}, {100 * unpruned_fraction(record):.3g} % of the weights unpruned"
+    when = f"iteration {k}, {100 * unpruned_fraction(record.layers, record.masks):.3g} % of the weights unpruned"
     maps = locality_maps(mask, image)
     yield "locality_maps", imp_locality.locality_figure(maps, None, f"Displacements between connections\n{when}")
     random = random_locality_maps(connections, image)
@@ -152,7 +147,7 @@ def _connectivity_figures(record: IterationRecord, k: int, image: tuple[int, int
         imp_locality.input_connections_figure(mask, image, f"Connected units of each input pixel\n{when}"),
     )
     yield "masks", imp_masks.masks_figure(mask, image, title=f"First-layer masks: {when}")
-    weights = record.weights[-1][0][0]
+    weights = record.weights[-1][weight_path(0)]
     yield "mask_weights", imp_masks.masks_figure(mask, image, weights, title=f"First-layer masked weights: {when}")
     if len(record.layers) > 1:
         yield "deep_masks", imp_masks.deep_masks_figure(record, image, title=f"Products of masks: {when}")
@@ -174,22 +169,6 @@ def _check_replaceable(folder: Path) -> None:
     foreign = sorted(path.name for path in folder.iterdir() if path not in ours or path.is_dir())
     if foreign:
         raise InputError(f"{folder}: pictures replace a folder of pictures only; this one also holds {foreign[0]}")
-
-
-def _replace(new: Path, old: Path) -> None:
-    """`new` takes the name of `old`; a half-filled folder is never seen, and `old` comes back if that fails."""
-    if old.exists():
-        _check_replaceable(old)
-        retired = old.with_name(f".{old.name}.replaced-{secrets.token_hex(4)}")
-        os.rename(old, retired)
-        try:
-            os.rename(new, old)
-        except OSError:
-            os.rename(retired, old)
-            raise
-        shutil.rmtree(retired, ignore_errors=True)
-    else:
-        os.rename(new, old)
 
 
 def _list(iterations: Sequence[int]) -> str:

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from tfprune.errors import InputError
-from tfprune.experiments.imp.folder import read_table
+from tfprune.experiments.imp.files.tables import read_table
 
 if TYPE_CHECKING:
-    from tfprune.experiments.imp.run_data import ImpRun
+    from tfprune.experiments.imp.files.iterations import ImpRun
 
 Curve = tuple[np.ndarray, np.ndarray]
 
@@ -47,7 +47,7 @@ def read_tables(run: ImpRun) -> RunTables:
         tables[name] = read_table(path) if path.exists() else None
     baselines: dict[str, float | Curve] = {}
     first = run.iteration(run.iterations[0])
-    if len(first.validation_errors) and all(np.all(mask) for layer in first.masks for mask in layer):
+    if len(first.validation_errors) and first.masks.kept == first.masks.size:
         baselines["dense network"] = 1.0 - float(np.min(first.validation_errors))
     random = tables["random_baseline"]
     if random is not None and len(random):

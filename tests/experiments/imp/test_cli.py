@@ -1,0 +1,182 @@
+"""`python -m tfprune.imp` as a person meets it: exit codes, one line of error, finished work intact."""
+
+import os
+import pickle
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from tfprune.experiments.imp.study import layout_of, plot
+from tfprune.records.run_folder import RunFolder
+
+INPUT = """
+[IO]
+save_dir = {folder}
+[Data]
+dataset = digits
+[Network]
+arch = f24:f16:x
+steps = 40
+batch_size = 50
+val_size = 150
+validate_step = 20
+[IMP]
+prune = T:T:F
+weights_step = 10
+max_iterations = {iterations}
+"""
+
+
+def _imp(*arguments, **keywords):
+    command = [sys.executable, "-m", "tfprune.imp", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, **keywords)
+
+
+@pytest.fixture
+def ini(tmp_path):
+    def write(iterations=2, **changed):
+        text = INPUT.format(folder=tmp_path / "run", iterations=iterations)
+        for old, new in changed.values():
+            assert old in text
+            text = text.replace(old, new)
+        path = tmp_path / "run.ini"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_help_documents_keys_and_flags():
+    result = _imp("--help")
+    assert result.returncode == 0
+    for word in ("rest_weights_file", "batch_norm_beta", "--overwrite", "--plot", "--debug", "checkpoint_step"):
+        assert word.removeprefix("--") in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "give one input file"),
+        (["a.ini", "b.ini"], "give one input file"),
+        (["--plots=x"], "unknown flag --plots; the nearest is --plot"),
+        (["a.ini", "--prefi=IMP"], "--prefix goes with --plot"),
+        (["--overwrite=maybe", "a.ini"], "overwrite"),
+        (["none.ini"], "cannot read none.ini: No such file"),
+        (["/"], "cannot read /: it is a directory"),
+        (["--plot=none"], "--plot must name the folder of a run. Received: none"),
+        (["--plot=.", "a.ini"], "--plot takes the folder of a run, and no input file"),
+        (["--plot=.", "--overwrite"], "nor --overwrite"),
+        (["--prefix=IMP", "a.ini"], "--prefix goes with --plot"),
+    ],
+)
+def test_bad_command_lines(arguments, told, refused, light):
+    refused(_imp(*arguments, env=light), told)
+
+
+def test_debug_shows_the_traceback():
+    result = _imp("--debug", "none.ini")
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
+    assert "cannot read none.ini" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("dataset = digits", "dataset = digit"), "digits"),
+        (("val_size = 150", "val_size = 361"), "val_size"),
+        (("arch = f24", "arch = c9,4:f24"), "layer 1: 'c9,4': a window of 9 does not fit an image of 8x8"),
+        (("[Network]", "reclass = f,2,none.dat\n[Network]"), "none.dat"),
+        (("[IMP]", "restart = yes\n[IMP]"), "IMP_itdata_0.pkl"),
+        (("dataset = digits", "dataset = mnist\ndataloc = none"), "python -m tfprune.data mnist --data_dir=none"),
+        (("dataset = digits", "dataset = ImageNet32\ndataloc = none"), "[Data] dataloc = none: no such folder"),
+        (("dataset = digits", "dataset = digits\ndata_ratio = 1e-9"), "leaves none of 1437 images"),
+    ],
+)
+def test_bad_input(ini, change, told, refused, light, tmp_path):
+    refused(_imp(ini(1, change=change), env=light), told)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_whole_run_a_changed_input_and_overwrite(ini, tmp_path, refused):
+    run = tmp_path / "run"
+    # A start that failed does not stand in the way of the corrected input.
+    refused(_imp(ini(change=("val_size = 150", "val_size = 361"))), "val_size")
+    result = _imp(ini())
+    assert result.returncode == 0, result.stderr
+    assert "IMP iteration 1 of 2: best validation error 0." in result.stderr
+    assert "ms/step" in result.stdout
+    assert "cuInit" not in result.stderr
+    assert len(list((run / "IMP_figures").glob("*.png"))) > 10
+    assert len(list((run / "IMP_figures").glob("film_*"))) == 2
+    before = {path.name: path.read_bytes() for path in run.glob("IMP_itdata_*")}
+
+    refused(_imp(ini(change=("validate_step = 20", "validate_step = 10"))), "[Network] validate_step: 20 -> 10")
+    assert before == {path.name: path.read_bytes() for path in run.glob("IMP_itdata_*")}
+    assert "nothing to do" in _imp(ini()).stdout
+
+    result = _imp("--overwrite", ini(1, change=("validate_step = 20", "validate_step = 10")))
+    assert result.returncode == 0, result.stderr
+    assert [path.name for path in run.glob("IMP_itdata_*")] == ["IMP_itdata_0.pkl"]
+
+    first = {path.name for path in (run / "IMP_figures").iterdir()}
+    (run / "IMP_figures" / "accuracy.png").unlink()
+    result = _imp("--plot", run)
+    assert result.returncode == 0, result.stderr
+    assert {path.name for path in (run / "IMP_figures").iterdir()} == first
+
+
+def test_a_folder_of_the_original_code_is_not_overwritten(ini, tmp_path, golden, refused):
+    run = tmp_path / "run"
+    run.mkdir()
+    theirs = (golden / "imp/original_run/IMP_itdata_1.pkl").read_bytes()
+    (run / "IMP_itdata_1.pkl").write_bytes(theirs)
+    refused(_imp(ini()), "holds results (IMP_itdata_1.pkl) that have no IMP_run.json")
+    assert (run / "IMP_itdata_1.pkl").read_bytes() == theirs
+
+
+def test_plot_of_an_original_run(golden, tmp_path):
+    for path in (golden / "imp/original_run").iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    result = _imp("--plot", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "IMP_figures/locality_maps_iter2.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x04]", pickle.dumps(os.getcwd), b"<html>"])
+def test_hostile_or_broken_files_of_a_run(tmp_path, content, refused):
+    (tmp_path / "IMP_itdata_0.pkl").write_bytes(content)
+    refused(_imp("--plot", tmp_path), "IMP_itdata_0.pkl")
+
+
+def test_a_full_disk_costs_no_finished_iteration(ini, tmp_path, refused):
+    """A limit on the size of files stands for the full disk; both are an error of the write."""
+    run = tmp_path / "run"
+    whole = ini(1, change=("steps = 40", "steps = 4000"))
+    # Long lists of steps make the record larger than the checkpoint.
+    limited = _imp(whole, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000)))
+    refused(limited, "cannot write")
+    assert "finished results are intact" in limited.stderr
+    assert not [path for path in run.iterdir() if "tmp" in path.name]
+    assert _imp(whole).returncode == 0
+
+
+def test_one_process_at_a_time(ini, tmp_path, refused):
+    with RunFolder(tmp_path / "run", layout_of(0), "IMP"):
+        refused(_imp(ini()), "another process is writing the run 'IMP'")
+
+
+def test_unwritable_folder(ini, tmp_path, refused):
+    (tmp_path / "run").write_text("a file where a folder should be")
+    refused(_imp(ini()), "[IO] save_dir")
+
+
+def test_plot_tells_which_iterations_are_missing(golden, tmp_path, capsys):
+    for k in (0, 2):
+        name = f"IMP_itdata_{k}.pkl"
+        (tmp_path / name).write_bytes((golden / "imp/original_run" / name).read_bytes())
+    plot(str(tmp_path), None)
+    assert f"warning: {tmp_path} has no iteration 1; the figures show the others" in capsys.readouterr().err
+    assert "no files of iterations 1: the figures show the others" in (tmp_path / "IMP_figures/notes.txt").read_text()

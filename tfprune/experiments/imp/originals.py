@@ -1,0 +1,85 @@
+"""Results of runs without result files, from the published ones: the original code's, and earlier versions' of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfprune.experiments.imp.files.iterations import find_iterations, read_iteration
+from tfprune.experiments.imp.files.records import IterationRecord
+from tfprune.records.reading import MissingInputError
+from tfprune.records.result import ORIGINAL, OURS, Result, result_path, tolerated
+from tfprune.records.run_folder import Layout, read_record
+from tfprune.records.settings import digest
+
+_RECORD = Layout((), stages=("trained",))
+
+
+def find(folder: Path) -> Iterator[tuple[str, Result]]:
+    """Whose code made an iteration in a folder, and its result; iterations that left a result file are not among them.
+
+    `accuracy` is that on the validation images, which are the published code's test images; `steps` are those that the
+    recorded weights have seen.
+    """
+    for prefix in sorted({path.name.rpartition("_itdata_")[0] for path in folder.glob("*_itdata_*.pkl")}):
+        with tolerated(folder / f"{prefix}_run.json"):
+            yield from _of_run(folder, prefix, find_iterations(folder, prefix)[1])
+
+
+def _of_run(folder: Path, prefix: str, iterations: dict[int, Path]) -> Iterator[tuple[str, Result]]:
+    try:
+        source, settings = OURS, read_record(folder, _RECORD, prefix)["input"]
+    except MissingInputError:
+        source, settings = ORIGINAL, {}
+    study = {"settings": settings, "seed": settings.get("seed"), "digest": digest(settings, 8) if settings else None}
+    for k, path in iterations.items():
+        if not result_path(folder, prefix, k).exists():
+            with tolerated(path):
+                record = read_iteration(path)
+                yield source, Result("imp", f"level {k}", **study, level=k, **_facts(record), **counted(record))
+
+
+def _facts(record: IterationRecord) -> dict[str, Any]:
+    last, best = (1 - float(error) for error in (record.validation_errors[-1], min(record.validation_errors)))
+    more = {"best_accuracy": best, "ratios": [float(ratio) for ratio in record.ratios]}
+    return {"method": "magnitude", "accuracy": last, "steps": record.steps[-1], "more": more}
+
+
+def counted(record: IterationRecord) -> dict[str, int | None]:
+    """What the masks and weights of an iteration count, by the names of `Result`.
+
+    Where a network has convolutions, what depends on the size of the images is None: the files do not tell it.
+    """
+    kernels = [mask for path, mask in record.masks.items() if path.endswith("/kernel")]
+    weights, kept = (sum(int(count(mask)) for mask in kernels) for count in (np.size, np.count_nonzero))
+    parameters = sum(array.size for array in record.weights[-1].values())
+    gone = record.masks.size - record.masks.kept
+    dense = all(layer.kind in "fx" for layer in record.layers)
+    return {
+        "weights": weights,
+        "kept": kept,
+        "effective": _effective(kernels) if dense else None,
+        "parameters": parameters,
+        "parameters_masked": parameters - gone,
+        "flops": 2 * weights if dense else None,
+        "flops_masked": 2 * kept if dense else None,
+    }
+
+
+def _effective(kernels: Sequence[np.ndarray]) -> int:
+    """Number of weights of a chain of dense layers that lie on a path from an input to an output.
+
+    Args:
+        kernels: bool (inputs, units) each.
+    """
+    reached = [np.ones(len(kernels[0]), bool)]
+    for kernel in kernels:
+        reached.append(kernel[reached[-1]].any(axis=0))
+    needed, count = np.ones(kernels[-1].shape[1], bool), 0
+    for kernel, alive in zip(reversed(kernels), reversed(reached[:-1]), strict=True):
+        count += int(np.count_nonzero(kernel[np.ix_(alive, needed)]))
+        needed = kernel[:, needed].any(axis=1)
+    return count

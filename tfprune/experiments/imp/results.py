@@ -1,0 +1,79 @@
+"""The result file of an iteration, from the iteration's own file."""
+
+from __future__ import annotations
+
+import warnings
+
+from tfprune.connectivity.measured import measured
+from tfprune.data.facts import image_facts
+from tfprune.errors import InputError
+from tfprune.experiments.imp.files.records import IterationRecord
+from tfprune.experiments.imp.network import ImpNetwork
+from tfprune.experiments.imp.originals import counted
+from tfprune.experiments.imp.settings import ImpSettings
+from tfprune.records.result import Result, result_path, write_result
+from tfprune.records.run_folder import RunFolder
+from tfprune.records.settings import digest
+
+
+def write_iteration_result(
+    settings: ImpSettings, folder: RunFolder, iteration: int, record: IterationRecord, seconds: float | None = None
+) -> None:
+    """Writes `<prefix>_result_<k>.json`.
+
+    Its accuracy is that at the last validation; the best one, which the publication shows, stands beside it.
+
+    Args:
+        settings: the run's input.
+        folder: the run's.
+        iteration: its number.
+        record: what its file holds.
+        seconds: that its training took, None if it is not known any more.
+    """
+    recorded = settings.record()
+    result = Result(
+        family="imp",
+        label=f"level {iteration}",
+        settings=recorded,
+        digest=digest(recorded, 8),
+        seed=settings.seed,
+        level=iteration,
+        method="magnitude",
+        accuracy=1 - float(record.validation_errors[-1]),
+        steps=record.steps[-1],
+        seconds=seconds,
+        more={
+            "best_accuracy": 1 - float(min(record.validation_errors)),
+            "ratios": [float(ratio) for ratio in record.ratios],
+        },
+        **_counts(settings, record),
+    )
+    write_result(result_path(folder.folder, folder.prefix, iteration), result)
+
+
+def _counts(settings: ImpSettings, record: IterationRecord) -> dict[str, int | None]:
+    """What the iteration's network counts, as it is at its last recorded step."""
+    try:
+        shape = _image_shape(settings, record)
+    except InputError as error:  # of a run that is long over
+        warnings.warn(f"not counted: what depends on the size of the images ({error})", stacklevel=2)
+        return counted(record)
+    network = ImpNetwork(
+        settings.arch, settings.prune, shape, record.layers[-1].params[1], epsilon=settings.batch_norm_epsilon
+    )
+    network.weights, network.masks = record.weights[-1], record.masks
+    network.running_averages = record.running_averages[-1]
+    return measured(network.model, plain=network.plain())
+
+
+def _image_shape(settings: ImpSettings, record: IterationRecord) -> tuple[int, int, int]:
+    if record.layers[0].kind in "fx":
+        return 1, 1, record.layers[0].params[0]  # all that a dense layer knows of its images
+    return image_facts(
+        settings.dataset,
+        settings.dataloc,
+        settings.data_ratio,
+        settings.reclass,
+        settings.val_size,
+        search_folder=settings.source.parent,
+    ).image_shape

@@ -1,0 +1,209 @@
+"""Iterative magnitude pruning for the runner: from an input file to its figures."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from tfprune.cli import flags as setting_flags
+from tfprune.cli.app import Command
+from tfprune.cli.early import check_readable
+from tfprune.cli.progress import ProgressBar
+from tfprune.cli.run import RunSettings, Study, tell
+from tfprune.data.facts import image_facts
+from tfprune.data.reclass import class_count
+from tfprune.errors import InputError
+from tfprune.experiments.imp.arch import parse_arch
+from tfprune.experiments.imp.files.iterations import ImpRun, find_iterations
+from tfprune.experiments.imp.files.tables import read_rows, summary_text
+from tfprune.experiments.imp.settings import ImpSettings, read_settings
+from tfprune.records.result import result_path
+from tfprune.records.run_folder import Layout, RunFolder
+from tfprune.records.settings import Settings, setting
+
+LAYOUT = Layout(
+    results=("itdata_*.pkl",),
+    extras=(
+        *("findata.pkl", "out.dat", "result_*.json"),
+        *("summary.csv", "random_baseline.csv", "reevaluation.csv", "silencing.csv"),
+    ),
+    checkpoints=("checkpoint", "random_checkpoint"),
+    named="[IO] save_dir",
+    elsewhere="another save_dir or prefix",
+    unit="iteration",
+)
+_OF_ITERATION = re.compile(r"(?:itdata|result)_(0|[1-9][0-9]{0,5})\.(?:pkl|json)")
+_ANY_ITERATION = re.compile(r"(?:itdata|result)_.*")
+
+
+class ImpStudy(Study):
+    """The run of an input file."""
+
+    family, settings_type = "imp", ImpSettings
+
+    @classmethod
+    def asked(cls, words: Sequence[str], given: Mapping[str, Any]) -> ImpStudy:
+        """`tfprune.run("imp", "inputs/main.ini", steps=100)`: keys that are given go before the file's."""
+        return cls(read_settings(_one_file(words), **given))
+
+    @property
+    def layout(self) -> Layout:
+        """Iterations before the first one belong to the run that this one restarts from, and stay."""
+        return layout_of(self.settings.first_iteration)
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.settings.save_dir)
+
+    @property
+    def prefix(self) -> str:
+        return self.settings.prefix
+
+    @property
+    def device(self) -> str:
+        return self.settings.device
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        return [f"{self.settings.source}: {text}" for text in self.settings.warnings]
+
+    @property
+    def figures(self) -> dict[str, Path]:
+        return {path.stem: path for path in sorted(figures_folder(self.folder, self.prefix).glob("*.png"))}
+
+    def check(self) -> None:
+        super().check()
+        settings = self.settings
+        facts = image_facts(
+            settings.dataset,
+            settings.dataloc,
+            settings.data_ratio,
+            settings.reclass,
+            settings.val_size,
+            search_folder=settings.source.parent,
+        )
+        parse_arch(settings.arch, settings.prune, facts.image_shape, class_count(settings.reclass, facts.classes))
+        if settings.restart:
+            for name in ("rest_weights_file", "rest_mask_file"):
+                check_readable(getattr(settings, name), f"[Network] {name}")
+
+    def train(self, folder: RunFolder, watch: ProgressBar) -> None:
+        from tfprune.experiments.imp.recipe import reevaluate, run_imp
+        from tfprune.experiments.imp.training import images_of
+
+        watch.say(f"reading {self.settings.dataset}")
+        images = images_of(self.settings)
+        watch.say(
+            f"{images.train.size} training and {images.validation.size} validation images of "
+            f"{'x'.join(map(str, images.image_shape))}, {images.classes} classes"
+        )
+        run_imp(self.settings, images, folder, watch)
+        watch.say("evaluating and drawing")
+        reevaluate(self.settings, images, folder)
+
+    def report(self, folder: RunFolder) -> str:
+        from tfprune.experiments.imp.results import write_iteration_result
+
+        summary = read_rows(folder.path("summary.csv"))
+        if not len(summary):
+            return f"{self.settings.source}: max_iterations or stop_ratio leave no iteration to run"
+        run = ImpRun(self.folder, self.prefix)
+        for k in self._without_result():
+            write_iteration_result(self.settings, folder, k, run.iteration(k))
+        return f"{summary_text(summary)}\nfigures: {draw(run)}"
+
+    def has_results(self) -> bool:
+        return not self._without_result()
+
+    def _without_result(self) -> list[int]:
+        try:
+            found = find_iterations(self.folder, self.prefix)[1]
+        except InputError:  # no iteration was worth training
+            return []
+        own = (k for k in found if k >= self.settings.first_iteration)
+        return [k for k in own if not result_path(self.folder, self.prefix, k).exists()]
+
+
+@dataclass(frozen=True)
+class PlotSettings(Settings):
+    """Figures of a run that is there."""
+
+    title = "Figures alone"
+
+    plot: str = setting(str, "Draw the figures of the run in this folder, also of the original code's.", "", place=True)
+    prefix: str = setting(str, "With --plot: prefix of the run, where the folder holds several.", "", place=True)
+
+
+def command() -> Command:
+    """`python -m tfprune.imp INPUT.ini`, or `--plot RUN_DIR`."""
+
+    def define(values: flags.FlagValues) -> list[str]:
+        return [setting_flags.define(values, group) for group in (RunSettings, PlotSettings)]
+
+    def main(values: flags.FlagValues, words: Sequence[str]) -> None:
+        how, figures = (setting_flags.read(values, group) for group in (RunSettings, PlotSettings))
+        if figures.plot:
+            if words or how.overwrite:
+                raise InputError("--plot takes the folder of a run, and no input file nor --overwrite")
+            plot(figures.plot, figures.prefix or None)
+        elif figures.prefix:
+            raise InputError("--prefix goes with --plot; for a run it is the key prefix in [IO]")
+        else:
+            tell(ImpStudy(read_settings(_one_file(words))), how)
+
+    return Command((), "", define, main, takes_words=True)
+
+
+def plot(run_folder: str, prefix: str | None) -> None:
+    """Draws the figures of a run again from its files.
+
+    Raises:
+        InputError: the folder holds no run, several, or damaged files.
+    """
+    if not Path(run_folder).is_dir():
+        raise InputError(f"--plot must name the folder of a run. Received: {run_folder}, which is not a folder")
+    run = ImpRun(run_folder, prefix)
+    if run.missing:
+        told = ", ".join(map(str, run.missing[:10])) + (", ..." if len(run.missing) > 10 else "")
+        print(f"warning: {run.folder} has no iteration {told}; the figures show the others", file=sys.stderr)
+    print(f"figures: {draw(run)}")
+
+
+def draw(run: ImpRun) -> Path:
+    """Draws every figure of a run into `<prefix>_figures` beside its files, from these alone.
+
+    Tables that the run's folder lacks (the original code wrote none) leave their figures out, and a note says so.
+    """
+    from tfprune.experiments.imp.figures.report import draw_run
+    from tfprune.experiments.imp.figures.tables import read_tables
+
+    target = figures_folder(run.folder, run.prefix)
+    draw_run(run, target, **read_tables(run)._asdict())
+    return target
+
+
+def figures_folder(folder: Path, prefix: str) -> Path:
+    """Where the figures of a run are."""
+    return Path(folder, f"{prefix}_figures")
+
+
+def layout_of(first_iteration: int) -> Layout:
+    """The layout of a run whose first iteration is this one."""
+
+    def mine(name: str) -> bool:
+        match = _OF_ITERATION.fullmatch(name)
+        return int(match[1]) >= first_iteration if match else not _ANY_ITERATION.fullmatch(name)
+
+    return replace(LAYOUT, mine=mine)
+
+
+def _one_file(words: Sequence[str]) -> str:
+    if len(words) != 1:
+        raise InputError(f"give one input file, for example inputs/main.ini. Received: {' '.join(words) or 'none'}")
+    return words[0]

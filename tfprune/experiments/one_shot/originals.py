@@ -1,0 +1,115 @@
+"""Results of runs without result files, from the published ones: the original code's, and earlier versions' of ours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfprune.errors import InputError
+from tfprune.experiments.one_shot.settings import study_digest
+from tfprune.records.arrays import read_npy
+from tfprune.records.reading import MissingInputError
+from tfprune.records.result import ORIGINAL, OURS, Result, has_result, result_path, tolerated
+from tfprune.records.run_folder import Layout, read_record
+
+_RECORD = Layout((), stages=("masks", "trained"))
+_RUN = re.compile(
+    r"(?P<prefix>(?P<sample>[^_]+)_(?P<compression>[0-9]{1,12}(?:\.[0-9]{1,12})?(?:e\+[0-9]{2})?)(?:_[0-9a-f]{8})?)"
+    r"_(?:sparsities_direct|accuracies)\.npy"
+)
+_TYPES = ("direct", "effective")
+_GROUPS = ("random", "magnitude", "snip", "tfmot")  # of pruners that are named `<group>/<name>`
+_DENSE = "dense"
+
+
+def find(folder: Path) -> Iterator[tuple[str, Result]]:
+    """Whose code pruned a network in a folder, and its result; networks that left a result file are not among them.
+
+    They lie in `<out_path>/<architecture>/<pruner>/<pruning type>` and `<out_path>/<architecture>/dense`. The losses in
+    the files hold the weight decay, so `loss` is None. The original tests every 1,000 steps and not at the end.
+    """
+    settings = _settings(folder)
+    found = {match["prefix"]: match for path in folder.glob("*.npy") if (match := _RUN.fullmatch(path.name))}
+    for prefix, match in sorted(found.items()):
+        if settings is not None and not has_result(result_path(folder, prefix)):
+            with tolerated(folder / f"{prefix}_*.npy"):
+                told = settings | {"compression": float(match["compression"])}
+                yield from _of_run(folder, prefix, match["sample"], told)
+
+
+def _of_run(folder: Path, prefix: str, sample: str, settings: dict[str, Any]) -> Iterator[tuple[str, Result]]:
+    source, key, steps = ORIGINAL, None, None
+    try:
+        record = read_record(folder, _RECORD, prefix)
+    except MissingInputError:
+        pass
+    else:
+        if not record["finished"]:
+            return
+        source, settings = OURS, record["input"]
+        key, steps = study_digest(settings), settings.get("iterations")
+    pruner = settings.get("pruner")
+    label = _DENSE if pruner == _DENSE else f"{pruner} {settings.get('pruning_type')}"
+    reached = _reached(folder, prefix)
+    steps = steps if "accuracy" in reached else None  # it may have been pruned alone
+    study = {"settings": settings, "digest": key, "seed": sample, "method": pruner, "steps": steps}
+    yield source, Result("one_shot", label, **study, **reached)
+
+
+def _settings(folder: Path) -> dict[str, Any] | None:
+    """What the names of the folders above tell; None where they are no run's."""
+    if folder.name == _DENSE:
+        return {"architecture": folder.parent.name, "pruner": _DENSE}
+    if folder.name not in _TYPES:
+        return None
+    pruner, above = folder.parent.name, folder.parent.parent
+    if above.name in _GROUPS:
+        pruner, above = f"{above.name}/{pruner}", above.parent
+    return {"architecture": above.name, "pruner": pruner, "pruning_type": folder.name}
+
+
+def _reached(folder: Path, prefix: str) -> dict[str, int | float | None]:
+    direct, effective, accuracies = (
+        _read(folder / f"{prefix}_{name}.npy", 1.0)
+        for name in ("sparsities_direct", "sparsities_effective_synflow", "accuracies")
+    )
+    counts = _counts(folder, prefix)
+    found: dict[str, int | float | None] = {"weights": None if counts is None else int(counts.sum())}
+    for name, sparsities in (("kept", direct), ("effective", effective)):
+        if counts is not None and sparsities is not None:
+            if len(counts) != len(sparsities):
+                raise InputError(f"{folder}: {prefix} has {len(sparsities)} layers, its counts.npy has {len(counts)}")
+            found[name] = int(np.round(counts * (1 - sparsities)).sum())
+    # Of a network without a path the original notes the accuracy of guessing, and measures nothing.
+    guessed = found.get("effective") == 0 and accuracies is not None and len(accuracies) == 1
+    if accuracies is not None and len(accuracies) and not guessed:
+        found["accuracy"] = float(accuracies[-1])
+    return found
+
+
+def _counts(folder: Path, prefix: str) -> np.ndarray | None:
+    """Number of weights of each kernel: of the run itself, or of the dense runs.
+
+    The original begins the file's name with the dense run's prefix, we leave that out.
+    """
+    dense = [folder] if folder.name == _DENSE else [above / _DENSE for above in folder.parents[1:3]]
+    shared = (path for top in dense for path in (top / "counts.npy", *sorted(top.glob("*_1_counts.npy"))))
+    for path in (folder / f"{prefix}_counts.npy", *shared):
+        if (counts := _read(path, 2.0**40)) is not None:
+            return counts
+    return None
+
+
+def _read(path: Path, most: float) -> np.ndarray | None:
+    try:
+        values = read_npy(path, kinds="fiu")
+    except MissingInputError:
+        return None
+    values = values.astype(np.float64)
+    if values.ndim != 1 or not ((values >= 0) & (values <= most)).all():
+        raise InputError(f"cannot read {path}: a list of numbers in [0, {most:g}] is needed")
+    return values

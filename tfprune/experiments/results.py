@@ -1,0 +1,127 @@
+"""The results of any runs as one table: of all systems, of earlier versions, and of the original codes.
+
+A run leaves a `result.json` for each network (`tfprune.records.result`). What has none is read by its system's
+`originals.py`: `find(folder)` gives whose code made a network, `OURS` or `ORIGINAL`, and its `Result`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import pandas as pd
+
+from tfprune.errors import InputError
+from tfprune.records.result import (
+    COUNTED,
+    NUMBERS,
+    OURS,
+    WHOLE,
+    Result,
+    has_result,
+    is_result_name,
+    read_result,
+    tolerated,
+)
+
+Found = tuple[str, Result]
+_DENSITIES = ("density", "effective_density")
+COLUMNS = (
+    *("family", "label", "seed", "level", "version", "method"),
+    *COUNTED[:3],
+    *_DENSITIES,
+    *COUNTED[3:],
+    *("accuracy", "loss", "steps", "seconds", "digest", "settings", "versions", "more", "folder", "source"),
+)
+
+
+def read_results(*roots: str | Path) -> pd.DataFrame:
+    """One row for every trained network below one folder or several, whatever systems made them.
+
+    Also read are runs of earlier versions of this package, and the files of the original codes:
+    `<prefix>_itdata_<k>.pkl` of iterative magnitude pruning, `<sample>_<compression>_sparsities_direct.npy` of
+    effective sparsity, OpenLTH's folders `lottery_<digest>` and `train_<digest>`, and
+    `vgg_<scoring>_<data>_metrics.json` of filter pruning.
+
+    Args:
+        *roots: folders, searched to any depth.
+
+    Returns:
+        A row per network, by folder, in these columns; what was not measured, or is not known, is missing, never 0.
+
+        - `family`: the system, `imp`, `one_shot`, `lottery`, `filters` or another one's name; `label`: the network in a
+          few words; `seed`: seed, sample or replicate; `level`: number of prunings; `version`; `method`: pruner,
+          scoring or branch.
+        - `weights`, `kept`, `effective`: numbers of prunable weights, of those kept, of those that are effective, too;
+          `density`, `effective_density`: as fractions of `weights`, in [0, 1].
+        - `parameters`, `parameters_masked`, `parameters_compacted`, and `flops` alike: of the dense network, of what
+          the masks keep, and of the network that `tfprune.compact` makes; two floating-point operations for each
+          prunable weight and position of one example.
+        - `accuracy`, in [0, 1], and `loss`, in nats: on the test images at the end of the training.
+        - `steps`, `seconds`: of the training.
+        - `digest`: tells studies apart; `settings`: a dict; `versions`: of the packages; `more`: a dict of what the
+          system tells beside; `folder`: where it lies; `source`: `tfprune` or `original`.
+
+    Raises:
+        InputError: there is no such folder. A damaged file in it costs its own row and a warning that names it.
+    """
+    rows = [
+        {"folder": str(folder), "source": source} | _values(result)
+        for folder, files in _folders(roots)
+        for source, result in _found(folder, files)
+    ]
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    kinds = dict.fromkeys(WHOLE, "Int64") | dict.fromkeys((*NUMBERS, *_DENSITIES), "float64")
+    return table.astype(kinds)
+
+
+def _folders(roots: Iterable[str | Path]) -> Iterator[tuple[Path, list[str]]]:
+    seen = set()
+
+    def unreadable(error: OSError) -> None:
+        warnings.warn(f"cannot read {error.filename}: {error.strerror}", stacklevel=4)
+
+    for root in roots:
+        if not Path(root).is_dir():
+            raise InputError(f"cannot read results in {root}: no such folder")
+        for folder, names, files in os.walk(root, onerror=unreadable):
+            names[:] = sorted((name for name in names if not name.startswith(".")), key=_by_number)
+            if (real := os.path.realpath(folder)) not in seen:
+                seen.add(real)
+                yield Path(folder), files
+
+
+def _found(folder: Path, files: list[str]) -> Iterator[Found]:
+    for name in sorted(filter(is_result_name, files), key=_by_number):
+        with tolerated(folder / name):
+            if has_result(folder / name):
+                yield OURS, read_result(folder / name)
+    whole = folder.absolute()  # names of the folders above say what is in this one
+    for find in _finders():
+        with tolerated(whole):
+            yield from find(whole)
+
+
+@cache
+def _finders() -> list[Callable[[Path], Iterable[Found]]]:
+    from tfprune.experiments.family import FAMILIES
+
+    names = [f"tfprune.experiments.{family.name}.originals" for family in FAMILIES.values()]
+    return [import_module(name).find for name in names if find_spec(name)]
+
+
+def _values(result: Result) -> dict[str, object]:
+    names = (*(field.name for field in fields(result)), *_DENSITIES)
+    return {name: getattr(result, name) for name in names}
+
+
+def _by_number(name: str) -> list[tuple[int, str]]:
+    """`level_10` after `level_2`."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", name)]
