@@ -75,6 +75,7 @@ def imp(one_shot: OneShot, settings: OneShotSettings, levels: list[float], watch
     folder = RunFolder(Path(settings.out_path, "imp"), LAYOUT, prefix)
     path = folder.path("levels.csv")
     if not path.exists():
+        folder.drop_checkpoint()  # of the level at which an earlier start was killed; this one begins with the first
         model = one_shot.build(settings)
         inits = {path: np.array(kernel.numpy()) for path, kernel in prunable(model).items()}
         trainer = SubnetworkTrainer(model, settings, one_shot.images)
