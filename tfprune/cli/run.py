@@ -200,7 +200,8 @@ def carry_out(study: Study, how: RunSettings, watch: ProgressBar | None = None) 
         warnings.warn(text, stacklevel=2)
     stage = UNFINISHED if how.overwrite else study.stage()
     if stage == FINISHED:
-        with study.held(False):  # a run with other settings is told, not called finished
+        with study.held(False) as folder:  # a run with other settings is told, not called finished
+            study.finish(folder)  # killed behind its mark, it may have left a checkpoint
             return f"{study.folder}: {_which(study)}is finished; nothing to do (--overwrite starts anew)"
     # What is refused leaves no folder behind, and deletes nothing; a run with other settings is told first.
     is_first = stage == UNFINISHED and (how.overwrite or not file_of(study.folder, RECORD, study.prefix).exists())
