@@ -172,9 +172,9 @@ class Study(ABC):
 
     def finish(self, folder: Any) -> None:
         """Marks everything finished, for the next start."""
-        folder.mark()
         for name in self.layout.checkpoints:
             folder.drop_checkpoint(name)
+        folder.mark()
 
     @property
     def _place(self) -> tuple[Path, Layout, str]:
@@ -200,8 +200,7 @@ def carry_out(study: Study, how: RunSettings, watch: ProgressBar | None = None) 
         warnings.warn(text, stacklevel=2)
     stage = UNFINISHED if how.overwrite else study.stage()
     if stage == FINISHED:
-        with study.held(False) as folder:  # a run with other settings is told, not called finished
-            study.finish(folder)  # killed behind its mark, it may have left a checkpoint
+        with study.held(False):  # a run with other settings is told, not called finished
             return f"{study.folder}: {_which(study)}is finished; nothing to do (--overwrite starts anew)"
     # What is refused leaves no folder behind, and deletes nothing; a run with other settings is told first.
     is_first = stage == UNFINISHED and (how.overwrite or not file_of(study.folder, RECORD, study.prefix).exists())
