@@ -21,7 +21,7 @@ with quiet_start():
 
     from tfprune.data.augment import rotate
     from tfprune.data.images import ImageSet, ResidentImages
-    from tfprune.experiments.one_shot.settings import OneShotSpec
+    from tfprune.experiments.one_shot.settings import OneShotSettings
     from tfprune.experiments.one_shot.training import SubnetworkTrainer
     from tfprune.layers.convert import masked
     from tfprune.layers.prunable import prunable
@@ -41,16 +41,17 @@ def images(rng: np.random.Generator) -> ImageSet:
 
 def loop_steps(model, masks, data: ImageSet):
     """A function that takes STEPS steps of our loop."""
-    trainer = SubnetworkTrainer(model, OneShotSpec(), data)
-    trainer._reset({path: kernel.numpy() for path, kernel in prunable(model).items()}, masks)
-    trainer._loop.feed.begin(0, 0)
-    trainer._loop.trace(0)
-    return lambda: trainer._loop.run(0, STEPS, 0)
+    trainer = SubnetworkTrainer(model, OneShotSettings(), data)
+    trainer.begin({path: kernel.numpy() for path, kernel in prunable(model).items()}, masks)
+    loop = trainer.session.loop
+    loop.feed.begin(0, 0)
+    loop.trace(0)
+    return lambda: loop.run(0, STEPS, 0)
 
 
 def fit_steps(model, masks, data: ImageSet):
     """A function that takes STEPS steps of `fit`."""
-    decay = OneShotSpec().settings.weight_decay
+    decay = OneShotSettings().published.weight_decay
     copy = keras.models.clone_model(model)
     for layer in copy.layers:
         if isinstance(layer, keras.layers.Dense):

@@ -19,15 +19,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 import pandas as pd
 
-from tfprune.quiet import quiet_start
-
-with quiet_start():
-    from tfprune.experiments.one_shot.recipe import OneShot
-    from tfprune.experiments.one_shot.run import run_claimed
+import tfprune
 from tfprune.experiments.one_shot.compressions import draw_accuracies
-from tfprune.experiments.one_shot.progress import OneShotProgress
-from tfprune.experiments.one_shot.results import read_run
-from tfprune.experiments.one_shot.settings import OneShotSpec
+from tfprune.experiments.one_shot.results import run_of
+from tfprune.experiments.one_shot.settings import OneShotSettings
 from tfprune.plots.style import save_png
 
 RESULTS = Path(__file__).parent / "results"
@@ -36,34 +31,31 @@ EXPONENTS = (1, 2, 3)
 SAMPLES = (0, 1, 2)
 
 
-def specs(out_path: str, iterations: int, path_to_data: str | None) -> list[OneShotSpec]:
-    """Every run, dense ones before those that need them."""
-    common = {
-        "out_path": out_path,
-        "iterations": iterations,
-        "path_to_data": path_to_data,
-        "pruning_type": "effective",
-        "checkpoint_step": 10**6,  # a run takes seconds
-    }
+def planned(**common) -> list[dict]:
+    """The flags of every run, dense ones before those that need them."""
     found = []
     for sample in map(str, SAMPLES):
-        found.append(OneShotSpec(pruner="dense", sample=sample, **common))
-        for pruner in PRUNERS:
-            found += [OneShotSpec(pruner=pruner, sample=sample, com_exp=float(e), **common) for e in EXPONENTS]
+        found.append({"pruner": "dense", "sample": sample, **common})
+        found += [
+            {"pruner": pruner, "sample": sample, "com_exp": float(exponent), **common}
+            for pruner in PRUNERS
+            for exponent in EXPONENTS
+        ]
     return found
 
 
-def row(spec: OneShotSpec) -> dict:
+def row(settings: OneShotSettings) -> dict:
     """A finished run as a row of the table."""
-    run = read_run(spec.folder, spec.prefix, spec.dense_folder)
+    run = run_of(settings)
+    target = float(f"{run.target:.6g}")
     return {
-        "pruner": spec.pruner,
-        "target effective compression": round(spec.compression),
-        "sample": int(spec.sample),
+        "pruner": settings.pruner,
+        "target effective compression": int(target) if target.is_integer() else target,
+        "sample": int(run.sample),
         "direct compression": float(f"{run.direct_compression:.6g}"),
         "effective compression": float(f"{run.effective_compression:.6g}"),
         "accuracy": round(float(run.accuracies[-1]), 4),
-        "iterations": spec.steps,
+        "iterations": settings.steps,
     }
 
 
@@ -73,12 +65,18 @@ def main() -> None:
     parser.add_argument("--path_to_data", default=None, help="TFDS's data_dir")
     parser.add_argument("--iterations", type=int, default=2500)
     arguments = parser.parse_args()
-    planned = specs(arguments.out_path, arguments.iterations, arguments.path_to_data)
-    one_shot, progress, began = OneShot(planned[0]), OneShotProgress(), time.monotonic()
-    for number, spec in enumerate(planned, 1):
-        run_claimed(one_shot, spec, progress)
-        progress.say(f"{number} of {len(planned)} runs, {time.monotonic() - began:.0f} s: {row(spec)}")
-    table = pd.DataFrame([row(spec) for spec in planned])
+    runs = planned(
+        out_path=arguments.out_path,
+        iterations=arguments.iterations,
+        path_to_data=arguments.path_to_data,
+        pruning_type="effective",
+        checkpoint_step=10**6,  # a run takes seconds
+    )
+    rows, began = [], time.monotonic()
+    for number, flags in enumerate(runs, 1):
+        rows.append(row(tfprune.run("main", quiet=True, **flags).settings))
+        print(f"{number} of {len(runs)} runs, {time.monotonic() - began:.0f} s: {rows[-1]}", flush=True)
+    table = pd.DataFrame(rows)
     table = table.sort_values(["pruner", "target effective compression", "sample"], kind="stable")
     table.to_csv(RESULTS / "mnist_compressions.csv", index=False)
     dense = table[table["pruner"] == "dense"]["accuracy"]

@@ -29,21 +29,22 @@ import pandas as pd
 from tfprune.quiet import quiet_start
 
 with quiet_start():
-    from tfprune.experiments.one_shot.recipe import OneShot
-    from tfprune.experiments.one_shot.run import run_claimed
+    from tfprune.experiments.one_shot.recipe import OneShot, one_shot_of
     from tfprune.experiments.one_shot.training import SubnetworkTrainer
     from tfprune.layers.masks import Masks
     from tfprune.layers.prunable import prunable
-    from tfprune.models.registry import build
     from tfprune.pruning.iterative import iterative_pruning
     from tfprune.pruning.one_shot import one_shot_masks
+from tfprune.cli.progress import ProgressBar
+from tfprune.cli.run import RunSettings, carry_out
 from tfprune.experiments.lottery.figures import draw_equal_training
-from tfprune.experiments.one_shot.folder import OneShotFolder
-from tfprune.experiments.one_shot.progress import OneShotProgress
-from tfprune.experiments.one_shot.results import read_run
-from tfprune.experiments.one_shot.settings import DENSE, OneShotSpec
+from tfprune.experiments.one_shot.files import LAYOUT
+from tfprune.experiments.one_shot.results import run_of
+from tfprune.experiments.one_shot.settings import DENSE, OneShotSettings
+from tfprune.experiments.one_shot.study import OneShotStudy
 from tfprune.plots.style import save_png
 from tfprune.records.atomic import atomic_write_text
+from tfprune.records.run_folder import RunFolder
 
 RESULTS = Path(__file__).parent / "results"
 SPARSITIES = (0.9, 0.95, 0.98, 0.99)
@@ -59,35 +60,34 @@ def densities(sparsities: list[float]) -> list[float]:
     return [first ** (index / _FIRST_ROUNDS) for index in range(1, _FIRST_ROUNDS)] + [first, *others]
 
 
-def imp(one_shot: OneShot, spec: OneShotSpec, levels: list[float], progress: OneShotProgress) -> pd.DataFrame:
+def imp(one_shot: OneShot, settings: OneShotSettings, levels: list[float], watch: ProgressBar) -> pd.DataFrame:
     """Iterative magnitude pruning over all layers, rewound to the initial weights; a row for each level.
 
     Args:
         one_shot: holds the images.
-        spec: a dense run; says the steps of each training, and the sample.
+        settings: of a dense run; say the steps of each training, and the sample.
         levels: densities after each pruning, falling.
-        progress: is told.
+        watch: is told.
 
     Reference: Frankle & Carbin 2019, arXiv 1803.03635, section 2.
     """
-    prefix = "-".join([spec.sample, *(f"{1 / level:.4g}" for level in levels)])
-    folder = OneShotFolder(Path(spec.out_path, "imp"), prefix, spec.dense_folder)
+    prefix = "-".join([settings.sample, *(f"{1 / level:.4g}" for level in levels)])
+    folder = RunFolder(Path(settings.out_path, "imp"), LAYOUT, prefix)
     path = folder.path("levels.csv")
     if not path.exists():
-        channels, height, width = one_shot.images.image_shape
-        model = build(
-            spec.architecture, input_shape=(height, width, channels), classes=one_shot.images.classes, seed=spec.seed
-        )
+        folder.drop_checkpoint()  # of the level at which an earlier start was killed; this one begins with the first
+        model = one_shot.build(settings)
         inits = {path: np.array(kernel.numpy()) for path, kernel in prunable(model).items()}
-        trainer = SubnetworkTrainer(model, spec, one_shot.images)
+        trainer = SubnetworkTrainer(model, settings, one_shot.images)
 
         def train(level, masks):
-            history = trainer.train(inits, masks, spec.seed, folder, progress.progress)
-            return trainer.kernels, masks, history.accuracies[-1]
+            log = trainer.train(inits, masks, settings.seed, folder, watch).log
+            folder.drop_checkpoint()  # the next level's training is another one
+            return trainer.kernels, masks, log.last("test_accuracy")
 
         def prune(level, result, masks):
             kernels, *_ = result  # pruned weights are 0, so they stay pruned
-            return one_shot_masks(model, kernels, "magnitude/global", 1 - levels[level], seed=spec.seed)
+            return one_shot_masks(model, kernels, "magnitude/global", 1 - levels[level], seed=settings.seed)
 
         found = iterative_pruning(range(len(levels) + 1), Masks.dense(model), train, prune)
         rows = [
@@ -107,18 +107,19 @@ def comparison(
         Columns `pruner`, `reading` (`last` or `total`), `sample`, `density`, `accuracy` (test), `last_steps`,
         `total_steps`. The dense network has reading `last`.
     """
-    base = OneShotSpec(pruner=DENSE, data=data, path_to_data=path_to_data, checkpoint_step=10**6)
-    one_shot, progress, began = OneShot(base), OneShotProgress(), time.monotonic()
+    base = OneShotSettings(pruner=DENSE, data=data, path_to_data=path_to_data, checkpoint_step=10**6)
+    one_shot, watch = one_shot_of(base.architecture, base.dataset, path_to_data), ProgressBar()
+    how, began = RunSettings(quiet=True), time.monotonic()
     levels = densities(sparsities)
 
-    def spec(sample: int, trained: int, **flags) -> OneShotSpec:
+    def spec(sample: int, trained: int, **flags) -> OneShotSettings:
         out_path = str(Path(root, str(trained)))
         return replace(base, sample=str(sample), iterations=trained, out_path=out_path, **flags)
 
-    def run(chosen: OneShotSpec) -> dict:
-        run_claimed(one_shot, chosen, progress)
-        found = read_run(chosen.folder, chosen.prefix, chosen.dense_folder)
-        progress.say(f"{chosen.pruner} {chosen.prefix}: {found.accuracies[-1]:.4f}, {time.monotonic() - began:.0f} s")
+    def run(chosen: OneShotSettings) -> dict:
+        carry_out(OneShotStudy(chosen), how, watch)
+        found = run_of(chosen)
+        watch.say(f"{chosen.pruner} {chosen.prefix}: {found.accuracies[-1]:.4f}, {time.monotonic() - began:.0f} s")
         return {"density": 1 / found.direct_compression, "accuracy": found.accuracies[-1], "last_steps": chosen.steps}
 
     def rows() -> Iterator[dict]:
@@ -134,16 +135,16 @@ def comparison(
                         chosen = spec(sample, trained, pruner=pruner, target_sparsity=sparsity)
                         yield run(chosen) | about | {"total_steps": trainings * trained}
             about = {"pruner": IMP, "sample": sample}
-            for row in imp(one_shot, spec(sample, steps), levels, progress).to_dict("records")[_FIRST_ROUNDS:]:
+            for row in imp(one_shot, spec(sample, steps), levels, watch).to_dict("records")[_FIRST_ROUNDS:]:
                 level = row.pop("level")
                 yield row | about | {"reading": "last", "last_steps": steps, "total_steps": (level + 1) * steps}
             for count in range(_FIRST_ROUNDS, len(levels) + 1):
                 trained = steps // (count + 1)
-                row = imp(one_shot, spec(sample, trained), levels[:count], progress).to_dict("records")[-1]
+                row = imp(one_shot, spec(sample, trained), levels[:count], watch).to_dict("records")[-1]
                 del row["level"]
                 trainings = {"last_steps": trained, "total_steps": (count + 1) * trained}
                 yield row | about | {"reading": "total"} | trainings
-            progress.say(f"IMP of sample {sample}, {time.monotonic() - began:.0f} s")
+            watch.say(f"IMP of sample {sample}, {time.monotonic() - began:.0f} s")
 
     table = pd.DataFrame(rows()).round({"density": 6, "accuracy": 4})
     columns = ["pruner", "reading", "sample", "density", "accuracy", "last_steps", "total_steps"]

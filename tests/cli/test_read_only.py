@@ -9,15 +9,9 @@ from tfprune.cli.run import RunSettings, carry_out
 from tfprune.errors import InputError
 from tfprune.experiments.imp.settings import read_settings
 from tfprune.experiments.imp.study import ImpStudy
-from tfprune.experiments.one_shot import run as one_shot_run
-from tfprune.experiments.one_shot import settings as one_shot_spec
-from tfprune.experiments.one_shot.folder import OneShotFolder
-
-
-def _finished(folder, record):
-    folder.claim(record, lambda recorded: [])
-    folder.mark_finished()
-    folder.release()
+from tfprune.experiments.one_shot.settings import OneShotSettings
+from tfprune.experiments.one_shot.study import OneShotStudy
+from tfprune.records.result import write_result
 
 
 @pytest.fixture
@@ -49,9 +43,10 @@ def test_imp(tmp_path, read_only):
         carry_out(study, RunSettings(overwrite=True))
 
 
-def test_main(tmp_path, read_only, capsys):
-    spec = one_shot_spec.OneShotSpec(data="digits", out_path=str(tmp_path))
-    _finished(OneShotFolder(spec.folder, spec.prefix, spec.dense_folder), one_shot_spec.spec_record(spec))
+def test_main(tmp_path, read_only):
+    study = OneShotStudy(OneShotSettings(data="digits", out_path=str(tmp_path)))
+    with study.held(overwrite=False) as folder:
+        write_result(folder.path("result.json"), study.result(label="snip direct"))
+        folder.mark()
     read_only()
-    one_shot_run.run(spec, save=True, train_dense=False, device="cpu", overwrite=False)
-    assert "the run '0_10' is finished; nothing to do" in capsys.readouterr().out
+    assert f"the run {study.prefix!r} is finished; nothing to do" in carry_out(study, RunSettings())

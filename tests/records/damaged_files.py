@@ -227,7 +227,7 @@ def _object_array():
 
 
 def _dense_weights():
-    from tfprune.experiments.one_shot.folder import read_dense_weights
+    from tfprune.experiments.one_shot.files import read_dense_weights
 
     samples = [_npz(_KERNELS), _npz(_KERNELS, np.savez_compressed)]
 
@@ -240,7 +240,7 @@ def _dense_weights():
 
 
 def _array():
-    from tfprune.experiments.one_shot.folder import read_array
+    from tfprune.experiments.one_shot.files import read_array
 
     samples = [_npy(np.arange(5)), _npy(np.linspace(0, 1, 7)), _npy(np.ones(3, np.float32))]
     return Kind(

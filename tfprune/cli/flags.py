@@ -92,6 +92,7 @@ def give(values: flags.FlagValues, words: dict[str, Any]) -> None:
     Raises:
         InputError: no such flag; names the nearest.
     """
+    values.mark_as_parsed()
     for name, value in words.items():
         if name not in values:
             raise InputError(f"no setting is called {name!r}{did_you_mean(name, list(values))}")

@@ -2,13 +2,14 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tfprune.errors import InputError
-from tfprune.experiments.one_shot.visualization import draw
+from tfprune.experiments.one_shot.visualization import FigureSettings, draw
 
 ROOT = Path(__file__).parents[3]
 FLAG_FILES = sorted((ROOT / "flags").glob("*.flags"))
@@ -24,7 +25,7 @@ def _python(module, *arguments, **keywords):
     [
         (["--pruner=snipp"], "--pruner must be one of dense, lamp, snip"),
         (["--architecture=alexnet"], "--architecture must be one of lenet300100, lenet5, vgg16, vgg19, resnet18"),
-        (["--target_sparsity=1"], "--target_sparsity must lie in [0, 1)"),
+        (["--target_sparsity=1"], "--target_sparsity must be a number in [0, 1)"),
         (["--save=maybe"], "0, 1, true and false are allowed"),
         (["--sampel=1"], "unknown flag --sampel; the nearest is --sample"),
         (["--pruning-type=direct"], "unknown flag --pruning-type; the nearest is --pruning_type"),
@@ -38,13 +39,13 @@ def _python(module, *arguments, **keywords):
         (["--flagfile=/"], "--flagfile: Is a directory: '/'"),
         ([f"--flagfile={sys.executable}"], "--flagfile must name a text file"),
         (["--data=digit"], "--data=digit: no such data set, did you mean digits"),
-        (["--data=mnist", "--path_to_data=none"], "get it with: python -m tfprune.data mnist --data_dir=none"),
+        (["--data=mnist", "--path_to_data=new"], "get it with: python -m tfprune.data mnist --data_dir=new"),
         (["--data=wikipedia"], "--data=wikipedia: not a set of images"),
         (["--data=tinyimagenet"], "--data=tinyimagenet needs --path_to_data"),
         (["--data=tinyimagenet", "--path_to_data=."], "--path_to_data=.: holds no tiny-imagenet-200/train"),
         (
             ["--data=digits", "--out_path=/dev/null"],
-            "--out_path: folder = /dev/null/lenet300100/snip/direct: cannot use",
+            "--out_path: cannot use the folder /dev/null/lenet300100/snip/direct",
         ),
         (["--pruner=tfmot/polynomial", "--pruning_type=effective"], "--pruning_type must be direct"),
         (["--pruner=snip", "--end_step=10"], "--end_step is for --pruner=tfmot/polynomial alone"),
@@ -77,42 +78,66 @@ def test_a_flag_file_that_is_no_text(tmp_path, refused, light):
     refused(_python("main", f"--flagfile={tmp_path / 'a.flags'}", env=light), "--flagfile must name a text file")
 
 
-def test_a_run_its_repetition_a_change_and_overwrite(tmp_path, refused):
+def test_a_run_its_repetition_a_change_and_overwrite(tmp_path, main):
     flags = ["--data=digits", "--iterations=60", "--pruner=random/igq", "--com_exp", "1.5", f"--out_path={tmp_path}"]
     result = _python("main", *flags, "--train", "0")
     assert result.returncode == 0, result.stderr
     assert "test accuracy" not in result.stdout and "cuInit" not in result.stderr
     assert result.stderr.startswith("loading TensorFlow ...\n") and result.stderr.count("loading") == 1
     run = tmp_path / "lenet300100/random/igq/direct"
-    assert not (run / "0_32_accuracies.npy").exists()
-    again = _python("main", *flags, "--train=0")
+    start = "0_31.6228_c98adb7e_"
+    assert not (run / f"{start}accuracies.npy").exists()
+    again = main(*flags, "--train=0")
     assert "nothing to do" in again.stdout and again.stderr == ""
-    result = _python("main", *flags)
+    result = main(*flags)
     assert result.returncode == 0, result.stderr
     assert "total  50,200" in result.stdout and "test accuracy 0." in result.stdout
-    assert (run / "0_32_training.png").stat().st_size > 1000
-    assert (run / "0_32_densities.png").stat().st_size > 1000
-    result = _python("main", *flags)
+    assert (run / f"{start}training.png").stat().st_size > 1000
+    assert (run / f"{start}densities.png").stat().st_size > 1000
+    assert not list(run.glob("*checkpoint*"))
+    result = main(*flags)
     assert result.returncode == 0 and "nothing to do" in result.stdout
-    refused(_python("main", *flags, "--iterations=50"), "--iterations: 60 -> 50")
-    result = _python("main", *flags, "--iterations=50", "--overwrite")
-    assert "after 50 steps" in result.stdout
+    # Other settings are another run beside it, and starting that anew is no matter of this one.
+    before = {path: path.read_bytes() for path in run.glob(f"{start}*")}
+    assert "after 50 steps" in main(*flags, "--iterations=50").stdout
+    assert "after 50 steps" in main(*flags, "--iterations=50", "--overwrite").stdout
+    assert {path: path.read_bytes() for path in run.glob(f"{start}*")} == before
+    assert len({path.name.rsplit("_", 1)[0] for path in run.glob("*_accuracies.npy")}) == 2
+
+
+def test_earlier_runs_go_on_under_their_rounded_names(tmp_path, main, refused, tfds_dir):
+    flags = ["--data=digits", "--iterations=60", "--pruner=random/igq", f"--out_path={tmp_path}"]
+    assert main(*flags, "--train=0").returncode == 0
+    run = tmp_path / "lenet300100/random/igq/direct"
+    for path in run.iterdir():  # as the version before has named it
+        path.rename(run / path.name.replace("0_10_c98adb7e_", "0_10_"))
+    assert "the run '0_10' is finished; nothing to do" in main(*flags, "--train=0").stdout
+    assert "after 60 steps" in main(*flags).stdout
+    assert {path.name.split("_")[2] for path in run.iterdir()} == {
+        *("accuracies.npy", "counts.npy", "densities.png", "info.log", "layers.csv", "losses.npy", "masks.npz"),
+        *("result.json", "run.json", "run.lock", "sparsities", "training.png"),
+    }
+    result = main(*flags[:1], "--iterations=50", *flags[2:], "--train=0")
+    assert result.returncode == 0 and list(run.glob("0_10_????????_masks.npz"))
+    # The published settings have this name alone.
+    (run / "0_10_masks.npz").write_bytes(b"of the earlier run")
+    refused(main(*flags[2:], f"--path_to_data={tfds_dir}"), "--data: digits -> mnist; --iterations: 60 -> 96000")
 
 
 def test_layer_collapse_is_one_plain_line(tmp_path):
-    flags = ["--data=digits", "--pruner=snip", "--com_exp=4.2", "--train=0", f"--out_path={tmp_path}"]
-    result = _python("main", *flags)
+    result = _python("main", "--data=digits", "--pruner=snip", "--com_exp=4.2", "--train=0", f"--out_path={tmp_path}")
     assert result.returncode == 0, result.stderr
     told = [line for line in result.stderr.splitlines() if "layer collapse" in line]
     assert len(told) == 1 and told[0].startswith("warning: layer collapse at sparsity 0.9999")
     assert "UserWarning" not in result.stderr and "prune(" not in result.stderr
 
 
-def test_save_0_leaves_nothing_and_train_dense_helps(tmp_path):
-    flags = ["--data=digits", "--iterations=20", "--pruner=lamp", "--save", "0", "--train_dense"]
-    result = _python("main", *flags, cwd=tmp_path)
+def test_save_0_leaves_nothing_and_train_dense_helps(tmp_path, main, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = main("--data=digits", "--iterations=20", "--pruner=lamp", "--save", "0", "--train_dense")
     assert result.returncode == 0, result.stderr
     assert "training the dense network first" in result.stderr and "files:" not in result.stdout
+    assert "test accuracy 0." in result.stdout
     assert not list(tmp_path.iterdir())
 
 
@@ -120,16 +145,16 @@ def test_save_0_leaves_nothing_and_train_dense_helps(tmp_path):
 def test_flag_files_parse(path):
     from absl import flags
 
-    from tfprune.experiments.one_shot.settings import SETTINGS, OneShotSpec
+    from tfprune.experiments.one_shot.settings import PUBLISHED, OneShotSettings
 
     words = [line[2:] for line in path.read_text().splitlines() if line and not line.startswith("#")]
     values = dict(word.split("=", 1) for word in words)
     numbers = {"iterations": int}
-    spec = OneShotSpec(
+    spec = OneShotSettings(
         **{"architecture": "lenet5", **{name: numbers.get(name, str)(value) for name, value in values.items()}}
     )
     if "iterations" in values:
-        settings = SETTINGS[values["architecture"]]
+        settings = PUBLISHED[values["architecture"]]
         assert (spec.iterations, spec.data) == (settings.iterations, settings.data)
     assert flags  # absl itself reads one in test_a_flag_file
 
@@ -138,10 +163,10 @@ def test_a_flag_file(tmp_path):
     flags = [f"--flagfile={ROOT / 'flags' / name}" for name in ("lenet300100-snip.flags", "published-faults.flags")]
     result = _python("main", *flags, "--data=digits", "--iterations=5", f"--out_path={tmp_path}")
     assert result.returncode == 0, result.stderr
-    assert (tmp_path / "lenet300100/snip/effective/0_10_accuracies.npy").exists()
+    assert len(list((tmp_path / "lenet300100/snip/effective").glob("0_10_????????_accuracies.npy"))) == 1
 
 
-def test_gradual_pruning(tmp_path):
+def test_gradual_pruning(tmp_path, main):
     flags = [f"--flagfile={ROOT / 'flags' / 'tfmot-polynomial.flags'}", "--data=digits", "--iterations=60"]
     result = _python("main", *flags, f"--out_path={tmp_path}")
     assert result.returncode == 0, result.stderr
@@ -157,8 +182,8 @@ def test_gradual_pruning(tmp_path):
         "layers.csv",
         "info.log",
     ):
-        assert (run / f"0_10_{name}").stat().st_size > 100, name
-    assert "nothing to do" in _python("main", *flags, f"--out_path={tmp_path}").stdout
+        assert (run / f"0_10_c98adb7e_{name}").stat().st_size > 100, name
+    assert "nothing to do" in main(*flags, f"--out_path={tmp_path}").stdout
 
 
 def test_help_documents_the_flags(light):
@@ -219,7 +244,7 @@ def test_visualization_reads_files_of_the_published_code(tmp_path, light):
     assert result.stderr == "note: --pruners_to is read as --pruners_to_display\n"
     figures = tmp_path / "lenet300100" / "figures"
     assert (figures / "accuracies.png").stat().st_size > 5000
-    draw(str(tmp_path), "lenet300100", [], 3, "effective", "custom", "compressions")
+    draw(FigureSettings(out_path=str(tmp_path), effective_type="custom", plot_type="compressions"))
     assert (figures / "compressions.png").stat().st_size > 5000
 
 
@@ -229,7 +254,7 @@ def test_visualization_reads_files_of_the_published_code(tmp_path, light):
         (
             ["snap"],
             "effective",
-            "--pruners_to_display must be among lamp, snip, .* Received: 'snap'; did you mean 'snip'",
+            "--pruners_to_display must be one of lamp, snip, .* Received: 'snap'; did you mean 'snip'",
         ),
         (
             ["lamp"],
@@ -243,7 +268,7 @@ def test_visualization_reads_files_of_the_published_code(tmp_path, light):
 def test_visualization_refuses(tmp_path, pruners, kind, told):
     _original_files(tmp_path)
     with pytest.raises(InputError, match=told):
-        draw(str(tmp_path), "lenet300100", pruners, 3, kind, "synflow", "accuracies")
+        draw(FigureSettings(out_path=str(tmp_path), pruners_to_display=pruners, pruning_type=kind))
 
 
 def test_visualization_draws_what_is_there_and_tells_what_is_not(tmp_path):
@@ -252,8 +277,9 @@ def test_visualization_draws_what_is_there_and_tells_what_is_not(tmp_path):
     (root / "synflow/effective/1_10_accuracies.npy").unlink()
     for target in (100, 1000):
         (root / f"synflow/effective/1_{target}_accuracies.npy").unlink()
+    two = FigureSettings(out_path=str(tmp_path), num_samples=2)
     with pytest.warns() as told:
-        path = draw(str(tmp_path), "lenet300100", ["snip", "lamp", "synflow"], 2, "effective", "synflow", "accuracies")
+        path = draw(replace(two, pruners_to_display=("snip", "lamp", "synflow")))
     assert path.stat().st_size > 5000
     assert [str(warning.message) for warning in told] == [
         f"{root}, --pruning_type=effective: no runs that were trained of lamp; the figure shows snip, synflow",
@@ -262,11 +288,11 @@ def test_visualization_draws_what_is_there_and_tells_what_is_not(tmp_path):
     for path in root.glob("*/effective/*_accuracies.npy"):
         path.unlink()
     with pytest.raises(InputError, match="snip, synflow were not trained, --plot_type=compressions can be drawn"):
-        draw(str(tmp_path), "lenet300100", [], 2, "effective", "synflow", "accuracies")
+        draw(two)
     with pytest.raises(InputError, match=r"it holds no runs; python -m tfprune\.main makes them$"):
-        draw(str(tmp_path / "new"), "vgg16", [], 2, "effective", "synflow", "accuracies")
+        draw(replace(two, out_path=str(tmp_path / "new"), architecture="vgg16"))
     with pytest.raises(InputError, match=r"it holds no runs; there are some of --architecture=lenet300100$"):
-        draw(str(tmp_path), "vgg16", [], 2, "effective", "synflow", "accuracies")
+        draw(replace(two, architecture="vgg16"))
 
 
 def test_visualization_names_a_damaged_file(tmp_path):
@@ -274,4 +300,4 @@ def test_visualization_names_a_damaged_file(tmp_path):
     path = tmp_path / "lenet300100/snip/effective/1_100_sparsities_direct.npy"
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(InputError, match=r"1_100_sparsities_direct\.npy"):
-        draw(str(tmp_path), "lenet300100", ["snip"], 3, "effective", "synflow", "accuracies")
+        draw(FigureSettings(out_path=str(tmp_path), pruners_to_display=("snip",)))

@@ -6,60 +6,31 @@ import warnings
 import numpy as np
 import pytest
 
-from tfprune.connectivity.report import Counts, SparsityReport
+from tfprune.cli.progress import ProgressBar
+from tfprune.connectivity.report import Counts, SparsityReport, sparsity
 from tfprune.errors import InputError
-from tfprune.experiments.one_shot.folder import OneShotFolder, read_array
-from tfprune.experiments.one_shot.recipe import OneShot, SnipBatches, log_text
+from tfprune.experiments.one_shot.files import LAYOUT, read_array
+from tfprune.experiments.one_shot.recipe import OneShot, SnipBatches, log_text, one_shot_of
 from tfprune.experiments.one_shot.settings import (
     DENSE,
     GRADUAL,
     PRUNERS,
-    SETTINGS,
-    OneShotSpec,
-    dense_spec,
-    spec_record,
+    PUBLISHED,
+    OneShotSettings,
 )
-from tfprune.experiments.one_shot.training import History
+from tfprune.experiments.one_shot.study import OneShotStudy
 from tfprune.layers.masks import Masks, load_masks
 from tfprune.layers.prunable import prunable
 from tfprune.models.registry import build
-
-
-class Watcher:
-    """A `Report` that keeps what it is told."""
-
-    def __init__(self):
-        self.found, self.steps = [], []
-
-    def pruned(self, spec, found):
-        self.found.append(found)
-
-    def progress(self, progress):
-        self.steps.append(progress.step)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return OneShot(OneShotSpec(data="digits"))
-
-
-@pytest.fixture
-def run(digits, tmp_path):
-    def start(out="out", **flags):
-        spec = OneShotSpec(**{"data": "digits", "iterations": 60, "out_path": str(tmp_path / out), **flags})
-        folder = OneShotFolder(spec.folder, spec.prefix, spec.dense_folder)
-        folder.claim(spec_record(spec), lambda _: [])
-        found, history = digits.run(spec, folder, Watcher())
-        folder.release()
-        return spec, folder, found, history
-
-    return start
+from tfprune.records.metric_log import MetricLog
+from tfprune.records.run_folder import RunFolder
 
 
 def test_files_of_a_run(run):
-    spec, folder, found, history = run(pruner="snip", iterations=300)
+    spec, folder, found, trained = run(pruner="snip", iterations=300)
     assert folder.folder.parts[-3:] == ("lenet300100", "snip", "direct")
-    counts = read_array(spec.dense_folder / "counts.npy")
+    counts = read_array(folder.path("counts.npy"))  # the dense folder's are those of MNIST
+    assert not spec.dense.folder.exists()
     assert counts.tolist() == [64 * 300, 300 * 100, 100 * 10]
     direct = read_array(folder.path("sparsities_direct.npy"))
     assert counts @ (1 - direct) == pytest.approx(found.weights.kept) == pytest.approx(0.1 * counts.sum())
@@ -67,10 +38,9 @@ def test_files_of_a_run(run):
     np.testing.assert_array_equal(*effective)
     assert (effective[0] >= direct).all() and counts @ (1 - effective[0]) == pytest.approx(found.weights.effective)
     accuracies = read_array(folder.path("accuracies.npy"))
-    assert len(accuracies) == len(history.losses) == 2  # before the first step and after the last
+    assert len(accuracies) == len(trained.log.values("test_loss")) == 2  # before the first step and after the last
     assert accuracies[0] < 0.3 and accuracies[1] > 0.9
     assert "[iteration: 300]" in folder.path("info.log").read_text()
-    assert not folder.path("checkpoint.npz").exists()
 
 
 @pytest.mark.parametrize(
@@ -82,7 +52,7 @@ def test_every_pruner(run, digits, pruner, pruning_type, monkeypatch):
         monkeypatch.setattr("tfprune.experiments.one_shot.recipe._SNIP_BATCHES", 1)
     if pruner == "lamp" or pruner.startswith("magnitude"):
         run(pruner="dense", iterations=5)
-    _, folder, found, _ = run(pruner=pruner, pruning_type=pruning_type, com_exp=1.5, train=False)
+    _, folder, found, *_ = run(pruner=pruner, pruning_type=pruning_type, com_exp=1.5, iterations=5, train=False)
     size, needed = found.weights.dense, found.weights.dense / 10**1.5
     if pruning_type == "direct":
         assert abs(found.weights.kept - needed) <= 3
@@ -93,7 +63,7 @@ def test_every_pruner(run, digits, pruner, pruning_type, monkeypatch):
 
 
 def test_trained_weights_are_scored_and_the_initial_ones_trained(run, digits, monkeypatch):
-    _, dense, _, _ = run(pruner="dense", iterations=50)
+    _, dense, *_ = run(pruner="dense", iterations=50)
     with np.load(dense.path("inits.npz")) as inits, np.load(dense.path("final_weights.npz")) as final:
         inits, final = dict(inits), dict(final)
     model = build("lenet300100", input_shape=(8, 8, 1), classes=10, seed=0)
@@ -106,7 +76,7 @@ def test_trained_weights_are_scored_and_the_initial_ones_trained(run, digits, mo
     monkeypatch.setattr(
         type(trainer), "train", lambda self, kernels, *rest: started.append(kernels) or train(self, kernels, *rest)
     )
-    _, folder, _, _ = run(pruner="magnitude/global", iterations=50)
+    _, folder, *_ = run(pruner="magnitude/global", iterations=50)
     magnitudes = np.concatenate([np.abs(final[path]).ravel() for path in inits])
     kept = np.concatenate([mask.ravel() for mask in load_masks(folder.path("masks.npz")).values()])
     assert magnitudes[kept].min() >= magnitudes[~kept].max()
@@ -114,19 +84,19 @@ def test_trained_weights_are_scored_and_the_initial_ones_trained(run, digits, mo
 
 
 def test_dense_weights_of_the_published_code(run, tmp_path):
-    spec = OneShotSpec(data="digits", out_path=str(tmp_path / "out"))
-    spec.dense_folder.mkdir(parents=True)
+    dense = OneShotSettings(data="digits", iterations=60, out_path=str(tmp_path / "out")).dense
+    dense.folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     shapes = [(64, 300), (300, 100), (100, 10)]
     for name in ("inits", "final_weights"):
         arrays = np.empty(3, object)
         arrays[:] = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
-        np.save(spec.dense_folder / f"0_1_{name}.npy", arrays)
-    _, _, found, _ = run(pruner="lamp", train=False)
+        np.save(dense.folder / f"{dense.prefix}_{name}.npy", arrays)
+    _, _, found, *_ = run(pruner="lamp", train=False)
     assert found.weights.kept == 5020
     arrays[0] = arrays[0][:5]
-    np.save(spec.dense_folder / "0_1_final_weights.npy", arrays)
-    with pytest.raises(InputError, match=r"0_1_final_weights\.npy: kernels of shapes \[\(5, 300\)"):
+    np.save(dense.folder / f"{dense.prefix}_final_weights.npy", arrays)
+    with pytest.raises(InputError, match=r"0_1_[0-9a-f]{8}_final_weights\.npy: kernels of shapes \[\(5, 300\)"):
         run(pruner="lamp", train=False, com_exp=2.0)
 
 
@@ -145,7 +115,7 @@ def test_pruned_weights_stay_out_and_decay_pulls(run, digits):
 
 @pytest.mark.filterwarnings("ignore:layer collapse")
 def test_a_disconnected_network_gives_every_image_one_class(run, digits):
-    _, folder, found, _ = run(pruner="random/uniform", com_exp=4.5, iterations=20)
+    _, folder, found, *_ = run(pruner="random/uniform", com_exp=4.5, iterations=20)
     assert found.weights.effective == 0
     shares = np.bincount(digits.images.validation.labels) / digits.images.validation.size
     assert min(abs(shares - read_array(folder.path("accuracies.npy"))[-1])) < 1e-9
@@ -161,10 +131,10 @@ def test_same_seed_same_bytes_other_sample_other_weights(run):
 
 
 def test_batch_statistics_at_test_time(run):
-    moving = run("moving", iterations=20)[3]
-    batch = run("batch", iterations=20, eval_batchnorm="batch")[3]
+    moving = run("moving", iterations=20)[3].log
+    batch = run("batch", iterations=20, eval_batchnorm="batch")[3].log
     # Twenty steps leave the moving averages far behind; the training is the same.
-    assert batch.accuracies[-1] > moving.accuracies[-1] + 0.1
+    assert batch.last("test_accuracy") > moving.last("test_accuracy") + 0.1
 
 
 def test_published_snip_loss_keeps_other_weights(run):
@@ -173,14 +143,15 @@ def test_published_snip_loss_keeps_other_weights(run):
     assert one.kept == other.kept and one != other
 
 
-@pytest.mark.parametrize("architecture", [name for name in SETTINGS if name != "lenet300100"])
+@pytest.mark.parametrize("architecture", [name for name in PUBLISHED if name != "lenet300100"])
 def test_every_architecture_takes_the_digits(architecture, tmp_path):
-    spec = OneShotSpec(architecture=architecture, data="digits", train=False, pruner="random/erk", com_exp=1.0)
+    flags = {"architecture": architecture, "data": "digits", "train": False, "pruner": "random/erk", "com_exp": 1.0}
+    spec = OneShotSettings(**flags, out_path=str(tmp_path))
     one_shot = OneShot(spec)
-    folder = OneShotFolder(tmp_path, spec.prefix, tmp_path / "dense")
-    folder.claim(spec_record(spec), lambda _: [])
-    found, _ = one_shot.run(spec, folder, Watcher())
-    assert one_shot.images.image_shape[1] == spec.settings.least_side
+    with RunFolder(spec.folder, LAYOUT, spec.prefix) as folder:
+        folder.claim(spec.record())
+        found, _ = one_shot.run(spec, folder, ProgressBar(quiet=True))
+    assert one_shot.images.image_shape[1] == spec.published.least_side
     assert 9.9 < found.weights.direct_compression < 10.1
 
 
@@ -188,18 +159,17 @@ def test_a_missed_target_is_told_and_recorded_and_min_weights_reaches_it(tmp_pat
     monkeypatch.setattr("tfprune.experiments.one_shot.recipe._SNIP_BATCHES", 2)
     warnings.simplefilter("always")  # the same line twice
     flags = {"architecture": "lenet5", "data": "digits", "pruning_type": "effective", "com_exp": 3.3, "train": False}
-    one_shot = OneShot(OneShotSpec(**flags))
 
     def result(**more):
-        spec = OneShotSpec(**flags, **more)
-        folder = OneShotFolder(tmp_path / str(spec.min_weights), spec.prefix, tmp_path / "dense")
-        folder.claim(spec_record(spec), lambda _: [])
-        found, _ = one_shot.run(spec, folder, Watcher())
-        folder.release()
+        study = OneShotStudy(OneShotSettings(**flags, out_path=str(tmp_path), **more))
+        with study.held(False) as folder:
+            study.train(folder, ProgressBar(quiet=True))
         written = json.loads(folder.path("result.json").read_text())
         told = [str(warning.message) for warning in recwarn]
         recwarn.clear()
         assert written["target_sparsity"] == pytest.approx(1 - 10**-3.3)
+        model = one_shot_of("lenet5", "digits", None).build(study.settings)
+        found = sparsity(model, load_masks(folder.path("masks.npz")))
         assert written["effective_sparsity"] == found.effective and written["effective"] == found.weights.effective
         return written, told
 
@@ -218,10 +188,13 @@ def test_a_missed_target_is_told_and_recorded_and_min_weights_reaches_it(tmp_pat
 def test_a_log_holds_the_missed_target():
     counts = Counts(100, 50, 40)
     found = SparsityReport(counts, {}, counts, {}, 100, [], Masks({}))
-    history = History(0, [0.5], [1.0])
-    lines = log_text(OneShotSpec(iterations=1), found, history, "effective sparsity 0.9 was asked for").splitlines()
+    log, settings = MetricLog(), OneShotSettings(iterations=1)
+    log.add("test_accuracy", 0, 0.5)
+    log.add("test_objective", 0, 1.0)
+    lines = log_text(settings, found, log, "effective sparsity 0.9 was asked for").splitlines()
     assert lines[1] == "[target missed: effective sparsity 0.9 was asked for]"
-    assert lines[0::2] == log_text(OneShotSpec(iterations=1), found, history).splitlines()
+    assert lines[2] == "[iteration: 0][val loss: 1.0000][val acc: 0.5000]"
+    assert lines[0::2] == log_text(settings, found, log).splitlines()
 
 
 def test_snip_sees_each_image_once_in_the_published_batches(digits):
@@ -235,6 +208,6 @@ def test_snip_sees_each_image_once_in_the_published_batches(digits):
 
 
 def test_dense_spec_keeps_the_data(tmp_path):
-    spec = OneShotSpec(pruner="lamp", data="digits", path_to_data="x", iterations=3, eval_batchnorm="batch")
-    dense = dense_spec(spec)
+    spec = OneShotSettings(pruner="lamp", data="digits", path_to_data="x", iterations=3, eval_batchnorm="batch")
+    dense = spec.dense
     assert (dense.data, dense.path_to_data, dense.iterations, dense.eval_batchnorm) == ("digits", "x", 3, "batch")

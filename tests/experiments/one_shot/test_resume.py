@@ -1,40 +1,37 @@
-"""Killed without warning again and again, a run ends with the files of one that was left in peace."""
+"""Runs that are killed, wherever, end with the files of one that was left in peace."""
 
 import pytest
-from faults import assert_same_files, kill_when_new, killed_until_done
+from faults import kill_when_new, killed_until_done, tree
 
-from tfprune.experiments.one_shot.recipe import OneShot
-from tfprune.experiments.one_shot.settings import OneShotSpec
-
-FLAGS = ["--data=digits", "--pruner=lamp", "--train_dense", "--com_exp=1.5", "--pruning_type=effective"]
+FLAGS = ("--data=digits", "--pruner=lamp", "--train_dense", "--com_exp=1.5", "--pruning_type=effective")
 
 
-@pytest.fixture
-def main(command):
-    def run(folder, *words):
-        result = command("main", *FLAGS, *words, f"--out_path={folder}")
-        assert result.returncode == 0, result.stderr
-        return result.stdout
+def _files(folder):
+    """Contents by name; of results without the line that tells how long it took."""
+    files = tree(folder)
+    for name in files:
+        if name.endswith("result.json"):
+            files[name] = [line for line in files[name].splitlines() if b'"seconds"' not in line]
+    return files
 
-    return run
 
+def test_killed_at_every_change_of_a_name(tmp_path, main):
+    def run(name):
+        return main(*FLAGS, "--iterations=40", "--checkpoint_step=15", f"--out_path={tmp_path / name}")
 
-def test_killed_at_one_write_after_the_other(tmp_path, main, monkeypatch):
-    shared = OneShot(OneShotSpec(data="digits"))  # compiled once for all starts
-    monkeypatch.setattr("tfprune.experiments.one_shot.recipe.OneShot", lambda spec: shared)
-    words = ["--iterations=60", "--checkpoint_step=25"]
-    main(tmp_path / "whole", *words)
-    kills = killed_until_done(lambda: main(tmp_path / "killed", *words), tmp_path / "killed", step=2)
-    assert kills > 5
-    assert "nothing to do" in main(tmp_path / "killed", *words)
-    assert_same_files(tmp_path / "killed", tmp_path / "whole")
+    assert run("whole").returncode == 0
+    assert killed_until_done(lambda: run("killed"), tmp_path / "killed") > 5
+    expected, came = _files(tmp_path / "whole"), _files(tmp_path / "killed")
+    assert sorted(came) == sorted(expected)
+    assert [name for name in came if came[name] != expected[name]] == []
 
 
 @pytest.mark.slow
-def test_a_killed_process_ends_with_the_same_files(tmp_path, main):
-    words = ["--iterations=2300", "--checkpoint_step=130"]
-    command = ["tfprune.main", *FLAGS, *words, f"--out_path={tmp_path / 'killed'}"]
-    main(tmp_path / "whole", *words)
-    assert kill_when_new(command, tmp_path / "killed", "lenet300100/lamp/effective/0_32_checkpoint.npz")
-    main(tmp_path / "killed", *words)
-    assert_same_files(tmp_path / "killed", tmp_path / "whole")
+def test_a_process_that_is_killed(tmp_path, main):
+    words = [*FLAGS, "--iterations=2300", "--checkpoint_step=130"]
+    pattern = "lenet300100/lamp/effective/0_31.6228_*_checkpoint.npz"
+    assert kill_when_new(["tfprune.main", *words, f"--out_path={tmp_path / 'killed'}"], tmp_path / "killed", pattern)
+    for name in ("killed", "whole"):
+        assert main(*words, f"--out_path={tmp_path / name}").returncode == 0
+    assert _files(tmp_path / "killed") == _files(tmp_path / "whole")
+    assert not [name for name in _files(tmp_path / "killed") if "checkpoint" in name or "tmp" in name]

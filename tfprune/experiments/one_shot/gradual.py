@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 
 from tfprune.data.images import ImageSet
-from tfprune.experiments.one_shot.settings import OneShotSpec
+from tfprune.experiments.one_shot.settings import OneShotSettings
 from tfprune.experiments.one_shot.training import SubnetworkTrainer
 from tfprune.layers.convert import masks_of
 from tfprune.layers.masks import Masks
@@ -21,25 +21,27 @@ class GradualTrainer(SubnetworkTrainer):
 
     Args:
         model: as for `SubnetworkTrainer`; has the initial weights. One trainer makes one run.
-        spec: has a schedule.
+        settings: have a schedule.
         images: the data.
 
     Reference: Zhu & Gupta 2017, arXiv 1710.01878.
     """
 
-    def __init__(self, model: keras.Model, spec: OneShotSpec, images: ImageSet):
+    def __init__(self, model: keras.Model, settings: OneShotSettings, images: ImageSet):
         self._twin: Twin | None = None
-        super().__init__(model, spec, images)
+        super().__init__(model, settings, images)
 
     @property
     def masks(self) -> Masks:
-        """As they were at the last evaluation; after training the final ones."""
+        """As they are now; after training the final ones."""
+        self._twin.write_to(self.model)
         return masks_of(self.model)
 
     def _trained(self, logits: keras.Model):
-        self._twin = Twin(logits, self.spec.schedule)
+        self._twin = Twin(logits, self.settings.schedule)
         # The rate of λ · Σ w², as `KernelDecay` has it.
-        return self._twin, Squares(self._twin.kernels.values(), 2 * self.spec.settings.weight_decay)
+        return self._twin, Squares(self._twin.kernels.values(), 2 * self.settings.published.weight_decay)
 
-    def _ready(self) -> None:
+    def _test(self) -> dict[str, float]:
         self._twin.write_to(self.model)
+        return super()._test()

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from tfprune.errors import InputError
+from tfprune.experiments.one_shot.settings import study_digest
 from tfprune.records.arrays import read_npy
 from tfprune.records.reading import MissingInputError
 from tfprune.records.result import ORIGINAL, OURS, Result, has_result, result_path, tolerated
 from tfprune.records.run_folder import Layout, read_record
-from tfprune.records.settings import digest
 
 _RECORD = Layout((), stages=("masks", "trained"))
 _RUN = re.compile(
@@ -51,12 +51,14 @@ def _of_run(folder: Path, prefix: str, sample: str, settings: dict[str, Any]) ->
         if not record["finished"]:
             return
         source, settings = OURS, record["input"]
-        key, steps = digest(settings, 8), settings.get("iterations")
-    pruner = settings.get("pruner")
-    label = _DENSE if pruner == _DENSE else f"{pruner} {settings.get('pruning_type')}"
-    reached = _reached(folder, prefix)
+        if type(settings.get("compression")) not in (int, float):
+            raise InputError(f"cannot read {folder / f'{prefix}_run.json'}: compression must be a number")
+        key, steps = study_digest(settings), settings.get("iterations")
+    pruner, target = settings.get("pruner"), settings.get("compression")
+    label = _DENSE if pruner == _DENSE else f"{pruner}, {settings.get('pruning_type')} compression {target:.6g}"
+    reached, seed = _reached(folder, prefix), int(sample) if sample.isdecimal() else sample
     steps = steps if "accuracy" in reached else None  # it may have been pruned alone
-    study = {"settings": settings, "digest": key, "seed": sample, "method": pruner, "steps": steps}
+    study = {"settings": settings, "digest": key, "seed": seed, "method": pruner, "steps": steps}
     yield source, Result("one_shot", label, **study, **reached)
 
 

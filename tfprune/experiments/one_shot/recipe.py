@@ -9,163 +9,171 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from typing import Protocol
+from functools import lru_cache
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tfprune.connectivity.measured import measured
 from tfprune.connectivity.report import SparsityReport, sparsity
 from tfprune.data.images import ImageSet
 from tfprune.data.prepared import load_prepared
 from tfprune.errors import InputError
-from tfprune.experiments.one_shot.folder import (
+from tfprune.experiments.one_shot.files import (
+    ACCURACIES,
+    DIRECT,
+    EFFECTIVE,
     FINAL,
     INITS,
-    SPARSITIES,
-    OneShotFolder,
+    LOSSES,
+    MASKS,
+    METHODS,
     dense_file,
+    evaluation_steps,
     read_dense_weights,
+    write_counts,
 )
 from tfprune.experiments.one_shot.gradual import GradualTrainer
-from tfprune.experiments.one_shot.settings import DENSE, GRADUAL, SNIP_LOSSES, OneShotSpec, missing_dense
-from tfprune.experiments.one_shot.training import EVALUATE_EVERY, History, SubnetworkTrainer
+from tfprune.experiments.one_shot.results import read_missed, write_missed
+from tfprune.experiments.one_shot.settings import DENSE, GRADUAL, SNIP_LOSSES, OneShotSettings, missing_dense
+from tfprune.experiments.one_shot.training import SubnetworkTrainer
 from tfprune.layers.masks import Masks, load_masks, save_masks
 from tfprune.layers.prunable import prunable
 from tfprune.models.registry import build
 from tfprune.pruning.effective import Missed
 from tfprune.pruning.one_shot import one_shot_masks
+from tfprune.records.arrays import write_npy, write_npz
 from tfprune.records.atomic import atomic_write_text
-from tfprune.training.drive_old import Progress
+from tfprune.records.metric_log import MetricLog
+from tfprune.records.run_folder import RunFolder
 from tfprune.training.feeds import normalise
+from tfprune.training.session import Trained, Watch
 
 _SNIP_BATCHES = 300
 _ORDER = 5  # keeps the draw of SNIP's images apart from that of an epoch
 
 
-class Report(Protocol):
-    """Who watches a run (see `tfprune.experiments.one_shot.progress`)."""
-
-    def pruned(self, spec: OneShotSpec, found: SparsityReport) -> None:
-        """The masks are there."""
-
-    def progress(self, progress: Progress) -> None:
-        """Called about twice a second while training."""
+@lru_cache(1)
+def one_shot_of(architecture: str, dataset: str, path_to_data: str | None) -> OneShot:
+    """The runner of an architecture and data set, the same one for run after run of them."""
+    return OneShot(OneShotSettings(architecture=architecture, data=dataset, path_to_data=path_to_data))
 
 
 class OneShot:
-    """Runs specs of one architecture on one data set; what is compiled for one run serves the others.
+    """Makes runs of one architecture on one data set; what is compiled for one run serves the others.
 
     Args:
-        spec: names the architecture and the data.
+        settings: name the architecture and the data.
 
     Raises:
         InputError: the data cannot be used, or not by this architecture.
     """
 
-    def __init__(self, spec: OneShotSpec):
-        self.images: ImageSet = load_prepared(spec.dataset, spec.path_to_data, spec.settings.least_side)
-        self._of = spec.architecture, spec.dataset
+    def __init__(self, settings: OneShotSettings):
+        least = settings.published.least_side
+        self.images: ImageSet = load_prepared(settings.dataset, settings.path_to_data, least)
+        self._of = settings.architecture, settings.dataset
         self._trainers: dict[tuple, SubnetworkTrainer] = {}
 
-    def run(self, spec: OneShotSpec, folder: OneShotFolder, report: Report) -> tuple[SparsityReport, History | None]:
-        """Runs a spec to its end, skipping what the folder already holds.
+    def run(
+        self, settings: OneShotSettings, folder: RunFolder, watch: Watch, dense: OneShotSettings | None = None
+    ) -> tuple[SparsityReport, Trained | None]:
+        """Makes a run to its end, skipping what the folder already holds.
 
         Args:
-            spec: of the architecture and data that this was made for.
-            folder: claimed for this spec.
-            report: is told how it goes.
+            settings: of the architecture and data that this was made for.
+            folder: claimed for these settings.
+            watch: is told how it goes.
+            dense: the run whose trained weights are scored; None for the settings' own.
 
         Returns:
-            The sparsities, and the test accuracies and losses (None without training).
+            The sparsities, and what the training left (None without training).
 
         Raises:
             InputError: trained weights are missing (says the command that makes them), a sparsity is out of reach, the
                 training diverges, or a file cannot be read or written.
         """
-        assert (spec.architecture, spec.dataset) == self._of
-        model = self._build(spec)
-        inits = _kernels(model)
-        if spec.needs_dense:
-            inits = self._dense_weights(spec, model, INITS)
-        if spec.pruner == GRADUAL:
-            history, masks = self._trained_and_pruned(spec, model, inits, folder, report)
+        assert (settings.architecture, settings.dataset) == self._of
+        model, dense = self.build(settings), dense or settings.dense
+        inits = _dense_weights(settings, dense, model, INITS) if settings.needs_dense else _kernels(model)
+        if settings.pruner == GRADUAL:
+            trained, masks = self._trained_and_pruned(settings, model, inits, folder, watch)
         else:
-            history, masks = None, self._masks(spec, model, folder)
+            trained, masks = None, self._masks(settings, dense, model, folder)
         found = sparsity(model, masks)
-        _write_sparsities(folder, found)
-        result = folder.read_result() | _reached(spec, found)
-        folder.write_result(result)
-        if result.get("missed"):
-            warnings.warn(result["missed"], stacklevel=2)
-        report.pruned(spec, found)
-        if not spec.train:
+        _write_sparsities(settings, folder, found)
+        missed = read_missed(folder.folder, folder.prefix)
+        if missed:
+            warnings.warn(missed, stacklevel=2)
+        watch.say(_pruned_text(settings, found))
+        if not settings.train:
             return found, None
-        history = history or self._trained(spec, model, inits, masks, folder, report)
-        folder.write_array("accuracies", history.accuracies)
-        folder.write_array("losses", history.losses)
-        atomic_write_text(folder.path("info.log"), log_text(spec, found, history, result.get("missed")))
-        folder.drop_checkpoint("checkpoint")
-        return found, history
+        trained = trained or self._trained(settings, model, inits, masks, folder, watch)
+        write_npy(folder.path(ACCURACIES), np.array(trained.log.values("test_accuracy")))
+        write_npy(folder.path(LOSSES), np.array(trained.log.values("test_objective")))
+        atomic_write_text(folder.path("info.log"), log_text(settings, found, trained.log, missed))
+        return found, trained
 
-    def _build(self, spec: OneShotSpec) -> keras.Model:
+    def build(self, settings: OneShotSettings) -> keras.Model:
+        """The network, with its initial weights."""
         channels, height, width = self.images.image_shape
-        return build(
-            spec.architecture, input_shape=(height, width, channels), classes=self.images.classes, seed=spec.seed
-        )
+        shape, classes = (height, width, channels), self.images.classes
+        return build(settings.architecture, input_shape=shape, classes=classes, seed=settings.seed)
 
-    def _masks(self, spec: OneShotSpec, model: keras.Model, folder: OneShotFolder) -> Masks:
-        path = folder.path("masks.npz")
+    def counted(self, settings: OneShotSettings, folder: RunFolder) -> dict[str, int | None]:
+        """What the network counts, pruned as the run's masks say: fields of a `Result`."""
+        return measured(self.build(settings), load_masks(folder.path(MASKS)))
+
+    def _masks(self, settings: OneShotSettings, dense: OneShotSettings, model: keras.Model, folder: RunFolder) -> Masks:
+        path = folder.path(MASKS)
         if path.exists():
             return load_masks(path).check(model)
-        if spec.pruner == DENSE:
+        if settings.pruner == DENSE:
             masks = Masks.dense(model)
         else:
             missed: list[Missed] = []
             masks = one_shot_masks(
                 model,
-                self._dense_weights(spec, model, FINAL) if spec.needs_dense else None,
-                spec.pruner,
-                spec.sparsity,
-                spec.pruning_type,
-                seed=spec.seed,
-                data=self._snip_batches(spec) if "snip" in spec.pruner else None,
-                quota_rule=spec.quota_rule,
-                loss=SNIP_LOSSES[spec.snip_loss],
-                min_weights=spec.min_weights,
+                _dense_weights(settings, dense, model, FINAL) if settings.needs_dense else None,
+                settings.pruner,
+                settings.sparsity,
+                settings.pruning_type,
+                seed=settings.seed,
+                data=self._snip_batches(settings) if "snip" in settings.pruner else None,
+                quota_rule=settings.quota_rule,
+                loss=SNIP_LOSSES[settings.snip_loss],
+                min_weights=settings.min_weights,
                 on_missed=missed.append,
             )
-            folder.write_result({"missed": str(missed[0]) if missed else None})  # before the masks, which are the sign
+            # Before the masks, which are the sign.
+            write_missed(folder, str(missed[0]) if missed else None)
         save_masks(path, masks)
         return masks
 
-    def _dense_weights(self, spec: OneShotSpec, model: keras.Model, name: str) -> dict[str, np.ndarray]:
-        path = dense_file(spec.dense_folder, spec.sample, name)
-        if path is None:
-            raise InputError(missing_dense(spec))
-        return read_dense_weights(path, {path: array.shape for path, array in _kernels(model).items()})
+    def _snip_batches(self, settings: OneShotSettings) -> SnipBatches:
+        return SnipBatches(self.images, settings.published.snip_batch_size, settings.seed)
 
-    def _snip_batches(self, spec: OneShotSpec) -> SnipBatches:
-        return SnipBatches(self.images, spec.settings.snip_batch_size, spec.seed)
+    def _trained(self, settings, model, inits, masks, folder, watch) -> Trained:
+        trainer = self._trainer(settings, model)
+        watch.start("training", f"{masks.kept:,} weights")
+        trained = trainer.train(inits, masks, settings.seed, folder, watch)
+        if settings.pruner == DENSE:
+            write_npz(folder.path(f"{INITS}.npz"), inits)
+            write_npz(folder.path(f"{FINAL}.npz"), trainer.kernels)
+        return trained
 
-    def _trained(self, spec, model, inits, masks, folder, report) -> History:
-        trainer = self._trainer(spec, model)
-        history = trainer.train(inits, masks, spec.seed, folder, report.progress)
-        if spec.pruner == DENSE:
-            folder.write_weights(INITS, inits)
-            folder.write_weights(FINAL, trainer.kernels)
-        return history
+    def _trained_and_pruned(self, settings, model, inits, folder, watch) -> tuple[Trained, Masks]:
+        trainer = GradualTrainer(model, settings, self.images)
+        watch.start("training", "pruned meanwhile")
+        trained = trainer.train(inits, Masks.dense(model), settings.seed, folder, watch)
+        save_masks(folder.path(MASKS), trainer.masks)
+        return trained, trainer.masks
 
-    def _trained_and_pruned(self, spec, model, inits, folder, report) -> tuple[History, Masks]:
-        trainer = GradualTrainer(model, spec, self.images)
-        history = trainer.train(inits, Masks.dense(model), spec.seed, folder, report.progress)
-        save_masks(folder.path("masks.npz"), trainer.masks)
-        return history, trainer.masks
-
-    def _trainer(self, spec: OneShotSpec, model: keras.Model) -> SubnetworkTrainer:
-        key = spec.steps, spec.eval_batchnorm, spec.checkpoint_step
+    def _trainer(self, settings: OneShotSettings, model: keras.Model) -> SubnetworkTrainer:
+        key = settings.steps, settings.eval_batchnorm, settings.checkpoint_step
         if key not in self._trainers:
-            self._trainers[key] = SubnetworkTrainer(model, spec, self.images)
+            self._trainers[key] = SubnetworkTrainer(model, settings, self.images)
         return self._trainers[key]
 
 
@@ -192,41 +200,47 @@ class SnipBatches:
             yield tf.transpose(shaped, [0, 2, 3, 1]), labels
 
 
-def log_text(spec: OneShotSpec, found: SparsityReport, history: History, missed: str | None = None) -> str:
+def log_text(settings: OneShotSettings, found: SparsityReport, log: MetricLog, missed: str | None = None) -> str:
     """`info.log`: the run in a line, one for a missed target, then a line for each evaluation."""
     head = (
-        f"[pruner: {spec.pruner}][sample: {spec.sample}][direct sparsity: {found.direct:.6f}]"
-        f"[effective sparsity: {found.effective:.6f}][iterations to train: {spec.steps}]"
+        f"[pruner: {settings.pruner}][sample: {settings.sample}][direct sparsity: {found.direct:.6f}]"
+        f"[effective sparsity: {found.effective:.6f}][iterations to train: {settings.steps}]"
     )
     if missed:
         head += f"\n[target missed: {missed}]"
-    steps = [min(EVALUATE_EVERY * index, spec.steps) for index in range(len(history.accuracies))]
-    pairs = zip(steps, history.losses, history.accuracies, strict=True)
-    return "\n".join([head, *(f"[iteration: {s}][val loss: {x:.4f}][val acc: {a:.4f}]" for s, x, a in pairs), ""])
+    losses, accuracies = log.values("test_objective"), log.values("test_accuracy")
+    rows = zip(evaluation_steps(len(losses), settings.steps), losses, accuracies, strict=True)
+    return "\n".join([head, *(f"[iteration: {s}][val loss: {x:.4f}][val acc: {a:.4f}]" for s, x, a in rows), ""])
 
 
-def _write_sparsities(folder: OneShotFolder, found: SparsityReport) -> None:
-    folder.write_counts([counts.dense for counts in found.weights_of.values()])
-    direct, *effective = SPARSITIES
-    folder.write_array(direct, [counts.direct_sparsity for counts in found.weights_of.values()])
-    # Two methods of the published code, of which ours is the exact answer: the same numbers under both names.
-    for name in effective:
-        folder.write_array(name, [counts.effective_sparsity for counts in found.weights_of.values()])
+def _pruned_text(settings: OneShotSettings, found: SparsityReport) -> str:
+    counts = found.weights
+    text = (
+        f"{settings.architecture}, {settings.pruner}: {counts.kept:,} of {counts.dense:,} weights kept, "
+        f"{counts.effective:,} effective; compression {counts.direct_compression:.4g} direct, "
+        f"{counts.effective_compression:.4g} effective"
+    )
+    if settings.train and settings.pruner != GRADUAL and counts.effective == 0:
+        text += "\nno path leads from the input to the output: the network answers by chance and is not trained"
+    return text
 
 
-def _reached(spec: OneShotSpec, found: SparsityReport) -> dict:
-    """Target and result, as JSON values."""
-    weights = found.weights
-    return {
-        "pruning_type": spec.pruning_type,
-        "min_weights": spec.min_weights,
-        "target_sparsity": spec.sparsity,
-        "direct_sparsity": found.direct,
-        "effective_sparsity": found.effective,
-        "weights": weights.dense,
-        "kept": weights.kept,
-        "effective": weights.effective,
-    }
+def _write_sparsities(settings: OneShotSettings, folder: RunFolder, found: SparsityReport) -> None:
+    counts = list(found.weights_of.values())
+    is_published = settings.dataset == settings.published.data
+    write_counts(folder, settings.dense.folder, [each.dense for each in counts], is_published)
+    write_npy(folder.path(DIRECT), np.array([each.direct_sparsity for each in counts]))
+    for method in METHODS:
+        write_npy(folder.path(EFFECTIVE.format(method)), np.array([each.effective_sparsity for each in counts]))
+
+
+def _dense_weights(
+    settings: OneShotSettings, dense: OneShotSettings, model: keras.Model, name: str
+) -> dict[str, np.ndarray]:
+    path = dense_file(dense, name)
+    if path is None:
+        raise InputError(missing_dense(dense, settings.pruner))
+    return read_dense_weights(path, {path: array.shape for path, array in _kernels(model).items()})
 
 
 def _kernels(model: keras.Model) -> dict[str, np.ndarray]:

@@ -1,19 +1,24 @@
-"""One run of one-shot pruning as a checked value, and the published settings of each architecture."""
+"""What one run of one-shot pruning is asked for, and the published training of each architecture."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
-from tfprune.errors import InputError, did_you_mean, did_you_mean_fraction
+from tfprune.errors import InputError
+from tfprune.experiments.one_shot.names import run_name
 from tfprune.pruning.schedules import PolynomialSchedule
 from tfprune.records.limits import MOST
+from tfprune.records.settings import Settings, digest, setting
 
 
 @dataclass(frozen=True)
-class Settings:
+class Published:
     """How an architecture is trained. Learning-rate drops are the steps after which it is multiplied by 0.1."""
 
     data: str
@@ -27,12 +32,12 @@ class Settings:
     momentum: float = 0.9
 
 
-SETTINGS: dict[str, Settings] = {
-    "lenet300100": Settings("mnist", 0.1, 100, 96_000, 5e-4, (25_000, 50_000, 75_000, 100_000), 100, 1),
-    "lenet5": Settings("cifar10", 0.1, 128, 120_000, 5e-4, (30_000, 60_000, 90_000, 120_000), 128, 16),
-    "vgg16": Settings("cifar10", 0.1, 128, 62_500, 1e-4, (31_250, 46_875), 128, 32),
-    "vgg19": Settings("cifar100", 0.1, 128, 62_500, 1e-4, (31_250, 46_875), 1280, 32),
-    "resnet18": Settings("tinyimagenet", 0.2, 256, 78_200, 1e-4, (39_100, 58_650), 2560, 8),
+PUBLISHED: dict[str, Published] = {
+    "lenet300100": Published("mnist", 0.1, 100, 96_000, 5e-4, (25_000, 50_000, 75_000, 100_000), 100, 1),
+    "lenet5": Published("cifar10", 0.1, 128, 120_000, 5e-4, (30_000, 60_000, 90_000, 120_000), 128, 16),
+    "vgg16": Published("cifar10", 0.1, 128, 62_500, 1e-4, (31_250, 46_875), 128, 32),
+    "vgg19": Published("cifar100", 0.1, 128, 62_500, 1e-4, (31_250, 46_875), 1280, 32),
+    "resnet18": Published("tinyimagenet", 0.2, 256, 78_200, 1e-4, (39_100, 58_650), 2560, 8),
 }
 
 DENSE = "dense"
@@ -49,74 +54,100 @@ PRUNERS = (
     GRADUAL,
 )
 SNIP_LOSSES = {"standard": "cross_entropy", "published": "published"}
-_CHOICES = {
-    "architecture": tuple(SETTINGS),
-    "pruner": PRUNERS,
-    "pruning_type": ("direct", "effective"),
-    "snip_loss": tuple(SNIP_LOSSES),
-    "eval_batchnorm": ("moving", "batch"),
-    "quota_rule": ("valid", "published"),
-}
 _SCHEDULE = ("begin_step", "end_step", "frequency")
+# What the folder and the start of a run's name say already.
+_NAMED = ("architecture", "pruner", "pruning_type", "sample", "compression")
+_NOT_DENSE = ("pruning_type", "quota_rule", "snip_loss")
+_NAME = ("letters, digits, '-' and '.', for it begins file names", r"[A-Za-z0-9-][A-Za-z0-9.-]*")
 
 
 @dataclass(frozen=True)
-class OneShotSpec:
-    """What `python -m tfprune.main` is asked for; each attribute is the flag of that name.
-
-    Args:
-        data: name of a data set; None is the architecture's own.
-        com_exp: target compression 10**com_exp, in place of `target_sparsity`.
-        min_weights: weights that every kernel keeps, see `tfprune.prune`.
-        iterations: training steps; None for the published number. Learning-rate drops scale with it.
-        begin_step, end_step, frequency: of `tfmot/polynomial` alone; see `PolynomialSchedule.within`.
+class OneShotSettings(Settings):
+    """What `python -m tfprune.main` is asked for.
 
     Raises:
         InputError: a value that is not allowed; names the flag.
     """
 
-    architecture: str = "lenet300100"
-    pruner: str = "snip"
-    sample: str = "0"
-    pruning_type: str = "direct"
-    target_sparsity: float = 0.9
-    com_exp: float | None = None
-    data: str | None = None
-    iterations: int | None = None
-    snip_loss: str = "standard"
-    eval_batchnorm: str = "moving"
-    quota_rule: str = "valid"
-    min_weights: int = 0
-    out_path: str = "EffectiveSparsity"
-    path_to_data: str | None = None
-    train: bool = True
-    checkpoint_step: int = 1000
-    begin_step: int | None = None
-    end_step: int | None = None
-    frequency: int | None = None
+    title = "Pruning and training"
 
-    def __post_init__(self):
-        for name, allowed in _CHOICES.items():
-            given = getattr(self, name)
-            if given not in allowed:
-                near = did_you_mean(given, allowed)
-                raise InputError(f"--{name} must be one of {', '.join(allowed)}. Received: {given!r}{near}")
-        if not re.fullmatch(r"[A-Za-z0-9.-]+", self.sample) or self.sample.startswith("."):
-            raise InputError(
-                f"--sample begins file names: letters, digits, '-' and '.' are allowed. Received: {self.sample!r}"
-            )
-        if self.com_exp is not None and not (0 <= self.com_exp <= 12):
-            raise InputError(f"--com_exp must lie in [0, 12]. Received: {self.com_exp}")
-        if not 0 <= self.target_sparsity < 1:
-            near = did_you_mean_fraction(self.target_sparsity)
-            raise InputError(f"--target_sparsity must lie in [0, 1). Received: {self.target_sparsity}{near}")
-        if self.min_weights < 0:
-            raise InputError(f"--min_weights must be at least 0. Received: {self.min_weights}")
+    architecture: str = setting(str, "Network type.", "lenet300100", choices=tuple(PUBLISHED))
+    pruner: str = setting(str, "What is pruned, and when.", "snip", choices=PRUNERS)
+    sample: str = setting(
+        str,
+        "Seed code; begins the names of the run's files.",
+        "0",
+        rule=(_NAME[0], lambda value: bool(re.fullmatch(_NAME[1], value))),
+    )
+    com_exp: float | None = setting(
+        float, "Target compression 10**com_exp, in place of --target_sparsity.", None, at_least=0, at_most=12
+    )
+    target_sparsity: float = setting(float, "Target sparsity, in [0, 1).", 0.9, at_least=0, below=1)
+    pruning_type: str = setting(str, "What the target is for.", "direct", choices=("direct", "effective"))
+    data: str | None = setting(
+        str,
+        "Data set: digits, tinyimagenet or one of TFDS; by default the architecture's own. The network is built for "
+        "its images; images too small for an architecture are enlarged by repeating pixels.",
+        None,
+    )
+    iterations: int | None = setting(
+        int,
+        "Training steps (default: as published). Learning-rate drops move in proportion.",
+        None,
+        at_least=1,
+        at_most=MOST,
+    )
+    snip_loss: str = setting(
+        str,
+        "Loss of SNIP: cross-entropy, or with its arguments swapped as published.",
+        "standard",
+        choices=tuple(SNIP_LOSSES),
+    )
+    eval_batchnorm: str = setting(
+        str,
+        "Statistics of batch norm at test time: moving averages or, as published, of the batch.",
+        "moving",
+        choices=("moving", "batch"),
+    )
+    quota_rule: str = setting(
+        str,
+        "Quotas of layers: capped at density 1 and rescaled, or as published.",
+        "valid",
+        choices=("valid", "published"),
+    )
+    min_weights: int = setting(
+        int,
+        "Weights that every kernel keeps, on a path to the output: leads over the cliff where a target of effective "
+        "sparsity is missed because a kernel runs empty (published: 0).",
+        0,
+        at_least=0,
+    )
+    out_path: str = setting(str, "Folder of all runs.", "EffectiveSparsity", place=True)
+    path_to_data: str | None = setting(
+        str, "Folder that holds tiny-imagenet-200, or TFDS's data_dir (default: TFDS_DATA_DIR).", None, place=True
+    )
+    begin_step: int | None = setting(
+        int, "tfmot/polynomial: the step from which the sparsity grows (default: 0).", None
+    )
+    end_step: int | None = setting(
+        int, "tfmot/polynomial: the step at which the target is reached (default: half of all steps).", None
+    )
+    frequency: int | None = setting(
+        int, "tfmot/polynomial: steps from one renewal of the masks to the next (default: 100, or fewer).", None
+    )
+    checkpoint_step: int = setting(int, "Steps between checkpoints.", 1000, at_least=1, at_most=MOST, place=True)
+    train: bool = setting(bool, "Whether to train the pruned network.", True, with_value=True, place=True)
+    save: bool = setting(bool, "Whether to write files.", True, with_value=True, place=True)
+    train_dense: bool = setting(
+        bool,
+        "Train the dense network first where a pruner needs its weights and they are missing.",
+        False,
+        place=True,
+    )
+
+    def check(self) -> None:
         if self.min_weights and self.pruner in (DENSE, GRADUAL):
             raise InputError(f"--min_weights is not for --pruner={self.pruner}. Received: {self.min_weights}")
-        for name in ("iterations", "checkpoint_step"):
-            if getattr(self, name) is not None and not 1 <= getattr(self, name) <= MOST:
-                raise InputError(f"--{name} must be at least 1 and at most {MOST}. Received: {getattr(self, name)}")
         if self.pruner.endswith("uniform_plus") and self.architecture == "lenet300100":
             raise InputError(
                 f"--pruner={self.pruner} keeps the first convolution whole; lenet300100 has none. Use another pruner"
@@ -140,24 +171,24 @@ class OneShotSpec:
             raise InputError(f"--pruner={GRADUAL}: {error}") from None
 
     @property
-    def settings(self) -> Settings:
-        """The published settings of the architecture."""
-        return SETTINGS[self.architecture]
+    def published(self) -> Published:
+        """How the architecture is trained."""
+        return PUBLISHED[self.architecture]
 
     @property
     def dataset(self) -> str:
         """The data set that is used."""
-        return self.data or self.settings.data
+        return self.data or self.published.data
 
     @property
     def steps(self) -> int:
         """Number of training steps."""
-        return self.iterations or self.settings.iterations
+        return self.iterations or self.published.iterations
 
     @property
     def drops(self) -> list[int]:
         """Steps after which the learning rate falls, in proportion to the number of steps."""
-        return [round(drop * self.steps / self.settings.iterations) for drop in self.settings.drops]
+        return [round(drop * self.steps / self.published.iterations) for drop in self.published.drops]
 
     @property
     def compression(self) -> float:
@@ -186,20 +217,20 @@ class OneShotSpec:
         return int.from_bytes(hashlib.sha256(self.sample.encode()).digest()[:4], "big") % 2**31
 
     @property
-    def dense_folder(self) -> Path:
-        """Where the dense run of this architecture lies."""
-        return Path(self.out_path, self.architecture, DENSE)
-
-    @property
     def folder(self) -> Path:
         """Where this run lies."""
-        if self.pruner == DENSE:
-            return self.dense_folder
-        return Path(self.out_path, self.architecture, self.pruner, self.pruning_type)
+        of_type = () if self.pruner == DENSE else (self.pruning_type,)
+        return Path(self.out_path, self.architecture, self.pruner, *of_type)
 
     @property
     def prefix(self) -> str:
-        """Beginning of the run's file names."""
+        """Beginning of the run's file names, which no other run in its folder has."""
+        record = self.record()
+        return run_name(self.sample, record["compression"], changed_settings(record))
+
+    @property
+    def rounded_prefix(self) -> str:
+        """What earlier versions began the file names with: other runs may have had the same."""
         return f"{self.sample}_{round(self.compression)}"
 
     @property
@@ -207,48 +238,59 @@ class OneShotSpec:
         """Whether the pruner scores trained weights."""
         return self.pruner == "lamp" or self.pruner.startswith("magnitude/")
 
+    @property
+    def dense(self) -> OneShotSettings:
+        """The dense run that gives this one its trained weights: same sample, data and training."""
+        kept = ("architecture", "sample", "data", "iterations", "eval_batchnorm", "out_path", "path_to_data")
+        values = {name: getattr(self, name) for name in (*kept, "checkpoint_step")}
+        return OneShotSettings(pruner=DENSE, **values)
+
     def command(self) -> str:
         """The command line of this run, defaults left out."""
-        plain = OneShotSpec()
-        flags = {name: value for name, value in asdict(self).items() if value != getattr(plain, name)}
-        return " ".join(["python -m tfprune.main", *(f"--{name}={value}" for name, value in flags.items())])
+        return " ".join(["python -m tfprune.main", *(f"--{name}={value}" for name, value in self.changed().items())])
+
+    def record(self) -> dict[str, Any]:
+        names = ("architecture", "pruner", "sample", "snip_loss", "eval_batchnorm", "quota_rule", "pruning_type")
+        record = {name: getattr(self, name) for name in names} | {"data": self.dataset, "iterations": self.steps}
+        if self.min_weights:  # the record of a run without them is what it always was
+            record["min_weights"] = self.min_weights
+        if self.schedule is not None:
+            record |= {name: getattr(self.schedule, name) for name in _SCHEDULE}
+        compression = self.compression
+        if self.pruner != DENSE and self.com_exp is None:
+            # Of the sparsity as it is written: 1 − 0.9999999 does not have 12 digits any more.
+            compression = float(1 / (1 - Fraction(str(self.target_sparsity))))
+        return record | {"compression": float(f"{compression:.12g}")}
+
+    def differing(self, recorded: Mapping[str, Any]) -> list[str]:
+        now, same = self.record(), _NOT_DENSE if self.pruner == DENSE else ()
+        if recorded.get("compression") == float(f"{self.compression:.12g}"):
+            same = (*same, "compression")  # as earlier versions wrote it down
+        return super().differing({**recorded, **{name: now[name] for name in same}})
 
 
-def spec_record(spec: OneShotSpec) -> dict:
-    """What defines a run's results, as JSON values."""
-    record = {
-        name: getattr(spec, name)
-        for name in ("architecture", "pruner", "sample", "snip_loss", "eval_batchnorm", "quota_rule")
-    }
-    record |= {"pruning_type": spec.pruning_type, "data": spec.dataset, "iterations": spec.steps}
-    if spec.min_weights:  # the record of a run without them is what it always was
-        record["min_weights"] = spec.min_weights
-    if spec.schedule is not None:
-        record |= {name: getattr(spec.schedule, name) for name in _SCHEDULE}
-    return record | {"compression": float(f"{spec.compression:.12g}")}
+def changed_settings(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Setting -> value of all that differs from its default in a record.
+
+    Raises:
+        InputError: it is the record of no run.
+    """
+    plain = OneShotSettings(**{name: record.get(name) for name in ("architecture", "pruner", "iterations")})
+    defaults = plain.record() | {"iterations": plain.published.iterations, "min_weights": 0}
+    left_out = _NAMED + (_NOT_DENSE if plain.pruner == DENSE else ())
+    changed = {name: value for name, value in record.items() if name not in left_out}
+    return {name: value for name, value in changed.items() if value != defaults.get(name)}
 
 
-def differing_flags(spec: OneShotSpec, record: dict) -> list[str]:
-    """`--flag: recorded -> now` for everything in which `spec` differs from a record."""
-    now, record = ({"min_weights": 0, **each} for each in (spec_record(spec), record))
-    changed = [name for name in now if now[name] != record.get(name)]
-    if spec.pruner == DENSE:
-        changed = [name for name in changed if name not in ("pruning_type", "quota_rule", "snip_loss")]
-    return [f"--{name}: {record.get(name)} -> {now[name]}" for name in changed]
+def study_digest(record: Mapping[str, Any]) -> str:
+    """Of a record without the sample, which tells repetitions apart."""
+    return digest({name: value for name, value in record.items() if name != "sample"}, 8)
 
 
-def missing_dense(spec: OneShotSpec) -> str:
-    """What to do where the trained weights that a spec needs are missing."""
-    path = spec.dense_folder / f"{spec.sample}_1_final_weights.npz"
+def missing_dense(dense: OneShotSettings, pruner: str) -> str:
+    """What to do where the trained weights that a pruner scores are missing."""
+    path = dense.folder / f"{dense.prefix}_final_weights.npz"
     return (
-        f"pruner {spec.pruner} scores trained weights, and there is no {path}; make it with: "
-        f"{dense_spec(spec).command()} (or add --train_dense)"
-    )
-
-
-def dense_spec(spec: OneShotSpec) -> OneShotSpec:
-    """The dense run that gives a spec its trained weights: same sample, data and training."""
-    kept = ("architecture", "sample", "data", "iterations", "eval_batchnorm", "out_path", "path_to_data")
-    return OneShotSpec(
-        pruner=DENSE, checkpoint_step=spec.checkpoint_step, **{name: getattr(spec, name) for name in kept}
+        f"pruner {pruner} scores trained weights, and there is no {path}; make it with: {dense.command()} (or add "
+        "--train_dense)"
     )
