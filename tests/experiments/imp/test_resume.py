@@ -53,7 +53,7 @@ def _input(folder, arch="f12:f8:x", steps=70, checkpoint_step=20):
 
 
 def _assert_same(killed, whole):
-    """Same names and bytes, but for the folder, and the time taken: a line of the results, the summary's last column."""
+    """Same names and bytes, but for the folder and the time: a line of the results, the summary's last column."""
     files = [_timeless(tree(folder)) for folder in (killed, whole)]
     assert sorted(files[0]) == sorted(files[1])
     assert not [name for name in files[0] if "checkpoint" in name or "tmp" in name or "drawing" in name]
