@@ -10,7 +10,6 @@ import pytest
 from tfprune.errors import InputError
 from tfprune.experiments.filters.folder import FilterFolder
 from tfprune.experiments.imp.folder import ImpFolder
-from tfprune.experiments.lottery.folder import ReplicateLock
 from tfprune.experiments.one_shot.folder import OneShotFolder, is_unfinished
 from tfprune.records.atomic import atomic_copy, atomic_write_text
 from tfprune.records.metric_log import MetricLog
@@ -51,12 +50,6 @@ def test_a_link_in_the_place_of_a_file_is_refused(tmp_path, precious, name):
 def test_a_lock_is_not_emptied(tmp_path, precious):
     os.link(precious, tmp_path / "IMP_run.lock")  # a second name of the same file
     _folder(tmp_path).release()
-
-
-def test_a_link_in_the_place_of_a_replicates_lock(tmp_path, precious):
-    (tmp_path / "replicate.lock").symlink_to(precious)
-    with pytest.raises(InputError, match=r"replicate\.lock is a symbolic link"):
-        ReplicateLock(tmp_path)
 
 
 def test_a_link_in_the_place_of_a_result_written_later(tmp_path, precious):

@@ -74,6 +74,7 @@ def asked(words: Sequence[str], given: Mapping[str, Any]) -> LotteryStudy:
         raise InputError(f"a command of lth must be one of {known}. Received: {' '.join(words) or 'nothing'}")
     kind, values = kinds[tuple(words)], flags.FlagValues()
     kind.define(values)
+    values.mark_as_parsed()
     setting_flags.give(values, dict(given))
     _fill(values)
     original_flags.translate(values)
