@@ -1,6 +1,9 @@
 """Shared paths. `TFPRUNE_SHARED` names the folder with golden files and data sets; tests skip where it is absent."""
 
+import contextlib
+import functools
 import os
+import runpy
 import subprocess
 import sys
 import warnings
@@ -82,23 +85,43 @@ def executed(monkeypatch):
 
 
 @pytest.fixture
-def lth(capsys, monkeypatch):
-    """`lth("train", "--lr=1", ...)`: `python -m tfprune.lth` in this process; gives returncode, stdout and stderr."""
+def command(capsys):
+    """`command("main", "--pruner=snip", cwd=folder)`: `python -m tfprune.main --pruner=snip` in this process.
+
+    Its flags are its own, its warnings and what it prints are those of a process. Gives returncode, stdout and stderr.
+    """
     from absl import flags
+    from absl.testing import flagsaver
 
-    from tfprune.cli import app
-    from tfprune.experiments.lottery.flags import commands
+    from tfprune.cli import app  # defines the flags that all have
 
-    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # entry points change it for good
+    def run(module, *words, cwd="."):
+        known, kept, code = set(flags.FLAGS), flagsaver.save_flag_values(), 0
+        with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(), contextlib.chdir(cwd):
+            patch.setattr(sys, "argv", [module, *map(str, words)])
+            patch.setattr(warnings, "formatwarning", warnings.formatwarning)  # entry points change it for good
+            warnings.simplefilter("default")
+            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.showwarning = _show_warning
+            try:
+                runpy.run_module(f"tfprune.{module}", run_name="__main__", alter_sys=True)
+            except SystemExit as end:
+                code = end.code
+            finally:
+                for name in set(flags.FLAGS) - known:
+                    delattr(flags.FLAGS, name)
+                flagsaver.restore_flag_values(kept)
+        return subprocess.CompletedProcess(words, code or 0, *capsys.readouterr())
 
-    def run(*words):
-        values = flags.FlagValues()
-        flags.DEFINE_bool("debug", False, "As that of every entry point.", flag_values=values)
-        code = 0
-        try:
-            app.run_command(commands(), "", values, list(map(str, words)))
-        except SystemExit as end:
-            code = end.code
-        return subprocess.CompletedProcess(words, code, *capsys.readouterr())
-
+    assert app
     return run
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None):
+    print(warnings.formatwarning(message, category, filename, lineno), end="", file=sys.stderr)
+
+
+@pytest.fixture
+def lth(command):
+    """`lth("train", "--lr=1", ...)`: `python -m tfprune.lth` in this process."""
+    return functools.partial(command, "lth")

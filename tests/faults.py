@@ -7,7 +7,11 @@ such a step leaves what was written before it, temporary files included, and loc
 import contextlib
 import gc
 import os
-from collections.abc import Callable, Iterator
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -32,29 +36,66 @@ def killed(run: Callable[[], object], moment: int, root: str | Path = "/") -> bo
     Returns:
         Whether it was killed; if not, it came to its end.
     """
-    with _counted(moment, root):
-        try:
+    gc.freeze()  # what is there already need not be looked through
+    try:
+        with _counted(moment, root), contextlib.suppress(Killed):
             run()
             return False
-        except Killed:
-            pass  # and with it goes all that still holds a file or a lock
-        gc.collect()
+        gc.collect()  # closes the files, locks among them, that nobody holds any more
         return True
+    finally:
+        gc.unfreeze()
 
 
-def killed_until_done(run: Callable[[], object], root: str | Path) -> int:
-    """Runs it again and again, killed at the 1st, 2nd, 3rd, ... change below `root`, until it comes to its end.
+def killed_until_done(run: Callable[[], object], root: str | Path, step: int = 1) -> int:
+    """Runs it again and again, killed a little later each time, until it comes to its end.
+
+    Args:
+        run: called without arguments.
+        root: changes elsewhere are not counted.
+        step: kills come at the changes 1, 1 + step, 1 + 2 step, ...
 
     Returns:
         How often it was killed.
     """
-    return next(kills for kills in count() if not killed(run, kills + 1, root))
+    return next(kills for kills in count() if not killed(run, 1 + step * kills, root))
+
+
+def kill_when_new(words: Sequence[str], root: Path, pattern: str) -> bool:
+    """Starts `python -m` with these words, and really kills it when a file of the pattern is new or another.
+
+    Returns:
+        Whether it was killed; if not, it was done before.
+    """
+    before = _stamps(root, pattern)
+    process = subprocess.Popen([sys.executable, "-m", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    deadline = time.monotonic() + 120
+    while process.poll() is None:
+        if _stamps(root, pattern) != before:
+            os.kill(process.pid, signal.SIGKILL)
+            break
+        assert time.monotonic() < deadline
+        time.sleep(0.0005)
+    process.communicate()
+    return process.returncode == -signal.SIGKILL
+
+
+def assert_same_files(came: Path, expected: Path) -> None:
+    """Of two folders: the same names and bytes, without anything that is for the time of a run alone."""
+    came, expected = tree(came), tree(expected)
+    assert sorted(came) == sorted(expected)
+    assert not [name for name in came if "checkpoint" in name or "tmp" in name]
+    assert [name for name in came if came[name] != expected[name]] == []
 
 
 def tree(folder: str | Path) -> dict[str, bytes]:
     """All files below a folder, hidden ones too, by their paths in it."""
     folder = Path(folder)
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def _stamps(root: Path, pattern: str) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in root.glob(pattern) if path.exists()}
 
 
 @contextlib.contextmanager

@@ -81,7 +81,7 @@ def test_data_refuses(words, told, light, refused, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_data_prepares_a_set_that_the_other_commands_read(tmp_path, light):
+def test_data_prepares_a_set_that_the_other_commands_read(tmp_path, light, command):
     for name, count in (("train", 20), ("t10k", 10)):
         head = struct.pack(">4I", 0x803, count, 28, 28), struct.pack(">2I", 0x801, count)
         (tmp_path / f"{name}-images-idx3-ubyte").write_bytes(head[0] + bytes(range(196)) * 4 * count)
@@ -99,6 +99,6 @@ def test_data_prepares_a_set_that_the_other_commands_read(tmp_path, light):
     again = _python(*words, env=light)
     assert (again.returncode, again.stderr) == (0, "") and "already there" in again.stdout
     words = ["--pruner=random/igq", "--com_exp=1", "--iterations=3", f"--path_to_data={tmp_path / 'sets'}"]
-    result = _python("tfprune.main", *words, f"--out_path={tmp_path / 'runs'}")
+    result = command("main", *words, f"--out_path={tmp_path / 'runs'}")
     assert result.returncode == 0, result.stderr
     assert "20 training and 10 test images of 1x28x28, 10 classes" in result.stderr

@@ -20,7 +20,7 @@ from tfprune.errors import InputError
         ("imp", (), {}, "one input file"),
         ("imp", ("missing.ini",), {}, "missing.ini"),
         ("lth", (), {}, "train"),
-        ("lth", ("lottery",), {"default_hparams": "mnist_lenet_20"}, "--levels is missing"),
+        ("lth", ("lottery",), {"default_hparams": "mnist_lenet_20"}, "--levels must be given"),
     ],
 )
 def test_what_is_wrong_is_told_in_one_line(command, words, given, told, tmp_path, monkeypatch):

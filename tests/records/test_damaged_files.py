@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 COUNT = 2000
+COUNTS = (400, pytest.param(COUNT, marks=pytest.mark.slow))
 GROUPS = {
     "pickles": ("pickle", "mapped_pickle", "iteration", "findata", "object_array", "cifar_batch", "cifar_names"),
     "arrays and text": (
@@ -33,17 +34,19 @@ def _read(folder, counts):
     return json.loads(result.stdout)
 
 
+@pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("group", GROUPS)
-def test_damaged_files(group, tmp_path):
-    assert _read(tmp_path, dict.fromkeys(GROUPS[group], COUNT)) == []
+def test_damaged_files(group, count, tmp_path):
+    assert _read(tmp_path, dict.fromkeys(GROUPS[group], count)) == []
 
 
 def test_damaged_files_in_a_table_of_results(tmp_path):
     assert _read(tmp_path, dict.fromkeys(ROWS, COUNT // 10)) == []
 
 
-def test_damaged_weights_models_and_images(tmp_path):
-    assert _read(tmp_path, dict.fromkeys(WEIGHTS, COUNT) | FEW) == []
+@pytest.mark.parametrize("count", COUNTS)
+def test_damaged_weights_models_and_images(count, tmp_path):
+    assert _read(tmp_path, dict.fromkeys(WEIGHTS, count) | FEW) == []
 
 
 @pytest.mark.slow

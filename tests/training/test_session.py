@@ -196,7 +196,7 @@ def test_killed_behind_the_end(training, undisturbed, folder):
     watch = Watch()
     again = training.run(folder, watch=watch)
     assert _everything(training, again) == undisturbed
-    assert not watch.seen and again.milliseconds_per_step == 0.0
+    assert not watch.seen and again.milliseconds_per_step == 0.0 and training.logs == [undisturbed[0]]
     assert again.seconds >= first.seconds * 0.5  # those of the first start
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -117,9 +116,6 @@ def _show_help(values: flags.FlagValues, usage: str, groups: Sequence) -> None:
 @contextlib.contextmanager
 def _told(values: flags.FlagValues) -> Iterator[None]:
     """Tells what went wrong in one line and exits."""
-    # TensorFlow reads this when it is imported: its notes would stand between the user and our lines. What matters of
-    # what it logs as errors it raises, too.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     _plain_warnings(values)
     try:
         with prompt_interrupts():

@@ -22,6 +22,9 @@ def loading_tensorflow(quiet: bool = False) -> Iterator[None]:
     """
     if not quiet and "tensorflow" not in sys.modules:
         print("loading TensorFlow ...", file=sys.stderr, flush=True)
+    # TensorFlow reads this when it is imported: its notes would stand between the user and our lines. What matters of
+    # what it logs as errors it raises, too.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_start():
         yield
 

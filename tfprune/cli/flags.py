@@ -92,11 +92,13 @@ def give(values: flags.FlagValues, words: dict[str, Any]) -> None:
     Raises:
         InputError: no such flag; names the nearest.
     """
+    values.mark_as_parsed()
     for name, value in words.items():
         if name not in values:
             raise InputError(f"no setting is called {name!r}{did_you_mean(name, list(values))}")
         values[name].value = list(value) if isinstance(value, tuple) else value
         values[name].present += 1
+        values[name].using_default_value = False  # defaults that are filled in later give way to it
 
 
 def _numbers(field, value: Any) -> Any:

@@ -34,6 +34,11 @@ class ProgressBar:
             tqdm.write(text, file=self._stream)
             self._stream.flush()
 
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is shown."""
+        return self._quiet
+
     def start(self, what: str, details: str = "") -> None:
         """Says that the training of `what` begins, for example with how many weights; the bar and lines say both."""
         self._close()

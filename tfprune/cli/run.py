@@ -172,9 +172,9 @@ class Study(ABC):
 
     def finish(self, folder: Any) -> None:
         """Marks everything finished, for the next start."""
-        folder.mark()
         for name in self.layout.checkpoints:
             folder.drop_checkpoint(name)
+        folder.mark()
 
     @property
     def _place(self) -> tuple[Path, Layout, str]:

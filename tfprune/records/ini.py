@@ -43,7 +43,8 @@ def describe(group: type) -> str:
         if field.metadata["section"] != section:
             section = field.metadata["section"]
             lines.append(f"\n[{section}]")
-        default = {None: "see below", True: "yes", False: "no", "": "empty"}.get(field.default, field.default)
+        words = {"None": "see below", "True": "yes", "False": "no", "": "empty"}  # as text: 1 is equal to True
+        default = words.get(str(field.default), field.default)
         lines.append(f"  {field.name} ({allowed(field)}; default {default})")
         lines += textwrap.wrap(field.metadata["help"], 96, initial_indent="      ", subsequent_indent="      ")
     return "\n".join(lines).strip("\n")

@@ -18,8 +18,9 @@ class MetricLog:
     """Values by name and iteration, in the order in which they were first added."""
 
     def __init__(self):
-        self._values: dict[tuple[str, int], float] = {}
-        self._last: dict[str, tuple[int, float]] = {}  # a log may hold a value for every step
+        # By name, since a log may hold a value for every step; and all keys in the order in which they came.
+        self._values: dict[str, dict[int, float]] = {}
+        self._keys: list[tuple[str, int]] = []
 
     @classmethod
     def parse(cls, text: str, source: str = "logger") -> MetricLog:
@@ -69,19 +70,19 @@ class MetricLog:
         """Sets a value; one that is there is replaced."""
         if not name or set(name) & set(",\r\n"):
             raise ValueError(f"a name of a metric must have no comma or line end. Received: {name!r}")
-        self._values[name, int(iteration)] = float(value)
-        if iteration >= self._last.get(name, (-1, 0.0))[0]:
-            self._last[name] = int(iteration), float(value)
+        values, iteration = self._values.setdefault(name, {}), int(iteration)
+        if iteration not in values:
+            self._keys.append((name, iteration))
+        values[iteration] = float(value)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The whole log as numbers, for a checkpoint: `names` (bytes), `metrics`, `iterations` and `values`."""
         index = {name: number for number, name in enumerate(self.names)}
-        keys = list(self._values)
         return {
             "names": np.frombuffer(",".join(index).encode(), np.uint8),
-            "metrics": np.array([index[name] for name, _ in keys], np.int32),
-            "iterations": np.array([iteration for _, iteration in keys], np.int64),
-            "values": np.array(list(self._values.values()), np.float64),
+            "metrics": np.array([index[name] for name, _ in self._keys], np.int32),
+            "iterations": np.array([iteration for _, iteration in self._keys], np.int64),
+            "values": np.array([self._values[name][iteration] for name, iteration in self._keys], np.float64),
         }
 
     @classmethod
@@ -96,20 +97,24 @@ class MetricLog:
     @property
     def names(self) -> list[str]:
         """The metrics that there are."""
-        return list(self._last)
+        return list(self._values)
 
     @property
     def end(self) -> int:
         """The last iteration that has a value; −1 if there is none."""
-        return max((iteration for iteration, _ in self._last.values()), default=-1)
+        return max((iteration for _, iteration in self._keys), default=-1)
 
     def get(self, name: str) -> list[tuple[int, float]]:
         """(iteration, value) of a name, by iteration."""
-        return sorted((iteration, value) for (key, iteration), value in self._values.items() if key == name)
+        return sorted(self._values.get(name, {}).items())
+
+    def at(self, name: str, iteration: int) -> float | None:
+        """Value of a name at an iteration; None if there is none."""
+        return self._values.get(name, {}).get(iteration)
 
     def last(self, name: str) -> float | None:
         """Value at the last iteration that has one; None if there is none."""
-        return self._last[name][1] if name in self._last else None
+        return self.at(name, max(self._values[name])) if name in self._values else None
 
     def values(self, name: str) -> list[float]:
         """Values of a name, by iteration."""
@@ -117,12 +122,13 @@ class MetricLog:
 
     def drop_after(self, iteration: int) -> None:
         """Forgets what came after an iteration: where a run continues from a checkpoint."""
-        self._values = {key: value for key, value in self._values.items() if key[1] <= iteration}
-        self._last = {name: (step, value) for (name, step), value in sorted(self._values.items())}
+        kept, old, self._keys, self._values = [k for k in self._keys if k[1] <= iteration], self._values, [], {}
+        for name, step in kept:
+            self.add(name, step, old[name][step])
 
     def text(self) -> str:
         """Lines `name,iteration,value`; floats with all their digits."""
-        return "".join(f"{name},{iteration},{value!r}\n" for (name, iteration), value in self._values.items())
+        return "".join(f"{name},{iteration},{self._values[name][iteration]!r}\n" for name, iteration in self._keys)
 
     def __len__(self):
-        return len(self._values)
+        return len(self._keys)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -216,7 +217,9 @@ def _checked_one(field: dataclasses.Field, value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Numbers and arrays of NumPy as Python has them."""
+    """Numbers and arrays of NumPy as Python has them, and paths as text."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
     return value.tolist() if type(value).__module__ == "numpy" and hasattr(value, "tolist") else value
 
 

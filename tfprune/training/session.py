@@ -41,6 +41,10 @@ class Progress:
 class Watch(Protocol):
     """Who watches a study (see `tfprune.cli.progress`)."""
 
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is shown; what shows progress of its own should be silent, too."""
+
     def say(self, text: str) -> None:
         """A line for people."""
 

@@ -143,6 +143,10 @@ def test_results_say_what_was_lost(finished):
     assert whole.digest == settings.unpruned_folder.parent.name[-8:]
     assert small.digest == FilterStudy(settings).digest
     assert small.settings["unpruned"] == whole.settings and small.settings["epochs"] == 2
+    rows = finished.results.set_index("label")
+    assert set(rows.index) == {"unpruned", "l1_norm v4_50"}
+    assert rows.loc["l1_norm v4_50", "parameters_compacted"] == small.parameters_compacted
+    assert rows.loc["unpruned", "digest"] == whole.digest
     assert set(finished.figures) == {"accuracy", "training"}
     assert f"{small.accuracy:.4f}" in finished.text
 

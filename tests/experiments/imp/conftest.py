@@ -1,6 +1,7 @@
 """Small runs on digits in this process; synthetic runs whose masks become local; a record to write and read."""
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -53,29 +54,35 @@ class Watcher:
         self.ended.append(text)
 
 
+def _made(place, folder="run", sample=None, **changed):
+    sections = {name: dict(keys) for name, keys in KEYS.items()}
+    sections["IO"]["save_dir"] = place / folder
+    for name, value in changed.items():
+        section, key = name.split("_", 1)
+        sections[section][key] = value
+    text = "\n".join(
+        f"[{name}]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items() if value is not None)
+        for name, keys in sections.items()
+    )
+    path = place / f"{folder}.ini"
+    path.write_text(text)
+    study = ImpStudy(read_settings(path))
+    images, watcher = images_of(study.settings), Watcher()
+    with study.held(overwrite=False) as held:
+        run_imp(study.settings, images, held, watcher, sample)
+    return ImpRun(study.folder), watcher, study.settings, images
+
+
 @pytest.fixture
 def imp(tmp_path):
     """`imp(folder="run", section_key=value, ...)` runs and gives (ImpRun, Watcher, settings, images)."""
+    return partial(_made, tmp_path)
 
-    def run(folder="run", sample=None, **changed):
-        sections = {name: dict(keys) for name, keys in KEYS.items()}
-        sections["IO"]["save_dir"] = tmp_path / folder
-        for name, value in changed.items():
-            section, key = name.split("_", 1)
-            sections[section][key] = value
-        text = "\n".join(
-            f"[{name}]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items() if value is not None)
-            for name, keys in sections.items()
-        )
-        path = tmp_path / f"{folder}.ini"
-        path.write_text(text)
-        study = ImpStudy(read_settings(path))
-        images, watcher = images_of(study.settings), Watcher()
-        with study.held(overwrite=False) as held:
-            run_imp(study.settings, images, held, watcher, sample)
-        return ImpRun(study.folder), watcher, study.settings, images
 
-    return run
+@pytest.fixture(scope="session")
+def default_run(tmp_path_factory):
+    """What `imp()` gives, made once and only to be looked at."""
+    return _made(tmp_path_factory.mktemp("default"))
 
 
 @dataclass

@@ -49,7 +49,7 @@ def test_a_checkpoint_is_work(folder):
 
 def test_overwrite_keeps_what_a_restart_builds_on(tmp_path):
     kept = {"IMP_itdata_0.pkl", "IMP_itdata_1.pkl", "IMP_result_1.json", "OTHER_itdata_2.pkl", "IMP_itdata_x.pkl"}
-    for name in (*kept, "IMP_itdata_2.pkl", "IMP_result_2.json", "IMP_out.dat"):
+    for name in (*kept, "IMP_itdata_2.pkl", "IMP_result_2.json", "IMP_random_result_2.json", "IMP_out.dat"):
         (tmp_path / name).touch()
     folder = _open(tmp_path, first_iteration=2)
     with pytest.raises(InputError, match=r"no IMP_run\.json"):

@@ -13,8 +13,8 @@ from tfprune.experiments.imp.files.out_text import out_text
 from tfprune.experiments.imp.masks import prune_layerwise, unpruned_fraction
 
 
-def test_a_run_follows_the_procedure(imp):
-    run, watcher, _, _ = imp()
+def test_a_run_follows_the_procedure(default_run):
+    run, watcher, _, _ = default_run
     assert run.iterations == [0, 1, 2]
     first = run.iteration(0)
     assert first.recorded_steps == [10, 80]
@@ -49,8 +49,8 @@ def test_a_run_follows_the_procedure(imp):
     assert not list(run.folder.glob("*checkpoint*"))
 
 
-def test_summary_table(imp):
-    run, _, _, _ = imp()
+def test_summary_table(default_run):
+    run, _, _, _ = default_run
     table = pd.read_csv(run.folder / "IMP_summary.csv")
     assert table["iteration"].tolist() == [0, 1, 2]
     for k in run.iterations:
@@ -171,9 +171,9 @@ def test_convolutional_networks_train_validate_and_are_pruned(imp):
     assert set(again.silencing(last)["order"]) == {"most", "least", "random"}
 
 
-def test_reevaluation_reproduces_the_recorded_errors(imp):
+def test_reevaluation_reproduces_the_recorded_errors(default_run):
     """The last recorded step is a validation step here, so both saw the same weights and averages."""
-    run, _, settings, images = imp()
+    run, _, settings, images = default_run
     again = Reevaluation(settings, images)
     table = again.accuracies(run)
     for k in run.iterations:

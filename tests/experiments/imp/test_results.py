@@ -39,6 +39,12 @@ def test_a_result_of_every_iteration(imp):
         assert result.steps == 80 and result.seconds > 0
         assert result.settings == settings.record()
     assert results[0].parameters_compacted == PARAMETERS and results[0].effective == results[0].kept
+    for k in (1, 2):
+        random = read_result(run.folder / f"IMP_random_result_{k}.json")
+        assert (random.label, random.method, results[k].method) == (f"level {k}, random mask", "random", "magnitude")
+        assert (random.kept, random.parameters_masked) == (results[k].kept, results[k].parameters_masked)
+        results.append(random)
+    assert not (run.folder / "IMP_random_result_0.json").exists()
     assert len({result.digest for result in results}) == 1
 
 

@@ -178,6 +178,13 @@ def test_keys_from_python_go_before_those_of_the_file(write):
 
 def test_help_documents_every_key():
     text = describe(ImpSettings)
+    for line in (
+        "data_ratio (a number; default 1.0)",
+        "seed (a whole number in [0, 2**32); default 0)",
+        "preload (yes or no; default yes)",
+        "arch (text; default see below)",
+    ):
+        assert line in text
     for field in settings_of(ImpSettings):
         assert f"  {field.name} (" in text
         assert " ".join(field.metadata["help"].split()[:3]) in text

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from tfprune.errors import InputError
-from tfprune.experiments.imp.figures.tables import read_tables
+from tfprune.experiments.imp.files.tables import read_tables
 from tfprune.layers.masks import Masks
 
 

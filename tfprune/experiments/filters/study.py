@@ -80,7 +80,7 @@ class FilterStudy(Study):
                 watch.say(self.report(overwrite))
             raise
 
-    def report(self, folder: bool) -> str:
+    def report(self, _: bool) -> str:
         from tfprune.experiments.filters.figures import draw_accuracy, draw_training
         from tfprune.experiments.filters.recipe import write_network_result
         from tfprune.plots.style import save_png
@@ -96,7 +96,7 @@ class FilterStudy(Study):
         shown = f"{self.folder / results.RESULTS}, {results.TABLE}, {' and '.join(_FIGURES)} beside it"
         return f"{results.results_text(table)}\nfiles: {shown}"
 
-    def finish(self, folder: bool) -> None:
+    def finish(self, _: bool) -> None:
         for place in self._trained():
             if not is_finished(place, self.layout):
                 with RunFolder(place, self.layout) as network:

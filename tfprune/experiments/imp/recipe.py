@@ -198,12 +198,14 @@ class _Run:
         masks = shuffled_layerwise(record.masks, np.random.default_rng([self.settings.seed, 2, iteration]))
         self._say_start("random mask", iteration, masks)
         start = Start(self.rewinding, masks, record.ratios)
-        random_record, _ = self.trainer.train(iteration, start, (), "random_checkpoint")
+        last = self.settings.steps
+        random_record, trained = self.trainer.train(iteration, start, {last}, "random_checkpoint")
         row = {
             "iteration": iteration,
             "unpruned_fraction": unpruned_fraction(self.layers, masks),
             "best_validation_error": float(min(random_record.validation_errors)),
         }
+        write_iteration_result(self.settings, self.folder, iteration, random_record, trained.seconds, is_random=True)
         add_row(table, row)
         self.folder.drop_checkpoint("random_checkpoint")
         self.trainer.watch.end(_best(row))

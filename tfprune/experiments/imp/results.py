@@ -5,21 +5,25 @@ from __future__ import annotations
 import warnings
 
 from tfprune.connectivity.measured import measured
-from tfprune.data.facts import image_facts
 from tfprune.errors import InputError
 from tfprune.experiments.imp.files.records import IterationRecord
 from tfprune.experiments.imp.network import ImpNetwork
 from tfprune.experiments.imp.originals import counted
-from tfprune.experiments.imp.settings import ImpSettings
+from tfprune.experiments.imp.settings import ImpSettings, facts_of
 from tfprune.records.result import Result, result_path, write_result
 from tfprune.records.run_folder import RunFolder
 from tfprune.records.settings import digest
 
 
 def write_iteration_result(
-    settings: ImpSettings, folder: RunFolder, iteration: int, record: IterationRecord, seconds: float | None = None
+    settings: ImpSettings,
+    folder: RunFolder,
+    iteration: int,
+    record: IterationRecord,
+    seconds: float | None = None,
+    is_random: bool = False,
 ) -> None:
-    """Writes `<prefix>_result_<k>.json`.
+    """Writes `<prefix>_result_<k>.json`, or `<prefix>_random_result_<k>.json`.
 
     Its accuracy is that at the last validation; the best one, which the publication shows, stands beside it.
 
@@ -29,16 +33,17 @@ def write_iteration_result(
         iteration: its number.
         record: what its file holds.
         seconds: that its training took, None if it is not known any more.
+        is_random: the network is the one with a random mask of the iteration's densities.
     """
     recorded = settings.record()
     result = Result(
         family="imp",
-        label=f"level {iteration}",
+        label=f"level {iteration}{', random mask' if is_random else ''}",
         settings=recorded,
         digest=digest(recorded, 8),
         seed=settings.seed,
         level=iteration,
-        method="magnitude",
+        method="random" if is_random else "magnitude",
         accuracy=1 - float(record.validation_errors[-1]),
         steps=record.steps[-1],
         seconds=seconds,
@@ -48,7 +53,9 @@ def write_iteration_result(
         },
         **_counts(settings, record),
     )
-    write_result(result_path(folder.folder, folder.prefix, iteration), result)
+    write_result(
+        result_path(folder.folder, f"{folder.prefix}_random" if is_random else folder.prefix, iteration), result
+    )
 
 
 def _counts(settings: ImpSettings, record: IterationRecord) -> dict[str, int | None]:
@@ -69,11 +76,4 @@ def _counts(settings: ImpSettings, record: IterationRecord) -> dict[str, int | N
 def _image_shape(settings: ImpSettings, record: IterationRecord) -> tuple[int, int, int]:
     if record.layers[0].kind in "fx":
         return 1, 1, record.layers[0].params[0]  # all that a dense layer knows of its images
-    return image_facts(
-        settings.dataset,
-        settings.dataloc,
-        settings.data_ratio,
-        settings.reclass,
-        settings.val_size,
-        search_folder=settings.source.parent,
-    ).image_shape
+    return facts_of(settings).image_shape

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tfprune.data.facts import Facts, image_facts
 from tfprune.errors import InputError, did_you_mean
 from tfprune.experiments.imp.arch import check_trainable, parse_arch
 from tfprune.records.ini import read_ini
@@ -240,6 +241,22 @@ def read_settings(path: str | Path, **given: Any) -> ImpSettings:
         return _completed(ImpSettings(**values, source=Path(path)))
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+
+
+def facts_of(settings: ImpSettings) -> Facts:
+    """What is known of the images without reading them.
+
+    Raises:
+        InputError: they are not there, or fewer than asked for.
+    """
+    return image_facts(
+        settings.dataset,
+        settings.dataloc,
+        settings.data_ratio,
+        settings.reclass,
+        settings.val_size,
+        search_folder=settings.source.parent,
+    )
 
 
 def _completed(settings: ImpSettings) -> ImpSettings:

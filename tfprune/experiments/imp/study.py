@@ -16,13 +16,12 @@ from tfprune.cli.app import Command
 from tfprune.cli.early import check_readable
 from tfprune.cli.progress import ProgressBar
 from tfprune.cli.run import RunSettings, Study, tell
-from tfprune.data.facts import image_facts
 from tfprune.data.reclass import class_count
 from tfprune.errors import InputError
 from tfprune.experiments.imp.arch import parse_arch
-from tfprune.experiments.imp.files.iterations import ImpRun, find_iterations
-from tfprune.experiments.imp.files.tables import read_rows, summary_text
-from tfprune.experiments.imp.settings import ImpSettings, read_settings
+from tfprune.experiments.imp.files.iterations import ImpRun, find_iterations, iteration_path, read_iteration
+from tfprune.experiments.imp.files.tables import read_rows, read_tables, summary_text
+from tfprune.experiments.imp.settings import ImpSettings, facts_of, read_settings
 from tfprune.records.result import result_path
 from tfprune.records.run_folder import Layout, RunFolder
 from tfprune.records.settings import Settings, setting
@@ -30,7 +29,7 @@ from tfprune.records.settings import Settings, setting
 LAYOUT = Layout(
     results=("itdata_*.pkl",),
     extras=(
-        *("findata.pkl", "out.dat", "result_*.json"),
+        *("findata.pkl", "out.dat", "result_*.json", "random_result_*.json"),
         *("summary.csv", "random_baseline.csv", "reevaluation.csv", "silencing.csv"),
     ),
     checkpoints=("checkpoint", "random_checkpoint"),
@@ -38,8 +37,8 @@ LAYOUT = Layout(
     elsewhere="another save_dir or prefix",
     unit="iteration",
 )
-_OF_ITERATION = re.compile(r"(?:itdata|result)_(0|[1-9][0-9]{0,5})\.(?:pkl|json)")
-_ANY_ITERATION = re.compile(r"(?:itdata|result)_.*")
+_OF_ITERATION = re.compile(r"(?:itdata|result|random_result)_(0|[1-9][0-9]{0,5})\.(?:pkl|json)")
+_ANY_ITERATION = re.compile(r"(?:itdata|result|random_result)_.*")
 
 
 class ImpStudy(Study):
@@ -80,14 +79,7 @@ class ImpStudy(Study):
     def check(self) -> None:
         super().check()
         settings = self.settings
-        facts = image_facts(
-            settings.dataset,
-            settings.dataloc,
-            settings.data_ratio,
-            settings.reclass,
-            settings.val_size,
-            search_folder=settings.source.parent,
-        )
+        facts = facts_of(settings)
         parse_arch(settings.arch, settings.prune, facts.image_shape, class_count(settings.reclass, facts.classes))
         if settings.restart:
             for name in ("rest_weights_file", "rest_mask_file"):
@@ -110,13 +102,13 @@ class ImpStudy(Study):
     def report(self, folder: RunFolder) -> str:
         from tfprune.experiments.imp.results import write_iteration_result
 
+        for k in self._without_result():
+            record = read_iteration(iteration_path(self.folder, self.prefix, k))
+            write_iteration_result(self.settings, folder, k, record)
         summary = read_rows(folder.path("summary.csv"))
         if not len(summary):
             return f"{self.settings.source}: max_iterations or stop_ratio leave no iteration to run"
-        run = ImpRun(self.folder, self.prefix)
-        for k in self._without_result():
-            write_iteration_result(self.settings, folder, k, run.iteration(k))
-        return f"{summary_text(summary)}\nfigures: {draw(run)}"
+        return f"{summary_text(summary)}\nfigures: {draw(ImpRun(self.folder, self.prefix))}"
 
     def has_results(self) -> bool:
         return not self._without_result()
@@ -149,8 +141,10 @@ def command() -> Command:
     def main(values: flags.FlagValues, words: Sequence[str]) -> None:
         how, figures = (setting_flags.read(values, group) for group in (RunSettings, PlotSettings))
         if figures.plot:
-            if words or how.overwrite:
-                raise InputError("--plot takes the folder of a run, and no input file nor --overwrite")
+            if words or how != RunSettings():
+                raise InputError(
+                    "--plot takes the folder of a run, and no input file nor --overwrite, --device or --quiet"
+                )
             plot(figures.plot, figures.prefix or None)
         elif figures.prefix:
             raise InputError("--prefix goes with --plot; for a run it is the key prefix in [IO]")
@@ -181,7 +175,6 @@ def draw(run: ImpRun) -> Path:
     Tables that the run's folder lacks (the original code wrote none) leave their figures out, and a note says so.
     """
     from tfprune.experiments.imp.figures.report import draw_run
-    from tfprune.experiments.imp.figures.tables import read_tables
 
     target = figures_folder(run.folder, run.prefix)
     draw_run(run, target, **read_tables(run)._asdict())

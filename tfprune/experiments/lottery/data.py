@@ -11,8 +11,7 @@ from tfprune.data.image_folders import FolderBatches, FolderImages
 from tfprune.data.images import ImageSet
 from tfprune.data.prepared import load_prepared
 from tfprune.errors import InputError
-from tfprune.experiments.lottery.checks import data_words
-from tfprune.experiments.lottery.hparams import DatasetHparams
+from tfprune.experiments.lottery.settings import DataSettings, data_words
 from tfprune.experiments.lottery.steps import iterations_per_epoch
 from tfprune.training.evaluation import Evaluator, StreamEvaluator
 from tfprune.training.feeds import Feed, RowsFeed, StreamFeed
@@ -20,7 +19,7 @@ from tfprune.training.image_batches import ImageBatches
 
 
 class LotteryData(ABC):
-    """A data set as one group of hyperparameters describes it.
+    """A data set as one group of settings describes it.
 
     Attributes:
         classes: number of classes.
@@ -34,7 +33,7 @@ class LotteryData(ABC):
 
     @abstractmethod
     def feed(self, order_seed: int | None = None) -> Feed:
-        """Training batches, distorted unless the hyperparameters say no.
+        """Training batches, distorted unless the settings say no.
 
         Args:
             order_seed: where given, all streams see the examples in the same order.
@@ -66,12 +65,12 @@ class ResidentData(LotteryData):
 
     Args:
         images: the data.
-        hparams: batch size and distortions.
+        settings: batch size and distortions.
     """
 
-    def __init__(self, images: ImageSet, hparams: DatasetHparams):
-        distort = None if hparams.do_not_augment else byte_augmentation_of(hparams.dataset_name)
-        self._batches = ImageBatches(images, hparams.batch_size, distort)
+    def __init__(self, images: ImageSet, settings: DataSettings):
+        distort = None if settings.do_not_augment else byte_augmentation_of(settings.dataset_name)
+        self._batches = ImageBatches(images, settings.batch_size, distort)
         self._labels = images.train.labels
         self.classes, self.input_shape = self._batches.classes, self._batches.input_shape
         self.steps_per_epoch = self._batches.steps_per_epoch
@@ -91,19 +90,19 @@ class StreamedData(LotteryData):
 
     Args:
         images: the folder.
-        hparams: batch size and distortions.
+        settings: batch size and distortions.
     """
 
-    def __init__(self, images: FolderImages, hparams: DatasetHparams):
+    def __init__(self, images: FolderImages, settings: DataSettings):
         self.classes, self.input_shape = images.classes, images.input_shape
-        self._images, self._hparams = images, hparams
-        self.steps_per_epoch = iterations_per_epoch(images.size, hparams.batch_size)
+        self._images, self._settings = images, settings
+        self.steps_per_epoch = iterations_per_epoch(images.size, settings.batch_size)
 
     def feed(self, order_seed: int | None = None) -> StreamFeed:
         return StreamFeed(lambda *place: self._batches(order_seed, *place).dataset, self.steps_per_epoch)
 
     def evaluator(self, model) -> StreamEvaluator:
-        return StreamEvaluator(model, lambda: self._images.validation_batches(self._hparams.batch_size))
+        return StreamEvaluator(model, lambda: self._images.validation_batches(self._settings.batch_size))
 
     def blame(self, error: Exception, order_seed: int | None, stream: int, step: int) -> Exception:
         batches = self._batches(order_seed, stream, *divmod(step, self.steps_per_epoch))
@@ -115,32 +114,32 @@ class StreamedData(LotteryData):
 
     def _batches(self, order_seed: int | None, stream: int, epoch: int, first: int) -> FolderBatches:
         order = stream if order_seed is None else order_seed
-        augment = not self._hparams.do_not_augment
-        return self._images.train_batches(order, epoch, self._hparams.batch_size, first, augment, stream)
+        augment = not self._settings.do_not_augment
+        return self._images.train_batches(order, epoch, self._settings.batch_size, first, augment, stream)
 
 
-def load_data(hparams: DatasetHparams, path_to_data: str | None) -> LotteryData:
+def load_data(settings: DataSettings, path_to_data: str | None) -> LotteryData:
     """Loads a data set, or opens the folder that it stays in.
 
     Args:
-        hparams: what to load; random labels and subsets are drawn by its `transformation_seed`, 0 if it has none.
+        settings: what to load; random labels and subsets are drawn by its `transformation_seed`, 0 if it has none.
         path_to_data: ImageNet's folder, that of Tiny ImageNet, or TFDS's data_dir.
 
     Raises:
         InputError: it is not there, or damaged; names the flag or file.
     """
     variant = {
-        "subsample_fraction": hparams.subsample_fraction,
-        "random_labels_fraction": hparams.random_labels_fraction,
-        "seed": hparams.transformation_seed or 0,
+        "subsample_fraction": settings.subsample_fraction,
+        "random_labels_fraction": settings.random_labels_fraction,
+        "seed": settings.transformation_seed or 0,
     }
-    if hparams.dataset_name == "imagenet":
-        return StreamedData(FolderImages(path_to_data, **variant), hparams)
+    if settings.dataset_name == "imagenet":
+        return StreamedData(FolderImages(path_to_data, **variant), settings)
     try:
-        images = load_prepared(hparams.dataset_name, path_to_data, **variant)
+        images = load_prepared(settings.dataset_name, path_to_data, **variant)
     except InputError as error:
         raise data_words(error) from None
-    return ResidentData(images, hparams)
+    return ResidentData(images, settings)
 
 
 def chosen_per_class(labels: np.ndarray, per_class: int, seed: int) -> np.ndarray:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tfprune.experiments.lottery.hparams import DatasetHparams, ModelHparams, PruningHparams, TrainingHparams
-from tfprune.experiments.lottery.names import LotteryDescription
+from tfprune.experiments.lottery.names import LotterySettings
+from tfprune.experiments.lottery.settings import DataSettings, ModelSettings, PruningSettings, TrainingSettings
 from tfprune.models.names import parse
 
-_CIFAR = TrainingHparams(
+_CIFAR = TrainingSettings(
     optimizer_name="sgd",
     lr=0.1,
     training_steps="160ep",
@@ -15,7 +15,7 @@ _CIFAR = TrainingHparams(
     gamma=0.1,
     weight_decay=1e-4,
 )
-_TINY_IMAGENET = TrainingHparams(
+_TINY_IMAGENET = TrainingSettings(
     optimizer_name="sgd",
     lr=0.2,
     training_steps="200ep",
@@ -25,7 +25,7 @@ _TINY_IMAGENET = TrainingHparams(
     warmup_steps="5ep",
     weight_decay=1e-4,
 )
-_IMAGENET = TrainingHparams(
+_IMAGENET = TrainingSettings(
     optimizer_name="sgd",
     lr=0.4,
     training_steps="90ep",
@@ -38,7 +38,7 @@ _IMAGENET = TrainingHparams(
 # Family -> data set, batch size, training, layers that are not pruned. Frankle & Carbin 2019 (arXiv 1803.03635);
 # Tiny ImageNet's are those of code derived from that of Frankle et al. 2021 (arXiv 2009.08576).
 _FAMILIES = {
-    "mnist_lenet": ("mnist", 128, TrainingHparams(optimizer_name="sgd", lr=0.1, training_steps="40ep"), "fc.weight"),
+    "mnist_lenet": ("mnist", 128, TrainingSettings(optimizer_name="sgd", lr=0.1, training_steps="40ep"), "fc.weight"),
     "cifar_resnet": ("cifar10", 128, _CIFAR, None),
     "cifar_vgg": ("cifar10", 128, _CIFAR, "fc.weight"),
     "tinyimagenet_resnet": ("tinyimagenet", 256, _TINY_IMAGENET, None),
@@ -47,16 +47,16 @@ _FAMILIES = {
 }
 
 
-def default_hparams(model_name: str) -> LotteryDescription:
+def default_settings(model_name: str) -> LotterySettings:
     """The published settings of a network's family.
 
     Raises:
         InputError: no network has this name.
     """
     dataset, batch_size, training, ignored = _FAMILIES[parse(model_name).family]
-    return LotteryDescription(
-        model=ModelHparams(model_name=model_name, model_init="kaiming_normal", batchnorm_init="uniform"),
-        dataset=DatasetHparams(dataset_name=dataset, batch_size=batch_size),
+    return LotterySettings(
+        model=ModelSettings(model_name=model_name, model_init="kaiming_normal", batchnorm_init="uniform"),
+        dataset=DataSettings(dataset_name=dataset, batch_size=batch_size),
         training=training,
-        pruning=PruningHparams(pruning_strategy="sparse_global", pruning_layers_to_ignore=ignored),
+        pruning=PruningSettings(pruning_strategy="sparse_global", pruning_layers_to_ignore=ignored),
     )

@@ -33,7 +33,7 @@ def branch_name(branch: str, levels: pd.Series | None = None) -> str:
     """What a branch is, for legends: the field's words, then its settings as they are.
 
     Args:
-        branch: as `records.lottery_results` calls it, e.g. `main` or `randomly_prune seed=0`.
+        branch: as `tfprune.experiments.lottery.results` calls it, e.g. `main` or `randomly_prune seed=0`.
         levels: the levels of its runs; where level 0 is all there is, `main` is no ticket but the dense network.
     """
     kind, _, settings = branch.partition(" ")
@@ -49,7 +49,7 @@ def draw_accuracy(summary: pd.DataFrame, title: str = "") -> Figure:
     not known, are left out.
 
     Args:
-        summary: from `records.lottery_results.summary`.
+        summary: from `tfprune.experiments.lottery.results.summary`.
         title: of the figure.
     """
     figure = new_figure(8, 4.8)
@@ -87,7 +87,7 @@ def draw_training(curves: pd.DataFrame, title: str = "") -> Figure:
     """Test accuracy over training, one line for each level: mean over replicates, band of one standard deviation.
 
     Args:
-        curves: rows of one branch from `records.lottery_results.read_curves`.
+        curves: rows of one branch from `tfprune.experiments.lottery.results.read_curves`.
         title: of the figure.
     """
     figure = new_figure(8, 4.8)

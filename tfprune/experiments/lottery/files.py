@@ -1,29 +1,43 @@
-"""Files of lottery and one-shot runs: their names, and how they are read.
+"""Files of lottery and one-shot runs: their names, how they are read and written.
 
 Reading needs no lock: every file is whole at any moment. A step is given as its text, `ep2_it3`.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tfprune.errors import InputError
-from tfprune.records import network_folder
-from tfprune.records.arrays import read_npz
-from tfprune.records.mask_file import read_masks
+from tfprune.records.arrays import read_npz, write_npz
+from tfprune.records.atomic import atomic_write_text
+from tfprune.records.mask_file import read_masks, write_masks
 from tfprune.records.metric_log import MetricLog
-from tfprune.records.network_folder import LOGGER, RECORD
 from tfprune.records.reading import MissingInputError, read_json
+from tfprune.records.run_folder import RECORD, Layout, is_finished
 
-VERSION = 1
-HPARAMS, MASK, REPORT = "hparams.log", "mask.npz", "sparsity_report.json"
+TRAINED = "trained"
+LOGGER, HPARAMS, MASK, REPORT = "logger", "hparams.log", "mask.npz", "sparsity_report.json"
 _MODEL = re.compile(r"model_(?P<step>ep(?P<ep>[0-9]+)_it(?P<it>[0-9]+))\.npz")
 _LEVEL = re.compile(r"level_(?P<level>[0-9]{1,9}|pretrain)")
+
+LAYOUT = Layout(
+    results=("model_*.npz", LOGGER, MASK, REPORT, "result.json"),
+    extras=(HPARAMS,),
+    named="--root",
+    elsewhere="another --root",
+    stages=(TRAINED,),
+    version=1,
+    ignored=("label",),  # names the run in tables
+    mine=lambda name: not name.startswith("model_") or bool(_MODEL.fullmatch(name)),
+)
+"""Of the folder of one network, a level or a branch. It is finished when the tables and figures of its run are."""
 
 
 @dataclass(frozen=True)
@@ -132,19 +146,34 @@ def read_log(folder: str | Path) -> MetricLog:
     return MetricLog.read(Path(folder, LOGGER))
 
 
-def read_record(folder: str | Path) -> dict | None:
-    """The record of a run, `input` and `finished`; None where there is none.
-
-    Raises:
-        InputError: a damaged or foreign file, or one of another version of this package.
-    """
-    return network_folder.read_record(folder, VERSION)
-
-
-def is_finished(folder: str | Path) -> bool:
-    """Whether a run was made there and came to its end.
+def is_trained(folder: str | Path) -> bool:
+    """Whether a network was trained there to the end; branches and tables ask for no more.
 
     Raises:
         InputError: a damaged or foreign record, or one of another version of this package.
     """
-    return network_folder.is_finished(folder, VERSION)
+    return is_finished(folder, LAYOUT, stage=TRAINED)
+
+
+def write_hparams(folder: Path, groups: Mapping[str, Mapping[str, Any]]) -> None:
+    """Writes `hparams.log`, settings by group for people to read."""
+    blocks = [
+        "\n".join([f"[{group}]", *(f"{name} = {value}" for name, value in settings.items())])
+        for group, settings in groups.items()
+    ]
+    atomic_write_text(folder / HPARAMS, "\n\n".join(blocks) + "\n")
+
+
+def write_weights(folder: Path, step: object, weights: Mapping[str, np.ndarray]) -> None:
+    """Writes `model_<step>.npz`: path -> float32 array, in the order of the network."""
+    wrong = [name for name, array in weights.items() if array.dtype != np.float32]
+    if wrong:
+        raise ValueError(f"weights must be float32. Received: {', '.join(wrong)}")
+    write_npz(folder / weights_name(step), weights)
+
+
+def write_mask(folder: Path, masks: Mapping[str, np.ndarray]) -> None:
+    """Writes `mask.npz` and, counted from it, `sparsity_report.json`."""
+    total, unpruned = (sum(int(count(mask)) for mask in masks.values()) for count in (np.size, np.count_nonzero))
+    write_masks(folder / MASK, masks)
+    atomic_write_text(folder / REPORT, json.dumps({"total": total, "unpruned": unpruned}) + "\n")

@@ -1,4 +1,4 @@
-"""Flags of `python -m tfprune.lth`, made from the dataclasses that hold them.
+"""Flags of `python -m tfprune.lth`, made from the groups of settings that hold them.
 
 Every function takes the `FlagValues` to work on; nothing is defined when this module is imported.
 """
@@ -6,127 +6,167 @@ Every function takes the `FlagValues` to work on; nothing is defined when this m
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from absl import flags
 
+from tfprune.cli import flags as setting_flags
 from tfprune.cli.app import Command
-from tfprune.cli.flag_types import OrNone
+from tfprune.cli.flags import define_flag, parser_of, read
+from tfprune.cli.run import RunSettings, tell
 from tfprune.errors import InputError
-from tfprune.experiments.lottery import original_flags as lottery_original
-from tfprune.experiments.lottery.branches import BRANCHES, RetrainArguments
-from tfprune.experiments.lottery.defaults import default_hparams
-from tfprune.experiments.lottery.fields import is_required, settings_of
-from tfprune.experiments.lottery.hparams import DatasetHparams, ModelHparams, PruningHparams, TrainingHparams
-from tfprune.experiments.lottery.names import LotteryDescription, TrainingDescription
-from tfprune.experiments.lottery.oneshot_arguments import OneshotArguments
-from tfprune.experiments.lottery.requests import (
+from tfprune.experiments.lottery import original_flags
+from tfprune.experiments.lottery.branches import BRANCHES, RetrainSettings
+from tfprune.experiments.lottery.defaults import default_settings
+from tfprune.experiments.lottery.names import LotterySettings, PlainSettings
+from tfprune.experiments.lottery.settings import (
     DISTRIBUTIONS,
-    BranchRequest,
-    LotteryRequest,
-    OneshotRequest,
-    Request,
-    RunOptions,
-    TrainRequest,
+    AblationSettings,
+    DataSettings,
+    ModelSettings,
+    OneshotSettings,
+    PlaceSettings,
+    PruningSettings,
+    RewindingSettings,
+    TicketSettings,
+    TrainingSettings,
 )
-from tfprune.experiments.lottery.run import run
-from tfprune.experiments.lottery.steps import is_zero, level_ranges
+from tfprune.experiments.lottery.steps import is_zero
+from tfprune.experiments.lottery.study import BranchStudy, LotteryStudy, OneshotStudy, TicketStudy, TrainStudy
+from tfprune.records.settings import is_required, settings_of
 
-_PARSERS = {str: flags.ArgumentParser, int: flags.IntegerParser, float: flags.FloatParser, bool: flags.BooleanParser}
-_GROUPS = {"model": ModelHparams, "dataset": DatasetHparams, "training": TrainingHparams, "pruning": PruningHparams}
+_GROUPS = {"model": ModelSettings, "dataset": DataSettings, "training": TrainingSettings, "pruning": PruningSettings}
 _PLAIN = ("model", "dataset", "training")
 _BORROWED = ("dataset", "training")  # groups that pretraining and retraining have of their own
-_RUN = RunOptions.title
+_RUN = PlaceSettings.title
+
+
+class _Kind(NamedTuple):
+    """One of the commands: defines its flags and gives the titles of their groups; makes the study of their values."""
+
+    summary: str
+    define: Callable[[flags.FlagValues], list[str]]
+    study: Callable[[flags.FlagValues], LotteryStudy]
 
 
 def commands() -> tuple[Command, ...]:
     """All commands of the entry point."""
-    ablations = [
-        _command(("lottery_branch", name), branch.summary, _define_branch, _branch_request, branch=name)
+    return tuple(
+        Command(words, kind.summary, functools.partial(_define_all, kind), functools.partial(_main, kind), _fill)
+        for words, kind in _kinds().items()
+    )
+
+
+def asked(words: Sequence[str], given: Mapping[str, Any]) -> LotteryStudy:
+    """The study that a call from Python means.
+
+    Args:
+        words: of the command, for example `("branch", "train", "oneshot")`.
+        given: flags by name; the levels of a branch also as a number or a tuple.
+
+    Raises:
+        InputError: there is no such command or flag, or a value is not allowed.
+    """
+    kinds = _kinds()
+    if tuple(words) not in kinds:
+        known = "; ".join(map(" ".join, kinds))
+        raise InputError(f"a command of lth must be one of {known}. Received: {' '.join(words) or 'nothing'}")
+    kind, values = kinds[tuple(words)], flags.FlagValues()
+    kind.define(values)
+    values.mark_as_parsed()  # there is no command line: flags that are not given are at their defaults
+    setting_flags.give(values, dict(given))
+    _fill(values)
+    original_flags.translate(values)
+    return kind.study(values)
+
+
+def _kinds() -> dict[tuple[str, ...], _Kind]:
+    ablations = {
+        ("lottery_branch", name): _Kind(
+            branch.summary,
+            functools.partial(_define_branch, name),
+            functools.partial(_branch, name),
+        )
         for name, branch in BRANCHES.items()
-    ]
-    return (
-        _command(("train",), "train a network", _define_train, _train_request),
-        _command(("lottery",), "train, prune, rewind, train again", _define_lottery, _lottery_request),
-        *ablations,
-        _command(
-            ("branch", "train", "oneshot"), "prune a trained run once and train it", _define_oneshot, _oneshot_request
-        ),
-    )
+    }
+    return {
+        ("train",): _Kind("train a network", _define_train, _train),
+        ("lottery",): _Kind("train, prune, rewind, train again", _define_lottery, _lottery),
+        **ablations,
+        ("branch", "train", "oneshot"): _Kind("prune a trained run once and train it", _define_oneshot, _oneshot),
+    }
 
 
-def _command(words: tuple[str, ...], summary: str, define, request, **chosen) -> Command:
-    return Command(
-        words,
-        summary,
-        functools.partial(define, **chosen),
-        lambda values, _: _main(values, functools.partial(request, **chosen)),
-        _fill,
-    )
+def _define_all(kind: _Kind, values: flags.FlagValues) -> list[str]:
+    titles = kind.define(values)
+    setting_flags.define(values, RunSettings)
+    text = "Print the folder of the run and stop."
+    define_flag(values, flags.BooleanParser(), "display_output_location", False, text, _RUN)
+    return titles
 
 
-def _main(values: flags.FlagValues, request) -> None:
-    lottery_original.translate(values)
-    run(request(values))
+def _main(kind: _Kind, values: flags.FlagValues, _: Sequence[str] = ()) -> None:
+    original_flags.translate(values)
+    study, how = kind.study(values), read(values, RunSettings)
+    if values.display_output_location:
+        print(study.folder)
+    else:
+        tell(study, how)
 
 
-def _define_train(values: flags.FlagValues) -> Sequence[str]:
+def _define_train(values: flags.FlagValues) -> list[str]:
     _define_strategy_of_distribution(values)
     return _define_run(values, _PLAIN)
 
 
-def _train_request(values: flags.FlagValues) -> Request:
-    return TrainRequest(_options_with_alias(values), TrainingDescription(**_groups(values, _PLAIN)))
+def _train(values: flags.FlagValues) -> LotteryStudy:
+    return TrainStudy(PlainSettings(**_groups(values, _PLAIN)), _place_with_alias(values))
 
 
-def _define_lottery(values: flags.FlagValues) -> Sequence[str]:
-    _define(values, flags.IntegerParser(), "levels", None, "Number of prunings; 0 trains the dense network.", _RUN)
+def _define_lottery(values: flags.FlagValues) -> list[str]:
+    setting_flags.define(values, TicketSettings)
     _define_strategy_of_distribution(values)
     return _define_run(values, tuple(_GROUPS))
 
 
-def _lottery_request(values: flags.FlagValues) -> Request:
-    options, description = _options_with_alias(values), _lottery_description(values)
-    if values.levels is None:
-        raise InputError("--levels is missing: the number of prunings")
-    return LotteryRequest(options, description, values.levels)
+def _lottery(values: flags.FlagValues) -> LotteryStudy:
+    place, settings = _place_with_alias(values), _lottery_settings(values)
+    return TicketStudy(settings, place, read(values, TicketSettings).levels)
 
 
-def _define_branch(values: flags.FlagValues, branch: str) -> Sequence[str]:
-    _define(values, flags.ArgumentParser(), "levels", None, "Levels of the lottery run, for example 0-2,5.", _RUN)
-    arguments = BRANCHES[branch].arguments
-    if arguments is RetrainArguments:
-        _define_borrowed(values, "retrain", arguments.title)
+def _define_branch(branch: str, values: flags.FlagValues) -> list[str]:
+    setting_flags.define(values, AblationSettings)
+    own = BRANCHES[branch].settings
+    if own is RetrainSettings:
+        _define_borrowed(values, "retrain", own.title)
+        return [own.title, *_define_run(values, tuple(_GROUPS), ("retrain_",))]
+    return [setting_flags.define(values, own), *_define_run(values, tuple(_GROUPS))]
+
+
+def _branch(branch: str, values: flags.FlagValues) -> LotteryStudy:
+    place, settings, own = read(values, PlaceSettings), _lottery_settings(values), BRANCHES[branch].settings
+    if values.levels is not None and not isinstance(values.levels, str):  # from Python
+        numbers = [values.levels] if isinstance(values.levels, int) else values.levels
+        values["levels"].value = ",".join(map(str, numbers))
+    levels = read(values, AblationSettings).numbers
+    if own is RetrainSettings:
+        given = RetrainSettings(*(_borrowed(values, "retrain", name) for name in _BORROWED))
     else:
-        _define_group(values, arguments)
-    more = ("retrain_",) if arguments is RetrainArguments else ()
-    return [arguments.title, *_define_run(values, tuple(_GROUPS), more)]
+        given = read(values, own)
+    return BranchStudy(settings, place, given, branch, levels)
 
 
-def _branch_request(values: flags.FlagValues, branch: str) -> Request:
-    options, description = _read(values, RunOptions), _lottery_description(values)
-    if values.levels is None:
-        raise InputError("--levels is missing: the levels of the lottery run, for example 0-2,5")
-    kind = BRANCHES[branch].arguments
-    if kind is RetrainArguments:
-        arguments = RetrainArguments(**{f"retrain_{name[0]}": _borrowed(values, "retrain", name) for name in _BORROWED})
-    else:
-        arguments = _read(values, kind)
-    return BranchRequest(options, description, branch, arguments, tuple(level_ranges(values.levels)))
+def _define_oneshot(values: flags.FlagValues) -> list[str]:
+    return [setting_flags.define(values, OneshotSettings), *_define_run(values, _PLAIN)]
 
 
-def _define_oneshot(values: flags.FlagValues) -> Sequence[str]:
-    _define_group(values, OneshotArguments)
-    return [OneshotArguments.title, *_define_run(values, _PLAIN)]
-
-
-def _oneshot_request(values: flags.FlagValues) -> Request:
-    options, description = _read(values, RunOptions), TrainingDescription(**_groups(values, _PLAIN))
+def _oneshot(values: flags.FlagValues) -> LotteryStudy:
+    place, settings = read(values, PlaceSettings), PlainSettings(**_groups(values, _PLAIN))
     # Written out, so that `last` and the step it means are one run.
-    last = description.training.training_steps
+    last = settings.training.training_steps
     meant = {name: last for name in ("prune_step", "state_step") if values[name].value == "last"}
-    return OneshotRequest(options, description, _read(values, OneshotArguments, **meant))
+    return OneshotStudy(settings, place, read(values, OneshotSettings, **meant))
 
 
 def _define_run(values: flags.FlagValues, groups: Sequence[str], borrowed: Sequence[str] = ()) -> list[str]:
@@ -138,53 +178,28 @@ def _define_run(values: flags.FlagValues, groups: Sequence[str], borrowed: Seque
         borrowed: prefixes of flags that the command has defined like those of data and training.
     """
     text = "Network whose published settings fill in all that is not given; with --help they are shown."
-    _define(values, flags.ArgumentParser(), "default_hparams", None, text, _RUN)
-    _define_group(values, RunOptions)
-    titles = [_RUN]
-    for name in groups:
-        _define_group(values, _GROUPS[name])
-        titles.append(_GROUPS[name].title)
+    define_flag(values, flags.ArgumentParser(), "default_hparams", None, text, _RUN)
+    titles = [setting_flags.define(values, group) for group in (PlaceSettings, *map(_GROUPS.get, groups))]
     if "pruning" in groups:
-        titles.append("Rewinding and pretraining")
-        text = "Step to which weights are rewound; reached by the run's own training."
-        _define(values, flags.ArgumentParser(), "rewinding_steps", None, text, titles[-1])
-        text = "Train with settings of its own (--pretrain_...) up to the rewinding point."
-        _define(values, flags.BooleanParser(), "pretrain", False, text, titles[-1])
-        _define_borrowed(values, "pretrain", titles[-1])
+        titles.append(setting_flags.define(values, RewindingSettings))
+        _define_borrowed(values, "pretrain", RewindingSettings.title)
         borrowed = (*borrowed, "pretrain_")
-    lottery_original.define(values, borrowed)
-    return [*titles, lottery_original.TITLE]
-
-
-def _define_group(values: flags.FlagValues, group: type) -> None:
-    for field in settings_of(group):
-        kind = _PARSERS[field.metadata["kind"]]()
-        required = is_required(field)
-        parser = OrNone(kind) if not required and field.default is None else kind
-        _define(values, parser, field.name, None if required else field.default, field.metadata["help"], group.title)
+    original_flags.define(values, borrowed)
+    return [*titles, original_flags.TITLE]
 
 
 def _define_borrowed(values: flags.FlagValues, prefix: str, title: str) -> None:
     for name in _BORROWED:
         for field in settings_of(_GROUPS[name]):
-            kind = _PARSERS[field.metadata["kind"]]()
-            parser = OrNone(kind) if field.default is None else kind
             text = f"As --{field.name} (default: the same)."
             if (prefix, field.name) == ("pretrain", "training_steps"):
                 text = "The rewinding point; --pretrain needs it."
-            _define(values, parser, f"{prefix}_{field.name}", None, text, title)
+            define_flag(values, parser_of(field), f"{prefix}_{field.name}", None, text, title)
 
 
 def _define_strategy_of_distribution(values: flags.FlagValues) -> None:
     parser = flags.EnumParser(DISTRIBUTIONS)
-    _define(values, parser, "strategy", None, "Another name of --distribute.", _RUN)
-
-
-def _define(values: flags.FlagValues, parser, name: str, default: Any, text: str, title: str) -> None:
-    if isinstance(parser, flags.BooleanParser):
-        flags.DEFINE_boolean(name, default, text, flag_values=values, module_name=title)
-    else:
-        flags.DEFINE(parser, name, default, text, flag_values=values, module_name=title)
+    define_flag(values, parser, "strategy", None, "Another name of --distribute.", _RUN)
 
 
 def _fill(values: flags.FlagValues) -> None:
@@ -192,24 +207,24 @@ def _fill(values: flags.FlagValues) -> None:
     if values.default_hparams is None:
         return
     try:
-        description = default_hparams(values.default_hparams)
+        published = default_settings(values.default_hparams)
     except InputError as error:
         raise InputError(str(error).replace("--model_name", "--default_hparams", 1)) from None
     for name in _GROUPS:
-        group = getattr(description, name)
+        group = getattr(published, name)
         for field in settings_of(group):
             if field.name in values:
                 values.set_default(field.name, getattr(group, field.name))
 
 
-def _options_with_alias(values: flags.FlagValues) -> RunOptions:
-    """`RunOptions` of a command that has --strategy for --distribute; on pruning commands it is the way to prune."""
+def _place_with_alias(values: flags.FlagValues) -> PlaceSettings:
+    """Of a command that has --strategy for --distribute; on pruning commands it is the way to prune."""
     given, named = values.strategy, values["distribute"]
     if given is None:
-        return _read(values, RunOptions)
+        return read(values, PlaceSettings)
     if named.present and named.value != given:
         raise InputError(f"--strategy={given} and --distribute={named.value} contradict each other")
-    return _read(values, RunOptions, distribute=given)
+    return read(values, PlaceSettings, distribute=given)
 
 
 def _groups(values: flags.FlagValues, names: Sequence[str]) -> dict[str, Any]:
@@ -221,32 +236,24 @@ def _groups(values: flags.FlagValues, names: Sequence[str]) -> dict[str, Any]:
     ]
     if missing:
         raise InputError(f"{', '.join(missing)} must be given, or --default_hparams=NAME to fill in published settings")
-    return {name: _read(values, _GROUPS[name]) for name in names}
+    return {name: read(values, _GROUPS[name]) for name in names}
 
 
-def _read(values: flags.FlagValues, group: type, **given: Any) -> Any:
-    for field in settings_of(group):
-        if is_required(field) and values[field.name].value is None:
-            raise InputError(f"--{field.name} must be given: {field.metadata['help']}")
-    return group(**{field.name: values[field.name].value for field in settings_of(group)} | given)
-
-
-def _lottery_description(values: flags.FlagValues) -> LotteryDescription:
-    description = LotteryDescription(**_groups(values, tuple(_GROUPS)))
+def _lottery_settings(values: flags.FlagValues) -> LotterySettings:
+    settings, rewinding = LotterySettings(**_groups(values, tuple(_GROUPS))), read(values, RewindingSettings)
     own = [name for name in values if name.startswith("pretrain_") and values[name].present]
-    if not values.pretrain:
+    if not rewinding.pretrain:
         if own:
             raise InputError(f"--{sorted(own)[0]} goes with --pretrain")
-        return description.rewinding_to(values.rewinding_steps)
-    if values.rewinding_steps is not None:
+        return settings.rewinding_to(rewinding.rewinding_steps)
+    if rewinding.rewinding_steps is not None:
         raise InputError("--rewinding_steps and --pretrain exclude each other")
-    steps = values.pretrain_training_steps
-    if steps is None:
+    if values.pretrain_training_steps is None:
         raise InputError("--pretrain needs --pretrain_training_steps, for example 500it")
     dataset, training = (_borrowed(values, "pretrain", name) for name in _BORROWED)
     if is_zero(training.training_steps):
-        return description
-    return LotteryDescription(**_groups(values, tuple(_GROUPS)), pretrain_dataset=dataset, pretrain_training=training)
+        return settings
+    return LotterySettings(**_groups(values, tuple(_GROUPS)), pretrain_dataset=dataset, pretrain_training=training)
 
 
 def _borrowed(values: flags.FlagValues, prefix: str, name: str) -> Any:
@@ -254,6 +261,6 @@ def _borrowed(values: flags.FlagValues, prefix: str, name: str) -> Any:
     given = {field.name: values[f"{prefix}_{field.name}"] for field in settings_of(_GROUPS[name])}
     changed = {key: flag.value for key, flag in given.items() if flag.present}
     try:
-        return _read(values, _GROUPS[name], **changed)
+        return read(values, _GROUPS[name], **changed)
     except InputError as error:
         raise InputError(f"flags with --{prefix}_ before their names: {error}") from None

@@ -6,73 +6,60 @@ saved step, [or draw new ones]; train
 
 from __future__ import annotations
 
-import warnings
-
-from tfprune.experiments.lottery.checks import check_saved, check_trained
-from tfprune.experiments.lottery.files import read_mask, read_weights
-from tfprune.experiments.lottery.folder import ReplicateLock
+from tfprune.experiments.lottery import files
 from tfprune.experiments.lottery.pruning import ignored_kernels
-from tfprune.experiments.lottery.recipe import Workshop, claimed, saving, seed_of
-from tfprune.experiments.lottery.requests import OneshotRequest
-from tfprune.experiments.lottery.training import Report, Trainer
+from tfprune.experiments.lottery.recipe import Workshop, claimed, seed_of, train_network
+from tfprune.experiments.lottery.replicate import Replicate
+from tfprune.experiments.lottery.study import OneshotStudy
+from tfprune.experiments.lottery.training import Trainer
 from tfprune.layers.masks import Masks
 from tfprune.layers.weights import Weights
 from tfprune.pruning.one_shot import one_shot_masks
 from tfprune.pruning.schedules import Schedule
+from tfprune.training.session import Watch
 
 
-def run_oneshot(request: OneshotRequest, workshop: Workshop, report: Report) -> None:
-    """Prunes and trains, unless the folder is finished.
+def run_oneshot(study: OneshotStudy, replicate: Replicate, workshop: Workshop, watch: Watch) -> None:
+    """Prunes and trains, unless it is trained.
 
     Raises:
         InputError: the trained run or a step of it is missing (says which steps are there), or as for training runs.
 
     Reference: Frankle et al. 2021, arXiv 2009.08576.
     """
-    options, description, arguments = request.options, request.description, request.arguments
-    check_trained(request)
-    with ReplicateLock(description.replicate_folder(options.root, options.replicate), shared=True):
-        trainer = workshop.trainer(description.model, description.dataset, description.training)
-        scored, state = (_saved(request, trainer, name) for name in ("prune_step", "state_step"))
-        start, end = trainer.step(arguments.state_step), trainer.step(description.training.training_steps)
-        how = saving(options, trainer, end)
-        folder = claimed(request.folder, request.label, description, options, arguments, options.overwrite)
-        if folder.finished:
+    study.check_runs()
+    trainer = workshop.trainer(study.trained_with)
+    steps = trainer.data.steps_per_epoch
+    study.check_steps(steps)
+    start = study.saved_step("state_step", steps)
+    scored, state = (files.read_weights(study.main, step) for step in (study.saved_step("prune_step", steps), start))
+    with claimed(study, study.folder, study.label, replicate.overwrite) as folder:
+        if folder.reached(files.TRAINED):
             return
-        stored = read_mask(folder.folder)
-        masks = _masks(request, trainer, scored) if stored is None else Masks(stored).check(trainer.model)
-        if arguments.reinitialize:
-            state = trainer.initial_weights(seed_of("reinitialize", "replicate", options.replicate))
-        report.start(request.label, masks)
-        stream = seed_of("batches", options.replicate, request.name)
-        trainer.train(state, masks, start, end, stream, folder, report, **how)
+        stored = files.read_mask(study.folder)
+        masks = _masks(study, trainer, scored, watch) if stored is None else Masks(stored).check(trainer.model)
+        if study.own_settings.reinitialize:
+            state = trainer.initial_weights(seed_of("reinitialize", "replicate", study.place.replicate))
+        train_network(study, 0, trainer, state, masks, start, folder, watch)
 
 
-def _saved(request: OneshotRequest, trainer: Trainer, name: str) -> Weights:
-    step = trainer.step(getattr(request.arguments, name))
-    check_saved(request, name, step)
-    return read_weights(request.description.folder(request.options.root, request.options.replicate), step)
-
-
-def _masks(request: OneshotRequest, trainer: Trainer, scored: Weights) -> Masks:
-    arguments, seed = request.arguments, seed_of("oneshot", request.options.replicate)
-    scoring, data = arguments.scoring, None
-    if scoring.score == "grasp" and not arguments.prune_highest:
-        warnings.warn("the paper's GraSP is --strategy=grasp with --prune_highest; this is its opposite", stacklevel=2)
-    if scoring.examples_per_class is not None:
-        data = [trainer.data.examples(scoring.examples_per_class, seed)]
+def _masks(study: OneshotStudy, trainer: Trainer, scored: Weights, watch: Watch) -> Masks:
+    own, seed = study.own_settings, seed_of("oneshot", study.place.replicate)
+    (score, examples), data = own.scoring, None
+    if examples is not None:
+        data = [trainer.data.examples(examples, seed)]
     return one_shot_masks(
         trainer.model,
         scored,
-        scoring.score,
-        arguments.prune_fraction,
+        score,
+        own.prune_fraction,
         seed=seed,
-        shuffle=arguments.randomize_layerwise,
-        ignore=ignored_kernels(trainer.model, arguments.layers_to_ignore, "--layers_to_ignore"),
+        shuffle=own.randomize_layerwise,
+        ignore=ignored_kernels(trainer.model, own.layers_to_ignore, "--layers_to_ignore"),
         data=data,
         loss="cross_entropy",
-        schedule=Schedule(arguments.prune_iterations),
-        verbose=not request.options.quiet,
+        schedule=Schedule(own.prune_iterations),
+        verbose=not watch.quiet,
         # The published GraSP is the negative of ours, whose highest scores are kept: its highest are to be pruned.
-        highest=arguments.prune_highest != (scoring.score == "grasp"),
+        highest=own.prune_highest != (score == "grasp"),
     )

@@ -53,16 +53,17 @@ def _of_training(folder: Path, place: re.Match) -> Iterator[tuple[str, Result]]:
     if len(tested) > 1:  # a single one is at the end, which does not tell where the training began
         facts["steps"] = tested[-1][0] - tested[0][0]
     study = {"settings": _settings(folder), "digest": place["digest"], "seed": int(place["replicate"])}
-    label = _label(place, words)
-    yield source, Result("lottery", label, method=place["method"] or "main", **study, **facts, **_weights(report))
+    method = str(words or place["method"] or "main")
+    label = _label(place, method)
+    yield source, Result("lottery", label, method=method, **study, **facts, **_weights(report))
 
 
-def _label(place: re.Match, words: object) -> str:
+def _label(place: re.Match, method: str) -> str:
     """As a run tells it: `training`, `level 2`, `randomly_prune seed=7, level 2`."""
     level = None if place["level"] is None else f"level {place['level']}"
     if not place["method"]:
         return level or "training"
-    return ", ".join(filter(None, (str(words or place["method"]), level)))
+    return f"{method}, {level}" if level else method
 
 
 def _weights(path: Path) -> dict[str, int]:

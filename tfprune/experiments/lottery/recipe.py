@@ -7,86 +7,78 @@ the weights that are left; set the others back to where this training began; tra
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from tfprune.experiments.lottery.checks import check_rewinding, kept_steps
+from tfprune.connectivity.measured import measured
+from tfprune.experiments.lottery import files
 from tfprune.experiments.lottery.data import LotteryData, load_data
-from tfprune.experiments.lottery.fields import canonical
-from tfprune.experiments.lottery.files import read_mask, read_weights
-from tfprune.experiments.lottery.folder import LotteryFolder, ReplicateLock
-from tfprune.experiments.lottery.hparams import DatasetHparams, ModelHparams, TrainingHparams
-from tfprune.experiments.lottery.names import PRETRAIN
+from tfprune.experiments.lottery.names import PRETRAIN, PlainSettings
 from tfprune.experiments.lottery.pruning import check_levels_possible, ignored_kernels, prune_magnitudes
-from tfprune.experiments.lottery.requests import LotteryRequest, RunOptions, TrainRequest
+from tfprune.experiments.lottery.replicate import Replicate
+from tfprune.experiments.lottery.results import ACCURACY, LOSS
+from tfprune.experiments.lottery.settings import DataSettings, PlaceSettings
 from tfprune.experiments.lottery.steps import Step
-from tfprune.experiments.lottery.training import Report, Trainer
+from tfprune.experiments.lottery.study import LotteryStudy, TicketStudy, TrainStudy
+from tfprune.experiments.lottery.training import Trainer
 from tfprune.layers.masks import Masks
 from tfprune.layers.weights import Weights, set_weights
 from tfprune.pruning.iterative import iterative_pruning
+from tfprune.records.result import result_path, write_result
+from tfprune.records.run_folder import RunFolder
+from tfprune.training.session import Watch
 
 
 class Workshop:
     """Data and compiled training, made once for all levels, branches and replicates that have them in common.
 
     Args:
-        options: where the data are and where to train; the rest does not matter here.
+        place: where the data are and where to train; the rest does not matter here.
     """
 
-    def __init__(self, options: RunOptions):
-        self._options = options
+    def __init__(self, place: PlaceSettings):
+        self._place = place
         self._data = cache(self._load)
         self._trainers = cache(self._make)
 
-    def trainer(self, model: ModelHparams, dataset: DatasetHparams, training: TrainingHparams) -> Trainer:
+    def trainer(self, settings: PlainSettings) -> Trainer:
         """What trains this network on these data; how long is no matter of the trainer.
 
         Raises:
             InputError: the data or the network cannot be used.
         """
-        return self._trainers(model, dataset, replace(training, training_steps="0it"))
+        # A length that any trainer may be asked for.
+        return self._trainers(replace(settings, training=replace(settings.training, training_steps="1it")))
 
-    def _load(self, dataset: DatasetHparams) -> LotteryData:
-        return load_data(dataset, self._options.path_to_data)
+    def _load(self, dataset: DataSettings) -> LotteryData:
+        return load_data(dataset, self._place.path_to_data)
 
-    def _make(self, model: ModelHparams, dataset: DatasetHparams, training: TrainingHparams) -> Trainer:
-        return Trainer(model, training, self._data(dataset), self._options.distribute)
+    def _make(self, settings: PlainSettings) -> Trainer:
+        return Trainer(settings, self._data(settings.dataset), self._place.distribute)
 
 
-def run_training(request: TrainRequest, workshop: Workshop, report: Report) -> None:
-    """Trains a network, unless its folder is finished.
+def run_training(study: TrainStudy, replicate: Replicate, workshop: Workshop, watch: Watch) -> None:
+    """Trains a network, unless it is trained.
 
     Raises:
         InputError: the data or the folder cannot be used, or the training diverges.
     """
-    options, description = request.options, request.description
-    with ReplicateLock(description.replicate_folder(options.root, options.replicate)) as lock:
-        trainer = workshop.trainer(description.model, description.dataset, description.training)
-        end = trainer.step(description.training.training_steps)
-        how = saving(options, trainer, end)
-        if options.overwrite:  # not before the data are there and all else is checked
-            lock.clear()
-        folder = claimed(request.folder, "main", description, options)
-        if folder.finished:
-            return
-        masks = Masks.dense(trainer.model)
-        report.start("training", masks)
-        trainer.train(
-            trainer.initial_weights(seed_of("weights", options.replicate)),
-            masks,
-            trainer.step("0it"),
-            end,
-            seed_of("batches", options.replicate, 0),
-            folder,
-            report,
-            **how,
-        )
+    trainer = workshop.trainer(study.trained_with)
+    study.check_steps(trainer.data.steps_per_epoch)
+    if replicate.overwrite:  # not before the data are there and all else is checked
+        replicate.clear()
+    with claimed(study, study.folder, study.label) as folder:
+        if not folder.reached(files.TRAINED):
+            initial = trainer.initial_weights(seed_of("weights", study.place.replicate))
+            start = Step(0, trainer.data.steps_per_epoch)
+            train_network(study, 0, trainer, initial, Masks.dense(trainer.model), start, folder, watch)
 
 
-def run_lottery(request: LotteryRequest, workshop: Workshop, report: Report) -> None:
+def run_lottery(study: TicketStudy, replicate: Replicate, workshop: Workshop, watch: Watch) -> None:
     """Trains, prunes and rewinds, skipping what the folders already hold.
 
     Raises:
@@ -94,110 +86,140 @@ def run_lottery(request: LotteryRequest, workshop: Workshop, report: Report) -> 
 
     References: Frankle & Carbin 2019, arXiv 1803.03635; rewinding: Frankle et al. 2020, arXiv 1912.05671.
     """
-    options, description = request.options, request.description
-    with ReplicateLock(description.replicate_folder(options.root, options.replicate)) as lock:
-        trainer = workshop.trainer(description.model, description.dataset, description.training)
-        start = description.start_step(trainer.data.steps_per_epoch)
-        end = description.end_step(trainer.data.steps_per_epoch)
-        pruning = description.pruning
-        ignore = ignored_kernels(trainer.model, pruning.pruning_layers_to_ignore)
-        check_rewinding(start, end)
-        how = saving(options, trainer, end)
-        published = pruning.pruning_count == "published"
-        check_levels_possible(trainer.model, request.levels, pruning.pruning_fraction, ignore, published)
-        if options.overwrite:  # not before the data are there and all else is checked
-            lock.clear()
+    trainer, pruning = workshop.trainer(study.trained_with), study.settings.pruning
+    ignore = ignored_kernels(trainer.model, pruning.pruning_layers_to_ignore)
+    study.check_steps(trainer.data.steps_per_epoch)
+    start, end = (step(trainer.data.steps_per_epoch) for step in (study.settings.start_step, study.end_step))
+    published = pruning.pruning_count == "published"
+    check_levels_possible(trainer.model, study.levels, pruning.pruning_fraction, ignore, published)
+    if replicate.overwrite:  # not before the data are there and all else is checked
+        replicate.clear()
 
-        def path(level: int) -> Path:
-            return description.folder(options.root, options.replicate, level)
+    def train(level: int, masks: Masks) -> Path:
+        path = study.folder_of(level)
+        with claimed(study, path, study.label) as folder:
+            if not folder.reached(files.TRAINED):
+                if level:
+                    rewound = files.read_weights(study.folder_of(level - 1), start)
+                else:
+                    rewound = _beginning(study, workshop, trainer, watch)
+                train_network(study, level, trainer, rewound, masks, start, folder, watch)
+        return path
 
-        def train(level: int, masks: Masks) -> Path:
-            folder = claimed(path(level), "main", description, options)
-            if not folder.finished:
-                rewound = (
-                    read_weights(path(level - 1), start) if level else _beginning(request, workshop, trainer, report)
-                )
-                report.start(f"level {level} of {request.levels}", masks)
-                stream = seed_of("batches", options.replicate, level)
-                trainer.train(rewound, masks, start, end, stream, folder, report, **how)
-            folder.release()
-            return folder.folder
+    def prune(level: int, trained: Path, masks: Masks) -> Masks:
+        stored = files.read_mask(study.folder_of(level + 1))
+        if stored is not None:
+            return Masks(stored).check(trainer.model)
+        set_weights(trainer.model, files.read_weights(trained, end))
+        return prune_magnitudes(trainer.model, masks, pruning.pruning_fraction, ignore, published)
 
-        def prune(level: int, trained: Path, masks: Masks) -> Masks:
-            stored = read_mask(path(level + 1))
-            if stored is not None:
-                return Masks(stored).check(trainer.model)
-            set_weights(trainer.model, read_weights(trained, end))
-            return prune_magnitudes(trainer.model, masks, pruning.pruning_fraction, ignore, published)
-
-        for _ in iterative_pruning(range(request.levels + 1), Masks.dense(trainer.model), train, prune):
-            pass
+    for _ in iterative_pruning(study.levels_trained, Masks.dense(trainer.model), train, prune):
+        pass
 
 
-def _beginning(request: LotteryRequest, workshop: Workshop, trainer: Trainer, report: Report) -> Weights:
+def _beginning(study: TicketStudy, workshop: Workshop, trainer: Trainer, watch: Watch) -> Weights:
     """The weights that every level starts from."""
-    options, description = request.options, request.description
-    initial = trainer.initial_weights(seed_of("weights", options.replicate))
-    if description.pretrain_training is None:
+    settings, seed = study.settings, seed_of("weights", study.place.replicate)
+    initial = trainer.initial_weights(seed)
+    if settings.pretrain_training is None:
         return initial
-    dataset, training = description.pretrain_dataset, description.pretrain_training
-    earlier = workshop.trainer(description.model, dataset, training)
-    end = earlier.step(training.training_steps)
-    folder = claimed(description.folder(options.root, options.replicate, PRETRAIN), "pretraining", description, options)
-    if not folder.finished:
-        first = earlier.initial_weights(seed_of("weights", options.replicate))
-        masks = Masks.dense(earlier.model)
-        report.start("pretraining", masks)
-        # The batches of level 0, which goes on where this ends.
-        stream = seed_of("batches", options.replicate, 0)
-        earlier.train(first, masks, earlier.step("0it"), end, stream, folder, report, **saving(options, earlier))
-    folder.release()
-    trained = read_weights(folder.folder, end)
+    earlier = workshop.trainer(PlainSettings(settings.model, settings.pretrain_dataset, settings.pretrain_training))
+    steps = earlier.data.steps_per_epoch
+    end = Step.parse(settings.pretrain_training.training_steps, steps)
+    with claimed(study, study.folder_of(PRETRAIN), "pretraining") as folder:
+        if not folder.reached(files.TRAINED):
+            first, masks = (
+                earlier.initial_weights(seed_of("weights", study.place.replicate)),
+                Masks.dense(earlier.model),
+            )
+            # The batches of level 0, which goes on where this ends.
+            stream, keep = seed_of("batches", study.place.replicate, 0), study.kept_steps(steps)
+            only_at_end = study.place.evaluate_only_at_end
+            watch.start("pretraining", told(masks))
+            earlier.train(first, masks, Step(0, steps), end, stream, folder, watch, keep, only_at_end)
+            watch.end()
+            _mark_trained(folder)
+    trained = files.read_weights(study.folder_of(PRETRAIN), end)
     # An output layer for other classes starts anew.
     return {
         path: trained[path] if np.shape(trained.get(path)) == array.shape else array for path, array in initial.items()
     }
 
 
-def claimed(
-    path: Path, label: str, description, options: RunOptions, arguments: object = None, overwrite: bool = False
-) -> LotteryFolder:
-    """The folder of one training, ready to be written.
-
-    What is compared with the run that is there are the texts that names are made of, so that settings which are new in
-    this version, and at their defaults, leave old runs as good as they were.
+def claimed(study: LotteryStudy, path: Path, label: str, overwrite: bool = False) -> RunFolder:
+    """The folder of one network, ready to be written.
 
     Args:
+        study: that it belongs to.
         path: where it is.
         label: the training in words, for tables.
-        description: of the run that it belongs to.
-        options: the replicate is recorded.
-        arguments: of a branch, a dataclass.
         overwrite: deletes what is there of this training.
 
     Raises:
         InputError: another process writes there, or it holds something else.
     """
-    folder = LotteryFolder(path)
-    record, groups = {"replicate": options.replicate, "run": description.canonical()}, description.record()
-    if arguments is not None:
-        record["branch"], groups["branch"] = canonical(arguments), asdict(arguments)
-    folder.claim({"label": label, **record}, overwrite)
-    if not folder.finished:
-        folder.write_hparams(groups)
+    folder = RunFolder(path, files.LAYOUT)
+    folder.claim(study.record(label), overwrite=overwrite)
+    if not folder.reached(files.TRAINED):
+        files.write_hparams(path, study.groups())
     return folder
 
 
-def saving(options: RunOptions, trainer: Trainer, end: Step | None = None) -> dict:
-    """What `Trainer.train` keeps and measures on the way.
+def train_network(
+    study: LotteryStudy,
+    level: int,
+    trainer: Trainer,
+    weights: Mapping[str, np.ndarray],
+    masks: Masks,
+    start: Step,
+    folder: RunFolder,
+    watch: Watch,
+) -> None:
+    """Trains the network of a level up to its study's end and leaves its result; arguments as for `Trainer.train`."""
+    end = study.end_step(trainer.data.steps_per_epoch)
+    stream = seed_of("batches", study.place.replicate, study.stream(level))
+    keep = study.kept_steps(trainer.data.steps_per_epoch, end)
+    watch.start(study.headline(level), told(masks))
+    only_at_end = study.place.evaluate_only_at_end
+    trained = trainer.train(weights, masks, start, end, stream, folder, watch, keep, only_at_end)
+    write_network_result(study, level, trainer, trained.seconds)
+    watch.end(f"test accuracy {trained.log.last(ACCURACY):.4f}")
+    _mark_trained(folder)
+
+
+def write_network_result(study: LotteryStudy, level: int, trainer: Trainer, seconds: float | None = None) -> None:
+    """Writes the `result.json` of a trained network, from its files alone.
+
+    Args:
+        study: that the network belongs to.
+        level: of the network.
+        trainer: has a model of its form.
+        seconds: of its training; no file holds them.
 
     Raises:
-        InputError: weights are to be kept at a step after `end`.
+        InputError: a file is damaged.
     """
-    return {"keep": kept_steps(options, trainer.data.steps_per_epoch, end), "only_at_end": options.evaluate_only_at_end}
+    folder = study.folder_of(level)
+    stored, log, saved = files.read_mask(folder), files.read_log(folder), files.saved_steps(folder)
+    masks = Masks.dense(trainer.model) if stored is None else Masks(stored).check(trainer.model)
+    set_weights(trainer.model, files.read_weights(folder, saved[-1] if saved else "ep0_it0"))
+    first, last = (Step.of_file(text, trainer.data.steps_per_epoch).iteration for text in (saved[0], saved[-1]))
+    facts = {"accuracy": log.last(ACCURACY), "loss": log.last(LOSS), "steps": last - first, "seconds": seconds}
+    result = study.network_result(level, **facts, **measured(trainer.model, masks))
+    write_result(result_path(folder), result)
+
+
+def told(masks: Masks) -> str:
+    """What of a network is left, for those who watch."""
+    return f"{masks.kept:,} of {masks.size:,} weights, sparsity {masks.sparsity:.4f}"
 
 
 def seed_of(*words: object) -> int:
     """A seed below 2³¹ made of what it is for: `seed_of("weights", replicate)`."""
     text = "/".join(map(str, words))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") % 2**31
+
+
+def _mark_trained(folder: RunFolder) -> None:
+    folder.mark(files.TRAINED)
+    folder.drop_checkpoint()

@@ -1,4 +1,4 @@
-"""Finished lottery and one-shot runs as pandas tables, from their files alone."""
+"""Lottery and one-shot runs as pandas tables, from their files alone."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pathlib import Path
 import pandas as pd
 
 from tfprune.errors import InputError
-from tfprune.experiments.lottery import files as files
+from tfprune.experiments.lottery import files
 from tfprune.records.atomic import atomic_write_text
 from tfprune.records.metric_log import MetricLog
+from tfprune.records.run_folder import read_record
 
 ACCURACY, LOSS = "test_accuracy", "test_loss"
 RESULT_COLUMNS = (
@@ -24,14 +25,14 @@ _REPLICATE = re.compile(r"replicate_([1-9][0-9]{0,9})")
 
 
 def read_results(folder: str | Path) -> pd.DataFrame:
-    """One row for each finished run that was tested, sorted by branch, level and replicate; `main` is first.
+    """One row for each trained network that was tested, sorted by branch, level and replicate; `main` is first.
 
     Args:
         folder: `<root>/<name>`, which holds the replicates.
 
     Returns:
         Columns `replicate`, `level`, `branch` (`main`, or the branch in words), `run` (its folder's name), `density`
-        and `kept` (weights, missing for a run without a report), `iteration` (of the last test), `test_accuracy`,
+        and `kept` (weights, missing where there is no report), `iteration` (of the last test), `test_accuracy`,
         `test_loss` (missing where it was not measured), `best_test_accuracy`.
 
     Raises:
@@ -53,7 +54,7 @@ def read_results(folder: str | Path) -> pd.DataFrame:
 
 
 def read_curves(folder: str | Path) -> pd.DataFrame:
-    """Test accuracy over training: one row for each test of each finished run.
+    """Test accuracy over training: one row for each test of each trained network.
 
     Args:
         folder: `<root>/<name>`.
@@ -91,7 +92,7 @@ def summary(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_summary(folder: str | Path) -> Path:
-    """Writes `summary.csv` of all finished runs below a folder into it; gives its path.
+    """Writes `summary.csv` of all trained networks below a folder into it; gives its path.
 
     Raises:
         InputError: as `read_results`.
@@ -101,6 +102,22 @@ def write_summary(folder: str | Path) -> Path:
     return path
 
 
+def summary_text(table: pd.DataFrame) -> str:
+    """The summary as it is printed."""
+    shown = pd.DataFrame(
+        {
+            "branch": table["branch"],
+            "level": table["level"],
+            "weights kept": table["density"].map("{:.2%}".format),
+            "test accuracy": table["test_accuracy_mean"].map("{:.4f}".format),
+            "± std": table["test_accuracy_std"].map(lambda value: "" if pd.isna(value) else f"{value:.4f}"),
+            "test loss": table["test_loss_mean"].map("{:.4f}".format),
+            "replicates": table["test_accuracy_count"],
+        }
+    )
+    return shown.to_string(index=False)
+
+
 def _finished(folder: str | Path) -> Iterator[tuple[int, files.Location, str, MetricLog]]:
     folder = Path(folder)
     if not folder.is_dir():
@@ -108,10 +125,10 @@ def _finished(folder: str | Path) -> Iterator[tuple[int, files.Location, str, Me
     for path in folder.iterdir():
         match = _REPLICATE.fullmatch(path.name)
         for location in files.locations(path) if match else ():
-            record = files.read_record(location.folder)
             # Pretraining ends where level 0 begins and is no result of its own.
-            if location.level is not None and record and record["finished"]:
-                label = str(record["input"].get("label", location.branch))
+            if location.level is not None and files.is_trained(location.folder):
+                record = read_record(location.folder, files.LAYOUT)["input"]
+                label = str(record.get("label", location.branch))
                 yield int(match[1]), location, label, files.read_log(location.folder)
 
 

@@ -56,6 +56,12 @@ class Step:
             )
         return cls(epochs * iterations_per_epoch + iterations, iterations_per_epoch)
 
+    @classmethod
+    def of_file(cls, text: str, iterations_per_epoch: int) -> Step:
+        """The step of a file's name, `ep2_it3`."""
+        epochs, iterations = map(int, re.findall("[0-9]+", text))
+        return cls(epochs * iterations_per_epoch + iterations, iterations_per_epoch)
+
     @property
     def ep(self) -> int:
         """Whole epochs since the start."""
@@ -92,24 +98,6 @@ class Step:
             )
 
 
-def check_step(text: str, flag: str = "step") -> None:
-    """Refuses a text that is no step, before the data set and so the length of an epoch is known.
-
-    Raises:
-        InputError: names `flag`.
-    """
-    try:
-        _parts(text)
-    except InputError as error:
-        raise InputError(f"{flag}: {error}") from None
-
-
-def check_steps(text: str, flag: str = "steps") -> None:
-    """As `check_step` for a list such as `80ep,120ep`."""
-    for part in text.split(","):
-        check_step(part, flag)
-
-
 def parse_steps(text: str | None, iterations_per_epoch: int) -> tuple[Step, ...]:
     """The steps of a list such as `1000it,2000it`, in its order; none for None.
 
@@ -137,19 +125,17 @@ def iterations_per_epoch(examples: int, batch_size: int, subsample_fraction: flo
     return math.ceil(Fraction(used) / batch_size)
 
 
-def level_ranges(text: str, flag: str = "--levels") -> list[int]:
+def level_ranges(text: str) -> list[int] | None:
     """Levels of a text such as `0-2,5`, in order and each once; a range that runs backwards holds none.
 
-    Raises:
-        InputError: the text is something else; names `flag`.
+    None where the text is something else.
     """
     levels = set()
     for part in text.split(","):
         match = _RANGE.fullmatch(part)
         if not match:
-            raise InputError(f"{flag} must be numbers and ranges such as 0-2,5. Received: {text!r}")
-        first, last = int(match[1]), int(match[2] or match[1])
-        levels.update(range(first, last + 1))
+            return None
+        levels.update(range(int(match[1]), int(match[2] or match[1]) + 1))
     return sorted(levels)
 
 
@@ -164,3 +150,16 @@ def _parts(text: str) -> tuple[int, int]:
     if epochs == 0 and iterations < 0:
         raise InputError(f"a step cannot lie before the start. Received: {text!r}")
     return epochs, iterations
+
+
+def _is_step(text: str) -> bool:
+    try:
+        return bool(_parts(text))
+    except InputError:
+        return False
+
+
+_WRITTEN = f"written 160ep, 1000it or 2ep3it, of at most {MOST} epochs or iterations and none before the start"
+STEP = f"a step, {_WRITTEN}", _is_step
+STEPS = f"steps, separated by commas, {_WRITTEN}", lambda text: all(map(_is_step, text.split(",")))
+"""What settings that are steps take, in words, and whether a text is that; the length of an epoch is not known yet."""

@@ -51,12 +51,14 @@ def _of_run(folder: Path, prefix: str, sample: str, settings: dict[str, Any]) ->
         if not record["finished"]:
             return
         source, settings = OURS, record["input"]
+        if type(settings.get("compression")) not in (int, float):
+            raise InputError(f"cannot read {folder / f'{prefix}_run.json'}: compression must be a number")
         key, steps = study_digest(settings), settings.get("iterations")
-    pruner = settings.get("pruner")
-    label = _DENSE if pruner == _DENSE else f"{pruner} {settings.get('pruning_type')}"
-    reached = _reached(folder, prefix)
+    pruner, target = settings.get("pruner"), settings.get("compression")
+    label = _DENSE if pruner == _DENSE else f"{pruner}, {settings.get('pruning_type')} compression {target:.6g}"
+    reached, seed = _reached(folder, prefix), int(sample) if sample.isdecimal() else sample
     steps = steps if "accuracy" in reached else None  # it may have been pruned alone
-    study = {"settings": settings, "digest": key, "seed": sample, "method": pruner, "steps": steps}
+    study = {"settings": settings, "digest": key, "seed": seed, "method": pruner, "steps": steps}
     yield source, Result("one_shot", label, **study, **reached)
 
 

@@ -99,7 +99,7 @@ def effective_connectivity(record: IterationRecord, layer: int) -> np.ndarray:
     Raises:
         ValueError: a layer on the way isn't dense.
     """
-    kinds = [spec.kind for spec in record.layers[: layer + 1]]
+    kinds = [each.kind for each in record.layers[: layer + 1]]
     if any(kind not in ("f", "x") for kind in kinds):
         raise ValueError(f"products of masks need dense layers up to layer {layer}. Received: kinds {kinds}")
     paths = record.masks[weight_path(0)].astype(np.float64)

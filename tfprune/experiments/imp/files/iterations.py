@@ -33,11 +33,6 @@ def findata_path(folder: str | Path, prefix: str) -> Path:
     return Path(folder) / f"{prefix}_findata.pkl"
 
 
-def out_path(folder: str | Path, prefix: str) -> Path:
-    """`<folder>/<prefix>_out.dat`."""
-    return Path(folder) / f"{prefix}_out.dat"
-
-
 def write_iteration(path: str | Path, record: IterationRecord) -> None:
     """Writes one iteration atomically; the same record gives the same bytes.
 

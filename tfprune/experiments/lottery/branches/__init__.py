@@ -1,7 +1,7 @@
-"""Ablations of a lottery run's levels: their arguments and where their code is.
+"""Ablations of a lottery run's levels: their settings and where their code is.
 
-A new branch is one file here, its arguments below and one line in `BRANCHES`. The files import TensorFlow and are
-loaded when they are run.
+A new branch is one file here, its settings below and one line in `BRANCHES`. The files import TensorFlow and are loaded
+when they are run.
 """
 
 from __future__ import annotations
@@ -10,54 +10,39 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tfprune.experiments.lottery.fields import check_kinds, setting
-from tfprune.experiments.lottery.hparams import DatasetHparams, TrainingHparams, check_seed, one_of
-
-RANDOM_STRATEGIES = ("global", "layerwise", "even")
+from tfprune.experiments.lottery.settings import DataSettings, TrainingSettings
+from tfprune.records.limits import SEED_LIMIT
+from tfprune.records.settings import Settings, setting
 
 
 @dataclass(frozen=True)
-class RandomlyPruneArguments:
-    """Train a random mask as dense as the level's.
-
-    Raises:
-        InputError: a value that is not allowed; names the flag.
-    """
+class RandomlyPruneSettings(Settings):
+    """Train a random mask as dense as the level's."""
 
     title = "Random pruning"
 
-    seed: int = setting(int, "Seed of the mask.")
+    seed: int = setting(int, "Seed of the mask.", at_least=0, below=SEED_LIMIT)
     strategy: str = setting(
         str,
         "What is as dense as in the level's mask: global all, layerwise each layer; even: all layers alike.",
         "layerwise",
+        choices=("global", "layerwise", "even"),
     )
-
-    def __post_init__(self):
-        check_kinds(self)
-        check_seed("seed", self.seed)
-        one_of("strategy", self.strategy, RANDOM_STRATEGIES)
 
 
 @dataclass(frozen=True)
-class RandomlyReinitializeArguments:
-    """Train the level's mask with newly drawn weights.
-
-    Raises:
-        InputError: a value that is not allowed; names the flag.
-    """
+class RandomlyReinitializeSettings(Settings):
+    """Train the level's mask with newly drawn weights."""
 
     title = "Random reinitialization"
 
-    seed: int | None = setting(int, "Seed of the weights (default: from the replicate).", None)
-
-    def __post_init__(self):
-        check_kinds(self)
-        check_seed("seed", self.seed)
+    seed: int | None = setting(
+        int, "Seed of the weights (default: from the replicate).", None, at_least=0, below=SEED_LIMIT
+    )
 
 
 @dataclass(frozen=True)
-class RetrainArguments:
+class RetrainSettings(Settings):
     """Train the level's mask and weights with other data or another training.
 
     The fields have the names by which the original's digests know them.
@@ -65,8 +50,8 @@ class RetrainArguments:
 
     title = "Retraining"
 
-    retrain_d: DatasetHparams
-    retrain_t: TrainingHparams
+    retrain_d: DataSettings
+    retrain_t: TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -75,20 +60,20 @@ class Branch:
 
     Attributes:
         summary: one line for `--help`.
-        arguments: dataclass of its arguments.
+        settings: class of its own settings.
     """
 
     summary: str
-    arguments: type
+    settings: type[Settings]
 
 
 BRANCHES: dict[str, Branch] = {
-    "randomly_prune": Branch("train random masks as dense as each level's", RandomlyPruneArguments),
-    "randomly_reinitialize": Branch("train each level's mask with newly drawn weights", RandomlyReinitializeArguments),
-    "retrain": Branch("train each level with other data or another training", RetrainArguments),
+    "randomly_prune": Branch("train random masks as dense as each level's", RandomlyPruneSettings),
+    "randomly_reinitialize": Branch("train each level's mask with newly drawn weights", RandomlyReinitializeSettings),
+    "retrain": Branch("train each level with other data or another training", RetrainSettings),
 }
 
 
 def load_plan(branch: str) -> Callable:
-    """The function `plan` of the file named after a branch: (level, arguments) -> what to train; imports TensorFlow."""
+    """The function `plan` of the file named after a branch: (level, settings) -> what to train; imports TensorFlow."""
     return importlib.import_module(f"{__name__}.{branch}").plan
