@@ -15,6 +15,7 @@ def _files(folder):
     return files
 
 
+@pytest.mark.slow
 def test_killed_at_every_change_of_a_name(tmp_path, main):
     def run(name):
         return main(*FLAGS, "--iterations=40", "--checkpoint_step=15", f"--out_path={tmp_path / name}")
