@@ -179,9 +179,9 @@ def _now_and_then(on_text: Callable[[str], None] | None) -> Callable[[MetricLog]
     def on_log(log: MetricLog) -> None:
         nonlocal last
         if on_text is not None and time.monotonic() - last >= _SECONDS_PER_TEXT:
-            errors = dict(log.get("train_error"))
-            told = [(step, error) for step, error in log.get("validation_error") if step in errors]
-            on_text("".join(step_text(step, errors[step], error) for step, error in told))
+            # Of the last validation the step is still to come.
+            told = ((step, log.at("train_error", step), error) for step, error in log.get("validation_error"))
+            on_text("".join(step_text(*numbers) for numbers in told if numbers[1] is not None))
             last = time.monotonic()
 
     return on_log

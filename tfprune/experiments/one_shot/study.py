@@ -22,7 +22,7 @@ from tfprune.experiments.one_shot.files import (
     recorded,
     run_prefix,
 )
-from tfprune.experiments.one_shot.results import layer_table, layer_text, reached, read_losses, run_of
+from tfprune.experiments.one_shot.results import layer_table, layer_text, reached, read_losses, run_of, seed_of
 from tfprune.experiments.one_shot.settings import OneShotSettings, missing_dense, study_digest
 from tfprune.records.atomic import atomic_write_text, temporary_folder
 from tfprune.records.result import has_result, result_path, write_result
@@ -55,7 +55,7 @@ class OneShotStudy(Study):
         return study_digest(self.settings.record())
 
     def own(self, table: pd.DataFrame) -> pd.DataFrame:
-        return super().own(table[table["seed"] == self.settings.sample])
+        return super().own(table[table["seed"] == seed_of(self.settings.sample)])
 
     @property
     def figures(self) -> dict[str, Path]:
