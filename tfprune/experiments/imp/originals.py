@@ -15,7 +15,7 @@ from tfprune.records.reading import MissingInputError
 from tfprune.records.result import ORIGINAL, OURS, Result, result_path, tolerated
 from tfprune.records.run_folder import Layout, read_record
 
-_RECORD = Layout((), stages=("trained",))
+_RECORD = Layout(())
 
 
 def find(folder: Path) -> Iterator[tuple[str, Result]]:
