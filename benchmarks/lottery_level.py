@@ -31,7 +31,7 @@ with quiet_start():
     from tfprune.experiments.lottery.defaults import default_settings
     from tfprune.experiments.lottery.recipe import Workshop
     from tfprune.experiments.lottery.settings import PlaceSettings
-    from tfprune.experiments.lottery.study import TicketStudy
+    from tfprune.experiments.lottery.studies import TicketStudy
     from tfprune.training.devices import use_device
     from tfprune.training.evaluation import Evaluator
     from tfprune.training.loop import TrainingLoop
