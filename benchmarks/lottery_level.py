@@ -2,9 +2,9 @@
 
 mnist_lenet_300_100, two epochs, and cifar_resnet_20, six steps; three prunings each, in one process and one workshop.
 The overhead of level k ≥ 1 is the time from the end of the level before to its own end, without the compiled training
-loop and without the tests after epochs. It holds reading the trained weights, pruning, the masks, rewinding, all files
-and, with LeNet, the test before the first step. ResNet's first test is printed on its own (`start_test_s`): on a CPU it
-takes longer than all else, and `--evaluate_only_at_end` leaves it out.
+loop and without the tests after epochs. It holds reading the trained weights, pruning, the masks, rewinding, all files,
+counting the network for its result and, with LeNet, the test before the first step. ResNet's first test is printed on
+its own (`start_test_s`): on a CPU it takes longer than all else, and `--evaluate_only_at_end` leaves it out.
 
 Level 0, in which everything is compiled, is printed and not judged. Of the levels the slowest counts. Prints one JSON
 line; exits with 1 above the limit.
@@ -28,10 +28,10 @@ from tfprune.quiet import quiet_start
 
 with quiet_start():
     from tfprune.errors import InputError
-    from tfprune.experiments.lottery.defaults import default_hparams
-    from tfprune.experiments.lottery.folder import LotteryFolder
-    from tfprune.experiments.lottery.recipe import Workshop, run_lottery
-    from tfprune.experiments.lottery.requests import LotteryRequest, RunOptions
+    from tfprune.experiments.lottery.defaults import default_settings
+    from tfprune.experiments.lottery.recipe import Workshop
+    from tfprune.experiments.lottery.settings import PlaceSettings
+    from tfprune.experiments.lottery.studies import TicketStudy
     from tfprune.training.devices import use_device
     from tfprune.training.evaluation import Evaluator
     from tfprune.training.loop import TrainingLoop
@@ -45,7 +45,9 @@ CASES = {"mnist_lenet_300_100": ("2ep", True), "cifar_resnet_20": ("6it", False)
 
 
 class Clock:
-    """Watches levels from outside: adds up the seconds in the training loop and in tests, level after level."""
+    """Watches levels: adds up the seconds in the training loop and in tests, level after level."""
+
+    quiet = True
 
     def __init__(self):
         self.levels: list[dict[str, float]] = []
@@ -62,23 +64,17 @@ class Clock:
 
         return call
 
-    def ending(self, function):
-        """Wraps what ends a level."""
+    def say(self, text: str) -> None:
+        """As a `Watch`: nothing."""
 
-        @functools.wraps(function)
-        def call(*args, **kwargs):
-            function(*args, **kwargs)
-            self._end()
-
-        return call
-
-    def start(self, what: str, masks) -> None:
-        """As a `Report`: nothing."""
+    def start(self, what: str, details: str = "") -> None:
+        """As a `Watch`: nothing."""
 
     def progress(self, progress) -> None:
-        """As a `Report`: nothing."""
+        """As a `Watch`: nothing."""
 
-    def _end(self) -> None:
+    def end(self, text: str = "") -> None:
+        """As a `Watch`: a level is over."""
         now, (loop, tests) = time.perf_counter(), self._seconds.values()
         rest = now - self._last - sum(loop) - sum(tests)
         self.levels.append({"rest_s": rest, "start_test_s": tests[0], "loop_s": sum(loop), "tests_s": sum(tests[1:])})
@@ -102,11 +98,10 @@ def measured(name: str, path_to_data: str | None) -> dict:
     clock = Clock()
     TrainingLoop.run = clock.timed("loop", run := TrainingLoop.run)
     Evaluator.accuracy_and_loss = clock.timed("tests", test := Evaluator.accuracy_and_loss)
-    LotteryFolder.finish = clock.ending(finish := LotteryFolder.finish)
     try:
         dataset = _run(name, path_to_data, clock)
     finally:
-        TrainingLoop.run, Evaluator.accuracy_and_loss, LotteryFolder.finish = run, test, finish
+        TrainingLoop.run, Evaluator.accuracy_and_loss = run, test
     tested = CASES[name][1]
     first, *others = [each["rest_s"] + tested * each["start_test_s"] for each in clock.levels]
     return {
@@ -120,17 +115,19 @@ def measured(name: str, path_to_data: str | None) -> dict:
 
 def _run(name: str, path_to_data: str | None, clock: Clock) -> str:
     """Runs the levels; gives the data set's name, which is digits where the network's own is absent."""
-    base = default_hparams(name)
+    base = default_settings(name)
     training = replace(base.training, training_steps=CASES[name][0], milestone_steps=None, gamma=None)
     base = replace(base, training=training)
     with tempfile.TemporaryDirectory() as root:
-        options = RunOptions(root=root, path_to_data=path_to_data)
-        workshop = Workshop(options)
+        place = PlaceSettings(root=root, path_to_data=path_to_data)
+        workshop = Workshop(place)
         try:
-            workshop.trainer(base.model, base.dataset, base.training)
+            workshop.trainer(base.plain())
         except InputError:
             base = replace(base, dataset=replace(base.dataset, dataset_name="digits", do_not_augment=True))
-        run_lottery(LotteryRequest(options, base, LEVELS), workshop, clock)
+        study = TicketStudy(base, place, LEVELS, workshop=workshop)
+        with study.held(overwrite=False) as replicate:
+            study.train(replicate, clock)
     return base.dataset.dataset_name
 
 

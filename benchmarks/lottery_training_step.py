@@ -22,7 +22,7 @@ with quiet_start():
 
     from tfprune.data.images import ImageSet, ResidentImages
     from tfprune.experiments.lottery.data import ResidentData
-    from tfprune.experiments.lottery.hparams import DatasetHparams
+    from tfprune.experiments.lottery.settings import DataSettings
     from tfprune.layers.convert import masked
     from tfprune.layers.masked import MaskedDense
     from tfprune.layers.products import pruned_matmul
@@ -78,7 +78,7 @@ def sides(name: str) -> list[TrainingLoop]:
     spread = np.full(images.width, 127.5, np.float32), np.full(images.width, 1 / 64, np.float32)
     data = ResidentData(
         ImageSet(images, images, *spread, image_shape=shape, classes=10),
-        DatasetHparams(dataset_name="cifar10" if name.startswith("cifar") else "mnist", batch_size=BATCH),
+        DataSettings(dataset_name="cifar10" if name.startswith("cifar") else "mnist", batch_size=BATCH),
     )
     model = build_named(name, (*shape[1:], shape[0]), 10, 0)
     masks = {path: rng.random(kernel.shape) < DENSITY for path, kernel in prunable(model).items()}

@@ -15,7 +15,7 @@ from tfprune.experiments.lottery.branches import (
 )
 from tfprune.experiments.lottery.files import read_log, read_mask, read_weights, saved_steps
 from tfprune.experiments.lottery.results import read_results
-from tfprune.experiments.lottery.study import BranchStudy, TicketStudy
+from tfprune.experiments.lottery.studies import BranchStudy, TicketStudy
 from tfprune.records.result import read_result, result_path
 
 HIDDEN = ("fc_layers.0/kernel", "fc_layers.1/kernel")

@@ -6,7 +6,7 @@ import pytest
 from tfprune.errors import InputError
 from tfprune.experiments.lottery.files import read_mask, read_weights, saved_steps
 from tfprune.experiments.lottery.settings import OneshotSettings
-from tfprune.experiments.lottery.study import OneshotStudy, TrainStudy
+from tfprune.experiments.lottery.studies import OneshotStudy, TrainStudy
 from tfprune.layers.masks import Masks
 from tfprune.layers.weights import set_weights
 from tfprune.pruning.pruner import prune

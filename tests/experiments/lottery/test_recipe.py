@@ -9,7 +9,7 @@ import pytest
 from tfprune.errors import InputError
 from tfprune.experiments.lottery.files import read_log, read_mask, read_report, read_weights, saved_steps
 from tfprune.experiments.lottery.replicate import Replicate
-from tfprune.experiments.lottery.study import TicketStudy, TrainStudy
+from tfprune.experiments.lottery.studies import TicketStudy, TrainStudy
 from tfprune.records.result import read_result, result_path
 
 

@@ -172,6 +172,27 @@ def test_a_finished_run_makes_what_is_missing(short, tmp_path, name):
     _assert_same(_files(root), _files(short))
 
 
+def test_results_and_figures_from_python(short, tmp_path):
+    root = shutil.copytree(short, tmp_path / "root")
+    longer = {**SHORT, "levels": 2, "root": str(root), "quiet": True}
+    plain = {name: value for name, value in longer.items() if name != "levels"}
+    tfprune.run("lth", "lottery", **longer)
+    tfprune.run("lth", "lottery_branch", "randomly_prune", seed=1, **{**longer, "levels": 1})
+    run = tfprune.run("lth", "lottery", **{**longer, "levels": 1})
+    assert "nothing to do" in run.text and sorted(run.figures) == ["accuracy", "training"]
+    assert run.results[["level", "method", "kept"]].to_numpy().tolist() == [[0, "main", 1640], [1, "main", 1336]]
+    assert run.settings.model.model_name == "mnist_lenet_20_12"
+    branch = tfprune.run("lth", "lottery_branch", "randomly_prune", seed=1, **{**longer, "levels": (1,)})
+    assert branch.results["label"].tolist() == ["randomly_prune seed=1, level 1"]
+    tfprune.run("lth", "train", **plain)
+    # Their label is one, the share that is pruned is not in it.
+    for fraction in (0.5, 0.75):
+        words = "lth", "branch", "train", "oneshot"
+        run = tfprune.run(*words, strategy="magnitude", prune_fraction=fraction, **plain)
+        assert run.results["kept"].tolist() == [round(1640 * (1 - fraction))]
+        assert run.results["method"].tolist() == ["oneshot strategy=magnitude"] and run.results["level"].isna().all()
+
+
 def test_a_run_of_an_earlier_version_gets_its_results(short, tmp_path):
     """It is finished, but has no `result.json`; no file tells how long its training took."""
     root = shutil.copytree(short, tmp_path / "root")

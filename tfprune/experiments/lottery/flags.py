@@ -33,7 +33,8 @@ from tfprune.experiments.lottery.settings import (
     TrainingSettings,
 )
 from tfprune.experiments.lottery.steps import is_zero
-from tfprune.experiments.lottery.study import BranchStudy, LotteryStudy, OneshotStudy, TicketStudy, TrainStudy
+from tfprune.experiments.lottery.studies import BranchStudy, OneshotStudy, TicketStudy, TrainStudy
+from tfprune.experiments.lottery.study import LotteryStudy
 from tfprune.records.settings import is_required, settings_of
 
 _GROUPS = {"model": ModelSettings, "dataset": DataSettings, "training": TrainingSettings, "pruning": PruningSettings}

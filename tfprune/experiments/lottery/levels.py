@@ -11,7 +11,7 @@ from tfprune.experiments.lottery.pruning import ignored_kernels
 from tfprune.experiments.lottery.recipe import Workshop, claimed, train_network
 from tfprune.experiments.lottery.replicate import Replicate
 from tfprune.experiments.lottery.steps import Step
-from tfprune.experiments.lottery.study import BranchStudy
+from tfprune.experiments.lottery.studies import BranchStudy
 from tfprune.experiments.lottery.training import Trainer
 from tfprune.layers.masks import Masks
 from tfprune.layers.weights import Weights

@@ -10,7 +10,7 @@ from tfprune.experiments.lottery import files
 from tfprune.experiments.lottery.pruning import ignored_kernels
 from tfprune.experiments.lottery.recipe import Workshop, claimed, seed_of, train_network
 from tfprune.experiments.lottery.replicate import Replicate
-from tfprune.experiments.lottery.study import OneshotStudy
+from tfprune.experiments.lottery.studies import OneshotStudy
 from tfprune.experiments.lottery.training import Trainer
 from tfprune.layers.masks import Masks
 from tfprune.layers.weights import Weights

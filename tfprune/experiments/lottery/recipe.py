@@ -23,7 +23,8 @@ from tfprune.experiments.lottery.replicate import Replicate
 from tfprune.experiments.lottery.results import ACCURACY, LOSS
 from tfprune.experiments.lottery.settings import DataSettings, PlaceSettings
 from tfprune.experiments.lottery.steps import Step
-from tfprune.experiments.lottery.study import LotteryStudy, TicketStudy, TrainStudy
+from tfprune.experiments.lottery.studies import TicketStudy, TrainStudy
+from tfprune.experiments.lottery.study import LotteryStudy
 from tfprune.experiments.lottery.training import Trainer
 from tfprune.layers.masks import Masks
 from tfprune.layers.weights import Weights, set_weights
@@ -200,9 +201,10 @@ def write_network_result(study: LotteryStudy, level: int, trainer: Trainer, seco
         InputError: a file is damaged.
     """
     folder = study.folder_of(level)
-    stored, log, saved = files.read_mask(folder), files.read_log(folder), files.saved_steps(folder)
+    stored, log = files.read_mask(folder), files.read_log(folder)
+    saved = files.saved_steps(folder) or ["ep0_it0"]  # whose absence is told below
     masks = Masks.dense(trainer.model) if stored is None else Masks(stored).check(trainer.model)
-    set_weights(trainer.model, files.read_weights(folder, saved[-1] if saved else "ep0_it0"))
+    set_weights(trainer.model, files.read_weights(folder, saved[-1]))
     first, last = (Step.of_file(text, trainer.data.steps_per_epoch).iteration for text in (saved[0], saved[-1]))
     facts = {"accuracy": log.last(ACCURACY), "loss": log.last(LOSS), "steps": last - first, "seconds": seconds}
     result = study.network_result(level, **facts, **measured(trainer.model, masks))
