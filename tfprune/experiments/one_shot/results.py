@@ -249,9 +249,10 @@ def reached(settings: OneShotSettings, folder: RunFolder, run: OneShotRun) -> di
     """Fields of a run's `Result` that its files tell: what was asked for, and what was reached."""
     weights = run.counts.sum()
     kept, effective = (float(np.round(run.counts * (1 - part)).sum()) for part in (run.direct, run.effective))
+    asked = "" if settings.pruner == DENSE else f", {settings.pruning_type} compression {run.target:.6g}"
     return {
-        "label": DENSE if settings.pruner == DENSE else f"{settings.pruner} {settings.pruning_type}",
-        "seed": run.sample,
+        "label": f"{settings.pruner}{asked}",
+        "seed": settings.repetition,
         "method": settings.pruner,
         "weights": int(weights),
         "kept": int(kept),

@@ -55,7 +55,7 @@ class OneShotStudy(Study):
         return study_digest(self.settings.record())
 
     def own(self, table: pd.DataFrame) -> pd.DataFrame:
-        return super().own(table[table["seed"] == self.settings.sample])
+        return super().own(table[table["seed"] == self.settings.repetition])
 
     @property
     def figures(self) -> dict[str, Path]:
