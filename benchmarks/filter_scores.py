@@ -23,7 +23,7 @@ import numpy as np
 
 from tfprune.models.registry import build
 from tfprune.pruning.filter_scores import FILTER_SCORES
-from tfprune.pruning.filters import filter_scores
+from tfprune.pruning.prune_filters import filter_scores
 
 SECONDS = 0.5
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from tfprune.layers.convert import load_model, masked, masks_of, set_masks, strip
     from tfprune.layers.masks import Masks, load_masks, save_masks
     from tfprune.layers.prunable import prunable, unsupported
-    from tfprune.pruning.filters import prune_filters
+    from tfprune.pruning.prune_filters import prune_filters
     from tfprune.pruning.pruner import prune
     from tfprune.surgery.compact import compact
     from tfprune.surgery.export import ExportError, export
@@ -64,7 +64,7 @@ _HOMES = {
     "masks_of": "tfprune.layers.convert",
     "prunable": "tfprune.layers.prunable",
     "prune": "tfprune.pruning.pruner",
-    "prune_filters": "tfprune.pruning.filters",
+    "prune_filters": "tfprune.pruning.prune_filters",
     "read_results": "tfprune.experiments.results",
     "run": "tfprune.experiments.run",
     "save_masks": "tfprune.layers.masks",

@@ -57,13 +57,22 @@ def _lottery(folder):
     ]
 
 
-RUNS = {"imp": _imp, "filters": _filters, "lottery": _lottery}
+def _one_shot(folder):
+    how = {"data": "digits", "iterations": 40, "sample": "a", "out_path": str(folder), "quiet": True}
+    return [
+        tfprune.run("main", pruner="snip", target_sparsity=0.98, pruning_type="effective", **how),
+        tfprune.run("main", pruner="dense", **how),
+    ]
+
+
+RUNS = {"imp": _imp, "filters": _filters, "lottery": _lottery, "one_shot": _one_shot}
 LEVELS = ["level 0", "level 1", "level 2"]
 ABLATION = "randomly_prune seed=7 strategy=global, level 1"
 NETWORKS = {
     "imp": [LEVELS],
     "filters": [["l2 v4_50", "unpruned"]],
     "lottery": [LEVELS, [ABLATION], ["training"], ["oneshot strategy=snip10"]],
+    "one_shot": [["snip effective"], ["dense"]],
 }
 """System -> labels of the networks of each of its runs."""
 
@@ -113,6 +122,24 @@ def test_iterative_pruning(root, table):
         assert row["parameters_compacted"] <= sum(
             inputs * (units + 2) + units for inputs, units in zip(alive, [*alive[1:], 10], strict=True)
         )
+
+
+def test_one_shot_pruning(table):
+    """LeNet-300-100 on images of 8×8: batch normalisation after every kernel, no biases but its shifts."""
+    for label, row in _rows(table, "one_shot").items():
+        folder, prefix = Path(row["folder"]), "a_1" if label == "dense" else "a_50"
+        told = json.loads((folder / f"{prefix}_result.json").read_text())
+        assert told["missed"] is None and row["more"]["target_sparsity"] == (0.98 if "snip" in label else 0)
+        counts = np.array([64 * 300, 300 * 100, 100 * 10])
+        for name, kind in (("kept", "direct"), ("effective", "effective_synflow")):
+            sparsities = np.load(folder / f"{prefix}_sparsities_{kind}.npy")
+            assert row[name] == np.round(counts * (1 - sparsities)).sum()
+        assert row["density"] == pytest.approx(1 - told["direct_sparsity"], abs=1e-12)
+        assert row["accuracy"] == np.load(folder / f"{prefix}_accuracies.npy")[-1] and row["steps"] == 40
+        assert row["loss"] < np.load(folder / f"{prefix}_losses.npy")[-1]  # which holds the weight decay
+        norms = 2 * (300 + 100 + 10)
+        assert (row["parameters"], row["parameters_masked"]) == (counts.sum() + norms, row["kept"] + norms)
+        assert (row["weights"], row["flops"], row["flops_masked"]) == (counts.sum(), 2 * counts.sum(), 2 * row["kept"])
 
 
 def test_lottery_tickets(table):

@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 
 from tfprune.errors import InputError
-from tfprune.experiments.lottery.branches import RandomlyPruneArguments, RandomlyReinitializeArguments
-from tfprune.experiments.lottery.defaults import default_hparams
-from tfprune.experiments.lottery.fields import canonical
-from tfprune.experiments.lottery.hparams import DatasetHparams, ModelHparams, PruningHparams, TrainingHparams
-from tfprune.experiments.lottery.names import LotteryDescription, branch_name
+from tfprune.experiments.lottery.branches import RandomlyPruneSettings, RandomlyReinitializeSettings
+from tfprune.experiments.lottery.defaults import default_settings
+from tfprune.experiments.lottery.names import LotterySettings, branch_name
+from tfprune.experiments.lottery.settings import DataSettings, ModelSettings, PruningSettings, TrainingSettings
 from tfprune.experiments.lottery.steps import Step, is_zero, iterations_per_epoch, level_ranges
+from tfprune.records.settings import canonical
 
 GROUPS = ("model", "dataset", "training", "pruning")
 # Hyperparameters that this package does not have.
@@ -53,23 +53,23 @@ def test_iterations_per_epoch(steps):
 def test_defaults(hyperparameters):
     assert len(hyperparameters["defaults"]) == 4
     for name, expected in hyperparameters["defaults"].items():
-        description = default_hparams(name)
-        record = description.record()
+        settings = default_settings(name)
+        record = settings.record()
         for group in GROUPS:
             theirs = {key: value for key, value in expected[group].items() if key not in LEFT_OUT}
             assert theirs.items() <= record[group].items()
-        assert description.pretrain_dataset is description.pretrain_training is None
-        assert description.canonical() == expected["canonical"]
-        assert description.name() == expected["experiment_name"]
+        assert settings.pretrain_dataset is settings.pretrain_training is None
+        assert settings.canonical() == expected["canonical"]
+        assert settings.name() == expected["experiment_name"]
 
 
 def _described():
     """The runs of the naming examples, in their order: each changes one thing more."""
-    run = LotteryDescription(
-        ModelHparams("cifar_resnet_20", "kaiming_normal", "uniform"),
-        DatasetHparams("cifar10", 128),
-        TrainingHparams("sgd", 0.1, "160ep"),
-        PruningHparams("sparse_global"),
+    run = LotterySettings(
+        ModelSettings("cifar_resnet_20", "kaiming_normal", "uniform"),
+        DataSettings("cifar10", 128),
+        TrainingSettings("sgd", 0.1, "160ep"),
+        PruningSettings("sparse_global"),
     )
     yield run
     for change in (
@@ -81,9 +81,9 @@ def _described():
     ):
         run = replace(run, training=replace(run.training, **change))
         yield run
-    default = default_hparams("cifar_resnet_20")
+    default = default_settings("cifar_resnet_20")
     yield default.rewinding_to("1000it")
-    yield default.training_description()
+    yield default.plain()
 
 
 def test_names(hyperparameters):
@@ -95,20 +95,20 @@ def test_names(hyperparameters):
 
 def test_rewinding(hyperparameters):
     example = hyperparameters["naming_examples"][6]
-    run = default_hparams("cifar_resnet_20").rewinding_to("1000it")
+    run = default_settings("cifar_resnet_20").rewinding_to("1000it")
     assert run.start_step(391).iteration == example["train_start_iteration"]
     assert run.end_step(391).iteration == example["train_end_iteration"]
 
 
 def test_branch_names(hyperparameters):
     branches = (
-        ("randomly_prune", RandomlyPruneArguments(seed=7)),
-        ("randomly_prune", RandomlyPruneArguments(seed=7, strategy="global")),
-        ("randomly_reinitialize", RandomlyReinitializeArguments()),
+        ("randomly_prune", RandomlyPruneSettings(seed=7)),
+        ("randomly_prune", RandomlyPruneSettings(seed=7, strategy="global")),
+        ("randomly_reinitialize", RandomlyReinitializeSettings()),
     )
-    for example, (branch, arguments) in zip(hyperparameters["naming_examples"][8:], branches, strict=True):
-        assert canonical(arguments) == example["canonical"]
-        assert branch_name(branch, arguments) == example["experiment_name"]
+    for example, (branch, own) in zip(hyperparameters["naming_examples"][8:], branches, strict=True):
+        assert canonical(own) == example["canonical"]
+        assert branch_name(branch, own) == example["experiment_name"]
 
 
 def test_level_ranges(hyperparameters):

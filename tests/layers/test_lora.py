@@ -12,7 +12,7 @@ import tfprune
 from tfprune.errors import InputError
 from tfprune.layers.variants import with_precision
 from tfprune.layers.weights import weights_of
-from tfprune.pruning.filters import filter_scores
+from tfprune.pruning.prune_filters import filter_scores
 from tfprune.surgery.groups import channel_groups
 
 LAYERS = {

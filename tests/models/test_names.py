@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from tfprune.errors import InputError
-from tfprune.experiments.lottery.defaults import default_hparams
+from tfprune.experiments.lottery.defaults import default_settings
 from tfprune.models.names import FORMS, ModelName, parse
 
 
@@ -26,7 +26,7 @@ from tfprune.models.names import FORMS, ModelName, parse
 )
 def test_known_names(name, family, sizes):
     assert parse(name) == ModelName(family, sizes)
-    assert default_hparams(name).model.model_name == name
+    assert default_settings(name).model.model_name == name
 
 
 @pytest.mark.parametrize(

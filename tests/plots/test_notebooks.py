@@ -3,8 +3,6 @@
 import base64
 import io
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
@@ -77,10 +75,9 @@ def test_claims_about_gradual_pruning(executed):
 
 
 def test_the_comparison_with_gradual_pruning_on_digits(executed, tmp_path):
-    script = [sys.executable, NOTEBOOKS / "tfmot_comparison.py", "--data=digits", "--steps=24", "--samples=1"]
-    script += ["--sparsities", "0.9", f"--root={tmp_path / 'runs'}", f"--results={tmp_path}"]
-    done = subprocess.run(list(map(str, script)), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
+    sizes = {"TFPRUNE_DATA": "digits", "TFPRUNE_STEPS": 24, "TFPRUNE_SAMPLES": 1, "TFPRUNE_SPARSITIES": "0.9"}
+    places = {"TFPRUNE_RUNS": tmp_path / "runs", "TFPRUNE_RESULTS": tmp_path}
+    shown = executed("tfmot_comparison.ipynb", TFPRUNE_STUDY=1, **sizes, **places)
     table = pd.read_csv(tmp_path / "tfmot_comparison.csv")
     assert len(table) == 1 + 6 * 2 and table["accuracy"].between(0, 1).all()
     pruned = table[table["pruner"] != "dense"].set_index(["pruner", "reading"])
@@ -92,7 +89,7 @@ def test_the_comparison_with_gradual_pruning_on_digits(executed, tmp_path):
         **dict.fromkeys(("magnitude/uniform", "magnitude/global"), 48),
         "IMP (global)": 96,
     }
-    assert any("image/png" in data for data in executed("tfmot_comparison.ipynb", TFPRUNE_RESULTS=tmp_path))
+    assert any("image/png" in data for data in shown)
 
 
 def test_claims_about_filter_pruning(executed):

@@ -8,7 +8,7 @@ from keras import layers as L
 import tfprune
 from tfprune.layers.weights import set_weights, weights_of
 from tfprune.pruning.filter_scores import FILTER_SCORES
-from tfprune.pruning.filters import filter_layers, filter_scores, prune_filters
+from tfprune.pruning.prune_filters import filter_layers, filter_scores, prune_filters
 from tfprune.surgery.groups import channel_groups
 
 

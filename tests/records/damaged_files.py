@@ -309,12 +309,14 @@ def _json(name, content, read, is_right):
 
 
 def _record():
-    from tfprune.records.run_folder_old import read_record
+    from tfprune.records.run_folder import Layout, read_record
+
+    layout = Layout(())
 
     return _json(
         "run.json",
         {"input": {"steps": 3, "data": "digits", "p": [0.5, 0.25]}, "finished": True},
-        read_record,
+        lambda path: read_record(Path(path).parent, layout),
         lambda value: isinstance(value["input"], dict) and value["finished"] in (True, False),
     )
 

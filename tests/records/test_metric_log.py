@@ -24,13 +24,12 @@ def test_text_and_back():
     assert len(MetricLog.parse("")) == 0 and MetricLog().last("x") is None
 
 
-def test_dropping_and_redoing_gives_the_same_log():
-    log = _log()
-    log.drop_after(5)
-    assert len(log) == 4
-    log.add("test_loss", 10, 1 / 13)
-    log.add("test_accuracy", 10, 1.0)
-    assert log.text() == _log().text()
+def test_a_log_of_a_checkpoint_goes_on_as_it_was():
+    log = MetricLog.from_arrays(_log().arrays())
+    assert log.text() == _log().text() and len(MetricLog.from_arrays(MetricLog().arrays())) == 0
+    log.add("test_accuracy", 15, 0.25)
+    assert log.last("test_accuracy") == log.at("test_accuracy", 15) == 0.25 and log.at("test_loss", 15) is None
+    assert log.values("test_accuracy") == [0.0, 0.5, 1.0, 0.25] and len(log) == len(_log()) + 1
 
 
 def test_a_value_is_replaced():

@@ -8,7 +8,7 @@ from tfprune.data.images import ResidentImages
 from tfprune.layers.convert import masked
 from tfprune.layers.variants import with_precision
 from tfprune.training.decay import AllDecay
-from tfprune.training.drive_old import drive
+from tfprune.training.drive import drive
 from tfprune.training.feeds import RowsFeed, normalised
 from tfprune.training.loop import TrainingLoop
 from tfprune.training.optimizers import make_optimizer

@@ -1,4 +1,4 @@
-"""Iterative pruning, the one recipe of `tfprune.imp` and `tfprune.lth lottery`.
+"""Iterative pruning: the procedure, whatever is trained and however it is pruned.
 
 train the network; repeat: prune it by what it has become; set what is left back to early weights; train it
 """

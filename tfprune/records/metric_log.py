@@ -99,11 +99,6 @@ class MetricLog:
         """The metrics that there are."""
         return list(self._values)
 
-    @property
-    def end(self) -> int:
-        """The last iteration that has a value; −1 if there is none."""
-        return max((iteration for _, iteration in self._keys), default=-1)
-
     def get(self, name: str) -> list[tuple[int, float]]:
         """(iteration, value) of a name, by iteration."""
         return sorted(self._values.get(name, {}).items())
@@ -119,12 +114,6 @@ class MetricLog:
     def values(self, name: str) -> list[float]:
         """Values of a name, by iteration."""
         return [value for _, value in self.get(name)]
-
-    def drop_after(self, iteration: int) -> None:
-        """Forgets what came after an iteration: where a run continues from a checkpoint."""
-        kept, old, self._keys, self._values = [k for k in self._keys if k[1] <= iteration], self._values, [], {}
-        for name, step in kept:
-            self.add(name, step, old[name][step])
 
     def text(self) -> str:
         """Lines `name,iteration,value`; floats with all their digits."""

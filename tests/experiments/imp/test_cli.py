@@ -5,10 +5,12 @@ import pickle
 import resource
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
-from tfprune.experiments.imp.study import layout_of, plot
+from tfprune.cli import run as runner
+from tfprune.experiments.imp.study import layout_of
 from tfprune.records.run_folder import RunFolder
 
 INPUT = """
@@ -29,9 +31,25 @@ max_iterations = {iterations}
 """
 
 
-def _imp(*arguments, **keywords):
+def _process(*arguments, **keywords):
     command = [sys.executable, "-m", "tfprune.imp", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, **keywords)
+
+
+@pytest.fixture
+def imp(command):
+    """`imp("a.ini", "--overwrite", cwd=folder)`: `python -m tfprune.imp` in this process."""
+    return partial(command, "imp")
+
+
+@pytest.fixture
+def early(monkeypatch):
+    """What is refused is refused before TensorFlow would be loaded."""
+
+    def fail(*_):
+        raise AssertionError("TensorFlow was asked for")
+
+    monkeypatch.setattr(runner, "loading_tensorflow", fail)
 
 
 @pytest.fixture
@@ -48,11 +66,16 @@ def ini(tmp_path):
     return write
 
 
-def test_help_documents_keys_and_flags():
-    result = _imp("--help")
+def test_help_documents_keys_and_flags(imp):
+    result = imp("--help")
     assert result.returncode == 0
     for word in ("rest_weights_file", "batch_norm_beta", "--overwrite", "--plot", "--debug", "checkpoint_step"):
         assert word.removeprefix("--") in result.stdout
+    assert "--device: " in result.stdout and "--[no]quiet: " in result.stdout
+
+
+def test_a_bad_input_file_does_not_wait_for_tensorflow(refused, light):
+    refused(_process("none.ini", env=light), "cannot read none.ini: No such file")
 
 
 @pytest.mark.parametrize(
@@ -63,20 +86,22 @@ def test_help_documents_keys_and_flags():
         (["--plots=x"], "unknown flag --plots; the nearest is --plot"),
         (["a.ini", "--prefi=IMP"], "--prefix goes with --plot"),
         (["--overwrite=maybe", "a.ini"], "overwrite"),
+        (["--device=tpu", "a.ini"], "--device must be one of auto, cpu, gpu. Received: 'tpu'"),
         (["none.ini"], "cannot read none.ini: No such file"),
         (["/"], "cannot read /: it is a directory"),
         (["--plot=none"], "--plot must name the folder of a run. Received: none"),
         (["--plot=.", "a.ini"], "--plot takes the folder of a run, and no input file"),
         (["--plot=.", "--overwrite"], "nor --overwrite"),
+        (["--plot=.", "--device=cpu"], "--device or --quiet"),
         (["--prefix=IMP", "a.ini"], "--prefix goes with --plot"),
     ],
 )
-def test_bad_command_lines(arguments, told, refused, light):
-    refused(_imp(*arguments, env=light), told)
+def test_bad_command_lines(arguments, told, imp, refused, early):
+    refused(imp(*arguments), told)
 
 
 def test_debug_shows_the_traceback():
-    result = _imp("--debug", "none.ini")
+    result = _process("--debug", "none.ini")
     assert result.returncode == 1
     assert "Traceback" in result.stderr
     assert "cannot read none.ini" in result.stderr
@@ -95,16 +120,16 @@ def test_debug_shows_the_traceback():
         (("dataset = digits", "dataset = digits\ndata_ratio = 1e-9"), "leaves none of 1437 images"),
     ],
 )
-def test_bad_input(ini, change, told, refused, light, tmp_path):
-    refused(_imp(ini(1, change=change), env=light), told)
+def test_bad_input(ini, change, told, imp, refused, early, tmp_path):
+    refused(imp(ini(1, change=change)), told)
     assert not (tmp_path / "run").exists()
 
 
-def test_a_whole_run_a_changed_input_and_overwrite(ini, tmp_path, refused):
+def test_a_whole_run_a_changed_input_and_overwrite(ini, imp, tmp_path, refused):
     run = tmp_path / "run"
     # A start that failed does not stand in the way of the corrected input.
-    refused(_imp(ini(change=("val_size = 150", "val_size = 361"))), "val_size")
-    result = _imp(ini())
+    refused(imp(ini(change=("val_size = 150", "val_size = 361"))), "val_size")
+    result = _process(ini())
     assert result.returncode == 0, result.stderr
     assert "IMP iteration 1 of 2: best validation error 0." in result.stderr
     assert "ms/step" in result.stdout
@@ -113,70 +138,75 @@ def test_a_whole_run_a_changed_input_and_overwrite(ini, tmp_path, refused):
     assert len(list((run / "IMP_figures").glob("film_*"))) == 2
     before = {path.name: path.read_bytes() for path in run.glob("IMP_itdata_*")}
 
-    refused(_imp(ini(change=("validate_step = 20", "validate_step = 10"))), "[Network] validate_step: 20 -> 10")
+    refused(imp(ini(change=("validate_step = 20", "validate_step = 10"))), "[Network] validate_step: 20 -> 10")
     assert before == {path.name: path.read_bytes() for path in run.glob("IMP_itdata_*")}
-    assert "nothing to do" in _imp(ini()).stdout
+    assert "nothing to do" in imp(ini()).stdout
 
-    result = _imp("--overwrite", ini(1, change=("validate_step = 20", "validate_step = 10")))
+    result = imp("--overwrite", ini(1, change=("validate_step = 20", "validate_step = 10")))
     assert result.returncode == 0, result.stderr
     assert [path.name for path in run.glob("IMP_itdata_*")] == ["IMP_itdata_0.pkl"]
 
     first = {path.name for path in (run / "IMP_figures").iterdir()}
     (run / "IMP_figures" / "accuracy.png").unlink()
-    result = _imp("--plot", run)
+    result = imp("--plot", run)
     assert result.returncode == 0, result.stderr
     assert {path.name for path in (run / "IMP_figures").iterdir()} == first
 
 
-def test_a_folder_of_the_original_code_is_not_overwritten(ini, tmp_path, golden, refused):
+def test_quiet_says_nothing(ini, imp):
+    result = imp("--quiet", ini(1))
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_a_folder_of_the_original_code_is_not_overwritten(ini, imp, tmp_path, golden, refused):
     run = tmp_path / "run"
     run.mkdir()
     theirs = (golden / "imp/original_run/IMP_itdata_1.pkl").read_bytes()
     (run / "IMP_itdata_1.pkl").write_bytes(theirs)
-    refused(_imp(ini()), "holds results (IMP_itdata_1.pkl) that have no IMP_run.json")
+    refused(imp(ini()), "holds results (IMP_itdata_1.pkl) that have no IMP_run.json")
     assert (run / "IMP_itdata_1.pkl").read_bytes() == theirs
 
 
-def test_plot_of_an_original_run(golden, tmp_path):
+def test_plot_of_an_original_run(golden, imp, tmp_path):
     for path in (golden / "imp/original_run").iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    result = _imp("--plot", tmp_path)
+    result = imp("--plot", tmp_path)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "IMP_figures/locality_maps_iter2.png").stat().st_size > 1000
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x04]", pickle.dumps(os.getcwd), b"<html>"])
-def test_hostile_or_broken_files_of_a_run(tmp_path, content, refused):
+def test_hostile_or_broken_files_of_a_run(imp, tmp_path, content, refused):
     (tmp_path / "IMP_itdata_0.pkl").write_bytes(content)
-    refused(_imp("--plot", tmp_path), "IMP_itdata_0.pkl")
+    refused(imp("--plot", tmp_path), "IMP_itdata_0.pkl")
 
 
-def test_a_full_disk_costs_no_finished_iteration(ini, tmp_path, refused):
+def test_a_full_disk_costs_no_finished_iteration(ini, imp, tmp_path, refused):
     """A limit on the size of files stands for the full disk; both are an error of the write."""
     run = tmp_path / "run"
     whole = ini(1, change=("steps = 40", "steps = 4000"))
     # Long lists of steps make the record larger than the checkpoint.
-    limited = _imp(whole, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000)))
+    limited = _process(whole, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000)))
     refused(limited, "cannot write")
     assert "finished results are intact" in limited.stderr
     assert not [path for path in run.iterdir() if "tmp" in path.name]
-    assert _imp(whole).returncode == 0
+    assert imp(whole).returncode == 0
 
 
-def test_one_process_at_a_time(ini, tmp_path, refused):
+def test_one_process_at_a_time(ini, imp, tmp_path, refused):
     with RunFolder(tmp_path / "run", layout_of(0), "IMP"):
-        refused(_imp(ini()), "another process is writing the run 'IMP'")
+        refused(imp(ini()), "another process is writing the run 'IMP'")
 
 
-def test_unwritable_folder(ini, tmp_path, refused):
+def test_unwritable_folder(ini, imp, tmp_path, refused):
     (tmp_path / "run").write_text("a file where a folder should be")
-    refused(_imp(ini()), "[IO] save_dir")
+    refused(imp(ini()), "[IO] save_dir")
 
 
-def test_plot_tells_which_iterations_are_missing(golden, tmp_path, capsys):
+def test_plot_tells_which_iterations_are_missing(golden, imp, tmp_path):
     for k in (0, 2):
         name = f"IMP_itdata_{k}.pkl"
         (tmp_path / name).write_bytes((golden / "imp/original_run" / name).read_bytes())
-    plot(str(tmp_path), None)
-    assert f"warning: {tmp_path} has no iteration 1; the figures show the others" in capsys.readouterr().err
+    told = imp("--plot", tmp_path).stderr
+    assert f"warning: {tmp_path} has no iteration 1; the figures show the others" in told
     assert "no files of iterations 1: the figures show the others" in (tmp_path / "IMP_figures/notes.txt").read_text()

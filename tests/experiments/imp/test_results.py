@@ -14,7 +14,7 @@ from tfprune.experiments.imp.files.iterations import ImpRun
 from tfprune.experiments.imp.network import ImpNetwork, initial_weights
 from tfprune.experiments.imp.originals import counted
 from tfprune.experiments.imp.results import write_iteration_result
-from tfprune.experiments.imp.settings import ImpSettings, read_settings
+from tfprune.experiments.imp.settings import ImpSettings, defining, read_settings, study_digest
 from tfprune.experiments.imp.study import ImpStudy
 from tfprune.layers.masks import Masks
 from tfprune.records.result import read_result
@@ -37,7 +37,7 @@ def test_a_result_of_every_iteration(imp):
         assert result.more["best_accuracy"] == 1 - float(min(record.validation_errors))
         assert result.more["ratios"] == record.ratios.tolist()
         assert result.steps == 80 and result.seconds > 0
-        assert result.settings == settings.record()
+        assert result.settings == defining(settings.record())
     assert results[0].parameters_compacted == PARAMETERS and results[0].effective == results[0].kept
     for k in (1, 2):
         random = read_result(run.folder / f"IMP_random_result_{k}.json")
@@ -46,6 +46,15 @@ def test_a_result_of_every_iteration(imp):
         results.append(random)
     assert not (run.folder / "IMP_random_result_0.json").exists()
     assert len({result.digest for result in results}) == 1
+
+
+def test_the_digest_of_a_study_is_that_of_all_seeds_and_folders():
+    one = {"save_dir": "a", "rest_weights_file": "a/IMP_itdata_0.pkl", "seed": 1}
+    other = {"save_dir": "b", "rest_weights_file": "b/IMP_itdata_0.pkl", "seed": 2, "device": "cpu"}
+    digests = [study_digest(ImpSettings(arch="x", **given).record()) for given in (one, other)]
+    assert digests[0] == digests[1] == study_digest(ImpSettings(arch="x").record() | {"checkpoint_step": 3})
+    different = ({"steps": 3000}, {"restart": True}, {"restart": True, "rest_weights_file": "a"})
+    assert len({study_digest(ImpSettings(arch="x", **given).record()) for given in ({}, *different)}) == 4
 
 
 @pytest.fixture

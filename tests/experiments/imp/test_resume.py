@@ -1,12 +1,13 @@
-"""Real processes, killed without warning at telling moments, end with the files of one that was left in peace."""
+"""Killed without warning again and again, a run ends with the files of one that was left in peace."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
+import itertools
+from functools import partial
 
 import pytest
+from faults import kill_when_new, killed_until_done, tree
+
+from tfprune.experiments.imp.figures import report
+from tfprune.experiments.imp.training import IterationTrainer
 
 INPUT = """
 [IO]
@@ -14,84 +15,93 @@ save_dir = {folder}
 [Data]
 dataset = digits
 [Network]
-arch = f48:f24:x
-steps = 900
+arch = {arch}
+steps = {steps}
 batch_size = 60
 val_size = 200
-minimizer = {minimizer}
+minimizer = Adam
 learning_rate = 0.01
-validate_step = 60
+validate_step = 30
 [IMP]
 prune = T:T:F
 prune_ratio = 0.4
-weights_step = 50
-prune_step = 700
+weights_step = 25
+prune_step = 55
 max_iterations = 3
 [Run]
-checkpoint_step = 100
+checkpoint_step = {checkpoint_step}
 random_baseline = yes
 """
-# File patterns: the process is killed as soon as one of its files is new.
-MOMENTS = (
-    "IMP_run.json",
-    "IMP_checkpoint.npz",
-    "IMP_summary.csv",
-    "IMP_itdata_1.pkl",
-    "IMP_random_checkpoint.npz",
-    "IMP_findata.pkl",
-    ".IMP_figures.tfprune-tmp-*/new/*.png",
-)
 
 
-def _start(path):
-    command = [sys.executable, "-m", "tfprune.imp", str(path)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+@pytest.fixture
+def imp(command, tmp_path):
+    """`imp("whole", **keys)`: the input's run in a folder of this name, in this process."""
+
+    def run(name, **keys):
+        result = command("imp", _input(tmp_path / name, **keys))
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    return run
 
 
-def _state(folder, pattern):
-    return {(path.name, path.stat().st_mtime_ns) for path in folder.glob(pattern) if path.exists()}
+def _input(folder, arch="f12:f8:x", steps=70, checkpoint_step=20):
+    path = folder.with_suffix(".ini")
+    path.write_text(INPUT.format(folder=folder, arch=arch, steps=steps, checkpoint_step=checkpoint_step))
+    return str(path)
 
 
-def _kill_at(path, folder, pattern):
-    before = _state(folder, pattern)
-    process = _start(path)
-    deadline = time.monotonic() + 120
-    while _state(folder, pattern) <= before:
-        assert process.poll() is None, f"ended before {pattern}: {process.stdout.read()}"
-        assert time.monotonic() < deadline, pattern
-        time.sleep(0.002)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+def _assert_same(killed, whole):
+    """Same names and bytes, but for the folder and the time: a line of the results, the summary's last column."""
+    files = [_timeless(tree(folder)) for folder in (killed, whole)]
+    assert sorted(files[0]) == sorted(files[1])
+    assert not [name for name in files[0] if "checkpoint" in name or "tmp" in name or "drawing" in name]
+    assert len([name for name in files[0] if "itdata" in name]) == 3
+    assert len([name for name in files[0] if name.endswith((".pkl", ".dat", ".csv")) and "/" not in name]) == 9
+    assert [name for name in files[0] if files[0][name] != files[1][name]] == []
+
+
+def _timeless(files):
+    for name, data in files.items():
+        lines = data.split(b"\n")
+        if name == "IMP_summary.csv":
+            assert lines[0].endswith(b",ms_per_step")
+            files[name] = [line.rpartition(b",")[0] for line in lines]
+        elif name == "IMP_run.json":
+            files[name] = [line for line in lines if b'"rest_' not in line]  # files in the folder
+        elif "result_" in name:
+            files[name] = [line for line in lines if b'"seconds": ' not in line]
+            assert len(files[name]) == len(lines) - 1
+    return files
+
+
+def test_killed_at_one_write_after_the_other(tmp_path, imp, monkeypatch):
+    shared = []
+
+    def trainer(settings, images, folder, watch, sample):
+        if not shared:  # compiled once for all starts
+            shared.append(IterationTrainer(settings, images, folder, watch, sample))
+        shared[0].folder, shared[0].watch = folder, watch
+        return shared[0]
+
+    figures = report._figures
+    monkeypatch.setattr(report, "_figures", lambda *told: itertools.islice(figures(*told), 2))
+    for film in ("masks_film", "weights_film"):
+        monkeypatch.setattr(report, film, partial(getattr(report, film), units=4))
+    monkeypatch.setattr("tfprune.experiments.imp.recipe.IterationTrainer", trainer)
+    imp("whole")
+    kills = killed_until_done(lambda: imp("killed"), tmp_path / "killed", step=2)
+    assert kills > 8
+    assert "is finished; nothing to do" in imp("killed")
+    _assert_same(tmp_path / "killed", tmp_path / "whole")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("minimizer", ["Adam"])
-def test_killed_runs_end_like_an_uninterrupted_one(tmp_path, minimizer):
-    folders = {name: tmp_path / name for name in ("whole", "killed")}
-    inputs = {}
-    for name, folder in folders.items():
-        inputs[name] = tmp_path / f"{name}.ini"
-        inputs[name].write_text(INPUT.format(folder=folder, minimizer=minimizer))
-    whole = _start(inputs["whole"])
-    for moment in MOMENTS:
-        _kill_at(inputs["killed"], folders["killed"], moment)
-    last = _start(inputs["killed"])
-    assert last.wait() == 0, last.stdout.read()
-    assert whole.wait() == 0, whole.stdout.read()
-
-    names = {path.name for path in folders["whole"].iterdir()}
-    assert names == {path.name for path in folders["killed"].iterdir()}
-    assert len([name for name in names if "itdata" in name]) == 3
-    same = [name for name in names if name.endswith((".pkl", ".dat", ".csv")) and name != "IMP_summary.csv"]
-    assert len(same) == 8
-    for name in same:
-        assert (folders["whole"] / name).read_bytes() == (folders["killed"] / name).read_bytes(), name
-    # The summary differs in the milliseconds per step alone, its last column.
-    summaries = [(folder / "IMP_summary.csv").read_text().splitlines() for folder in folders.values()]
-    assert summaries[0][0].endswith(",ms_per_step")
-    without_time = [[line.rsplit(",", 1)[0] for line in lines] for lines in summaries]
-    assert without_time[0] == without_time[1]
-
-    again = _start(inputs["killed"])
-    assert again.wait() == 0
-    assert "is finished; nothing to do" in again.stdout.read()
+def test_a_killed_process_ends_with_the_same_files(tmp_path, imp):
+    keys = {"arch": "f48:f24:x", "steps": 900, "checkpoint_step": 100}
+    words = ["tfprune.imp", _input(tmp_path / "killed", **keys)]
+    imp("whole", **keys)
+    assert kill_when_new(words, tmp_path / "killed", "IMP_random_checkpoint.npz")
+    imp("killed", **keys)
+    _assert_same(tmp_path / "killed", tmp_path / "whole")

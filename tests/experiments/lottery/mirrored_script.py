@@ -1,45 +1,40 @@
 """Trains a network of the lottery system on one CPU and on two logical ones, and compares; for a process of its own."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
+from tfprune.cli.progress import ProgressBar
 from tfprune.experiments.lottery.data import load_data
-from tfprune.experiments.lottery.defaults import default_hparams
-from tfprune.experiments.lottery.files import read_log, read_weights
-from tfprune.experiments.lottery.folder import LotteryFolder
-from tfprune.experiments.lottery.hparams import DatasetHparams
+from tfprune.experiments.lottery.defaults import default_settings
+from tfprune.experiments.lottery.files import LAYOUT, read_log, read_weights
+from tfprune.experiments.lottery.settings import DataSettings
+from tfprune.experiments.lottery.steps import Step
 from tfprune.experiments.lottery.training import Trainer
 from tfprune.layers.masks import Masks
 from tfprune.layers.weights import set_weights
 from tfprune.pruning.pruner import prune
-
-
-class Silent:
-    def start(self, what, masks):
-        pass
-
-    def progress(self, progress):
-        pass
+from tfprune.records.run_folder import RunFolder
 
 
 def main(name, root):
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    data = load_data(DatasetHparams("digits", 100), None)
-    made = default_hparams(name)
+    settings = replace(default_settings(name).plain(), dataset=DataSettings("digits", 100))
+    data = load_data(settings.dataset, None)
     found = []
     for distribute, devices in (("none", None), ("mirrored", ["CPU:0", "CPU:1"])):
-        trainer = Trainer(made.model, made.training, data, distribute, devices)
+        trainer = Trainer(settings, data, distribute, devices)
         weights = trainer.initial_weights(3)
         set_weights(trainer.model, weights)
         masks: Masks = prune(trainer.model, "magnitude", 0.5)
-        folder = LotteryFolder(root / distribute)
+        folder = RunFolder(root / distribute, LAYOUT)
         folder.claim({"label": distribute})
-        start, end = trainer.step("0it"), trainer.step("1ep3it")  # through a shorter last batch
-        trainer.train(weights, masks, start, end, 7, folder, Silent())
+        start, end = (Step.parse(text, data.steps_per_epoch) for text in ("0it", "1ep3it"))  # through a shorter batch
+        trainer.train(weights, masks, start, end, 7, folder, ProgressBar(quiet=True))
         found.append((read_log(folder.folder), read_weights(folder.folder, end)))
     (one_log, one), (two_log, two) = found
     for metric in ("train_loss", "test_loss"):

@@ -175,7 +175,7 @@ def test_a_folder_of_pictures(pictures, lth, refused, tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("tfprune.experiments.lottery.progress.LotteryProgress.progress", stop)
+        patched.setattr("tfprune.cli.progress.ProgressBar.progress", stop)
         assert lth(*words, stopped).returncode == 130
     assert lth(*words, stopped).returncode == 0
     (again,) = tmp_path.glob("stopped/train_*/replicate_1/main")

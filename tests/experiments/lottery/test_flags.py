@@ -8,34 +8,37 @@ from pathlib import Path
 import pytest
 from absl import flags
 
+from tfprune.cli.run import RunSettings
 from tfprune.cli.words import parse
 from tfprune.errors import InputError
-from tfprune.experiments.lottery.branches import RandomlyPruneArguments, RandomlyReinitializeArguments, RetrainArguments
-from tfprune.experiments.lottery.defaults import default_hparams
+from tfprune.experiments.lottery.branches import RandomlyPruneSettings, RandomlyReinitializeSettings, RetrainSettings
+from tfprune.experiments.lottery.defaults import default_settings
 from tfprune.experiments.lottery.flags import commands
-from tfprune.experiments.lottery.requests import RunOptions
+from tfprune.experiments.lottery.settings import PlaceSettings
+from tfprune.experiments.lottery.study import LotteryStudy
 
 ROOT = Path(__file__).parents[3]
 LENET = "--default_hparams=mnist_lenet_300_100"
-DEFAULT = default_hparams("mnist_lenet_300_100")
+DEFAULT = default_settings("mnist_lenet_300_100")
 
 
 @pytest.fixture
 def asked(monkeypatch):
-    """`asked("train", "--lr=1", ...)`: the request that the command line makes."""
+    """`asked("train", "--lr=1", ...)`: the study that the command line asks for; `asked.how`, how to run it."""
 
     def ask(*words):
         count = next((at for at, word in enumerate(words) if word.startswith("-")), len(words))
         (command,) = (each for each in commands() if each.words == words[:count])
-        got = []
-        monkeypatch.setattr("tfprune.experiments.lottery.flags.run", got.append)
+        monkeypatch.setattr("tfprune.experiments.lottery.flags.tell", lambda *given: got.append(given))
         values = flags.FlagValues()
         command.define(values)
         assert parse(values, ["lth", *words[count:]]) == []
         command.fill(values)
-        command.main(values)
-        return got[0]
+        command.main(values, [])
+        study, ask.how = got.pop()
+        return study
 
+    got = []
     return ask
 
 
@@ -45,12 +48,13 @@ def _lth(*arguments, **keywords):
 
 
 def test_train(asked):
-    request = asked("train", LENET, "--lr=1", "--momentum=0.9", "--do_not_augment", "--quiet", "--replicate=3")
+    study = asked("train", LENET, "--lr=1", "--momentum=0.9", "--do_not_augment", "--quiet", "--replicate=3")
     training = replace(DEFAULT.training, lr=1.0, momentum=0.9)
     dataset = replace(DEFAULT.dataset, do_not_augment=True)
-    assert request.description == replace(DEFAULT.training_description(), training=training, dataset=dataset)
-    assert request.options == RunOptions(quiet=True, replicate=3)
-    assert str(request.folder).endswith("/replicate_3/main")
+    assert study.settings == replace(DEFAULT.plain(), training=training, dataset=dataset)
+    assert study.place == PlaceSettings(replicate=3)
+    assert asked.how == RunSettings(quiet=True)
+    assert str(study.folder).endswith("/replicate_3/main")
 
 
 def test_without_defaults(asked):
@@ -62,83 +66,125 @@ def test_without_defaults(asked):
 def test_defaults_give_way_wherever_they_stand(asked):
     first = asked("train", "--lr=0.5", LENET)
     assert first == asked("train", LENET, "--lr=0.5")
-    assert first.description.training.lr == 0.5
+    assert first.settings.training.lr == 0.5
 
 
 def test_a_flag_file(asked, tmp_path):
     path = tmp_path / "lenet.flags"
     path.write_text(f"{LENET}\n--lr=0.5\n")
-    assert asked("train", f"--flagfile={path}").description.training.lr == 0.5
+    assert asked("train", f"--flagfile={path}").settings.training.lr == 0.5
 
 
 def test_a_default_is_taken_back(asked):
     resnet = "--default_hparams=cifar_resnet_20"
-    training = asked("train", resnet, "--milestone_steps=none", "--gamma=", "--weight_decay=none").description.training
+    training = asked("train", resnet, "--milestone_steps=none", "--gamma=", "--weight_decay=none").settings.training
     assert (training.milestone_steps, training.gamma, training.weight_decay) == (None, None, None)
 
 
 def test_distribution_has_two_names(asked):
     for command in (("train",), ("lottery", "--levels=1")):
         for flag in ("--distribute=mirrored", "--strategy=mirrored"):
-            assert asked(*command, LENET, flag).options.distribute == "mirrored"
-        assert asked(*command, LENET, "--strategy=none").options.distribute == "none"
-    request = asked("lottery_branch", "randomly_prune", LENET, "--levels=1", "--seed=1", "--distribute=mirrored")
-    assert request.options.distribute == "mirrored"
+            assert asked(*command, LENET, flag).place.distribute == "mirrored"
+        assert asked(*command, LENET, "--strategy=none").place.distribute == "none"
+    study = asked("lottery_branch", "randomly_prune", LENET, "--levels=1", "--seed=1", "--distribute=mirrored")
+    assert study.place.distribute == "mirrored"
     with pytest.raises(InputError, match="contradict each other"):
         asked("train", LENET, "--strategy=none", "--distribute=mirrored")
 
 
 def test_lottery(asked):
-    request = asked("lottery", LENET, "--levels=3", "--rewinding_steps=100it", "--pruning_count=published")
+    study = asked("lottery", LENET, "--levels=3", "--rewinding_steps=100it", "--pruning_count=published")
     pruning = replace(DEFAULT.pruning, pruning_count="published")
-    assert request.description == replace(DEFAULT, pruning=pruning).rewinding_to("100it")
-    assert request.levels == 3
-    assert str(request.folder).endswith("/replicate_1/level_0/main")
+    assert study.settings == replace(DEFAULT, pruning=pruning).rewinding_to("100it")
+    assert study.levels == 3
+    assert str(study.folder).endswith("/replicate_1/level_0/main")
 
 
 def test_pretraining(asked):
     flags_given = ["--pretrain", "--pretrain_training_steps=2ep", "--pretrain_random_labels_fraction=1"]
-    request = asked("lottery", LENET, "--levels=1", "--lr=0.2", *flags_given, "--pretrain_dataset_name=kmnist")
-    description = request.description
-    assert description.pretrain_training == replace(DEFAULT.training, lr=0.2, training_steps="2ep")
+    study = asked("lottery", LENET, "--levels=1", "--lr=0.2", *flags_given, "--pretrain_dataset_name=kmnist")
+    settings = study.settings
+    assert settings.pretrain_training == replace(DEFAULT.training, lr=0.2, training_steps="2ep")
     expected = replace(DEFAULT.dataset, random_labels_fraction=1.0, dataset_name="kmnist")
-    assert description.pretrain_dataset == expected
-    same = asked("lottery", LENET, "--levels=1", "--pretrain", "--pretrain_training_steps=2ep").description
+    assert settings.pretrain_dataset == expected
+    same = asked("lottery", LENET, "--levels=1", "--pretrain", "--pretrain_training_steps=2ep").settings
     assert same == DEFAULT.rewinding_to("2ep")
-    none = asked("lottery", LENET, "--levels=1", "--pretrain", "--pretrain_training_steps=0it").description
+    none = asked("lottery", LENET, "--levels=1", "--pretrain", "--pretrain_training_steps=0it").settings
     assert none == DEFAULT
 
 
 def test_branches(asked):
-    request = asked("lottery_branch", "randomly_prune", LENET, "--levels=3,0-1", "--seed=7", "--strategy=even")
-    assert request.levels == (0, 1, 3)
-    assert request.arguments == RandomlyPruneArguments(7, "even")
-    assert request.description == DEFAULT
-    assert request.folder == request.folder_of(0) != request.folder_of(1)
-    assert request.label == "randomly_prune seed=7 strategy=even"
-    request = asked("lottery_branch", "randomly_reinitialize", LENET, "--levels=2")
-    assert request.arguments == RandomlyReinitializeArguments()
-    assert request.folder.name == "lottery_branch_randomly_reinitialize_7b99794732481fff503d5290ee43fb4b"
+    study = asked("lottery_branch", "randomly_prune", LENET, "--levels=3,0-1", "--seed=7", "--strategy=even")
+    assert study.levels == (0, 1, 3)
+    assert study.own_settings == RandomlyPruneSettings(7, "even")
+    assert study.settings == DEFAULT
+    assert study.folder == study.folder_of(0) != study.folder_of(1)
+    assert study.label == "randomly_prune seed=7 strategy=even"
+    study = asked("lottery_branch", "randomly_reinitialize", LENET, "--levels=2")
+    assert study.own_settings == RandomlyReinitializeSettings()
+    assert study.folder.name == "lottery_branch_randomly_reinitialize_7b99794732481fff503d5290ee43fb4b"
 
 
 def test_retraining(asked):
     given = ["--levels=1", "--batch_size=64", "--retrain_lr=0.01", "--retrain_do_not_augment"]
-    request = asked("lottery_branch", "retrain", LENET, *given)
+    study = asked("lottery_branch", "retrain", LENET, *given)
     dataset = replace(DEFAULT.dataset, batch_size=64)
-    assert request.description.dataset == dataset
-    expected = RetrainArguments(replace(dataset, do_not_augment=True), replace(DEFAULT.training, lr=0.01))
-    assert request.arguments == expected
+    assert study.settings.dataset == dataset
+    expected = RetrainSettings(replace(dataset, do_not_augment=True), replace(DEFAULT.training, lr=0.01))
+    assert study.own_settings == expected
 
 
 def test_oneshot(asked):
     given = ["--strategy=snip20", "--prune_fraction=0.75", "--state_step=1000it", "--prune_highest"]
-    request = asked("branch", "train", "oneshot", LENET, *given, "--prune_step=last")
-    assert request.arguments.prune_step == "40ep"
-    assert request.arguments.state_step == "1000it"
-    assert (request.arguments.scoring.score, request.arguments.scoring.examples_per_class) == ("snip", 20)
-    assert request.description == DEFAULT.training_description()
+    study = asked("branch", "train", "oneshot", LENET, *given, "--prune_step=last")
+    assert study.own_settings.prune_step == "40ep"
+    assert study.own_settings.state_step == "1000it"
+    assert (study.own_settings.scoring.score, study.own_settings.scoring.examples_per_class) == ("snip", 20)
+    assert study.settings == DEFAULT.plain()
     same = asked("branch", "train", "oneshot", LENET, *given, "--prune_step=40ep")
-    assert request.folder == same.folder and request.folder.name.startswith("branch_oneshot_")
+    assert study.folder == same.folder and study.folder.name.startswith("branch_oneshot_")
+
+
+@pytest.mark.parametrize(
+    ("words", "given", "line"),
+    [
+        (("lottery",), {"levels": 2, "lr": 1, "rewinding_steps": "9it"}, ["--levels=2", "--lr=1", "--rewind=9it"]),
+        (("train",), {"weight_decay": None, "strategy": "mirrored"}, ["--weight_decay=none", "--distribute=mirrored"]),
+        (("lottery_branch", "randomly_prune"), {"levels": 3, "seed": 7}, ["--levels=3", "--seed=7"]),
+        (("lottery_branch", "randomly_reinitialize"), {"levels": (0, 1, 3)}, ["--levels=0-1,3"]),
+        (
+            ("lottery_branch", "retrain"),
+            {"levels": "1", "retrain_lr": 0.01, "apex_fp16": True},
+            ["--levels=1", "--retrain_lr=0.01", "--apex_fp16"],
+        ),
+        (
+            ("branch", "train", "oneshot"),
+            {"strategy": "snip", "prune_fraction": 0.5, "state_step": "last"},
+            ["--strategy=snip", "--prune_fraction=0.5", "--state_step=40ep"],
+        ),
+    ],
+)
+def test_the_same_from_python(asked, words, given, line):
+    study = LotteryStudy.asked(words, {"default_hparams": "mnist_lenet_300_100", **given})
+    assert study == asked(*words, LENET, *line)
+
+
+@pytest.mark.parametrize(
+    ("words", "given", "told"),
+    [
+        ((), {}, "a command of lth must be one of train; lottery; lottery_branch randomly_prune; "),
+        (("lottery_branch",), {}, "Received: lottery_branch"),
+        (("train",), {"leaning_rate": 1}, "no setting is called 'leaning_rate'"),
+        (("train",), {"display_output_location": True}, "no setting is called 'display_output_location'"),
+        (("train",), {"lr": "much"}, "--lr must be a number in (0, inf). Received: 'much'"),
+        (("lottery",), {"levels": -1}, "--levels must be a whole number in [0, 9999]. Received: -1"),
+        (("lottery_branch", "randomly_reinitialize"), {"levels": ()}, "--levels must be numbers and ranges"),
+    ],
+)
+def test_refused_from_python(words, given, told):
+    with pytest.raises(InputError) as caught:
+        LotteryStudy.asked(words, {"default_hparams": "mnist_lenet_300_100", **given})
+    assert told in str(caught.value)
 
 
 def test_command_lines_of_the_original(asked, capsys):
@@ -153,17 +199,17 @@ def test_command_lines_of_the_original(asked, capsys):
     assert [note.split(" has ")[0] for note in notes[2:4]] == ["note: --num_workers", "note: --platform"]
     assert notes[4:] == ["note: --apex_fp16 is read as --precision=mixed_float16"]
     words = ["--seed", "-7", LENET]  # a value that looks like a flag
-    with pytest.raises(InputError, match=r"--seed must lie in \[0, 2\*\*32\)\. Received: -7"):
+    with pytest.raises(InputError, match=r"--seed must be a whole number in \[0, 2\*\*32\)\. Received: -7"):
         asked("lottery_branch", "randomly_prune", "--level=0-3", *words)
 
 
 def test_half_precision_of_the_original_for_parts_of_a_run(asked):
     given = ["--pretrain", "--pretrain_training_steps=2ep", "--pretrain_apex_fp16"]
-    description = asked("lottery", LENET, "--levels=1", *given).description
-    assert (description.training.precision, description.pretrain_training.precision) == ("float32", "mixed_float16")
-    request = asked("lottery_branch", "retrain", LENET, "--levels=1", "--retrain_apex_fp16")
-    assert request.arguments.retrain_t == replace(DEFAULT.training, precision="mixed_float16")
-    assert request.description.training.precision == "float32"
+    settings = asked("lottery", LENET, "--levels=1", *given).settings
+    assert (settings.training.precision, settings.pretrain_training.precision) == ("float32", "mixed_float16")
+    study = asked("lottery_branch", "retrain", LENET, "--levels=1", "--retrain_apex_fp16")
+    assert study.own_settings.retrain_t == replace(DEFAULT.training, precision="mixed_float16")
+    assert study.settings.training.precision == "float32"
 
 
 @pytest.mark.parametrize(
@@ -175,21 +221,21 @@ def test_half_precision_of_the_original_for_parts_of_a_run(asked):
         (["train", "--weight_s=1it", "--batch=3", LENET], "--batch may mean --batch_size or --batchnorm_frozen or "),
         (["train", "--lr=0.1"], "--model_name, --model_init, --batchnorm_init, --dataset_name, --batch_size, "),
         (["train", "--default_hparams=lenet"], "--default_hparams must be one of mnist_lenet_A_B_"),
-        (["train", LENET, "--lr=-1"], "--lr must be above 0. Received: -1.0"),
-        (["train", LENET, "--replicate=0"], "--replicate must be at least 1"),
+        (["train", LENET, "--lr=-1"], "--lr must be a number in (0, inf). Received: -1.0"),
+        (["train", LENET, "--replicate=0"], "--replicate must be a whole number in [1, 2147483647]. Received: 0"),
         (["train", LENET, "--device=tpu"], "--device must be one of auto, cpu, gpu"),
-        (["train", LENET, "--weight_save_steps=1000"], "--weight_save_steps: a step is written"),
-        (["train", LENET, "--root="], "--root must name a folder"),
-        (["lottery", LENET], "--levels is missing: the number of prunings"),
-        (["lottery", LENET, "--levels=-1"], "--levels must be at least 0"),
         (
-            ["lottery", LENET, "--levels=100000000000"],
-            "--levels must be at least 0 and at most 9999",
+            ["train", LENET, "--weight_save_steps=1000"],
+            "--weight_save_steps must be steps, separated by commas",
         ),
-        (["train", LENET, "--batch_size=100000000"], "--batch_size must be at most 1000000. Received: 100000000"),
-        (["train", LENET, "--training_steps=99999999999it"], "--training_steps: a step has at most 2147483647 epochs"),
-        (["train", LENET, f"--data_order_seed={2**70}"], "--data_order_seed must lie in [0, 2**32)"),
-        (["train", LENET, "--replicate=100000000000"], "--replicate must be at least 1 and at most 2147483647"),
+        (["train", LENET, "--root="], "--root must be the path of a folder. Received: ''"),
+        (["lottery", LENET], "--levels must be given: Number of prunings"),
+        (["lottery", LENET, "--levels=-1"], "--levels must be a whole number in [0, 9999]. Received: -1"),
+        (["lottery", LENET, "--levels=100000000000"], "--levels must be a whole number in [0, 9999]"),
+        (["train", LENET, "--batch_size=100000000"], "--batch_size must be a whole number in [1, 1000000]. "),
+        (["train", LENET, "--training_steps=99999999999it"], "of at most 2147483647 epochs or"),
+        (["train", LENET, f"--data_order_seed={2**70}"], "--data_order_seed must be a whole number in [0, 2**32)"),
+        (["train", LENET, "--replicate=100000000000"], "--replicate must be a whole number in [1, 2147483647]"),
         (["lottery", LENET, "--levels=1", "--pretrain"], "--pretrain needs --pretrain_training_steps"),
         (["lottery", LENET, "--levels=1", "--pretrain_lr=1"], "--pretrain_lr goes with --pretrain"),
         (
@@ -198,10 +244,13 @@ def test_half_precision_of_the_original_for_parts_of_a_run(asked):
         ),
         (
             ["lottery", LENET, "--levels=1", "--pretrain", "--pretrain_training_steps=1it", "--pretrain_lr=0"],
-            "flags with --pretrain_ before their names: --lr must be above 0",
+            "flags with --pretrain_ before their names: --lr must be a number in (0, inf). Received: 0.0",
         ),
-        (["lottery", LENET, "--levels=1", "--rewinding_steps=1"], "--rewinding_steps: a step is written"),
-        (["lottery_branch", "randomly_prune", LENET, "--seed=1"], "--levels is missing: the levels"),
+        (["lottery", LENET, "--levels=1", "--rewinding_steps=1"], "--rewinding_steps must be a step, written 160ep"),
+        (
+            ["lottery_branch", "randomly_prune", LENET, "--seed=1"],
+            "--levels must be given: Levels of the",
+        ),
         (["lottery_branch", "randomly_prune", LENET, "--levels=0"], "--seed must be given: Seed of the mask."),
         (["lottery_branch", "randomly_prune", LENET, "--levels=x", "--seed=1"], "--levels must be numbers and ranges"),
         (["lottery_branch", "randomly_reinitialize", LENET, "--levels=3-1"], "--levels must hold a level"),
@@ -280,11 +329,11 @@ def test_the_output_location_without_tensorflow(light):
 def test_flag_files(asked, path):
     words = {"lottery": ["lottery"], "oneshot": ["branch", "train", "oneshot"]}.get(path.stem.split("-")[0], ["train"])
     more = [LENET, "--prune_fraction=0.9"] if words[0] == "branch" else []
-    request = asked(*words, f"--flagfile={path}", *more)
+    study = asked(*words, f"--flagfile={path}", *more)
     if path.stem == "digits":
-        assert request.description.dataset.dataset_name == "digits"
+        assert study.settings.dataset.dataset_name == "digits"
     elif words == ["lottery"]:
-        assert path.stem == f"lottery-{request.description.model.model_name}"
+        assert path.stem == f"lottery-{study.settings.model.model_name}"
     else:
-        assert path.stem == f"oneshot-{request.arguments.scoring.score}"
-        assert request.arguments.prune_highest == (request.arguments.scoring.score == "grasp")
+        assert path.stem == f"oneshot-{study.own_settings.scoring.score}"
+        assert study.own_settings.prune_highest == (study.own_settings.scoring.score == "grasp")

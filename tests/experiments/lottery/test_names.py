@@ -5,27 +5,26 @@ from dataclasses import dataclass, replace
 import pytest
 
 from tfprune.errors import InputError
-from tfprune.experiments.lottery.branches import RandomlyPruneArguments, RetrainArguments
-from tfprune.experiments.lottery.defaults import default_hparams
-from tfprune.experiments.lottery.fields import canonical, setting
-from tfprune.experiments.lottery.hparams import TrainingHparams
+from tfprune.experiments.lottery.branches import RandomlyPruneSettings, RetrainSettings
+from tfprune.experiments.lottery.defaults import default_settings
 from tfprune.experiments.lottery.names import branch_label, branch_name
-from tfprune.experiments.lottery.oneshot_arguments import OneshotArguments
+from tfprune.experiments.lottery.settings import OneshotSettings, PlaceSettings, TrainingSettings
+from tfprune.records.settings import canonical, setting
 
-LENET = default_hparams("mnist_lenet_300_100")
+LENET = default_settings("mnist_lenet_300_100")
 
 
 def test_pinned_digests():
     assert LENET.name() == "lottery_184ace1d6901ace6854b0a595cbd6b27"
-    assert LENET.training_description().name() == "train_574e51abc295d8da78175b320504f2ba"
-    oneshot = OneshotArguments("snip10", 0.75, prune_highest=True)
+    assert LENET.plain().name() == "train_574e51abc295d8da78175b320504f2ba"
+    oneshot = OneshotSettings("snip10", 0.75, prune_highest=True)
     assert canonical(oneshot) == "Hparams(prune_fraction=0.75, prune_highest=True, strategy='snip10')"
     assert branch_name("oneshot", oneshot) == "branch_oneshot_237958348fc0ae7976576d7556ca9685"
 
 
 def test_a_new_setting_with_a_default_leaves_names_as_they_are():
     @dataclass(frozen=True)
-    class Wider(TrainingHparams):
+    class Wider(TrainingSettings):
         label_smoothing: float = setting(float, "Not there yet.", 0.0)
 
     wider = Wider("sgd", 0.1, "40ep")
@@ -40,13 +39,13 @@ def test_own_settings_enter_names_only_when_changed():
 
 
 def test_folders():
-    train = LENET.training_description()
-    name = LENET.name()
-    assert str(LENET.folder("runs", 2, 3)) == f"runs/{name}/replicate_2/level_3/main"
-    assert str(LENET.folder("runs", 2, "pretrain")) == f"runs/{name}/replicate_2/level_pretrain/main"
-    branch = branch_name("randomly_prune", RandomlyPruneArguments(1))
-    assert str(LENET.folder("runs", 1, 0, branch)) == f"runs/{name}/replicate_1/level_0/{branch}"
-    assert str(train.folder("runs", 1)) == f"runs/{train.name()}/replicate_1/main"
+    train, name = LENET.plain(), LENET.name()
+    first, second = (PlaceSettings("runs", replicate) for replicate in (1, 2))
+    assert str(LENET.folder(second, 3)) == f"runs/{name}/replicate_2/level_3/main"
+    assert str(LENET.folder(second, "pretrain")) == f"runs/{name}/replicate_2/level_pretrain/main"
+    branch = branch_name("randomly_prune", RandomlyPruneSettings(1))
+    assert str(LENET.folder(first, 0, branch)) == f"runs/{name}/replicate_1/level_0/{branch}"
+    assert str(train.folder(first)) == f"runs/{train.name()}/replicate_1/main"
 
 
 def test_rewinding_to_the_start_is_no_rewinding():
@@ -62,19 +61,18 @@ def test_half_a_pretraining_is_refused():
 
 
 def test_retraining_is_named_by_its_groups():
-    arguments = RetrainArguments(LENET.dataset, LENET.training)
-    assert canonical(arguments) == (
+    assert canonical(RetrainSettings(LENET.dataset, LENET.training)) == (
         "Hparams(retrain_d=Hparams(batch_size=128, dataset_name='mnist'), "
         "retrain_t=Hparams(lr=0.1, optimizer_name='sgd', training_steps='40ep'))"
     )
 
 
 def test_labels():
-    assert branch_label("randomly_prune", RandomlyPruneArguments(7), LENET) == "randomly_prune seed=7"
-    oneshot = OneshotArguments("grasp10", 0.5, prune_highest=True)
+    assert branch_label("randomly_prune", RandomlyPruneSettings(7), LENET) == "randomly_prune seed=7"
+    oneshot = OneshotSettings("grasp10", 0.5, prune_highest=True)
     assert branch_label("oneshot", oneshot, LENET) == "oneshot strategy=grasp10 prune_highest=True"
     assert branch_label("oneshot", replace(oneshot, prune_fraction=0.9), LENET) == branch_label(
         "oneshot", oneshot, LENET
     )
-    retrain = RetrainArguments(LENET.dataset, replace(LENET.training, lr=0.5, momentum=0.9))
+    retrain = RetrainSettings(LENET.dataset, replace(LENET.training, lr=0.5, momentum=0.9))
     assert branch_label("retrain", retrain, LENET) == "retrain lr=0.5 momentum=0.9"

@@ -5,27 +5,24 @@ import pytest
 
 from tfprune.errors import InputError
 from tfprune.experiments.lottery.files import read_mask, read_weights, saved_steps
-from tfprune.experiments.lottery.oneshot import run_oneshot
-from tfprune.experiments.lottery.oneshot_arguments import OneshotArguments
-from tfprune.experiments.lottery.recipe import run_training
-from tfprune.experiments.lottery.requests import OneshotRequest, TrainRequest
+from tfprune.experiments.lottery.settings import OneshotSettings
+from tfprune.experiments.lottery.study import OneshotStudy, TrainStudy
 from tfprune.layers.masks import Masks
 from tfprune.layers.weights import set_weights
 from tfprune.pruning.pruner import prune
+from tfprune.records.result import read_result, result_path
 
 KERNELS = ("fc_layers.0/kernel", "fc_layers.1/kernel", "fc/kernel")
 
 
 @pytest.fixture
-def oneshot(workshop, description, options, silent):
+def oneshot(settings, place, trained):
     """`oneshot(strategy=..., ...)`: prunes a run trained with weights of step 5 kept; gives masks and folder."""
-    train = TrainRequest(options(weight_save_steps="5it"), description().training_description())
-    run_training(train, workshop, silent())
+    plain = trained(TrainStudy(settings().plain(), place(weight_save_steps="5it"))).settings
 
     def run(strategy, fraction=0.6, **changes):
-        request = OneshotRequest(options(), train.description, OneshotArguments(strategy, fraction, **changes))
-        run_oneshot(request, workshop, silent())
-        return Masks(read_mask(request.folder)), request.folder
+        study = trained(OneshotStudy(plain, place(), OneshotSettings(strategy, fraction, **changes)))
+        return Masks(read_mask(study.folder)), study.folder
 
     return run
 
@@ -40,9 +37,8 @@ def test_every_strategy_prunes_the_fraction(oneshot, strategy):
     assert all(not start[path][~masks[path]].any() for path in KERNELS)
 
 
-def test_scores_are_of_the_step_asked_for(oneshot, workshop, description):
-    made = description()
-    trainer = workshop.trainer(made.model, made.dataset, made.training)
+def test_scores_are_of_the_step_asked_for(oneshot, workshop, settings):
+    trainer = workshop.trainer(settings().plain())
     for step, name in (("0it", "ep0_it0"), ("5it", "ep0_it5"), ("2ep", "ep2_it0")):
         masks, folder = oneshot("magnitude", prune_step=step)
         set_weights(trainer.model, read_weights(folder.parent / "main", name))
@@ -55,6 +51,8 @@ def test_scores_are_of_the_step_asked_for(oneshot, workshop, description):
 def test_training_goes_on_from_the_state_step(oneshot):
     masks, folder = oneshot("magnitude", prune_step="2ep", state_step="5it")
     assert saved_steps(folder) == ["ep0_it5", "ep2_it0"]
+    result = read_result(result_path(folder))
+    assert (result.kept, result.weights, result.level, result.steps) == (masks.kept, masks.size, None, 24 - 5)
     start, source = (read_weights(place, "ep0_it5") for place in (folder, folder.parent / "main"))
     for path in KERNELS:
         np.testing.assert_array_equal(start[path], source[path] * masks[path])
@@ -71,8 +69,12 @@ def test_highest_scores(oneshot, workshop):
 
 
 def test_published_grasp_needs_the_highest(oneshot):
-    with pytest.warns(UserWarning, match="--prune_highest"):
-        opposite = oneshot("grasp3", 0.5)[0]
+    told = [
+        OneshotStudy(None, None, OneshotSettings("grasp3", 0.5, prune_highest=highest)).warnings
+        for highest in (False, True)
+    ]
+    assert "--prune_highest" in told[0][0] and not told[1]
+    opposite = oneshot("grasp3", 0.5)[0]
     right = oneshot("grasp3", 0.5, prune_highest=True)[0]
     assert not any((opposite[path] & right[path]).any() for path in KERNELS)
 
@@ -98,7 +100,6 @@ def test_step_that_was_not_kept(oneshot):
         oneshot("magnitude", prune_step="6it")
 
 
-def test_run_that_was_not_trained(workshop, description, options, silent):
-    request = OneshotRequest(options(), description().training_description(), OneshotArguments("magnitude", 0.5))
+def test_run_that_was_not_trained(settings, place, trained):
     with pytest.raises(InputError, match="is not trained; run first: python -m"):
-        run_oneshot(request, workshop, silent())
+        trained(OneshotStudy(settings().plain(), place(), OneshotSettings("magnitude", 0.5)))

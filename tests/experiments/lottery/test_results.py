@@ -1,30 +1,33 @@
 """Finished runs as tables."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from tfprune.errors import InputError
-from tfprune.experiments.lottery.folder import LotteryFolder
+from tfprune.experiments.lottery.files import LAYOUT, LOGGER, REPORT, TRAINED
 from tfprune.experiments.lottery.results import read_curves, read_results, summary, write_summary
 from tfprune.records.metric_log import MetricLog
+from tfprune.records.run_folder import RunFolder
 
 BRANCH = "lottery_branch_randomly_prune_5f"
 
 
 def _make(folder, label, accuracies, unpruned=None, finished=True, loss=True):
-    run = LotteryFolder(folder)
+    run = RunFolder(folder, LAYOUT)
     run.claim({"label": label})
     log = MetricLog()
     for index, accuracy in enumerate(accuracies):
         log.add("test_accuracy", 10 * index, accuracy)
         if loss:
             log.add("test_loss", 10 * index, 1 - accuracy)
-    run.write_log(log)
+    log.write(run.path(LOGGER))
     if unpruned is not None:
-        run.write_report(100, unpruned)
+        run.path(REPORT).write_text(json.dumps({"total": 100, "unpruned": unpruned}))
     if finished:
-        run.finish()
+        run.mark(TRAINED)
     run.release()
 
 

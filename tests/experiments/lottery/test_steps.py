@@ -3,14 +3,8 @@
 import pytest
 
 from tfprune.errors import InputError
-from tfprune.experiments.lottery.steps import (
-    Step,
-    check_step,
-    check_steps,
-    iterations_per_epoch,
-    level_ranges,
-    parse_steps,
-)
+from tfprune.experiments.lottery.settings import AblationSettings
+from tfprune.experiments.lottery.steps import STEP, STEPS, Step, is_zero, iterations_per_epoch, parse_steps
 
 
 def test_order_text_and_hash():
@@ -32,14 +26,19 @@ def test_before_the_start():
     with pytest.raises(InputError, match="iteration >= 0"):
         Step.parse("1ep-101it", 100)
     with pytest.raises(InputError, match="before the start"):
-        check_step("0ep-1it")
+        is_zero("0ep-1it")
 
 
 def test_syntax_alone():
-    check_step("2ep3it")
-    check_steps("80ep,1000it")
-    with pytest.raises(InputError, match=r"^--lr_steps: a step is written 160ep.*Received: '5'$"):
-        check_steps("80ep,5", "--lr_steps")
+    (_, is_step), (_, are_steps) = STEP, STEPS
+    assert is_step("2ep3it") and are_steps("80ep,1000it")
+    assert not is_step("5") and not is_step("99999999999it") and not are_steps("80ep,5")
+    with pytest.raises(InputError, match=r"^a step is written 160ep.*Received: '5'$"):
+        Step.parse("5", 100)
+
+
+def test_names_of_files():
+    assert Step.of_file(str(Step.parse("2ep3it", 100)), 100) == Step.parse("203it", 100)
 
 
 def test_lists():
@@ -58,4 +57,4 @@ def test_iterations_per_epoch(examples, batch, fraction, expected):
 @pytest.mark.parametrize("text", ["", "a", "1,", "-1", "1-", "1-2-3", " 1", "01", "1.5", "99999"])
 def test_wrong_levels(text):
     with pytest.raises(InputError, match=r"^--levels must be numbers and ranges such as 0-2,5\. Received: "):
-        level_ranges(text)
+        AblationSettings(text)

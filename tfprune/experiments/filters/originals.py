@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from tfprune.errors import InputError
+from tfprune.experiments.filters.results import LAYOUT, METRICS, UNPRUNED, read_metrics
 from tfprune.records.reading import MissingInputError, read_json
 from tfprune.records.result import ORIGINAL, OURS, Result, result_path, tolerated
-from tfprune.records.run_folder import Layout, read_record
+from tfprune.records.run_folder import read_record
 from tfprune.records.settings import digest
 
-_RECORD = Layout((), stages=("trained",))
-_UNPRUNED, _METRICS = "unpruned", "metrics.json"
 _ORIGINAL = re.compile(r"(?:(?P<vgg>vgg)_(?P<scoring>.+)_(?P<data>CIFAR|MNIST)|resnet_(?P<its>.+))_metrics\.json")
 _DATA = {"CIFAR": "cifar10", "MNIST": "mnist"}
 
@@ -26,8 +25,8 @@ def find(folder: Path) -> Iterator[tuple[str, Result]]:
     Of our networks there is one in a folder; the original scripts write one file for all versions of a scoring. Their
     losses, and ours of `--loss=published`, come from a softmax of probabilities, so `loss` is None there.
     """
-    if (folder / _METRICS).exists() and not result_path(folder).exists():
-        with tolerated(folder / _METRICS):
+    if (folder / METRICS).exists() and not result_path(folder).exists():
+        with tolerated(folder / METRICS):
             yield from _ours(folder)
     for path in sorted(folder.glob("*_metrics.json")):
         if match := _ORIGINAL.fullmatch(path.name):
@@ -36,17 +35,17 @@ def find(folder: Path) -> Iterator[tuple[str, Result]]:
 
 
 def _ours(folder: Path) -> Iterator[tuple[str, Result]]:
-    record, metrics = _recorded(folder), read_json(folder / _METRICS, "the metrics of a network")
+    record, metrics = _recorded(folder), read_metrics(folder)
     if record is None:
         return
-    if folder.name == _UNPRUNED:
-        first, whole, settings, names = record, metrics, record, {"label": _UNPRUNED}
+    if folder.name == UNPRUNED:
+        first, whole, settings, names = record, metrics, record, {"label": UNPRUNED}
     else:
-        top = folder.parents[2] / _UNPRUNED
+        top = folder.parents[2] / UNPRUNED
         first, whole = _recorded(top) or {}, {}
         with contextlib.suppress(MissingInputError):
-            whole = read_json(top / _METRICS, "the metrics of a network")
-        settings, names = {**record, _UNPRUNED: first}, {name: metrics.get(name) for name in ("scoring", "version")}
+            whole = read_metrics(top)
+        settings, names = {**record, UNPRUNED: first}, {name: metrics.get(name) for name in ("scoring", "version")}
         names = {"label": " ".join(map(str, names.values())), "method": names["scoring"], "version": names["version"]}
     common = {name: value for name, value in settings.items() if name not in ("scoring", "version", "p")}
     facts = {
@@ -65,7 +64,7 @@ def _ours(folder: Path) -> Iterator[tuple[str, Result]]:
 def _recorded(folder: Path) -> dict[str, Any] | None:
     """The settings of a finished network, None where there is none."""
     try:
-        record = read_record(folder, _RECORD)
+        record = read_record(folder, LAYOUT)
     except MissingInputError:
         return None
     return record["input"] if record["finished"] else None

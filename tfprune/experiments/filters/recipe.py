@@ -22,7 +22,7 @@ from tfprune.experiments.filters.results import LAYOUT, METRICS, MODEL, TRAINED,
 from tfprune.experiments.filters.settings import FilterSettings, Phase
 from tfprune.experiments.filters.training import NAMES, FilterTrainer
 from tfprune.layers.convert import load_model
-from tfprune.pruning.filters import check_fractions, prune_filters
+from tfprune.pruning.prune_filters import check_fractions, prune_filters
 from tfprune.records.atomic import atomic_copy, atomic_write_text, temporary_folder
 from tfprune.records.result import Result, read_result, result_path, write_result
 from tfprune.records.run_folder import RunFolder, is_finished

@@ -10,10 +10,10 @@ import numpy as np
 
 from tfprune.experiments.imp.files.iterations import find_iterations, read_iteration
 from tfprune.experiments.imp.files.records import IterationRecord
+from tfprune.experiments.imp.settings import defining, study_digest
 from tfprune.records.reading import MissingInputError
 from tfprune.records.result import ORIGINAL, OURS, Result, result_path, tolerated
 from tfprune.records.run_folder import Layout, read_record
-from tfprune.records.settings import digest
 
 _RECORD = Layout((), stages=("trained",))
 
@@ -34,7 +34,8 @@ def _of_run(folder: Path, prefix: str, iterations: dict[int, Path]) -> Iterator[
         source, settings = OURS, read_record(folder, _RECORD, prefix)["input"]
     except MissingInputError:
         source, settings = ORIGINAL, {}
-    study = {"settings": settings, "seed": settings.get("seed"), "digest": digest(settings, 8) if settings else None}
+    key = study_digest(settings) if settings else None
+    study = {"settings": defining(settings), "seed": settings.get("seed"), "digest": key}
     for k, path in iterations.items():
         if not result_path(folder, prefix, k).exists():
             with tolerated(path):

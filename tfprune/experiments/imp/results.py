@@ -9,10 +9,9 @@ from tfprune.errors import InputError
 from tfprune.experiments.imp.files.records import IterationRecord
 from tfprune.experiments.imp.network import ImpNetwork
 from tfprune.experiments.imp.originals import counted
-from tfprune.experiments.imp.settings import ImpSettings, facts_of
+from tfprune.experiments.imp.settings import ImpSettings, defining, facts_of, study_digest
 from tfprune.records.result import Result, result_path, write_result
 from tfprune.records.run_folder import RunFolder
-from tfprune.records.settings import digest
 
 
 def write_iteration_result(
@@ -39,8 +38,8 @@ def write_iteration_result(
     result = Result(
         family="imp",
         label=f"level {iteration}{', random mask' if is_random else ''}",
-        settings=recorded,
-        digest=digest(recorded, 8),
+        settings=defining(recorded),
+        digest=study_digest(recorded),
         seed=settings.seed,
         level=iteration,
         method="random" if is_random else "magnitude",

@@ -7,6 +7,7 @@ defaults; `[Run]` holds what this package adds, all of it optional.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,14 @@ from tfprune.errors import InputError, did_you_mean
 from tfprune.experiments.imp.arch import check_trainable, parse_arch
 from tfprune.records.ini import read_ini
 from tfprune.records.limits import MOST, MOST_BATCH, SEED_LIMIT
-from tfprune.records.settings import Settings, setting, settings_of
+from tfprune.records.settings import Settings, digest, setting, settings_of
 
 _ANY_SIZE = 1 << 30
 _FILE_START = ("the start of a file name", lambda text: bool(text) and "/" not in text and not text.startswith("."))
 _POSITIVE = ("a number above 0", lambda value: 0.0 < value < math.inf)
 _COUNT = {"at_least": 1, "at_most": MOST}
 _FRACTION = {"at_least": 0.0, "at_most": 1.0}
+_OF_RESTART = {"restart", "rest_it", "rest_weights_file", "rest_mask_file", "rest_file_step"}
 
 
 @dataclass(frozen=True)
@@ -241,6 +243,17 @@ def read_settings(path: str | Path, **given: Any) -> ImpSettings:
         return _completed(ImpSettings(**values, source=Path(path)))
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+
+
+def defining(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run's record, also of an older one, that define its networks: in no folder in particular."""
+    left_out = {"device", "checkpoint_step"} | (set() if record.get("restart") else _OF_RESTART)
+    return {name: value for name, value in record.items() if name not in left_out}
+
+
+def study_digest(record: Mapping[str, Any]) -> str:
+    """Tells studies apart, whatever their seed; by a run's record."""
+    return digest({name: value for name, value in defining(record).items() if name != "seed"}, 8)
 
 
 def facts_of(settings: ImpSettings) -> Facts:

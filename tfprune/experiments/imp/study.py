@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from absl import flags
 
 from tfprune.cli import flags as setting_flags
@@ -21,7 +22,7 @@ from tfprune.errors import InputError
 from tfprune.experiments.imp.arch import parse_arch
 from tfprune.experiments.imp.files.iterations import ImpRun, find_iterations, iteration_path, read_iteration
 from tfprune.experiments.imp.files.tables import read_rows, read_tables, summary_text
-from tfprune.experiments.imp.settings import ImpSettings, facts_of, read_settings
+from tfprune.experiments.imp.settings import ImpSettings, facts_of, read_settings, study_digest
 from tfprune.records.result import result_path
 from tfprune.records.run_folder import Layout, RunFolder
 from tfprune.records.settings import Settings, setting
@@ -63,6 +64,14 @@ class ImpStudy(Study):
     @property
     def prefix(self) -> str:
         return self.settings.prefix
+
+    @property
+    def digest(self) -> str:
+        return study_digest(self.settings.record())
+
+    def own(self, table: pd.DataFrame) -> pd.DataFrame:
+        table = super().own(table)
+        return table[table["seed"] == self.settings.seed].reset_index(drop=True)
 
     @property
     def device(self) -> str:

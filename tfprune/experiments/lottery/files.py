@@ -131,10 +131,12 @@ def read_report(folder: str | Path) -> SparsityReport | None:
         content = read_json(path, "a sparsity report")
     except MissingInputError:
         return None
-    total, unpruned = content.get("total"), content.get("unpruned")
-    if type(total) is not int or type(unpruned) is not int or not 0 <= unpruned <= total < 2**63 or not total:
+    total, unpruned = (content.get(name) for name in ("total", "unpruned"))
+    # OpenLTH writes whole numbers as decimals.
+    whole = all(type(value) is int or (type(value) is float and value.is_integer()) for value in (total, unpruned))
+    if not whole or not 0 <= unpruned <= total < 2**63 or not total:
         raise InputError(f"cannot read {path}: not a sparsity report (total and unpruned must be numbers of weights)")
-    return SparsityReport(total, unpruned)
+    return SparsityReport(int(total), int(unpruned))
 
 
 def read_log(folder: str | Path) -> MetricLog:

@@ -74,7 +74,6 @@ def asked(words: Sequence[str], given: Mapping[str, Any]) -> LotteryStudy:
         raise InputError(f"a command of lth must be one of {known}. Received: {' '.join(words) or 'nothing'}")
     kind, values = kinds[tuple(words)], flags.FlagValues()
     kind.define(values)
-    values.mark_as_parsed()  # there is no command line: flags that are not given are at their defaults
     setting_flags.give(values, dict(given))
     _fill(values)
     original_flags.translate(values)

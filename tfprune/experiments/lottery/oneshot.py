@@ -14,8 +14,8 @@ from tfprune.experiments.lottery.study import OneshotStudy
 from tfprune.experiments.lottery.training import Trainer
 from tfprune.layers.masks import Masks
 from tfprune.layers.weights import Weights
-from tfprune.pruning.one_shot import one_shot_masks
 from tfprune.pruning.schedules import Schedule
+from tfprune.pruning.scored_masks import one_shot_masks
 from tfprune.training.session import Watch
 
 

@@ -7,20 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tfprune.errors import InputError
+from tfprune.experiments.lottery.files import HPARAMS, LAYOUT, LOGGER, read_report
+from tfprune.experiments.lottery.names import MAIN
 from tfprune.records.metric_log import MetricLog
-from tfprune.records.network_folder import LOGGER
-from tfprune.records.reading import MissingInputError, read_json, read_text
+from tfprune.records.reading import MissingInputError, read_text
 from tfprune.records.result import ORIGINAL, OURS, Result, result_path, tolerated
-from tfprune.records.run_folder import Layout, read_record
+from tfprune.records.run_folder import read_record
 
-_RECORD = Layout((), stages=("trained",), version=1)
 _PLACE = re.compile(
     r"(?P<kind>train|lottery)_(?P<digest>[0-9a-f]+)/replicate_(?P<replicate>[0-9]{1,9})"
     r"(?:/level_(?P<level>[0-9]{1,9}))?/(?P<branch>main|(?:lottery_)?branch_(?P<method>.+)_[0-9a-f]+)"
 )
 _SETTING = re.compile(r"(?: +\* )?(?P<name>\w+) =>? (?P<value>.*)")
-_LARGEST = 2.0**53  # whole numbers up to it are exact as decimals
 _WORDS = {"None": None, "True": True, "False": False}
 
 
@@ -38,7 +36,7 @@ def find(folder: Path) -> Iterator[tuple[str, Result]]:
 
 def _of_training(folder: Path, place: re.Match) -> Iterator[tuple[str, Result]]:
     try:
-        record = read_record(folder, _RECORD)
+        record = read_record(folder, LAYOUT)
         source, words = OURS, record["input"].get("label")
         if not record["finished"]:
             return
@@ -47,15 +45,16 @@ def _of_training(folder: Path, place: re.Match) -> Iterator[tuple[str, Result]]:
     log = MetricLog.parse(read_text(folder / LOGGER), str(folder / LOGGER))
     if not (tested := log.get("test_accuracy")):
         return
-    report, one_shot = folder / "sparsity_report.json", place["method"] == "oneshot"
-    level = None if one_shot else int(place["level"] or 0)
+    report, level = read_report(folder), None if place["method"] == "oneshot" else int(place["level"] or 0)
     facts = {"level": level, "accuracy": tested[-1][1], "loss": log.last("test_loss")}
+    if report is not None:
+        facts |= {"weights": report.total, "kept": report.unpruned}
     if len(tested) > 1:  # a single one is at the end, which does not tell where the training began
         facts["steps"] = tested[-1][0] - tested[0][0]
     study = {"settings": _settings(folder), "digest": place["digest"], "seed": int(place["replicate"])}
-    method = str(words or place["method"] or "main")
+    method = str(words or place["method"] or MAIN)
     label = _label(place, method)
-    yield source, Result("lottery", label, method=method, **study, **facts, **_weights(report))
+    yield source, Result("lottery", label, method=method, **study, **facts)
 
 
 def _label(place: re.Match, method: str) -> str:
@@ -66,23 +65,11 @@ def _label(place: re.Match, method: str) -> str:
     return f"{method}, {level}" if level else method
 
 
-def _weights(path: Path) -> dict[str, int]:
-    try:
-        content = read_json(path, "a sparsity report")
-    except MissingInputError:
-        return {}
-    total, unpruned = content.get("total"), content.get("unpruned")
-    for value in (total, unpruned):  # OpenLTH writes them as decimals
-        if type(value) not in (int, float) or not 0 <= value <= _LARGEST or value != int(value):
-            raise InputError(f"cannot read {path}: total and unpruned must be numbers of weights")
-    return {"weights": int(total), "kept": int(unpruned)}
-
-
 def _settings(folder: Path) -> dict[str, dict[str, Any]]:
     """Group -> name -> value, from the `hparams.log` of either code; OpenLTH leaves out what is at its default."""
-    for place in (folder, folder.parent.parent / "level_0" / "main"):
+    for place in (folder, folder.parent.parent / "level_0" / MAIN):
         try:
-            text = read_text(place / "hparams.log")
+            text = read_text(place / HPARAMS)
             break
         except MissingInputError:
             continue

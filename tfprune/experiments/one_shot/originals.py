@@ -10,20 +10,15 @@ from typing import Any
 import numpy as np
 
 from tfprune.errors import InputError
-from tfprune.experiments.one_shot.settings import study_digest
-from tfprune.records.arrays import read_npy
+from tfprune.experiments.one_shot.files import ACCURACIES, COUNTS, DIRECT, EFFECTIVE, METHODS, read_array, recorded
+from tfprune.experiments.one_shot.names import NAME
+from tfprune.experiments.one_shot.settings import DENSE, study_digest
 from tfprune.records.reading import MissingInputError
 from tfprune.records.result import ORIGINAL, OURS, Result, has_result, result_path, tolerated
-from tfprune.records.run_folder import Layout, read_record
 
-_RECORD = Layout((), stages=("masks", "trained"))
-_RUN = re.compile(
-    r"(?P<prefix>(?P<sample>[^_]+)_(?P<compression>[0-9]{1,12}(?:\.[0-9]{1,12})?(?:e\+[0-9]{2})?)(?:_[0-9a-f]{8})?)"
-    r"_(?:sparsities_direct|accuracies)\.npy"
-)
+_RUN = re.compile(rf"(?P<prefix>{NAME.pattern})_(?:{re.escape(DIRECT)}|{re.escape(ACCURACIES)})")
 _TYPES = ("direct", "effective")
 _GROUPS = ("random", "magnitude", "snip", "tfmot")  # of pruners that are named `<group>/<name>`
-_DENSE = "dense"
 
 
 def find(folder: Path) -> Iterator[tuple[str, Result]]:
@@ -42,30 +37,24 @@ def find(folder: Path) -> Iterator[tuple[str, Result]]:
 
 
 def _of_run(folder: Path, prefix: str, sample: str, settings: dict[str, Any]) -> Iterator[tuple[str, Result]]:
-    source, key, steps = ORIGINAL, None, None
-    try:
-        record = read_record(folder, _RECORD, prefix)
-    except MissingInputError:
-        pass
-    else:
-        if not record["finished"]:
-            return
+    source, key, steps, record = ORIGINAL, None, None, recorded(folder, prefix)
+    if record is not None and not record["finished"]:
+        return
+    if record is not None:
         source, settings = OURS, record["input"]
-        if type(settings.get("compression")) not in (int, float):
-            raise InputError(f"cannot read {folder / f'{prefix}_run.json'}: compression must be a number")
         key, steps = study_digest(settings), settings.get("iterations")
-    pruner, target = settings.get("pruner"), settings.get("compression")
-    label = _DENSE if pruner == _DENSE else f"{pruner}, {settings.get('pruning_type')} compression {target:.6g}"
-    reached, seed = _reached(folder, prefix), int(sample) if sample.isdecimal() else sample
+    pruner = settings.get("pruner")
+    label = DENSE if pruner == DENSE else f"{pruner} {settings.get('pruning_type')}"
+    reached = _reached(folder, prefix)
     steps = steps if "accuracy" in reached else None  # it may have been pruned alone
-    study = {"settings": settings, "digest": key, "seed": seed, "method": pruner, "steps": steps}
+    study = {"settings": settings, "digest": key, "seed": sample, "method": pruner, "steps": steps}
     yield source, Result("one_shot", label, **study, **reached)
 
 
 def _settings(folder: Path) -> dict[str, Any] | None:
     """What the names of the folders above tell; None where they are no run's."""
-    if folder.name == _DENSE:
-        return {"architecture": folder.parent.name, "pruner": _DENSE}
+    if folder.name == DENSE:
+        return {"architecture": folder.parent.name, "pruner": DENSE}
     if folder.name not in _TYPES:
         return None
     pruner, above = folder.parent.name, folder.parent.parent
@@ -76,8 +65,7 @@ def _settings(folder: Path) -> dict[str, Any] | None:
 
 def _reached(folder: Path, prefix: str) -> dict[str, int | float | None]:
     direct, effective, accuracies = (
-        _read(folder / f"{prefix}_{name}.npy", 1.0)
-        for name in ("sparsities_direct", "sparsities_effective_synflow", "accuracies")
+        _read(folder / f"{prefix}_{name}", 1.0) for name in (DIRECT, EFFECTIVE.format(METHODS[0]), ACCURACIES)
     )
     counts = _counts(folder, prefix)
     found: dict[str, int | float | None] = {"weights": None if counts is None else int(counts.sum())}
@@ -98,9 +86,9 @@ def _counts(folder: Path, prefix: str) -> np.ndarray | None:
 
     The original begins the file's name with the dense run's prefix, we leave that out.
     """
-    dense = [folder] if folder.name == _DENSE else [above / _DENSE for above in folder.parents[1:3]]
-    shared = (path for top in dense for path in (top / "counts.npy", *sorted(top.glob("*_1_counts.npy"))))
-    for path in (folder / f"{prefix}_counts.npy", *shared):
+    dense = [folder] if folder.name == DENSE else [above / DENSE for above in folder.parents[1:3]]
+    shared = (path for top in dense for path in (top / COUNTS, *sorted(top.glob(f"*_1_{COUNTS}"))))
+    for path in (folder / f"{prefix}_{COUNTS}", *shared):
         if (counts := _read(path, 2.0**40)) is not None:
             return counts
     return None
@@ -108,10 +96,9 @@ def _counts(folder: Path, prefix: str) -> np.ndarray | None:
 
 def _read(path: Path, most: float) -> np.ndarray | None:
     try:
-        values = read_npy(path, kinds="fiu")
+        values = read_array(path)
     except MissingInputError:
         return None
-    values = values.astype(np.float64)
-    if values.ndim != 1 or not ((values >= 0) & (values <= most)).all():
+    if not ((values >= 0) & (values <= most)).all():
         raise InputError(f"cannot read {path}: a list of numbers in [0, {most:g}] is needed")
     return values

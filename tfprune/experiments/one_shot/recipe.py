@@ -42,7 +42,7 @@ from tfprune.layers.masks import Masks, load_masks, save_masks
 from tfprune.layers.prunable import prunable
 from tfprune.models.registry import build
 from tfprune.pruning.effective import Missed
-from tfprune.pruning.one_shot import one_shot_masks
+from tfprune.pruning.scored_masks import one_shot_masks
 from tfprune.records.arrays import write_npy, write_npz
 from tfprune.records.atomic import atomic_write_text
 from tfprune.records.metric_log import MetricLog

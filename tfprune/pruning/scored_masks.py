@@ -1,4 +1,4 @@
-"""One-shot pruning, the recipe of `tfprune.main` and of `tfprune.lth branch train oneshot`.
+"""Pruning in one go, by the weights of one time.
 
 give the network the weights that it has at one time; score them; prune; [shuffle the masks]; train what is left from
 the weights of the same or another time
