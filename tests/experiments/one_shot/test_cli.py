@@ -247,6 +247,16 @@ def test_visualization_reads_files_of_the_published_code(tmp_path, light):
     assert (figures / "compressions.png").stat().st_size > 5000
 
 
+def test_flags_of_the_visualization(tmp_path, command, refused):
+    _original_files(tmp_path)
+    root = f"--out_path={tmp_path}"
+    given = ("--pruners_to_display=lamp", "--pruners_to_display=random/igq,random/erk")
+    refused(command("visualization", root, *given), "no accuracies of lamp, random/igq, random/erk with --pruning_type")
+    refused(command("visualization", root, "--variant=0123abcd"), "--variant must be among default. Received: '0123abc")
+    refused(command("visualization", root, "--num_samples=0"), "--num_samples must be a whole number in [1, 1000]")
+    assert command("visualization", root, "--variant=default").stdout.startswith(f"figure: {tmp_path}")
+
+
 @pytest.mark.parametrize(
     ("pruners", "kind", "told"),
     [
