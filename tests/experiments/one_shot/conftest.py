@@ -1,18 +1,13 @@
 """Small runs of one-shot pruning on digits, in this process."""
 
-import subprocess
-import warnings
+import functools
 
 import pytest
-from absl import flags
 
-from tfprune.cli import app
 from tfprune.cli.progress import ProgressBar
-from tfprune.cli.run import flags_command
 from tfprune.experiments.one_shot.files import LAYOUT
 from tfprune.experiments.one_shot.recipe import one_shot_of
 from tfprune.experiments.one_shot.settings import OneShotSettings
-from tfprune.experiments.one_shot.study import OneShotStudy
 from tfprune.records.run_folder import RunFolder
 
 
@@ -54,17 +49,6 @@ def run(digits, tmp_path, watcher):
 
 
 @pytest.fixture
-def main(capsys, monkeypatch):
+def main(command):
     """`main("--pruner=snip", ...)`: `python -m tfprune.main` in this process; gives returncode, stdout and stderr."""
-    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # entry points change it for good
-
-    def run(*words):
-        values, code = flags.FlagValues(), 0
-        flags.DEFINE_bool("debug", False, "As that of every entry point.", flag_values=values)
-        try:
-            app.run_command([flags_command(OneShotStudy)], "", values, list(map(str, words)))
-        except SystemExit as end:
-            code = end.code
-        return subprocess.CompletedProcess(words, code, *capsys.readouterr())
-
-    return run
+    return functools.partial(command, "main")

@@ -124,17 +124,16 @@ def test_earlier_runs_go_on_under_their_rounded_names(tmp_path, main, refused, t
     refused(main(*flags[2:], f"--path_to_data={tfds_dir}"), "--data: digits -> mnist; --iterations: 60 -> 96000")
 
 
-def test_layer_collapse_is_one_plain_line(tmp_path):
-    result = _python("main", "--data=digits", "--pruner=snip", "--com_exp=4.2", "--train=0", f"--out_path={tmp_path}")
+def test_layer_collapse_is_one_plain_line(tmp_path, main):
+    result = main("--data=digits", "--pruner=snip", "--com_exp=4.2", "--train=0", f"--out_path={tmp_path}")
     assert result.returncode == 0, result.stderr
     told = [line for line in result.stderr.splitlines() if "layer collapse" in line]
     assert len(told) == 1 and told[0].startswith("warning: layer collapse at sparsity 0.9999")
     assert "UserWarning" not in result.stderr and "prune(" not in result.stderr
 
 
-def test_save_0_leaves_nothing_and_train_dense_helps(tmp_path, main, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    result = main("--data=digits", "--iterations=20", "--pruner=lamp", "--save", "0", "--train_dense")
+def test_save_0_leaves_nothing_and_train_dense_helps(tmp_path, main):
+    result = main("--data=digits", "--iterations=20", "--pruner=lamp", "--save", "0", "--train_dense", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "training the dense network first" in result.stderr and "files:" not in result.stdout
     assert "test accuracy 0." in result.stdout
@@ -159,16 +158,16 @@ def test_flag_files_parse(path):
     assert flags  # absl itself reads one in test_a_flag_file
 
 
-def test_a_flag_file(tmp_path):
+def test_a_flag_file(tmp_path, main):
     flags = [f"--flagfile={ROOT / 'flags' / name}" for name in ("lenet300100-snip.flags", "published-faults.flags")]
-    result = _python("main", *flags, "--data=digits", "--iterations=5", f"--out_path={tmp_path}")
+    result = main(*flags, "--data=digits", "--iterations=5", f"--out_path={tmp_path}")
     assert result.returncode == 0, result.stderr
     assert len(list((tmp_path / "lenet300100/snip/effective").glob("0_10_????????_accuracies.npy"))) == 1
 
 
 def test_gradual_pruning(tmp_path, main):
     flags = [f"--flagfile={ROOT / 'flags' / 'tfmot-polynomial.flags'}", "--data=digits", "--iterations=60"]
-    result = _python("main", *flags, f"--out_path={tmp_path}")
+    result = main(*flags, f"--out_path={tmp_path}")
     assert result.returncode == 0, result.stderr
     assert "lenet300100, tfmot/polynomial: 5,020 of 50,200 weights kept" in result.stderr
     assert "test accuracy 0." in result.stdout and "Warning" not in result.stderr
@@ -246,6 +245,16 @@ def test_visualization_reads_files_of_the_published_code(tmp_path, light):
     assert (figures / "accuracies.png").stat().st_size > 5000
     draw(FigureSettings(out_path=str(tmp_path), effective_type="custom", plot_type="compressions"))
     assert (figures / "compressions.png").stat().st_size > 5000
+
+
+def test_flags_of_the_visualization(tmp_path, command, refused):
+    _original_files(tmp_path)
+    root = f"--out_path={tmp_path}"
+    given = ("--pruners_to_display=lamp", "--pruners_to_display=random/igq,random/erk")
+    refused(command("visualization", root, *given), "no accuracies of lamp, random/igq, random/erk with --pruning_type")
+    refused(command("visualization", root, "--variant=0123abcd"), "--variant must be among default. Received: '0123abc")
+    refused(command("visualization", root, "--num_samples=0"), "--num_samples must be a whole number in [1, 1000]")
+    assert command("visualization", root, "--variant=default").stdout.startswith(f"figure: {tmp_path}")
 
 
 @pytest.mark.parametrize(

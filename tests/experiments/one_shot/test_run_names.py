@@ -8,15 +8,14 @@ import numpy as np
 import pytest
 
 from tfprune.errors import InputError
-from tfprune.experiments.one_shot.files import FINAL, LAYOUT, dense_file, run_prefix
-from tfprune.experiments.one_shot.names import NAME, is_of_run
+from tfprune.experiments.one_shot.files import FINAL, dense_file, run_prefix
+from tfprune.experiments.one_shot.names import NAME
 from tfprune.experiments.one_shot.settings import (
     DENSE,
     GRADUAL,
     OneShotSettings,
     changed_settings,
 )
-from tfprune.records.run_folder import RunFolder
 
 
 @pytest.mark.parametrize(
@@ -116,21 +115,6 @@ def test_compressions_are_told_apart():
         compression = spec.record()["compression"]
         assert names.setdefault(spec.prefix, compression) == compression
     assert len(names) > 10_000
-
-
-def test_a_name_that_goes_on_with_a_variant_is_of_another_run():
-    assert all(map(is_of_run, ("masks.npz", "sparsities_direct.npy", "accuracies.npy", "run.json")))
-    assert not is_of_run("c98adb7e_masks.npz")
-
-
-def test_a_start_leaves_what_a_variant_is_writing(tmp_path):
-    spec = OneShotSettings(out_path=str(tmp_path))
-    spec.folder.mkdir(parents=True)
-    names = [f".{prefix}_masks.npz.tfprune-tmp-0123abcd" for prefix in ("0_10", "0_10_c98adb7e")]
-    for name in names:
-        (spec.folder / name).write_text("x")
-    RunFolder(spec.folder, LAYOUT, spec.prefix).release()
-    assert [name for name in names if (spec.folder / name).exists()] == names[1:]
 
 
 def _record(spec, prefix, finished=True, **changed):

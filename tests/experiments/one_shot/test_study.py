@@ -28,7 +28,11 @@ def test_a_row_of_results(finished):
     direct, effective = (
         np.load(f"{start}_{name}.npy") for name in ("sparsities_direct", "sparsities_effective_synflow")
     )
-    assert (row["family"], row["label"], row["method"]) == ("one_shot", "random/igq, effective compression 31.6228", "random/igq")
+    assert (row["family"], row["label"], row["method"]) == (
+        "one_shot",
+        "random/igq, effective compression 31.6228",
+        "random/igq",
+    )
     assert (row["seed"], row["steps"], row["source"]) == ("a", 60, "tfprune")
     assert (row["weights"], row["kept"]) == (50_200, round(counts @ (1 - direct)))
     assert row["effective"] == round(counts @ (1 - effective)) <= row["kept"]

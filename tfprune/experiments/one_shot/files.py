@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from tfprune.errors import InputError
-from tfprune.experiments.one_shot.names import is_of_run
 from tfprune.experiments.one_shot.settings import OneShotSettings
 from tfprune.records.arrays import Header, read_npy, read_npz, write_npy
 from tfprune.records.object_arrays import read_object_array
@@ -29,7 +28,6 @@ LAYOUT = Layout(
         *("result.json", "info.log", "layers.csv", f"{INITS}.npz", f"{FINAL}.npz", "training.png", "densities.png"),
     ),
     stages=(PRUNED,),
-    mine=is_of_run,
 )
 
 

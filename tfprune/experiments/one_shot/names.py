@@ -15,7 +15,6 @@ from tfprune.records.settings import digest
 
 DEFAULT = "default"  # how messages and `--variant` call the runs without a variant
 NAME = re.compile(r"(?P<sample>[^_]+)_(?P<compression>[0-9]+(\.[0-9]+)?(e\+[0-9]+)?)(_(?P<variant>[0-9a-f]{8}))?")
-_OF_A_VARIANT = re.compile(r"[0-9a-f]{8}_")
 
 
 def run_name(sample: str, compression: float, changed: Mapping[str, Any]) -> str:
@@ -38,11 +37,6 @@ def variant_text(variant: str, changed: Mapping[str, Any] | None) -> str:
     """A variant for messages; `changed` is None where no record tells what it stands for."""
     words = " ".join(f"--{name}={str(value)[:80]}" for name, value in sorted((changed or {}).items()))
     return f"{variant or DEFAULT} ({words})" if words else variant or DEFAULT
-
-
-def is_of_run(name: str) -> bool:
-    """Whether a file of this name behind the run's is the run's own: not of a variant, whose name goes on."""
-    return not _OF_A_VARIANT.match(name)
 
 
 def _compression_text(value: float) -> str:

@@ -167,8 +167,9 @@ class OneShot:
         trainer = GradualTrainer(model, settings, self.images)
         watch.start("training", "pruned meanwhile")
         trained = trainer.train(inits, Masks.dense(model), settings.seed, folder, watch)
-        save_masks(folder.path(MASKS), trainer.masks)
-        return trained, trainer.masks
+        masks = trainer.masks
+        save_masks(folder.path(MASKS), masks)
+        return trained, masks
 
     def _trainer(self, settings: OneShotSettings, model: keras.Model) -> SubnetworkTrainer:
         key = settings.steps, settings.eval_batchnorm, settings.checkpoint_step

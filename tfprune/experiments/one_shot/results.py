@@ -249,9 +249,10 @@ def reached(settings: OneShotSettings, folder: RunFolder, run: OneShotRun) -> di
     """Fields of a run's `Result` that its files tell: what was asked for, and what was reached."""
     weights = run.counts.sum()
     kept, effective = (float(np.round(run.counts * (1 - part)).sum()) for part in (run.direct, run.effective))
+    asked = "" if settings.pruner == DENSE else f", {settings.pruning_type} compression {run.target:.6g}"
     return {
-        "label": label_of(settings.pruner, settings.pruning_type, settings.compression),
-        "seed": seed_of(run.sample),
+        "label": f"{settings.pruner}{asked}",
+        "seed": settings.repetition,
         "method": settings.pruner,
         "weights": int(weights),
         "kept": int(kept),
@@ -287,13 +288,3 @@ def _read(path: Path, most: float = 1.0) -> np.ndarray:
 def _compression(counts: np.ndarray, sparsities: np.ndarray) -> float:
     kept = float(np.round(counts * (1 - sparsities)).sum())
     return counts.sum() / kept if kept else np.inf
-
-
-def label_of(pruner: str, pruning_type: str, compression: float) -> str:
-    """A network in a few words."""
-    return DENSE if pruner == DENSE else f"{pruner}, {pruning_type} compression {compression:.6g}"
-
-
-def seed_of(sample: str) -> int | str:
-    """A sample as results have it: a number where it is one."""
-    return int(sample) if sample.isdecimal() else sample

@@ -212,9 +212,14 @@ class OneShotSettings(Settings):
     @property
     def seed(self) -> int:
         """Of everything random: the sample if it is a number, else made from its letters."""
-        if self.sample.isdecimal():
-            return int(self.sample) % 2**31
+        if isinstance(self.repetition, int):
+            return self.repetition % 2**31
         return int.from_bytes(hashlib.sha256(self.sample.encode()).digest()[:4], "big") % 2**31
+
+    @property
+    def repetition(self) -> int | str:
+        """The sample as results tell it: a number if it is one."""
+        return int(self.sample) if self.sample.isdecimal() else self.sample
 
     @property
     def folder(self) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from tfprune.cli.progress import ProgressBar
 from tfprune.cli.run import FINISHED, TRAINED, UNFINISHED, Study
 from tfprune.data.facts import prepared_facts
 from tfprune.errors import InputError
@@ -22,7 +23,7 @@ from tfprune.experiments.one_shot.files import (
     recorded,
     run_prefix,
 )
-from tfprune.experiments.one_shot.results import layer_table, layer_text, reached, read_losses, run_of, seed_of
+from tfprune.experiments.one_shot.results import layer_table, layer_text, reached, read_losses, run_of
 from tfprune.experiments.one_shot.settings import OneShotSettings, missing_dense, study_digest
 from tfprune.records.atomic import atomic_write_text, temporary_folder
 from tfprune.records.result import has_result, result_path, write_result
@@ -55,7 +56,7 @@ class OneShotStudy(Study):
         return study_digest(self.settings.record())
 
     def own(self, table: pd.DataFrame) -> pd.DataFrame:
-        return super().own(table[table["seed"] == seed_of(self.settings.sample)])
+        return super().own(table[table["seed"] == self.settings.repetition])
 
     @property
     def figures(self) -> dict[str, Path]:
@@ -97,25 +98,18 @@ class OneShotStudy(Study):
                 self.dense = self.settings.dense if self.lacks_dense else self.dense
             yield stack.enter_context(super().held(overwrite))
 
-    def train(self, folder: RunFolder, watch) -> None:
-        from tfprune.experiments.one_shot.recipe import one_shot_of
-
-        settings = self.settings
-        watch.say(f"reading {settings.dataset}")
-        one_shot = one_shot_of(settings.architecture, settings.dataset, settings.path_to_data)
-        images = one_shot.images
+    def train(self, folder: RunFolder, watch: ProgressBar) -> None:
+        watch.say(f"reading {self.settings.dataset}")
+        images = self._one_shot().images
         watch.say(
             f"{images.train.size} training and {images.validation.size} test images of "
             f"{'x'.join(map(str, images.image_shape))}, {images.classes} classes"
         )
-        if settings.needs_dense and settings.train_dense:
+        if self.settings.needs_dense and self.settings.train_dense:
             self._train_dense(watch)
-        _, trained = one_shot.run(settings, folder, watch, self.dense)
-        self._write_result(folder, trained)
-        if trained:
-            watch.end(f"test accuracy {trained.log.last('test_accuracy'):.4f}")
+        self._make(folder, watch)
 
-    def _train_dense(self, watch) -> None:
+    def _train_dense(self, watch: ProgressBar) -> None:
         study = OneShotStudy(self.dense)
         # Killed after its weights were written, the dense run may still lack its last files.
         found = recorded(study.folder, study.prefix) if self.settings.save else None
@@ -123,9 +117,21 @@ class OneShotStudy(Study):
             return
         watch.say(f"training the dense network first: {self.dense.command()}")
         with study.held(False) as folder:
-            study.train(folder, watch)
+            study._make(folder, watch)
             study.report(folder)
             study.finish(folder)
+
+    def _make(self, folder: RunFolder, watch: ProgressBar) -> None:
+        _, trained = self._one_shot().run(self.settings, folder, watch, self.dense)
+        self._write_result(folder, trained)
+        if trained:
+            watch.end(f"test accuracy {trained.log.last('test_accuracy'):.4f}")
+
+    def _one_shot(self):
+        """What makes runs, the same one for all of this network and data."""
+        from tfprune.experiments.one_shot.recipe import one_shot_of
+
+        return one_shot_of(self.settings.architecture, self.settings.dataset, self.settings.path_to_data)
 
     def report(self, folder: RunFolder) -> str:
         from tfprune.experiments.one_shot.figures import draw_densities, draw_training
@@ -147,11 +153,7 @@ class OneShotStudy(Study):
 
     def _write_result(self, folder: RunFolder, trained=None) -> None:
         """From the run's files; `trained` knows also the loss without weight decay and the time."""
-        from tfprune.experiments.one_shot.recipe import one_shot_of
-
-        settings = self.settings
-        one_shot = one_shot_of(settings.architecture, settings.dataset, settings.path_to_data)
-        facts = one_shot.counted(settings, folder) | reached(settings, folder, run_of(settings))
+        facts = self._one_shot().counted(self.settings, folder) | reached(self.settings, folder, run_of(self.settings))
         if trained:
             facts |= {"loss": trained.log.last("test_loss"), "seconds": trained.seconds}
         write_result(folder.path("result.json"), self.result(**facts))

@@ -108,20 +108,16 @@ def draw(settings: FigureSettings) -> Path:
     }
     tables = {name: table for name, found in runs.items() if not (table := _table(found, accuracies)).empty}
     if not tables:
-        why = (
-            f"{', '.join(runs)} were not trained, --plot_type=compressions can be drawn"
-            if runs
-            else _overview(root, there)
-        )
+        untrained = f"{', '.join(runs)} were not trained, --plot_type=compressions can be drawn"
+        why = untrained if runs else _overview(root, there)
         wanted = f"{', '.join(chosen) or 'any pruner'} with --pruning_type={pruning_type}, samples {_few(samples)}"
         wanted += f", --variant={','.join(variants)}" if variants else ""
         raise InputError(f"{root}: no {'accuracies' if accuracies else 'runs'} of {wanted}; {why}")
     shown = {pruner: names[pruner][0] for pruner in tables}
     for lack in (*_lacks(chosen, tables, samples, accuracies), *_mixed(shown)):
         warnings.warn(f"{root}, --pruning_type={pruning_type}: {lack}", stacklevel=2)
-    title = TITLES[settings.architecture]
-    if len(texts := {_text(name) for name in shown.values()}) == 1 and texts != {DEFAULT}:
-        title += f", {texts.pop()}"
+    told = {_text(name) for name in shown.values()}
+    title = ", ".join([TITLES[settings.architecture], *(told - {DEFAULT} if len(told) == 1 else ())])
     if accuracies:
         figure = draw_accuracies(tables, _dense_accuracies(dense, samples, shown.values()), title)
     else:
