@@ -11,16 +11,7 @@ from keras import layers, ops
 from tfprune.connectivity.activations import activated
 from tfprune.connectivity.graph import Walk, register_rule
 from tfprune.errors import InputError
-from tfprune.layers.kinds import (
-    ADAPTIVE_POOLS,
-    AUGMENTATIONS,
-    CROPPINGS,
-    GLOBAL_POOLS,
-    NOISE,
-    POOLS,
-    ZERO_PADDINGS,
-    spatial,
-)
+from tfprune.layers import kinds
 
 # Far above the reciprocal of the smallest weight that bilinear interpolation gives to a pixel it uses.
 _INTERPOLATION = 2.0**20
@@ -30,11 +21,11 @@ _INTERPOLATION = 2.0**20
     layers.LeakyReLU,
     layers.ELU,
     layers.PReLU,
-    *NOISE,
+    *kinds.NOISE,
     layers.ActivityRegularization,
     layers.Identity,
     layers.Masking,
-    *AUGMENTATIONS,
+    *kinds.AUGMENTATIONS,
 )
 def _pass_on(walk: Walk, layer, inputs):
     return inputs
@@ -94,8 +85,8 @@ def _root_mean_square(walk: Walk, layer, inputs):
     layers.Permute,
     layers.RepeatVector,
     layers.Concatenate,
-    *ZERO_PADDINGS,
-    *CROPPINGS,
+    *kinds.ZERO_PADDINGS,
+    *kinds.CROPPINGS,
     layers.UpSampling1D,
     layers.UpSampling3D,
     layers.CenterCrop,
@@ -114,7 +105,7 @@ def _resize(walk: Walk, layer, inputs):
     return outputs * _INTERPOLATION if walk.boolean else outputs
 
 
-@register_rule(*POOLS)
+@register_rule(*kinds.POOLS)
 def _pool(walk: Walk, layer, inputs):
     # With padding, Keras divides by the number of entries that are really in the window, so the product with the
     # window's area may exceed their sum: still ≥ 1 exactly where the window holds a reachable entry.
@@ -122,13 +113,13 @@ def _pool(walk: Walk, layer, inputs):
     return outputs * math.prod(layer.pool_size) if walk.boolean else outputs
 
 
-@register_rule(*GLOBAL_POOLS)
+@register_rule(*kinds.GLOBAL_POOLS)
 def _global_pool(walk: Walk, layer, inputs):
-    axes = spatial(layer, list(range(len(inputs.shape))))
+    axes = kinds.spatial(layer, list(range(len(inputs.shape))))
     return (ops.sum if walk.boolean else ops.mean)(inputs, axis=axes, keepdims=layer.keepdims)
 
 
-@register_rule(*ADAPTIVE_POOLS)
+@register_rule(*kinds.ADAPTIVE_POOLS)
 def _adaptive_pool(walk: Walk, layer, inputs):
     outputs = ops.adaptive_average_pool(inputs, layer.output_size, layer.data_format)
     return outputs * math.prod(inputs.shape[1:]) if walk.boolean else outputs

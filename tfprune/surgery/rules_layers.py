@@ -7,17 +7,8 @@ import math
 import numpy as np
 from keras import layers
 
-from tfprune.layers.kinds import (
-    ADAPTIVE_POOLS,
-    AUGMENTATIONS,
-    CHANNEL_WISE,
-    CROPPINGS,
-    GLOBAL_POOLS,
-    NOISE,
-    POOLS,
-    ZERO_PADDINGS,
-    channel_axis,
-)
+from tfprune.layers import kinds
+from tfprune.layers.kinds import channel_axis
 from tfprune.surgery.activations import is_elementwise, on_constants
 from tfprune.surgery.channels import Signal
 from tfprune.surgery.links import Join
@@ -51,7 +42,7 @@ register_rule(
     layers.ReversibleEmbedding,
     layers.Resizing,
     layers.RandomCrop,
-    *AUGMENTATIONS,
+    *kinds.AUGMENTATIONS,
     # These read the model's inputs, numbers or texts, entry by entry or as sentences.
     layers.StringLookup,
     layers.IntegerLookup,
@@ -66,11 +57,11 @@ register_rule(
 @register_rule(
     layers.Identity,
     layers.ActivityRegularization,
-    *NOISE,
+    *kinds.NOISE,
     # Pools of a constant are that constant: padding is no part of their windows.
-    *POOLS,
-    *ADAPTIVE_POOLS,
-    *CROPPINGS,
+    *kinds.POOLS,
+    *kinds.ADAPTIVE_POOLS,
+    *kinds.CROPPINGS,
     layers.UpSampling1D,
     layers.UpSampling2D,
     layers.UpSampling3D,
@@ -118,7 +109,7 @@ def _rescaling(trace: Trace, layer, spec, inputs, **_):
 @register_rule(layers.BatchNormalization)
 def _batch_normalization(trace: Trace, layer, spec, inputs, **_):
     x = trace.along(inputs, layer.axis)
-    for name in CHANNEL_WISE[layers.BatchNormalization]:
+    for name in kinds.CHANNEL_WISE[layers.BatchNormalization]:
         trace.bind(layer, name, 0, x.channels)
 
     def weight(name, default):
@@ -135,13 +126,13 @@ def _batch_normalization(trace: Trace, layer, spec, inputs, **_):
     return trace.slotwise([x], spec, function, uses=uses)
 
 
-@register_rule(*ZERO_PADDINGS)
+@register_rule(*kinds.ZERO_PADDINGS)
 def _zero_padding(trace: Trace, layer, spec, inputs, **_):
     x = trace.along(inputs, channel_axis(layer))
     return trace.slotwise([x], spec, lambda constants: np.where(constants == 0, 0.0, np.nan))
 
 
-@register_rule(*GLOBAL_POOLS)
+@register_rule(*kinds.GLOBAL_POOLS)
 def _global_pool(trace: Trace, layer, spec, inputs, **_):
     x = trace.along(inputs, channel_axis(layer))
     return trace.slotwise([x], spec, np.copy, axis=channel_axis(layer) if layer.keepdims else 1)
