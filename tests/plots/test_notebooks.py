@@ -17,10 +17,10 @@ NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
 _FIGURES = {  # of each notebook, as committed
-    "effective_sparsity": 1,
-    "filter_pruning": 3,
+    "effective_sparsity": 2,
+    "filter_pruning": 4,
     "imp_postprocess": 16,
-    "lottery_tickets": 2,
+    "lottery_tickets": 3,
     "tfmot_comparison": 1,
 }
 
@@ -62,7 +62,7 @@ def test_claims_about_effective_sparsity(executed):
 
 def test_claims_about_lottery_tickets(executed):
     outputs = executed("lottery_tickets.ipynb")
-    assert sum("image/png" in data for data in outputs) == 2
+    assert sum("image/png" in data for data in outputs) == 3
     claims = next(data["text/plain"] for data in outputs if "holds" in data.get("text/plain", ""))
     assert (claims.count("True"), claims.count("False")) == (3, 0)
 
@@ -94,6 +94,6 @@ def test_the_comparison_with_gradual_pruning_on_digits(executed, tmp_path):
 
 def test_claims_about_filter_pruning(executed):
     outputs = executed("filter_pruning.ipynb")
-    assert sum("image/png" in data for data in outputs) == 3
+    assert sum("image/png" in data for data in outputs) == 4
     claims = next(data["text/plain"] for data in outputs if "holds" in data.get("text/plain", ""))
     assert (claims.count("True"), claims.count("False")) == (6, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -151,9 +152,13 @@ class Study(ABC):
         A run that was finished by a version which left no results lacks these, and is `TRAINED`.
         """
         if is_finished(*self._place):
-            return FINISHED if self.has_results() else TRAINED
+            return TRAINED if self.lacks_results() else FINISHED
         trained = self.stage_trained is not None
         return TRAINED if trained and is_finished(*self._place, stage=self.stage_trained) else UNFINISHED
+
+    def lacks_results(self) -> bool:
+        """Whether results of a finished study are to be made: they are missing, and can be written."""
+        return not self.has_results() and os.access(self.folder, os.W_OK)
 
     def has_results(self) -> bool:
         """Whether every network of the study, once trained, has its `result.json`."""

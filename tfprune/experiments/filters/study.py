@@ -59,7 +59,7 @@ class FilterStudy(Study):
             return UNFINISHED
         tables = (self.folder / name for name in (results.RESULTS, results.TABLE, *_FIGURES))
         whole = all(is_finished(place, self.layout) for place in self._pruned) and all(map(Path.exists, tables))
-        return FINISHED if whole and self.has_results() else TRAINED
+        return FINISHED if whole and not self.lacks_results() else TRAINED
 
     def has_results(self) -> bool:
         return all(result_path(place).exists() for place in self._trained())

@@ -196,7 +196,7 @@ class LotteryStudy(Study):
     def stage(self) -> int:
         if not all(files.is_trained(folder) for folder in self.folders):
             return UNFINISHED
-        there = self.has_results() and (self.top / SUMMARY).exists() and len(self.figures) == len(FIGURES)
+        there = not self.lacks_results() and (self.top / SUMMARY).exists() and len(self.figures) == len(FIGURES)
         return FINISHED if there and all(is_finished(folder, files.LAYOUT) for folder in self.folders) else TRAINED
 
     def has_results(self) -> bool:

@@ -75,7 +75,7 @@ class OneShotStudy(Study):
             return super().stage()
         if not is_finished(*self._place, stage=PRUNED):
             return UNFINISHED
-        return FINISHED if self.has_results() else TRAINED
+        return TRAINED if self.lacks_results() else FINISHED
 
     def has_results(self) -> bool:
         # Earlier versions left another kind of file of this name.
