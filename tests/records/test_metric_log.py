@@ -26,6 +26,7 @@ def test_text_and_back():
 
 def test_a_log_of_a_checkpoint_goes_on_as_it_was():
     log = MetricLog.from_arrays(_log().arrays())
+    assert log.end == _log().end == 10 and MetricLog().end == -1
     assert log.text() == _log().text() and len(MetricLog.from_arrays(MetricLog().arrays())) == 0
     log.add("test_accuracy", 15, 0.25)
     assert log.last("test_accuracy") == log.at("test_accuracy", 15) == 0.25 and log.at("test_loss", 15) is None

@@ -99,6 +99,11 @@ class MetricLog:
         """The metrics that there are."""
         return list(self._values)
 
+    @property
+    def end(self) -> int:
+        """The last iteration that has a value; −1 if there is none."""
+        return max((iteration for _, iteration in self._keys), default=-1)
+
     def get(self, name: str) -> list[tuple[int, float]]:
         """(iteration, value) of a name, by iteration."""
         return sorted(self._values.get(name, {}).items())
