@@ -102,7 +102,7 @@ def test_no_number_takes_nan():
         offset: float = setting(float, "Any number.", 0.0)
 
     assert Free(math.inf).offset == math.inf
-    with pytest.raises(InputError, match="--offset must be a number. Received: nan"):
+    with pytest.raises(InputError, match=r"--offset must be a number\. Received: nan"):
         Free(math.nan)
 
 
