@@ -184,7 +184,11 @@ def test_the_same_from_python(asked, words, given, line):
         (("lottery_branch", "randomly_reinitialize"), {"levels": ()}, "--levels must be numbers and ranges"),
         (("lottery_branch", "randomly_reinitialize"), {"levels": 1.0}, "--levels must be numbers and ranges"),
         (("train",), {"default_hparams": 3}, "--default_hparams"),
-        (("branch", "train", "oneshot"), {"strategy": "snip", "prune_fraction": 1, "prune_step": np.ones(2)}, "--prune_"),
+        (
+            ("branch", "train", "oneshot"),
+            {"strategy": "snip", "prune_fraction": 1, "prune_step": np.ones(2)},
+            "--prune_",
+        ),
     ],
 )
 def test_refused_from_python(words, given, told):
