@@ -70,7 +70,8 @@ def read_results(*roots: str | Path) -> pd.DataFrame:
           system tells beside; `folder`: where it lies; `source`: `tfprune` or `original`.
 
     Raises:
-        InputError: there is no such folder, or it is no path. A damaged file in it costs its own row and a warning that names it.
+        InputError: there is no such folder, or it is no path. A damaged file in it costs its own row and a warning
+            that names it.
     """
     rows = [
         {"folder": str(folder), "source": source} | _values(result)
