@@ -415,3 +415,9 @@ def test_reading_needs_no_tensorflow(old):
     code = f"import sys, tfprune; n = len(tfprune.read_results({str(old)!r})); print(n, 'keras' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.split() == ["14", "False"], done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("root", [3, None, ["runs"]])
+def test_what_is_no_folder_is_told(root):
+    with pytest.raises(InputError, match=r"a folder of results must be text or a path\. Received: "):
+        read_results(root)

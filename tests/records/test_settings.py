@@ -96,6 +96,16 @@ def test_refused(name, value, told):
     assert str(error.value).startswith(told) and "\n" not in str(error.value)
 
 
+def test_no_number_takes_nan():
+    @dataclass(frozen=True)
+    class Free(Settings):
+        offset: float = setting(float, "Any number.", 0.0)
+
+    assert Free(math.inf).offset == math.inf
+    with pytest.raises(InputError, match=r"--offset must be a number\. Received: nan"):
+        Free(math.nan)
+
+
 def test_what_came_is_shortened():
     for value in ("x" * 500, "a\nb", list(range(1000)), np.zeros(5)):
         with pytest.raises(InputError) as error:

@@ -12,7 +12,7 @@ from absl import flags
 
 from tfprune.cli.flag_types import OrNone, YesNo
 from tfprune.errors import InputError, did_you_mean
-from tfprune.records.settings import Settings, is_required, named, settings_of
+from tfprune.records.settings import Settings, is_required, named, plain, settings_of
 
 _PARSERS = {str: flags.ArgumentParser, int: flags.IntegerParser, float: flags.FloatParser, bool: flags.BooleanParser}
 
@@ -96,6 +96,7 @@ def give(values: flags.FlagValues, words: dict[str, Any]) -> None:
     for name, value in words.items():
         if name not in values:
             raise InputError(f"no setting is called {name!r}{did_you_mean(name, list(values))}")
+        value = plain(value)
         values[name].value = list(value) if isinstance(value, tuple) else value
         values[name].present += 1
         values[name].using_default_value = False  # defaults that are filled in later give way to it

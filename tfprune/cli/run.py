@@ -8,6 +8,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from glob import escape as glob_escape
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -111,7 +112,7 @@ class Study(ABC):
     def figures(self) -> dict[str, Path]:
         """Name -> file of the figures that are there."""
         start = f"{self.prefix}_" if self.prefix else ""
-        return {path.stem.removeprefix(start): path for path in sorted(self.folder.glob(f"{start}*.png"))}
+        return {path.stem.removeprefix(start): path for path in sorted(self.folder.glob(f"{glob_escape(start)}*.png"))}
 
     def result(self, **facts: Any) -> Result:
         """A network's result, with what is true of the whole study filled in.

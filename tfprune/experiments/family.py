@@ -8,7 +8,7 @@ flags, checks, the folder of a run, training that resumes, results, progress, th
 
        @dataclass(frozen=True)
        class ToySettings(Settings):
-           steps: int = setting(int, "Training steps.", 60, at_least=1, at_most=MOST)
+           steps: int = setting(int, "Training steps.", 60, at_least=1, at_most=1000)
            rate: float = setting(float, "Learning rate.", 0.1, above=0)
            out_path: str = setting(str, "Folder of all runs.", "Toy", place=True)
 
@@ -29,7 +29,7 @@ flags, checks, the folder of a run, training that resumes, results, progress, th
                return Path(self.settings.out_path, self.digest)
 
            def train(self, folder, watch):
-               from toy.recipe import train_toy
+               from tfprune.experiments.toy.recipe import train_toy
 
                train_toy(self.settings, folder, watch)
 
@@ -39,7 +39,8 @@ flags, checks, the folder of a run, training that resumes, results, progress, th
    `train` ends with `write_result`: every trained network leaves a `result.json`, a row of `tfprune.read_results`.
 
 5. **Entry point** (`tfprune/toy.py`): a docstring and one call, `app.run_command([flags_command(ToyStudy)], __doc__)`;
-   and a line below, by which `tfprune.run("toy", steps=100)` finds it.
+   and a line below, by which `tfprune.run("toy", steps=100)` finds it. A system outside of this package needs no line:
+   `tfprune.run(ToyStudy, steps=100)`.
 
 The runner (`tfprune.cli.run`) then checks, claims the folder, loads TensorFlow, trains, reports and finishes. A run
 that was killed goes on with the same command and ends with the same bytes; a finished one does nothing; other settings

@@ -70,7 +70,8 @@ def read_results(*roots: str | Path) -> pd.DataFrame:
           system tells beside; `folder`: where it lies; `source`: `tfprune` or `original`.
 
     Raises:
-        InputError: there is no such folder. A damaged file in it costs its own row and a warning that names it.
+        InputError: there is no such folder, or it is no path. A damaged file in it costs its own row and a warning
+            that names it.
     """
     rows = [
         {"folder": str(folder), "source": source} | _values(result)
@@ -89,6 +90,8 @@ def _folders(roots: Iterable[str | Path]) -> Iterator[tuple[Path, list[str]]]:
         warnings.warn(f"cannot read {error.filename}: {error.strerror}", stacklevel=4)
 
     for root in roots:
+        if not isinstance(root, str | Path):
+            raise InputError(f"a folder of results must be text or a path. Received: {root!r:.80}")
         if not Path(root).is_dir():
             raise InputError(f"cannot read results in {root}: no such folder")
         for folder, names, files in os.walk(root, onerror=unreadable):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -47,7 +48,8 @@ class Run:
     @cached_property
     def results(self) -> pd.DataFrame:
         """One row for each trained network, as `tfprune.read_results` gives them."""
-        return self.study.own(read_results(self.study.results_folder))
+        place = self.study.results_folder
+        return self.study.own(read_results(*([place] if place.is_dir() else [])))  # without --save there is none
 
     @property
     def figures(self) -> Mapping[str, Picture]:
@@ -60,7 +62,7 @@ class Run:
 
 def run(
     command: str | type[Study],
-    *words: str,
+    *words: str | os.PathLike,
     device: str = "auto",
     overwrite: bool = False,
     quiet: bool = False,
@@ -89,5 +91,7 @@ def run(
     study = study_of(command) if isinstance(command, str) else command
     if not (isinstance(study, type) and issubclass(study, Study)):
         raise InputError(f"command must be a name or a Study. Received: {command!r:.80}")
-    asked = study.asked(words, settings)
+    if wrong := [word for word in words if not isinstance(word, str | os.PathLike)]:
+        raise InputError(f"a word of a command must be text or a path. Received: {wrong[0]!r:.80}")
+    asked = study.asked([os.fspath(word) for word in words], settings)
     return Run(asked, carry_out(asked, RunSettings(device=device, overwrite=overwrite, quiet=quiet)))

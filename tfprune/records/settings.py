@@ -133,7 +133,7 @@ def checked(field: dataclasses.Field, value: Any) -> Any:
     if value is None and field.default is None:
         return None
     if about["many"]:
-        entries = _plain(value)
+        entries = plain(value)
         entries = entries if isinstance(entries, list | tuple) else (entries,)
         return tuple(_checked_one(field, entry) for entry in entries)
     return _checked_one(field, value)
@@ -204,11 +204,11 @@ def digest(of: str | Any, length: int = 32) -> str:
 def _checked_one(field: dataclasses.Field, value: Any) -> Any:
     about = field.metadata
     kind, (least, most, above, below) = about["kind"], about["bounds"]
-    value = _plain(value)
+    value = plain(value)
     if kind is float and type(value) is int and abs(value) < 2**1000:
         value = float(value)
     good = type(value) is kind and (not about["choices"] or value in about["choices"])
-    # Written so that NaN is outside all bounds.
+    good = good and value == value  # no number takes NaN
     good = good and (least is None or value >= least) and (most is None or value <= most)
     good = good and (above is None or value > above) and (below is None or value < below)
     if not good or (about["rule"] and not about["rule"][1](value)):
@@ -216,7 +216,7 @@ def _checked_one(field: dataclasses.Field, value: Any) -> Any:
     return value
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Numbers and arrays of NumPy as Python has them, and paths as text."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)

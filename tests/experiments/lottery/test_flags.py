@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from absl import flags
 
@@ -152,6 +153,8 @@ def test_oneshot(asked):
         (("train",), {"weight_decay": None, "strategy": "mirrored"}, ["--weight_decay=none", "--distribute=mirrored"]),
         (("lottery_branch", "randomly_prune"), {"levels": 3, "seed": 7}, ["--levels=3", "--seed=7"]),
         (("lottery_branch", "randomly_reinitialize"), {"levels": (0, 1, 3)}, ["--levels=0-1,3"]),
+        (("lottery_branch", "randomly_reinitialize"), {"levels": np.int64(2)}, ["--levels=2"]),
+        (("lottery_branch", "randomly_reinitialize"), {"levels": np.array([0, 1, 3])}, ["--levels=0-1,3"]),
         (
             ("lottery_branch", "retrain"),
             {"levels": "1", "retrain_lr": 0.01, "apex_fp16": True},
@@ -179,6 +182,13 @@ def test_the_same_from_python(asked, words, given, line):
         (("train",), {"lr": "much"}, "--lr must be a number in (0, inf). Received: 'much'"),
         (("lottery",), {"levels": -1}, "--levels must be a whole number in [0, 9999]. Received: -1"),
         (("lottery_branch", "randomly_reinitialize"), {"levels": ()}, "--levels must be numbers and ranges"),
+        (("lottery_branch", "randomly_reinitialize"), {"levels": 1.0}, "--levels must be numbers and ranges"),
+        (("train",), {"default_hparams": 3}, "--default_hparams"),
+        (
+            ("branch", "train", "oneshot"),
+            {"strategy": "snip", "prune_fraction": 1, "prune_step": np.ones(2)},
+            "--prune_",
+        ),
     ],
 )
 def test_refused_from_python(words, given, told):

@@ -71,7 +71,8 @@ class ImpStudy(Study):
 
     def own(self, table: pd.DataFrame) -> pd.DataFrame:
         table = super().own(table)
-        return table[table["seed"] == self.settings.seed].reset_index(drop=True)
+        # A run with the same settings under another prefix of the folder has the same networks.
+        return table[table["seed"] == self.settings.seed].drop_duplicates("label", ignore_index=True)
 
     @property
     def device(self) -> str:

@@ -6,7 +6,7 @@ Every function takes the `FlagValues` to work on; nothing is defined when this m
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from absl import flags
@@ -147,7 +147,7 @@ def _define_branch(branch: str, values: flags.FlagValues) -> list[str]:
 def _branch(branch: str, values: flags.FlagValues) -> LotteryStudy:
     place, settings, own = read(values, PlaceSettings), _lottery_settings(values), BRANCHES[branch].settings
     if values.levels is not None and not isinstance(values.levels, str):  # from Python
-        numbers = [values.levels] if isinstance(values.levels, int) else values.levels
+        numbers = values.levels if isinstance(values.levels, Iterable) else [values.levels]
         values["levels"].value = ",".join(map(str, numbers))
     levels = read(values, AblationSettings).numbers
     if own is RetrainSettings:
@@ -207,7 +207,7 @@ def _fill(values: flags.FlagValues) -> None:
     if values.default_hparams is None:
         return
     try:
-        published = default_settings(values.default_hparams)
+        published = default_settings(str(values.default_hparams))
     except InputError as error:
         raise InputError(str(error).replace("--model_name", "--default_hparams", 1)) from None
     for name in _GROUPS:

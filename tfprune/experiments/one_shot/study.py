@@ -94,6 +94,7 @@ class OneShotStudy(Study):
             if not self.settings.save:
                 # The same way through files that nobody sees; dense weights that exist are still read where they are.
                 place = stack.enter_context(temporary_folder())
+                stack.callback(vars(self).update, settings=self.settings, dense=self.dense)
                 self.settings = replace(self.settings, out_path=str(place))
                 self.dense = self.settings.dense if self.lacks_dense else self.dense
             yield stack.enter_context(super().held(overwrite))
