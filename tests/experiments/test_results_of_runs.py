@@ -72,7 +72,7 @@ NETWORKS = {
     "imp": [LEVELS],
     "filters": [["l2 v4_50", "unpruned"]],
     "lottery": [LEVELS, [ABLATION], ["training"], ["oneshot strategy=snip10"]],
-    "one_shot": [["snip effective"], ["dense"]],
+    "one_shot": [["snip, effective compression 50"], ["dense"]],
 }
 """System -> labels of the networks of each of its runs."""
 

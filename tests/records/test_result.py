@@ -20,7 +20,7 @@ from tfprune.records.result import (
 
 FULL = Result(
     family="one_shot",
-    label="snip effective",
+    label="snip, effective compression 10",
     settings={"pruner": "snip", "drops": [1, 2]},
     digest="0123abcd",
     seed="a",

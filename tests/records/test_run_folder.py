@@ -276,3 +276,15 @@ def test_a_finished_run_on_a_disk_that_is_read_only(tmp_path, monkeypatch, code)
     folder.release()
     with pytest.raises(InputError, match=f"cannot use this folder: {os.strerror(code)}"):
         _folder(tmp_path / "open")
+
+
+def test_files_of_a_run_with_a_longer_prefix_stay(tmp_path):
+    layout = Layout(results=("*.npz", "table.csv"))
+    for prefix in ("0_1", "0_1_b"):
+        with RunFolder(tmp_path, layout, prefix) as folder:
+            folder.claim({"steps": 1})
+            folder.path("w.npz").write_bytes(b"1")
+    with RunFolder(tmp_path, layout, "0_1") as folder:
+        folder.claim({"steps": 2}, overwrite=True)
+    assert {path.name for path in tmp_path.glob("*.npz")} == {"0_1_b_w.npz"}
+    assert read_record(tmp_path, layout, "0_1_b")["input"] == {"steps": 1}

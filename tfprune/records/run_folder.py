@@ -213,10 +213,14 @@ class RunFolder:
         return list(self._files((*self.layout.results, *checkpoints)))
 
     def _files(self, names: tuple[str, ...]) -> Iterator[Path]:
-        start = f"{glob_escape(self.prefix)}_" if self.prefix else ""
-        skip = len(self.prefix) + 1 if self.prefix else 0
+        start = f"{self.prefix}_" if self.prefix else ""
+        # Runs whose prefix begins as this one's, for example 0_10 and 0_10_c98adb7e.
+        longer = glob_escape(start) + f"*_{RECORD}" if self.prefix else ""
+        others = tuple(path.name.removesuffix(RECORD) for path in self.folder.glob(longer)) if longer else ()
         for name in names:
-            yield from (path for path in sorted(self.folder.glob(start + name)) if self.layout.mine(path.name[skip:]))
+            for path in sorted(self.folder.glob(glob_escape(start) + name)):
+                if self.layout.mine(path.name.removeprefix(start)) and not (others and path.name.startswith(others)):
+                    yield path
 
     def _record(self) -> dict:
         path = self.path(RECORD)

@@ -160,7 +160,6 @@ class Session:
         keep: Callable[[int], Arrays | None] = lambda step: None,
         on_log: Callable[[MetricLog], None] = lambda log: None,
         checkpoint: str = "checkpoint",
-        identity: Mapping[str, int] | None = None,
         diverged: str = DIVERGED,
     ) -> Trained:
         """Takes the steps from `start` to `end`, or those that a checkpoint leaves of them.
@@ -170,28 +169,26 @@ class Session:
             timetable: see there.
             begin: gives the model the weights and masks to start with; the optimizer is reset.
             watch: is told how it goes.
-            stream: which order of batches and which distortions.
+            stream: which order of batches and which distortions; a checkpoint of another stream is of another training.
             end: step after the last one.
             start: first step, anywhere in an epoch.
             keep: is called at the timetable's steps; arrays that it gives are in the checkpoint, too.
             on_log: is given the log whenever something was added.
             checkpoint: name of the checkpoint.
-            identity: numbers in the checkpoint that tell this training from others of the folder.
             diverged: the message if a loss is not finite; `{step}` in it is replaced.
 
         Raises:
             InputError: a checkpoint of another network, a loss that is not finite, or a file that cannot be read or
                 written.
         """
-        identity = dict(identity or {})
         begin()
         self.loop.reset_optimizer()
-        state, milliseconds = self._restored(folder, checkpoint, timetable, start, end, identity), 0.0
+        state, milliseconds = self._restored(folder, checkpoint, timetable, stream, start, end), 0.0
 
         def pause() -> None:
             self._pause(state, timetable, keep, on_log)
             if state.step in timetable.checkpoints and state.step > start:
-                arrays = {name: np.array(value) for name, value in identity.items()} | _arrays(state)
+                arrays = {"stream": np.array(stream)} | _arrays(state)
                 folder.write_checkpoint(checkpoint, arrays | _states(self.loop))
 
         if state is None:
@@ -245,7 +242,7 @@ class Session:
         return {name.replace("_", " "): value for name, value in found.items() if value is not None}
 
     def _restored(
-        self, folder: RunFolder, name: str, timetable: Timetable, start: int, end: int, identity: Mapping[str, int]
+        self, folder: RunFolder, name: str, timetable: Timetable, stream: int, start: int, end: int
     ) -> _State | None:
         """The state of a checkpoint, the loop put back into it; None if there is none of this training.
 
@@ -267,7 +264,7 @@ class Session:
         if arrays is None:
             return None
         try:
-            if any(int(arrays[key]) != value for key, value in identity.items()):
+            if int(arrays["stream"]) != stream:
                 return None
             state = _state(arrays)
             if not start < state.step <= end or not _is_whole(state, timetable, start):

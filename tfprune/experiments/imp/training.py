@@ -149,7 +149,6 @@ class IterationTrainer:
             keep=keep,
             on_log=_now_and_then(on_text),
             checkpoint=checkpoint,
-            identity={"iteration": iteration},
             diverged=f"{settings.source}: training diverged: the loss is not finite at iteration {iteration}, step "
             f"{{step}}; lower [Network] learning_rate = {settings.learning_rate}",
         )

@@ -44,10 +44,14 @@ def _of_run(folder: Path, prefix: str, sample: str, settings: dict[str, Any]) ->
         source, settings = OURS, record["input"]
         key, steps = study_digest(settings), settings.get("iterations")
     pruner = settings.get("pruner")
-    label = DENSE if pruner == DENSE else f"{pruner} {settings.get('pruning_type')}"
+    asked = settings.get("compression")
+    if type(asked) not in (int, float):
+        raise InputError(f"cannot read {folder / f'{prefix}_run.json'}: compression must be a number")
+    label = DENSE if pruner == DENSE else f"{pruner}, {settings.get('pruning_type')} compression {asked:.6g}"
+    seed = int(sample) if sample.isdecimal() else sample
     reached = _reached(folder, prefix)
     steps = steps if "accuracy" in reached else None  # it may have been pruned alone
-    study = {"settings": settings, "digest": key, "seed": sample, "method": pruner, "steps": steps}
+    study = {"settings": settings, "digest": key, "seed": seed, "method": pruner, "steps": steps}
     yield source, Result("one_shot", label, **study, **reached)
 
 
