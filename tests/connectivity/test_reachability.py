@@ -89,7 +89,16 @@ def test_wrong_masks_are_refused(model):
         reachability({first: masks[first]})
 
 
-@pytest.mark.parametrize("name", ["ResNet50", "MobileNetV2", "DenseNet121", "EfficientNetB0", "InceptionV3"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ResNet50",
+        "MobileNetV2",
+        pytest.param("DenseNet121", marks=pytest.mark.slow),
+        pytest.param("InceptionV3", marks=pytest.mark.slow),
+        "EfficientNetB0",
+    ],
+)
 def test_applications(name):
     model = getattr(keras.applications, name)(weights=None)
     reachability = Reachability(model)

@@ -14,7 +14,9 @@ from tfprune.experiments.filters.versions import versions
 from tfprune.layers.masks import Masks
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "resnet50")) for name in NETWORKS]
+)
 def test_versions(name, golden):
     stored = json.loads((golden / "filters" / "parameter_counts.json").read_text())[name]
     assert versions(name) == {version: tuple(facts["p"]) for version, facts in stored["versions"].items()}

@@ -74,6 +74,7 @@ def test_claims_about_gradual_pruning(executed):
     assert (claims.count("True"), claims.count("False")) == (5, 2)
 
 
+@pytest.mark.slow
 def test_the_comparison_with_gradual_pruning_on_digits(executed, tmp_path):
     sizes = {"TFPRUNE_DATA": "digits", "TFPRUNE_STEPS": 24, "TFPRUNE_SAMPLES": 1, "TFPRUNE_SPARSITIES": "0.9"}
     places = {"TFPRUNE_RUNS": tmp_path / "runs", "TFPRUNE_RESULTS": tmp_path}

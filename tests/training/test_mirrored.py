@@ -13,7 +13,8 @@ from tfprune.training.mirrored import mirrored_strategy
 
 
 @pytest.mark.parametrize(
-    ("kind", "tolerance"), [("lenet", 2e-6), ("stream", 2e-6), ("convolutional", 2e-6), ("float16", 2e-3)]
+    ("kind", "tolerance"),
+    [("lenet", 2e-6), pytest.param("stream", 2e-6, marks=pytest.mark.slow), ("convolutional", 2e-6), ("float16", 2e-3)],
 )
 def test_two_devices_train_like_one(kind, tolerance):
     command = [sys.executable, str(Path(__file__).with_name("mirrored_script.py")), kind]

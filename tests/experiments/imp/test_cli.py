@@ -167,6 +167,7 @@ def test_a_folder_of_the_original_code_is_not_overwritten(ini, imp, tmp_path, go
     assert (run / "IMP_itdata_1.pkl").read_bytes() == theirs
 
 
+@pytest.mark.slow
 def test_plot_of_an_original_run(golden, imp, tmp_path):
     for path in (golden / "imp/original_run").iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())

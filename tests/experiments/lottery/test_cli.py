@@ -162,6 +162,7 @@ def pictures(tmp_path):
     return tmp_path / "images"
 
 
+@pytest.mark.slow
 def test_a_folder_of_pictures(pictures, lth, refused, tmp_path, monkeypatch):
     words = ["train", "--default_hparams=imagenet_resnet_18_4", "--batch_size=4", "--training_steps=2ep"]
     words += ["--milestone_steps=none", "--gamma=none", "--warmup_steps=none", f"--path_to_data={pictures}"]
