@@ -67,11 +67,11 @@ def kill_when_new(words: Sequence[str], root: Path, pattern: str) -> bool:
     Returns:
         Whether it was killed; if not, it was done before.
     """
-    before = _stamps(root, pattern)
+    before = stamps(root, pattern)
     process = subprocess.Popen([sys.executable, "-m", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     deadline = time.monotonic() + 120
     while process.poll() is None:
-        if _stamps(root, pattern) != before:
+        if stamps(root, pattern) != before:
             os.kill(process.pid, signal.SIGKILL)
             break
         assert time.monotonic() < deadline
@@ -94,7 +94,8 @@ def tree(folder: str | Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def _stamps(root: Path, pattern: str) -> dict[Path, int]:
+def stamps(root: Path, pattern: str) -> dict[Path, int]:
+    """When the files of a pattern were last written, in nanoseconds."""
     return {path: path.stat().st_mtime_ns for path in root.glob(pattern) if path.exists()}
 
 

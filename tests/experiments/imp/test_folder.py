@@ -88,21 +88,6 @@ def test_one_writer(folder, tmp_path):
     _open(tmp_path, prefix="OTHER").release()
 
 
-def test_checkpoints(folder, tmp_path):
-    assert folder.read_checkpoint("checkpoint") is None
-    folder.write_checkpoint("checkpoint", {"a": np.arange(3), "b": np.array(2.5, np.float32)})
-    arrays = folder.read_checkpoint("checkpoint")
-    assert arrays["a"].tolist() == [0, 1, 2]
-    assert arrays["b"].dtype == np.float32
-    path = tmp_path / "IMP_checkpoint.npz"
-    path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(InputError, match=r"IMP_checkpoint\.npz: not a checkpoint, or a damaged one"):
-        folder.read_checkpoint("checkpoint")
-    folder.drop_checkpoint("checkpoint")
-    folder.drop_checkpoint("checkpoint")
-    assert folder.read_checkpoint("checkpoint") is None
-
-
 def test_a_checkpoint_is_never_unpickled(folder, tmp_path):
     np.savez(tmp_path / "IMP_checkpoint.npz", a=np.array([os.getcwd], dtype=object))
     with pytest.raises(InputError, match=r"a damaged one \(an array of type object\); delete it to redo the iteration"):

@@ -4,14 +4,13 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from fnmatch import fnmatch
 
 import numpy as np
 import pytest
+from faults import kill_when_new, stamps, tree
 
 import tfprune
 from tfprune.cli.run import FINISHED, TRAINED
@@ -44,11 +43,6 @@ LONG = ["lottery", *HPARAMS[:2], "--training_steps=30ep", "--levels=1", "--rewin
 KILLED_AT = "*/replicate_1/level_1/main/checkpoint.npz"
 
 
-def _start(root, words):
-    command = [sys.executable, "-m", "tfprune.lth", *words, f"--root={root}", "--quiet"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
 @pytest.fixture
 def in_peace(lth):
     """`in_peace(root, words)`: the same command to its end, in this process."""
@@ -60,28 +54,9 @@ def in_peace(lth):
     return run
 
 
-def _stamps(root, pattern):
-    return {path: path.stat().st_mtime_ns for path in root.glob(pattern)}
-
-
-def _kill_at(root, words, pattern):
-    """Whether the process was killed; else it was done before."""
-    before, process = _stamps(root, pattern), _start(root, words)
-    deadline = time.monotonic() + 120
-    while process.poll() is None:
-        if _stamps(root, pattern) != before:
-            os.kill(process.pid, signal.SIGKILL)
-            break
-        assert time.monotonic() < deadline
-        time.sleep(0.0005)
-    process.communicate()
-    return process.returncode == -signal.SIGKILL
-
-
 def _files(root):
     """Contents by name, without what depends on the clock."""
-    found = {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-    return {name: re.sub(rb'"seconds": [0-9.e-]+', b"", content) for name, content in found.items()}
+    return {name: re.sub(rb'"seconds": [0-9.e-]+', b"", content) for name, content in tree(root).items()}
 
 
 def _assert_same(came, expected):
@@ -121,7 +96,9 @@ def test_killed_runs_end_with_the_same_files(tmp_path, in_peace, stopped_at):
 
 @pytest.mark.slow
 def test_a_killed_process(tmp_path, in_peace):
-    assert _kill_at(tmp_path / "killed", LONG, KILLED_AT)
+    assert kill_when_new(
+        ["tfprune.lth", *LONG, f"--root={tmp_path / 'killed'}", "--quiet"], tmp_path / "killed", KILLED_AT
+    )
     in_peace(tmp_path / "killed", LONG)
     in_peace(tmp_path / "whole", LONG)
     _assert_same(_files(tmp_path / "killed"), _files(tmp_path / "whole"))
@@ -153,9 +130,9 @@ def test_killed_between_the_last_training_and_the_figures(short, tmp_path, lth, 
         patched.setattr(f"tfprune.experiments.lottery.{function}", stop)
         assert lth(*words).returncode == 130
     assert _study(tmp_path).stage() == TRAINED
-    trained = _stamps(tmp_path, "*/replicate_1/level_*/main/model_*")
+    trained = stamps(tmp_path, "*/replicate_1/level_*/main/model_*")
     assert lth(*words).returncode == 0
-    assert _stamps(tmp_path, "*/replicate_1/level_*/main/model_*") == trained  # not again
+    assert stamps(tmp_path, "*/replicate_1/level_*/main/model_*") == trained  # not again
     _assert_same(_files(tmp_path), _files(short))
     assert _study(tmp_path).stage() == FINISHED
     told = lth(*words[:1], *words[2:])
@@ -227,7 +204,9 @@ def test_a_checkpoint_of_an_earlier_version_is_refused_in_one_line(short, tmp_pa
 
 @pytest.mark.slow
 def test_two_processes_on_one_run(tmp_path, in_peace):
-    processes = [_start(tmp_path / "both", TRAIN) for _ in range(2)]
+    command = [sys.executable, "-m", "tfprune.lth", *TRAIN, f"--root={tmp_path / 'both'}", "--quiet"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    processes = [subprocess.Popen(command, **pipes) for _ in range(2)]
     outputs = [process.communicate()[0] for process in processes]
     refused = [output for process, output in zip(processes, outputs, strict=True) if process.returncode]
     for process, output in zip(processes, outputs, strict=True):
