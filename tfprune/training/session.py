@@ -311,11 +311,10 @@ def _arrays(state: _State) -> dict[str, np.ndarray]:
 def _state(arrays: Arrays) -> _State:
     log = {name.removeprefix("log_"): array for name, array in arrays.items() if name.startswith("log_")}
     state = _State(int(arrays["step"]), MetricLog.from_arrays(log), seconds=float(arrays["seconds"]))
-    names = {stored: name for name, stored in _STORED.items()}
+    recent = {name.removeprefix("recent_"): array for name, array in arrays.items() if name.startswith("recent_")}
+    recent |= {name: recent.pop(stored) for name, stored in _STORED.items()}
+    state.recent = {name: [array] for name, array in recent.items() if array.size}
     for name, array in arrays.items():
-        if name.startswith("recent_") and array.size:
-            stored = name.removeprefix("recent_")
-            state.recent[names.get(stored, stored)] = [array]
         if name.startswith("kept_"):
             step, _, path = name.removeprefix("kept_").partition("/")
             state.kept.setdefault(int(step), {})[path] = array
