@@ -10,7 +10,7 @@ import numpy as np
 from keras import layers
 
 from tfprune.errors import InputError
-from tfprune.models.initializers import SeedToInitializer, fan_average, ones, uniform, zeros
+from tfprune.models.initializers import SeedToInitializer, fan_average, kaiming_normal, ones, uniform, zeros
 
 
 class Seeds:
@@ -64,6 +64,20 @@ class Style:
     norm_name: Callable[[str], str] = "{}_norm".format
 
 
+def torch_norm_name(layer: str) -> str:
+    """`bn` for `conv`, `blocks.0.bn1` for `blocks.0.conv1`, `blocks.3.shortcut.1` for `blocks.3.shortcut.0`."""
+    head, dot, tail = layer.rpartition(".")
+    return head + dot + ("1" if tail == "0" else tail.replace("conv", "bn"))
+
+
+TORCH = Style(kaiming_normal, momentum=0.9, epsilon=1e-5, symmetric=True, norm_name=torch_norm_name)  # its defaults
+
+
+def scaled(count: int, width: float) -> int:
+    """A number of filters or units at a width, at least 1."""
+    return max(1, round(count * width))
+
+
 class Blocks:
     """Makes the layers of one network; every method takes a tensor and gives one.
 
@@ -79,16 +93,14 @@ class Blocks:
         self._seeds = Seeds(seed)
         self._style = style or Style()
 
-    def conv(self, x, filters: int, size: int, name: str, strides=1, padding="same", relu=True, bias=False):
+    def conv(self, x, filters, size: int, name: str, strides=1, padding="same", relu=True, bias=False, groups=1):
         """Convolution, batch normalisation and, if asked, ReLU. A bias would do nothing that the offset cannot."""
-        fan_in = size * size * x.shape[-1]
-        if size == 1 and strides != 1 and self._style.symmetric:
-            # The same numbers; TensorFlow 2.21's gradient of narrow strided 1×1 kernels crashes on CPUs.
-            x, strides = layers.MaxPooling2D(1, strides, name=f"{name}_strides")(x), 1
-        if padding == "same":
-            x, padding = self._padded(x, size, strides, name)
-        layer = layers.Conv2D(filters, size, strides=strides, padding=padding, name=name, **self._weights(fan_in, bias))
-        return self._normalised(layer(x), name, "relu" if relu else None)
+        x = self._convolved(x, filters, size, name, strides, padding, bias, groups)
+        return self._normalised(x, name, "relu" if relu else None)
+
+    def plain_conv(self, x, filters: int, size: int, name: str, strides=1, padding="same"):
+        """Convolution with bias, and ReLU; no normalisation."""
+        return self._activated(self._convolved(x, filters, size, name, strides, padding, True, 1), name, "relu")
 
     def dense(self, x, units: int, name: str, activation: str = "relu"):
         """Dense layer without bias, batch normalisation and activation."""
@@ -100,6 +112,10 @@ class Blocks:
         x = layers.Dense(units, name=name, **self._weights(x.shape[-1], bias=True))(x)
         return self._activated(x, name, activation)
 
+    def dropout(self, x, rate: float, name: str):
+        """Zeroes this share of the entries in training."""
+        return layers.Dropout(rate, seed=self._seeds.for_other(), name=name)(x)
+
     def max_pool(self, x, size: int, strides: int, name: str):
         """Maximum over windows of an image that holds nothing below 0, padded where they overlap."""
         padding = "valid"
@@ -107,7 +123,7 @@ class Blocks:
             x, padding = self._padded(x, size, strides, name)
         return layers.MaxPooling2D(size, strides, padding=padding, name=name)(x)
 
-    def residual(self, x, convolutions: Sequence[tuple[int, int, int]], prefix: str, shortcut: str | None):
+    def residual(self, x, convolutions: Sequence[tuple[int, int, int]], prefix: str, shortcut: str | None, groups=1):
         """`relu(branch(x) + x)`, the branch being convolutions with normalisation and, but for the last, ReLU.
 
         Args:
@@ -115,16 +131,26 @@ class Blocks:
             convolutions: (filters, size, strides) of each.
             prefix: comes before the layers' names, `conv1`, `conv2`, ...
             shortcut: name of the 1×1 convolution with normalisation that brings x to the branch's shape; None adds x.
+            groups: of the convolutions that are larger than 1×1.
         """
         branch = x
         for number, (filters, size, strides) in enumerate(convolutions, start=1):
-            last = number == len(convolutions)
-            branch = self.conv(branch, filters, size, f"{prefix}conv{number}", strides, relu=not last)
+            last, name = number == len(convolutions), f"{prefix}conv{number}"
+            branch = self.conv(branch, filters, size, name, strides, relu=not last, groups=groups if size > 1 else 1)
         if shortcut is not None:
             strides = math.prod(strides for _, _, strides in convolutions)
             x = self.conv(x, convolutions[-1][0], 1, f"{prefix}{shortcut}", strides, relu=False)
         x = layers.Add(name=f"{prefix}add")([branch, x])
         return layers.Activation("relu", name=f"{prefix}relu")(x)
+
+    def _convolved(self, x, filters: int, size: int, name: str, strides: int, padding: str, bias: bool, groups: int):
+        weights = self._weights(size * size * x.shape[-1] // groups, bias)
+        if size == 1 and strides != 1 and self._style.symmetric:
+            # The same numbers; TensorFlow 2.21's gradient of narrow strided 1×1 kernels crashes on CPUs.
+            x, strides = layers.MaxPooling2D(1, strides, name=f"{name}_strides")(x), 1
+        if padding == "same":
+            x, padding = self._padded(x, size, strides, name)
+        return layers.Conv2D(filters, size, strides, padding, groups=groups, name=name, **weights)(x)
 
     def _padded(self, x, size: int, strides: int, name: str):
         """The image and the padding that is still to be done."""

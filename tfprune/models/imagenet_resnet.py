@@ -36,7 +36,9 @@ def small_stem_resnet(
     return _resnet(name, sizes, input_shape, classes, seed, style, small=True)
 
 
-def resnet_features(images, blocks: Blocks, depth: int, width: int, prefix: str, small_stem: bool = False):
+def resnet_features(
+    images, blocks: Blocks, depth: int, width: int, prefix: str, small_stem: bool = False, groups: int = 1
+):
     """Stem, stages and the mean of each channel.
 
     Args:
@@ -46,6 +48,8 @@ def resnet_features(images, blocks: Blocks, depth: int, width: int, prefix: str,
         width: filters of the first stage.
         prefix: comes before all names of layers.
         small_stem: see `small_stem_resnet`.
+        groups: of the 3×3 convolutions of bottlenecks, which with more than one have twice the filters. With half as
+            many as `width` that is ResNeXt (Xie et al. 2017, arXiv 1611.05431): 32×4d at width 64.
     """
     basic = depth in _BASIC
     plan = (_BASIC if basic else _BOTTLENECK)[depth]
@@ -58,11 +62,11 @@ def resnet_features(images, blocks: Blocks, depth: int, width: int, prefix: str,
             strides = 2 if stage and not index else 1
             convolutions = [(filters, 3, strides), (filters, 3, 1)]
             if not basic:
-                convolutions = [(filters, 1, 1), (filters, 3, strides), (filters * _EXPANSION, 1, 1)]
+                inner = filters * 2 if groups > 1 else filters
+                convolutions = [(inner, 1, 1), (inner, 3, strides), (filters * _EXPANSION, 1, 1)]
             changes = strides > 1 or x.shape[-1] != convolutions[-1][0]
-            x = blocks.residual(
-                x, convolutions, f"{prefix}layer{stage + 1}.{index}.", "downsample.0" if changes else None
-            )
+            shortcut = "downsample.0" if changes else None
+            x = blocks.residual(x, convolutions, f"{prefix}layer{stage + 1}.{index}.", shortcut, groups)
     return keras.layers.GlobalAveragePooling2D(name=f"{prefix}avgpool")(x)
 
 

@@ -7,11 +7,12 @@ here; the sizes are the numbers of its name.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import keras
 
 from tfprune.errors import InputError
-from tfprune.models.blocks import Style
+from tfprune.models.blocks import TORCH
 from tfprune.models.cifar_resnet import cifar_resnet
 from tfprune.models.cifar_vgg import cifar_vgg
 from tfprune.models.imagenet_resnet import imagenet_resnet, small_stem_resnet
@@ -61,16 +62,8 @@ def build_named(
     """
     parsed = parse(name)
     scales, offsets = by_name(BATCHNORM_INITS, batchnorm_init, "--batchnorm_init")
-    style = Style(
-        kernels=by_name(KERNEL_INITS, kernel_init, "--model_init"),
-        scales=scales,
-        offsets=offsets,
-        momentum=0.9,
-        epsilon=1e-5,
-        synchronized=synchronized,
-        symmetric=True,
-        norm_name=_norm_name,
-    )
+    kernels = by_name(KERNEL_INITS, kernel_init, "--model_init")
+    style = replace(TORCH, kernels=kernels, scales=scales, offsets=offsets, synchronized=synchronized)
     try:
         return BUILDERS[parsed.family](name, parsed.sizes, tuple(input_shape), classes, seed, style)
     except InputError:
@@ -78,9 +71,3 @@ def build_named(
     except ValueError as error:
         shape = tuple(input_shape)
         raise InputError(f"{name} cannot be built for images of shape {shape}: {first_line(error)}") from error
-
-
-def _norm_name(layer: str) -> str:
-    """`bn` for `conv`, `blocks.0.bn1` for `blocks.0.conv1`, `blocks.3.shortcut.1` for `blocks.3.shortcut.0`."""
-    head, dot, tail = layer.rpartition(".")
-    return head + dot + ("1" if tail == "0" else tail.replace("conv", "bn"))

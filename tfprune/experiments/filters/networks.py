@@ -11,12 +11,11 @@ from dataclasses import dataclass
 import keras
 from keras import layers
 
-from tfprune.models.blocks import Blocks, Seeds, Style
+from tfprune.models.blocks import TORCH, Blocks, Seeds, scaled, torch_norm_name
 from tfprune.models.imagenet_resnet import resnet_features
-from tfprune.models.initializers import kaiming_normal, uniform
+from tfprune.models.initializers import uniform
 
 LEAST_SIDE = 32
-_EPSILON, _MOMENTUM = 1e-5, 0.9
 # Of each convolution: filters, what is dropped behind its block, whether a pool stands before that.
 _VGG16 = (
     (64, 0.3, False),
@@ -67,7 +66,7 @@ def vgg16(input_shape, classes: int, seed: int, width: float = 1.0) -> keras.Mod
 
     def normalised(x, name):
         x = layers.Activation("relu", name=f"{name}_relu")(x)
-        return layers.BatchNormalization(momentum=_MOMENTUM, epsilon=_EPSILON, name=f"{name}_norm")(x)
+        return layers.BatchNormalization(momentum=TORCH.momentum, epsilon=TORCH.epsilon, name=f"{name}_norm")(x)
 
     def dropped(x, rate, name):
         return layers.Dropout(rate, seed=seeds.for_other(), name=f"{name}_dropout")(x) if rate else x
@@ -100,21 +99,11 @@ def resnet50(input_shape, classes: int, seed: int, width: float = 1.0) -> keras.
 
     Reference: He et al. 2015, arXiv 1512.03385; the layers at its end as in Singh et al.
     """
-    style = Style(kaiming_normal, momentum=_MOMENTUM, epsilon=_EPSILON, symmetric=True, norm_name=_norm_name)
-    blocks = Blocks(seed, style)
+    blocks = Blocks(seed, TORCH)
     inputs = keras.Input(input_shape, name="images")
     x = resnet_features(inputs, blocks, 50, scaled(64, width), prefix="")
     x = blocks.affine(x, scaled(256, width), "hidden")
     return keras.Model(inputs, blocks.affine(x, classes, "logits"), name="resnet50")
-
-
-def scaled(count: int, width: float) -> int:
-    """A number of filters or units at a width, at least 1."""
-    return max(1, round(count * width))
-
-
-def _norm_name(layer: str) -> str:
-    return layer.replace("conv", "bn").replace("downsample.0", "downsample.1")
 
 
 @dataclass(frozen=True)
@@ -140,5 +129,5 @@ _STEM_AND_MIDDLES = (
 )
 NETWORKS = {
     "vgg16": FilterNetwork(vgg16, _CONVOLUTIONS, tuple(f"{name}_norm" for name in _CONVOLUTIONS)),
-    "resnet50": FilterNetwork(resnet50, _STEM_AND_MIDDLES, tuple(map(_norm_name, _STEM_AND_MIDDLES))),
+    "resnet50": FilterNetwork(resnet50, _STEM_AND_MIDDLES, tuple(map(torch_norm_name, _STEM_AND_MIDDLES))),
 }
