@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import tensorflow as tf
 
 from tfprune.data.augment import Augmentation
 from tfprune.data.images import ImageSet
-from tfprune.training.evaluation import Evaluator
+from tfprune.training.evaluation import Evaluator, OfExamples
 from tfprune.training.feeds import RowsFeed, normalise
 from tfprune.training.samplers import EpochSampler
 
@@ -47,7 +47,12 @@ class ImageBatches:
         return RowsFeed(self._images.train, self._sampler(order_seed), self._prepared)
 
     def evaluator(
-        self, model: Callable, top: tuple[int, ...] = (1,), held_out: bool = False, batch_size: int = 1000
+        self,
+        model: Callable,
+        top: tuple[int, ...] = (1,),
+        held_out: bool = False,
+        batch_size: int = 1000,
+        more: Mapping[str, OfExamples] | None = None,
     ) -> Evaluator:
         """Measures accuracy and loss on the test images.
 
@@ -56,6 +61,7 @@ class ImageBatches:
             top: as for `Evaluator`.
             held_out: on the training images that are set aside instead.
             batch_size: images at a time.
+            more: further measures of examples by name, see `Evaluator`.
         """
 
         def on_rows(rows, training):
@@ -63,7 +69,7 @@ class ImageBatches:
 
         images = self._images
         tested = images.held_out if held_out else images.validation
-        return Evaluator(on_rows, tested, images.mean, images.scale, top, batch_size)
+        return Evaluator(on_rows, tested, images.mean, images.scale, top, batch_size, more)
 
     def examples(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Training images by their positions, undistorted: float32 (n, *input_shape) and int32 (n,) labels."""

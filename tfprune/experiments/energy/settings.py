@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from tfprune.data.facts import AUGMENTATIONS
 from tfprune.errors import InputError
 from tfprune.records.limits import MOST_BATCH, SEED_LIMIT
 from tfprune.records.settings import Settings, digest, setting
@@ -13,7 +14,6 @@ from tfprune.records.settings import Settings, digest, setting
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
 # Written out, so that TensorFlow need not be loaded; a test compares them with the registries.
 NETWORKS = (*RESNETS, "alexnet", "squeezenet", "resnext50", "lenet")
-AUGMENTATIONS = ("flip", "crop", "cutout", "rotate")
 # Characters look different mirrored; all other sets are distorted as usual for CIFAR-10.
 _CHARACTERS = ("fashion", "kuzushiji", "mnist", "digits")
 _DECAY = {"Adadelta": 1e-5, "SGD": 1.25e-4}
@@ -137,6 +137,11 @@ class EnergySettings(Settings):
             )
         if self.state_f is not None and self.model == "simple":
             raise InputError("--state_f is for --model=ising and random. Received: --model=simple")
+
+    @property
+    def side(self) -> int:
+        """Height and width of the images that the network gets, where theirs are smaller."""
+        return 224 if self.nnmodel in ("alexnet", "squeezenet") else 32
 
     @property
     def distortions(self) -> tuple[str, ...]:

@@ -13,9 +13,10 @@ from tfprune.pruning.filter_states import StateSpace, product
 from tfprune.training.feeds import Feed
 from tfprune.training.loop import TrainingLoop, right
 
-SEARCHED = ("average_cost", "best_cost", "diversity", "unchanged", "kept")
-"""What a step measures of the population: mean and least cost, `diversity` (mean fraction of bits in which two states
-differ), `unchanged` (batches since the best state was another one), and the fraction of weights that it keeps."""
+SEARCHED = ("average_cost", "best_cost", "kept", "diversity", "unchanged", "frozen")
+"""What a step measures of the population: mean and least cost, the fraction of weights that the best state keeps,
+`diversity` (mean fraction of bits in which two states differ), `unchanged` (batches since the best state was another
+one), and whether it is frozen."""
 
 Costs = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 """bool (n, D) states, inputs, int32 labels -> float32 (n,)."""
@@ -77,6 +78,20 @@ class MaskedLoop(TrainingLoop):
         return [*super()._state_variables(), self._state]
 
 
+class Refreshing:
+    """A `Feed` before each epoch of which something is made anew; checkpoints must be between epochs then."""
+
+    def __init__(self, feed: Feed, refresh: Callable[[], None]):
+        self._feed, self._refresh = feed, refresh
+
+    def begin(self, stream: int, step: int) -> None:
+        self._feed.begin(stream, step)
+        self._refresh()
+
+    def __getattr__(self, name: str):
+        return getattr(self._feed, name)
+
+
 class EnergyLoop(MaskedLoop):
     """A `MaskedLoop` whose state is the best of a population that evolves with every batch until it is frozen.
 
@@ -112,9 +127,9 @@ class EnergyLoop(MaskedLoop):
         self.population.generation(costs, step, may_freeze=step >= self._threshold)
         values = self._update(inputs, labels)
         states, costs = self.population.states.read_value(), self.population.costs.read_value()
-        unchanged = tf.cast(self.population.unchanged.read_value(), tf.float32)
-        searched = tf.reduce_mean(costs), tf.reduce_min(costs), diversity(states), unchanged
-        return *values, *searched, self.space.kept(self.best)
+        flags = (tf.cast(each.read_value(), tf.float32) for each in (self.population.unchanged, self.population.frozen))
+        searched = tf.reduce_mean(costs), tf.reduce_min(costs), self.space.kept(self.best), diversity(states)
+        return *values, *searched, *flags
 
     def _state_variables(self):
         return [*super()._state_variables(), *self.population.variables]
