@@ -505,18 +505,20 @@ def _torch_weights():
     }
 
 
-def _pretrained_npz():
-    from tfprune.experiments.filters.pretrained import load_pretrained
+def _load_torch(model):
+    from tfprune.models.torch_weights import load_torch_weights
 
+    return lambda path: load_torch_weights(model, path, heads=("logits",))
+
+
+def _pretrained_npz():
     model = _tiny_model()
     samples = [_npz(_torch_weights()), _npz(_torch_weights() | {"fc.weight": np.ones(3)}, np.savez_compressed)]
-    return _archive(samples, lambda path: load_pretrained(model, path), lambda value: value is None, "conv1.weight")
+    return _archive(samples, _load_torch(model), lambda value: value == (), "conv1.weight")
 
 
 def _safetensors():
     import safetensors.numpy
-
-    from tfprune.experiments.filters.pretrained import load_pretrained
 
     model, sample = _tiny_model(), safetensors.numpy.save(_torch_weights())
     length = int.from_bytes(sample[:8], "little")
@@ -529,8 +531,8 @@ def _safetensors():
         [sample],
         (*damage.ANY, other_header, other_header, other_header),
         "a.safetensors",
-        lambda path: load_pretrained(model, path),
-        lambda value: value is None,
+        _load_torch(model),
+        lambda value: value == (),
         lambda: [b"", (2**62).to_bytes(8, "little"), (10**8).to_bytes(8, "little") + b"{" * 10**6],
     )
 

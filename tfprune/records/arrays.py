@@ -71,6 +71,7 @@ def read_npz(
     most: int = 0,
     kinds: str = NUMBERS,
     what: str = "an .npz file of arrays",
+    optional: Collection[str] = (),
 ) -> dict[str, np.ndarray]:
     """Reads arrays of an `.npz` file, compressed or not.
 
@@ -82,6 +83,7 @@ def read_npz(
             file, or 64 MiB if that is more.
         kinds: of dtypes that are allowed, as in `dtype.kind`.
         what: what the file should be, with its article, for messages.
+        optional: those of `names` that may be missing.
 
     Returns:
         Name -> array, in the order of the file.
@@ -91,7 +93,7 @@ def read_npz(
         InputError: it is damaged or foreign, lacks an array or declares a wrong one.
     """
     with open_file(path) as file, readable(path, what), zipfile.ZipFile(file) as archive:
-        members = _members(archive, names)
+        members = _members(archive, names, optional)
         _check_total(file, members.values(), most)
         headers = {}
         for name, member in members.items():
@@ -161,7 +163,9 @@ def check_bools(array: np.ndarray) -> None:
         raise ValueError("a truth value that is neither 0 nor 1")
 
 
-def _members(archive: zipfile.ZipFile, names: Collection[str] | None) -> dict[str, zipfile.ZipInfo]:
+def _members(
+    archive: zipfile.ZipFile, names: Collection[str] | None, optional: Collection[str]
+) -> dict[str, zipfile.ZipInfo]:
     found: dict[str, zipfile.ZipInfo] = {}
     for member in archive.infolist():
         name = member.filename.removesuffix(".npy")
@@ -172,7 +176,7 @@ def _members(archive: zipfile.ZipFile, names: Collection[str] | None) -> dict[st
         if member.compress_type not in _METHODS:
             raise ValueError(f"{name[:80]!r} is compressed in an unknown way")
         found[name] = member
-    if missing := [name for name in names or () if name not in found]:
+    if missing := [name for name in names or () if name not in found and name not in optional]:
         raise ValueError(f"it has no array {missing[0]!r}")
     return found
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tfprune.errors import InputError
-from tfprune.experiments.filters.pretrained import ENDINGS
 from tfprune.experiments.filters.settings import SCORINGS, WEIGHT_FILES, FilterSettings
 from tfprune.experiments.filters.study import FilterStudy
+from tfprune.models.torch_weights import ENDINGS
 from tfprune.pruning.filter_scores import FILTER_SCORES
 
 

@@ -17,11 +17,11 @@ from tfprune.data.images import ImageSet
 from tfprune.data.prepared import load_prepared
 from tfprune.errors import InputError
 from tfprune.experiments.filters.networks import LEAST_SIDE, NETWORKS
-from tfprune.experiments.filters.pretrained import load_pretrained
 from tfprune.experiments.filters.results import LAYOUT, METRICS, MODEL, TRAINED, UNPRUNED, read_metrics
 from tfprune.experiments.filters.settings import FilterSettings, Phase
 from tfprune.experiments.filters.training import NAMES, FilterTrainer
 from tfprune.layers.convert import load_model
+from tfprune.models.torch_weights import load_torch_weights
 from tfprune.pruning.prune_filters import check_fractions, prune_filters
 from tfprune.records.atomic import atomic_copy, atomic_write_text, temporary_folder
 from tfprune.records.result import Result, read_result, result_path, write_result
@@ -158,7 +158,8 @@ def _unpruned(settings: FilterSettings, fresh: keras.Model, trainer: FilterTrain
         folder.claim(settings.unpruned_record)
         if not folder.reached(TRAINED):
             if settings.weights is not None:
-                load_pretrained(fresh, settings.weights)
+                what = "a file of a ResNet-50's weights"
+                load_torch_weights(fresh, settings.weights, heads=("hidden", "logits"), what=what)
             _train(fresh, settings, trainer, folder, watch, {"scoring": UNPRUNED, "version": UNPRUNED})
         return _load(folder.path(MODEL))
 
