@@ -149,7 +149,7 @@ def entropies(maps: np.ndarray) -> np.ndarray:
     bins = np.minimum((values - values.min()) / (span or 1) * BINS, BINS - 1).astype(int) + BINS * np.arange(channels)
     counts = np.bincount(bins.ravel(), minlength=BINS * channels).reshape(channels, BINS)
     shares = counts / counts.max(axis=1, keepdims=True)
-    found = -np.sum(shares * np.log2(np.where(counts, shares, 1)), axis=1)
+    found = np.abs(np.sum(shares * np.log2(np.where(counts, shares, 1)), axis=1))
     return (found / (found.max() or 1)).astype(np.float32)
 
 
