@@ -1,8 +1,8 @@
 """All interactions of the filters of ResNet-18 at 32×32, against divergences that are computed pair by pair.
 
-Limit: 20 s on two cores, for the second of two builds; the first is reported, too. Pair by pair, as the original works
-(a process for each layer, a pseudo-inverse and two determinants for each pair), a few pairs of each layer are timed in
-the same run and their mean is multiplied by the layer's number of pairs; the original's feature maps are left out.
+Limit: at most 20 s on two cores for the second of two builds; the first is reported, too. Pair by pair, with a
+pseudo-inverse and two determinants for each, a few pairs of each layer are timed in the same run and their mean is
+multiplied by the layer's number of pairs; feature maps are left out there.
 Prints one JSON line; exits 1 over the limit.
 
     python benchmarks/energy_interactions.py [--images 128] [--pairs 50]
