@@ -79,8 +79,8 @@ class Interactions:
     def cost(self, states: tf.Tensor, kept: tf.Tensor, keep_rate: float) -> tf.Tensor:
         """−sᵀ(J − 1)s + Σs · Σ(J − 1)/D + D · 10⁵ · max(keep_rate − kept, 0) of each state s; lower is better.
 
-        The first two terms are of the size of D², far above what a bit changes: they are added up in float64. The result
-        is float32's nearest: to 0.5 for 5,312 bits, where a bit changes it by some 100, and to 16 for 28,608.
+        The first two terms are of the size of D², far above what a bit changes: they are added up in float64. The
+        result is rounded once: to 0.5 for 5,312 bits, of which one changes it by some 100, and to 16 for 28,608.
 
         Args:
             states: bool (N, D); all of a population, and it alone, where the published code's mixing is wanted.
