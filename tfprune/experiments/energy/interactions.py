@@ -95,7 +95,7 @@ class Interactions:
         on, on_among = (_exact(tf.reduce_sum(each, axis=1)) for each in (states, among))
         missing = tf.maximum(tf.cast(keep_rate, kept.dtype) - kept, 0)
         bias = on * (self.total - self.size**2) / self.size
-        return tf.cast(on_among**2 - self.quadratic(among) + bias + self.size * PENALTY * _exact(missing), tf.float32)
+        return on_among**2 - self.quadratic(among) + bias + self.size * PENALTY * _exact(missing)
 
 
 def build(model: keras.Model, space: StateSpace, images: np.ndarray, published: bool = False) -> Interactions:
