@@ -34,6 +34,7 @@ ENTRIES = {
     "visualization": {"one_shot"},
     "lth": {"lottery"},
     "filters": {"filters"},
+    "energy": {"energy"},
 }
 ONLY = {"plots": {"plots", "records", "errors"}, "records": {"records", "errors"}}
 

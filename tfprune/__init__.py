@@ -27,6 +27,7 @@ __all__ = [
     "read_results",
     "run",
     "save_masks",
+    "search_filters",
     "set_masks",
     "sparsity",
     "strip",
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from tfprune.layers.prunable import prunable, unsupported
     from tfprune.pruning.prune_filters import prune_filters
     from tfprune.pruning.pruner import prune
+    from tfprune.pruning.search_filters import search_filters
     from tfprune.surgery.compact import compact
     from tfprune.surgery.export import ExportError, export
     from tfprune.surgery.export_report import export_report
@@ -68,6 +70,7 @@ _HOMES = {
     "read_results": "tfprune.experiments.results",
     "run": "tfprune.experiments.run",
     "save_masks": "tfprune.layers.masks",
+    "search_filters": "tfprune.pruning.search_filters",
     "set_masks": "tfprune.layers.convert",
     "sparsity": "tfprune.connectivity.report",
     "strip": "tfprune.layers.convert",

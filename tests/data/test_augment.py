@@ -7,12 +7,20 @@ import tensorflow as tf
 from tfprune.data.augment import (
     augmentation_of,
     byte_augmentation_of,
+    composed,
+    crop,
+    cutout,
+    flip,
     flip_and_crop,
     flip_and_resized_crop,
     flip_and_shift,
+    half_turned,
     rotate,
+    rotate_half_turn,
     turned,
 )
+from tfprune.data.facts import AUGMENTATIONS
+from tfprune.errors import InputError
 
 
 def _images(count=16, side=28, channels=1):
@@ -111,3 +119,128 @@ def test_what_lottery_tickets_do_to_bytes():
     kinds = {"mnist": None, "digits": None, "cifar10": flip_and_crop, "tinyimagenet2": flip_and_crop}
     assert {name: byte_augmentation_of(name) for name in kinds} == kinds
     assert byte_augmentation_of("tinyimagenet") is flip_and_resized_crop
+
+
+SINGLE = {"flip": flip, "crop": crop, "rotate": rotate_half_turn, "cutout": cutout}
+
+
+def _bytes(count=400, side=8, channels=2, low=1):
+    return np.random.default_rng(0).integers(low, 256, (count, side, side, channels), np.uint8)
+
+
+def _at(distort, images, seed=1, step=2):
+    return distort(tf.constant(images), tf.constant(seed), tf.constant(step)).numpy()
+
+
+def test_a_flip_mirrors_half_of_the_images_and_leaves_the_rest():
+    images = _bytes()
+    came = _at(flip, images)
+    mirrored = (came == images[:, :, ::-1]).all((1, 2, 3))
+    assert came.dtype == np.float32
+    np.testing.assert_array_equal(came[~mirrored], images[~mirrored])
+    assert 160 < mirrored.sum() < 240
+
+
+def test_a_crop_is_a_part_of_the_image_in_black():
+    images = _bytes()
+    came, padded = _at(crop, images), np.pad(images, [(0, 0), (4, 4), (4, 4), (0, 0)])
+    places = [
+        [(y, x) for y in range(9) for x in range(9) if (part == whole[y : y + 8, x : x + 8]).all()]
+        for part, whole in zip(came, padded, strict=True)
+    ]
+    assert all(len(found) == 1 for found in places)
+    y, x = np.array([found[0] for found in places]).T
+    for place in (y, x):  # each of the nine comes 44 times on average
+        assert np.bincount(place, minlength=9).min() > 22
+    assert abs(np.corrcoef(y, x)[0, 1]) < 0.2
+
+
+def _rotated(image, angle):
+    """Bilinear, pixel by pixel; what lies beyond the border is 0."""
+    height, width = image.shape[:2]
+    padded, came = np.pad(image.astype(float), [(1, 1), (1, 1), (0, 0)]), np.zeros(image.shape)
+    for row in range(height):
+        for column in range(width):
+            down, right = row - (height - 1) / 2, column - (width - 1) / 2
+            y = np.sin(angle) * right + np.cos(angle) * down + (height - 1) / 2
+            x = np.cos(angle) * right - np.sin(angle) * down + (width - 1) / 2
+            if -1 < y < height and -1 < x < width:
+                top, left = int(np.floor(y)), int(np.floor(x))
+                weights = np.outer([1 - y + top, y - top], [1 - x + left, x - left])
+                part = padded[top + 1 : top + 3, left + 1 : left + 3]
+                came[row, column] = np.tensordot(weights, part, 2)
+    return came
+
+
+def test_turns_of_any_angle():
+    images = _bytes(5, side=7)
+    angles = np.array([0, np.pi / 2, np.pi, 0.7, 2.5], np.float32)
+    came = half_turned(tf.constant(images), tf.constant(angles)).numpy()
+    np.testing.assert_array_equal(came[0], images[0])
+    np.testing.assert_allclose(came[1], np.rot90(images[1], 1), atol=1e-3)  # counter-clockwise
+    np.testing.assert_allclose(came[2], np.rot90(images[2], 2), atol=1e-3)
+    for number in (3, 4):
+        np.testing.assert_allclose(came[number], _rotated(images[number], angles[number]), atol=1e-3)
+    wide = _bytes(1, side=9)[:, :6]
+    np.testing.assert_allclose(
+        half_turned(tf.constant(wide), tf.constant([0.4]))[0], _rotated(wide[0], np.float32(0.4)), atol=1e-3
+    )
+
+
+def test_angles_are_uniform_over_half_a_turn():
+    dot = np.zeros((400, 21, 21, 1), np.uint8)
+    dot[:, 9:12, 18:21] = 200  # at three o'clock, nine pixels from the centre
+    came = _at(rotate_half_turn, dot)[..., 0]
+    up, right = 10 - np.arange(21), np.arange(21) - 10
+    total = came.sum((1, 2))
+    angles = np.degrees(np.arctan2(came.sum(2) @ up / total, came.sum(1) @ right / total))
+    assert angles.min() > -1 and angles.max() < 181
+    assert np.histogram(angles, 4, (0, 180))[0].min() > 70  # 100 on average
+    assert abs(angles.mean() - 90) < 8
+
+
+@pytest.mark.parametrize("fill", [0.0, np.array([7.5, 9.0], np.float32)])
+def test_cutout_covers_a_square_that_the_border_cuts(fill):
+    images = _bytes(600, side=8, low=10)
+    came = cutout(tf.constant(images), tf.constant(1), tf.constant(2), fill).numpy()
+    covered = (came != images).any(-1)
+    np.testing.assert_array_equal(came[covered], np.broadcast_to(fill, (covered.sum(), 2)))
+    seen = set()
+    for mask in covered:
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        assert mask.sum() == len(rows) * len(columns)  # one rectangle
+        seen.add((rows[0], rows[-1] + 1, columns[0], columns[-1] + 1))
+    # A centre at row r covers r − 2 to r + 1, as far as these are rows.
+    spans = [(max(0, r - 2), min(8, r + 2)) for r in range(8)]
+    assert seen == {(*rows, *columns) for rows in spans for columns in spans}
+    expected = np.mean([end - start for start, end in spans]) ** 2
+    assert covered.sum((1, 2)).mean() == pytest.approx(expected, rel=0.06)
+
+
+def test_cutout_is_half_a_side():
+    assert (_at(cutout, _bytes(100, side=32)) == 0).all(-1).sum((1, 2)).max() == 16 * 16
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_each_depends_on_seed_and_step_alone(name):
+    images, distort = _bytes(16, side=32, channels=3), composed([name])
+    one = _at(distort, images, 5, 7)
+    np.testing.assert_array_equal(one, _at(SINGLE[name], images, 5, 7))
+    np.testing.assert_array_equal(one, _at(tf.function(distort, autograph=False), images, 5, 7))
+    if name != "rotate":
+        np.testing.assert_array_equal(one, _at(tf.function(distort, autograph=False, jit_compile=True), images, 5, 7))
+    assert (one != _at(distort, images, 5, 8)).any() and (one != _at(distort, images, 6, 7)).any()
+
+
+def test_one_after_the_other_each_with_its_own_draws():
+    images = _bytes(16, side=32, channels=3)
+    expected = images
+    for name in ("flip", "crop", "rotate", "cutout"):
+        expected = _at(SINGLE[name], expected)
+    assert tuple(SINGLE) == AUGMENTATIONS
+    np.testing.assert_array_equal(_at(composed(["cutout", "rotate", "crop", "flip"]), images), expected)
+    filled = composed(["cutout", "flip"], fill=np.float32([1, 2, 3]))
+    np.testing.assert_array_equal(_at(filled, images), _at(lambda *a: cutout(flip(*a), *a[1:], [1, 2, 3]), images))
+    assert composed([]) is None
+    with pytest.raises(InputError, match="unknown distortion 'turn'; allowed are flip, crop, rotate, cutout"):
+        composed(["flip", "turn"])

@@ -117,5 +117,5 @@ def test_refusals(folder, tmp_path_factory):
     with pytest.raises(InputError, match="holds no images"):
         FolderImages(empty)
     (folder / "val" / "n04").mkdir()
-    with pytest.raises(InputError, match="'n04' is in one of them only"):
+    with pytest.raises(InputError, match="train and val must hold the same classes; only val has 'n04'"):
         FolderImages(folder)

@@ -3,8 +3,13 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from tfprune.data.tfds_sets import load_tfds
+from tfprune.data.facts import named_set, prepared_facts
+from tfprune.data.fitting import fitted
+from tfprune.data.limits import Facts
+from tfprune.data.prepared import load_prepared
+from tfprune.data.tfds_sets import load_tfds, tfds_facts
 from tfprune.errors import InputError
 
 
@@ -58,6 +63,66 @@ def test_sets_of_other_kinds_are_refused(tmp_path, tfds_dir, monkeypatch):
     monkeypatch.setattr(tfds, "builder", lambda *_, **__: builder)
     with pytest.raises(InputError, match=r"uint8 images of one shape are needed, came \(None, None, 1\)"):
         load_tfds("mnist", tfds_dir, 1.0, 10)
+
+
+def test_images_of_several_sizes_are_fitted(tmp_path):
+    images, labels = _write_flowers(tmp_path)
+    for look in (load_tfds, lambda *given: tfds_facts(*given[:2])):
+        with pytest.raises(InputError, match=r"uint8 images of one shape are needed, came \(None, None, 3\)"):
+            look("oxford_flowers102", tmp_path, 1.0, None)
+    assert tfds_facts("oxford_flowers102", tmp_path, common_side=6) == Facts((3, 6, 6), 102, 12, 3)
+    source = load_tfds("oxford_flowers102", tmp_path, 1.0, None, common_side=6)
+    assert (source.image_shape, source.classes) == ((3, 6, 6), 102)
+    for split, rows in (("train", source.train), ("test", source.validation)):
+        found = dict(zip(rows.labels.tolist(), rows.parts[0], strict=True))
+        assert sorted(found) == sorted(labels[split])
+        for image, label in zip(images[split], labels[split], strict=True):
+            expected = fitted(image, 6).numpy().transpose(2, 0, 1).ravel()
+            assert np.abs(found[label].astype(int) - expected).max() <= 2  # decoders differ by rounding
+    assert prepared_facts("oxford_flowers102", tmp_path, common_side=6).image_shape == (3, 6, 6)
+    again = load_prepared(*named_set("flowers", tmp_path), common_side=6)
+    np.testing.assert_array_equal(next(again.train.chunks())[0], source.train.parts[0])
+
+
+def test_a_set_of_one_size_keeps_it(tfds_dir):
+    source = load_tfds("mnist", tfds_dir, data_ratio=0.001, val_size=10, common_side=32)
+    plain = load_tfds("mnist", tfds_dir, data_ratio=0.001, val_size=10)
+    assert source.image_shape == (1, 28, 28)
+    np.testing.assert_array_equal(source.train.parts[0], plain.train.parts[0])
+
+
+def _write_flowers(folder):
+    """A few smooth JPEG images of several sizes as Oxford's flowers; gives images as read and labels by split."""
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core import registered
+
+    rng, images, labels = np.random.default_rng(0), {}, {}
+    for start, (split, count) in enumerate({"train": 12, "validation": 2, "test": 3}.items()):
+        images[split], labels[split] = [], list(range(20 * start, 20 * start + count))
+        for label in labels[split]:
+            y, x = np.mgrid[: rng.integers(8, 40), : rng.integers(8, 40)]
+            level = rng.integers(0, 128) + 1.5 * y + 1.5 * x
+            file = folder / f"{label}.jpg"
+            Image.fromarray(np.repeat(level[..., None], 3, -1).astype(np.uint8)).save(file)
+            with Image.open(file) as image:
+                images[split].append(np.asarray(image))
+
+    def generate(self, split):
+        for label in labels[split]:
+            yield label, {"image": str(folder / f"{label}.jpg"), "label": label, "file_name": f"{label}.jpg"}
+
+    original = type(tfds.builder("oxford_flowers102", data_dir=folder))
+    members = {
+        "name": original.name,
+        "__module__": original.__module__,
+        "_split_generators": lambda self, _: {split: generate(self, split) for split in labels},
+    }
+    with registered.skip_registration():
+        builder = type("Builder", (original,), members)(data_dir=folder)
+    builder.download_and_prepare(
+        download_config=tfds.download.DownloadConfig(compute_stats=tfds.download.ComputeStatsMode.SKIP)
+    )
+    return images, labels
 
 
 def test_limits(tfds_dir):

@@ -5,7 +5,7 @@ import pytest
 
 from tfprune.data.prepared import load_prepared
 from tfprune.data.rows import Rows, Source
-from tfprune.data.variants import resized, subsampled, with_channels, with_random_labels
+from tfprune.data.variants import resized, set_aside, subsampled, with_channels, with_random_labels
 from tfprune.errors import InputError
 
 
@@ -51,6 +51,49 @@ def test_fractions_out_of_range(source, fraction):
         with_random_labels(source, fraction, 0)
 
 
+@pytest.mark.parametrize(("fraction", "count"), [(0.1, 100), (0.0001, 1), (0.3, 300), (0.999, 999)])
+def test_images_set_aside(source, fraction, count):
+    rest, aside = set_aside(source, fraction, 3)
+    assert (aside.size, rest.train.size) == (count, 1000 - count) and rest.validation is source.validation
+
+    def pairs(rows):
+        return [(row.tobytes(), label) for row, label in zip(rows.parts[0], rows.labels, strict=True)]
+
+    whole = pairs(source.train)
+    assert sorted(pairs(aside) + pairs(rest.train)) == sorted(whole)
+    order = iter(whole)  # both parts in their old order
+    assert all(pair in order for pair in pairs(aside))
+    np.testing.assert_array_equal(aside.parts[0], set_aside(source, fraction, 3)[1].parts[0])
+    assert (aside.labels != set_aside(source, fraction, 4)[1].labels).any()
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.1, True, float("nan")])
+def test_nothing_or_everything_set_aside(source, fraction):
+    with pytest.raises(InputError, match=r"held out must be above 0 and below 1\. Received"):
+        set_aside(source, fraction, 0)
+
+
+def test_none_left_to_train_on(source):
+    with pytest.raises(InputError, match=r"holding out 0\.5 of 1 training images leaves none to train on"):
+        set_aside(subsampled(source, 0.001, 0), 0.5, 0)
+
+
+def test_prepared_with_images_held_out():
+    images = load_prepared("digits", held_out=0.1, seed=1, side=10)
+    assert (images.train.size, images.held_out.size, images.validation.size) == (1293, 144, 360)
+    whole = load_prepared("digits", side=10)
+    assert whole.held_out is None
+
+    def rows(part):
+        return np.concatenate([rows for rows, _ in part.chunks()])
+
+    np.testing.assert_array_equal(rows(images.validation), rows(whole.validation))
+    both = np.concatenate([rows(images.train), rows(images.held_out)])
+    assert sorted(map(bytes, both)) == sorted(map(bytes, rows(whole.train)))
+    # Statistics are those of the images that are trained on.
+    assert images.mean[0] == pytest.approx(rows(images.train).mean(), rel=1e-6)
+
+
 def test_prepared():
     whole, small = load_prepared("digits"), load_prepared("digits", subsample_fraction=0.1, seed=1)
     assert (small.train.size, small.validation.size) == (144, 360)
@@ -64,6 +107,8 @@ def test_prepared():
     assert {
         (row.tobytes(), label) for rows, labels in both.train.chunks() for row, label in zip(rows, labels, strict=True)
     } <= known
+    unit = load_prepared("digits", statistics="unit")
+    assert set(unit.mean) == {0} and set(unit.scale) == {np.float32(1 / 255)}
     other = load_prepared("digits", statistics="mnist")
     np.testing.assert_allclose(other.mean, 255 * 0.1307, rtol=1e-6)
 

@@ -16,6 +16,8 @@ from tfprune.training.samplers import EpochSampler
 class _Loop:
     """Takes no steps, but writes down those it is asked to take."""
 
+    measures = TrainingLoop.measures
+
     def __init__(self, bad=None, epoch=10):
         self.feed, self.begun, self.runs, self.bad, self.epoch = self, [], [], bad, epoch
 
@@ -56,8 +58,10 @@ def test_pauses():
 def test_what_is_told():
     stretches = list(drive(_Loop(), 0, 0, 25))
     assert [(stretch.start, stretch.stop) for stretch in stretches][-1][1] == 25
-    np.testing.assert_array_equal(np.concatenate([stretch.losses for stretch in stretches]), np.arange(25))
-    assert all(len(stretch.errors) == stretch.stop - stretch.start for stretch in stretches)
+    np.testing.assert_array_equal(
+        np.concatenate([stretch.values["train_loss"] for stretch in stretches]), np.arange(25)
+    )
+    assert all(len(stretch.values["train_error"]) == stretch.stop - stretch.start for stretch in stretches)
 
 
 def test_nothing_to_do():

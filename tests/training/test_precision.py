@@ -30,7 +30,7 @@ def _loop(precision, scale=None, xla=False):
 
 
 def _losses(loop, steps=24):
-    return np.concatenate([stretch.losses for stretch in drive(loop, 0, 0, steps)])
+    return np.concatenate([stretch.values["train_loss"] for stretch in drive(loop, 0, 0, steps)])
 
 
 @pytest.mark.parametrize(

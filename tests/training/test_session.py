@@ -23,7 +23,7 @@ TIMETABLE = Timetable(
     checkpoints=Pauses(every=1),
     means=Pauses(every=4, at=(END,)),
     keeps=Pauses(at=(0, 2, 7)),
-    each_error=True,
+    each=("train_error",),
 )
 
 
@@ -98,7 +98,7 @@ def _everything(training, trained):
 def undisturbed(training, tmp_path_factory):
     """What a training leaves that is never stopped, and that writes no checkpoint."""
     with RunFolder(tmp_path_factory.mktemp("undisturbed"), LAYOUT) as folder:
-        timetable = Timetable(TIMETABLE.tests, Pauses(), TIMETABLE.means, TIMETABLE.keeps, each_error=True)
+        timetable = Timetable(TIMETABLE.tests, Pauses(), TIMETABLE.means, TIMETABLE.keeps, each=("train_error",))
         return _everything(training, training.run(folder, timetable))
 
 
@@ -123,7 +123,7 @@ def test_what_is_logged_is_what_happened(training, folder):
     for stretch in drive(training.loop, 5, 0, END, every=(1,)):
         stretches.append(stretch)
         tests[stretch.stop] = training.measured()
-    losses, errors = (np.concatenate([getattr(one, name) for one in stretches]) for name in ("losses", "errors"))
+    losses, errors = (np.concatenate([one.values[f"train_{name}"] for one in stretches]) for name in ("loss", "error"))
     assert log.get("test_loss") == [(step, tests[step]["test_loss"]) for step in (0, 3, 6, 9, 11)]
     assert log.get("test_accuracy") == [(step, tests[step]["test_accuracy"]) for step in (0, 3, 6, 9, 11)]
     assert log.get("train_error") == [(step, float(error)) for step, error in enumerate(errors)]
@@ -167,7 +167,7 @@ def test_progress_shows_what_was_asked_for(training, folder):
 @pytest.mark.parametrize("every", [1, 3, 4, 7])
 @pytest.mark.parametrize("last", range(1, END))
 def test_killed_behind_any_step(training, undisturbed, folder, every, last):
-    timetable = Timetable(TIMETABLE.tests, Pauses(every=every), TIMETABLE.means, TIMETABLE.keeps, each_error=True)
+    timetable = Timetable(TIMETABLE.tests, Pauses(every=every), TIMETABLE.means, TIMETABLE.keeps, each=("train_error",))
     _killed(training, folder, timetable, last)
     assert folder.path("checkpoint.npz").exists() == (last >= every)
     watch = Watch()
@@ -201,7 +201,7 @@ def test_killed_behind_the_end(training, undisturbed, folder):
 
 
 def test_a_training_that_starts_late(training, folder, tmp_path):
-    timetable = Timetable(Pauses(every=4, first=4), Pauses(every=2), Pauses(every=4), each_error=True)
+    timetable = Timetable(Pauses(every=4, first=4), Pauses(every=2), Pauses(every=4), each=("train_error",))
     whole = _everything(training, training.run(folder, timetable, start=2))
     log = MetricLog.parse(whole[0])
     assert [step for step, _ in log.get("test_loss")] == [4, 8]

@@ -6,9 +6,13 @@ Nothing is carried from step to step, so that training resumed at any step sees 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
+import numpy as np
 import tensorflow as tf
+
+from tfprune.data.facts import AUGMENTATIONS
+from tfprune.errors import InputError
 
 Augmentation = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -119,13 +123,18 @@ def flip_and_crop(images: tf.Tensor, seed: tf.Tensor, step: tf.Tensor) -> tf.Ten
     )
     flips = tf.random.stateless_uniform([count, 1], _key(seed, step, 1), 0, 2, dtype=tf.int32) == 1
     rows, columns = tf.range(height)[None] + corners[0], tf.range(width)[None] + corners[1]
-    columns = tf.where(flips, width - 1 - columns, columns)
+    return _picked(images, rows, tf.where(flips, width - 1 - columns, columns))
+
+
+def _picked(images: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
+    """The rows and columns, int32 (batch, height) and (batch, width), of each image; black beyond the border."""
+    height, width = images.shape[1:3]
     # Products with rows of the identity, and of zeros beyond the border: exact for bytes in any precision, and on CPUs
     # four times faster than gathers, which GPUs don't have for bytes.
     channels_first = tf.cast(tf.transpose(images, [0, 3, 1, 2]), tf.float32)
-    cropped = tf.matmul(tf.one_hot(rows, height)[:, None], channels_first)
-    cropped = tf.matmul(cropped, tf.one_hot(columns, width)[:, None], transpose_b=True)
-    return tf.transpose(cropped, [0, 2, 3, 1])
+    picked = tf.matmul(tf.one_hot(rows, height)[:, None], channels_first)
+    picked = tf.matmul(picked, tf.one_hot(columns, width)[:, None], transpose_b=True)
+    return tf.transpose(picked, [0, 2, 3, 1])
 
 
 def flip_and_resized_crop(images: tf.Tensor, seed: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
@@ -154,6 +163,109 @@ def flip_and_resized_crop(images: tf.Tensor, seed: tf.Tensor, step: tf.Tensor) -
     flips = uniform[4] < 0.5
     boxes = tf.stack([top, tf.where(flips, right, left), bottom, tf.where(flips, left, right)], 1)
     return tf.image.crop_and_resize(tf.cast(images, tf.float32), boxes, tf.range(count), [height, width])
+
+
+def composed(names: Collection[str], fill: float | np.ndarray = 0.0) -> Augmentation | None:
+    """The distortions of these names, one after the other in the order of `facts.AUGMENTATIONS`; None for none.
+
+    Each draws by itself: what one does is the same whichever others there are.
+
+    Args:
+        names: some of `facts.AUGMENTATIONS`.
+        fill: what `cutout` leaves in its squares, in units of the bytes; a number, or one per channel.
+
+    Raises:
+        InputError: another name.
+    """
+    unknown = sorted(set(names) - set(AUGMENTATIONS))
+    if unknown:
+        raise InputError(f"unknown distortion {unknown[0]!r}; allowed are {', '.join(AUGMENTATIONS)}")
+    made = {"flip": flip, "crop": crop, "rotate": rotate_half_turn}
+    made["cutout"] = lambda images, seed, step: cutout(images, seed, step, fill)
+    chosen = [made[name] for name in AUGMENTATIONS if name in names]
+
+    def distort(images, seed, step):
+        for one in chosen:
+            images = one(images, seed, step)
+        return images
+
+    return distort if chosen else None
+
+
+def flip(images: tf.Tensor, seed: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    """Mirrors half of the images.
+
+    Args and Returns as for `flip_and_crop`; float32 images will do, too.
+    """
+    images = tf.cast(images, tf.float32)
+    flips = tf.random.stateless_uniform([images.shape[0], 1, 1, 1], _key(seed, step, 2), 0, 2, dtype=tf.int32) == 1
+    return tf.where(flips, images[:, :, ::-1], images)
+
+
+def crop(images: tf.Tensor, seed: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    """Crops each image at random from itself with 4 black pixels around it.
+
+    Args and Returns as for `flip`.
+    """
+    count, height, width = (int(size) for size in images.shape[:3])
+    corners = tf.random.stateless_uniform(
+        [2, count, 1], _key(seed, step, 3), -MOST_PIXELS, MOST_PIXELS + 1, dtype=tf.int32
+    )
+    return _picked(images, tf.range(height)[None] + corners[0], tf.range(width)[None] + corners[1])
+
+
+def rotate_half_turn(images: tf.Tensor, seed: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    """Turns each image around its centre by 0 to 180 degrees, uniformly, counter-clockwise; not for XLA.
+
+    Args and Returns as for `flip`; see `half_turned`.
+    """
+    return half_turned(images, tf.random.stateless_uniform([images.shape[0]], _key(seed, step, 4), 0.0, math.pi))
+
+
+def half_turned(images: tf.Tensor, angles: tf.Tensor) -> tf.Tensor:
+    """Each image turned by its angle, of any size, bilinearly; black beyond the border.
+
+    Args:
+        images: uint8 or float32 (batch, height, width, channels).
+        angles: float32 (batch,), radians, counter-clockwise on a screen.
+
+    Returns:
+        float32, the same shape.
+    """
+    height, width = images.shape[1:3]
+    y, x = (height - 1) / 2, (width - 1) / 2
+    cos, sin, zero = tf.cos(angles), tf.sin(angles), tf.zeros_like(angles)
+    # Where the source of an output pixel lies: both turn about the centre.
+    across, down = [cos, -sin, x - cos * x + sin * y], [sin, cos, y - sin * x - cos * y]
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=tf.cast(images, tf.float32),
+        transforms=tf.stack([*across, *down, zero, zero], 1),
+        output_shape=[height, width],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="CONSTANT",
+    )
+
+
+def cutout(images: tf.Tensor, seed: tf.Tensor, step: tf.Tensor, fill: float | np.ndarray = 0.0) -> tf.Tensor:
+    """Covers a square of half each image's shorter side, its centre anywhere in the image, cut at the border.
+
+    Args and Returns as for `flip`, and:
+        fill: what covers it; the publication covers with the mean of the data, which normalisation makes 0.
+
+    Reference: DeVries & Taylor 2017, arXiv 1708.04552, section 3.2.
+    """
+    count, height, width = (int(size) for size in images.shape[:3])
+    side = min(height, width) // 2
+
+    def covered(pixels, draw):
+        # Whole numbers, for XLA draws others between them.
+        centres = tf.random.stateless_uniform([count, 1], _key(seed, step, draw), 0, pixels, dtype=tf.int32)
+        far = tf.range(pixels)[None] - centres + side // 2
+        return (far >= 0) & (far < side)
+
+    square = covered(height, 5)[:, :, None, None] & covered(width, 6)[:, None, :, None]
+    return tf.where(square, tf.cast(fill, tf.float32), tf.cast(images, tf.float32))
 
 
 def _key(seed: tf.Tensor, step: tf.Tensor, draw: int) -> tf.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tfprune.data.class_folders import class_files, class_names
 from tfprune.data.digits import FACTS as DIGITS
 from tfprune.data.imagenet_batches import check_files
 from tfprune.data.limits import Facts, check_val_size, train_count
@@ -13,6 +14,11 @@ from tfprune.errors import InputError
 
 IMAGENET_SIDES = {"ImageNet32": 32, "ImageNet64": 64}
 PREPARED_ALIASES = ("digits", "tinyimagenet")
+# Short names of sets of TFDS.
+SHORT_NAMES = {"fashion": "fashion_mnist", "kuzushiji": "kmnist", "flowers": "oxford_flowers102"}
+FOLDER = "folder"  # in place of a set's name: images in one folder per class
+PNG_PARTS = ("train", "test")
+AUGMENTATIONS = ("flip", "crop", "rotate", "cutout")  # that `tfprune.data.augment.composed` makes, in their order
 
 
 def image_facts(
@@ -45,8 +51,27 @@ def image_facts(
     return facts
 
 
-def prepared_facts(dataset: str, folder: str | Path | None = None) -> Facts:
+def named_set(name: str, folder: str | Path | None = None) -> tuple[str, str | Path | None]:
+    """The `dataset` and `folder` of `prepared_facts` and `load_prepared` that a name stands for.
+
+    Args:
+        name: one of `SHORT_NAMES`, a folder of images, or what `load_prepared` knows. A folder that has the name of one
+            of the usual sets needs a `./` before it.
+        folder: TFDS's data_dir.
+    """
+    usual = {"", *SHORT_NAMES, *SHORT_NAMES.values(), *PREPARED_ALIASES, "mnist", "cifar10", "cifar100"}
+    if name not in usual and (Path(name).is_dir() or name.startswith((".", "/", "~"))):
+        return FOLDER, Path(name).expanduser()
+    return SHORT_NAMES.get(name, name), folder
+
+
+def prepared_facts(dataset: str, folder: str | Path | None = None, common_side: int | None = None) -> Facts:
     """Facts of a set that `tfprune.data.prepared.load_prepared` would read, or of ImageNet's folders.
+
+    Args:
+        dataset: as there.
+        folder: as there.
+        common_side: as there.
 
     Raises:
         InputError: as there, but for damage in the images' files.
@@ -58,10 +83,15 @@ def prepared_facts(dataset: str, folder: str | Path | None = None) -> Facts:
         return Facts((3, 64, 64), len(classes))
     if dataset == "imagenet":
         return Facts((3, 224, 224), len(find_image_folders(folder)))
+    if dataset == FOLDER and common_side is not None:
+        names = find_png_folders(folder)
+        for part in PNG_PARTS:
+            class_files(Path(folder, part), names, each=True)
+        return Facts((3, common_side, common_side), len(names))
     from tfprune.data.tfds_sets import tfds_facts
 
     try:
-        return tfds_facts(dataset, folder, also_known=PREPARED_ALIASES)
+        return tfds_facts(dataset, folder, also_known=PREPARED_ALIASES, common_side=common_side)
     except InputError as error:
         raise prepared_words(error) from None
 
@@ -79,17 +109,15 @@ def find_image_folders(folder: str | Path | None) -> list[str]:
     """
     if folder is None:
         raise InputError("--dataset_name=imagenet needs --path_to_data, the folder that holds train and val")
-    names, others = (_class_folders(Path(folder, part)) for part in ("train", "val"))
-    if names != others:
-        odd = sorted(set(names) ^ set(others))[0]
-        raise InputError(f"{folder}: train and val must hold the same classes; {odd!r} is in one of them only")
-    return names
+    return class_names(folder, ("train", "val"), "*.JPEG")
 
 
-def _class_folders(part: Path) -> list[str]:
-    if not part.is_dir():
-        raise InputError(f"{part}: no such folder; train/<class>/*.JPEG and val/<class>/*.JPEG are needed")
-    names = sorted(path.name for path in part.iterdir() if path.is_dir())
-    if not names:
-        raise InputError(f"{part}: holds no folders of classes")
-    return names
+def find_png_folders(folder: str | Path | None) -> list[str]:
+    """Names of the classes of a folder's parts `train` and `test`.
+
+    Raises:
+        InputError: no folder is given, it lacks one of them, or they hold different classes.
+    """
+    if folder is None:
+        raise InputError(f"--data={FOLDER} needs --path_to_data, the folder that holds train and test")
+    return class_names(folder, PNG_PARTS, "*.png")

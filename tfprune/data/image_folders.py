@@ -14,12 +14,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.data.augment import CROP_AREA, CROP_RATIO
+from tfprune.data.class_folders import class_files
 from tfprune.data.facts import find_image_folders
 from tfprune.data.prepared import STATISTICS
 from tfprune.data.variants import random_labels, subsample
 from tfprune.errors import InputError
 
-_SUFFIXES = (".jpeg", ".jpg", ".png")
 _KEY = 0x1A6E  # keeps these numbers apart from those of other draws with the same seed
 
 
@@ -101,8 +101,8 @@ class FolderImages:
         self.classes = len(self.class_names)
         self._side, self._resize = side, resize
         self.input_shape = side, side, 3
-        self._files, self.labels = _listed(root / "train", self.class_names)
-        self._validation = _listed(root / "val", self.class_names)
+        self._files, self.labels = class_files(root / "train", self.class_names)
+        self._validation = class_files(root / "val", self.class_names)
         if random_labels_fraction is not None:
             self.labels = random_labels(self.labels, self.classes, random_labels_fraction, seed)
         if subsample_fraction is not None:
@@ -196,15 +196,3 @@ def _centre(content: tf.Tensor, side: int, resize: int) -> tf.Tensor:
 
 def _decoded(content: tf.Tensor) -> tf.Tensor:
     return tf.io.decode_image(content, channels=3, expand_animations=False)
-
-
-def _listed(part: Path, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """All image files of a part as byte strings, by class and name, and their labels."""
-    files, labels = [], []
-    for number, name in enumerate(names):
-        found = sorted(os.fsencode(path) for path in (part / name).iterdir() if path.suffix.lower() in _SUFFIXES)
-        files += found
-        labels += [number] * len(found)
-    if not files:
-        raise InputError(f"{part}: holds no images ({', '.join(_SUFFIXES)})")
-    return np.array(files), np.array(labels, np.int32)

@@ -129,6 +129,7 @@ class ImageSet:
         scale: 1/255; 1/16 for digits.
         image_shape: (channels, height, width) of a row.
         classes: number of classes; labels are below it.
+        held_out: training images that `train` lacks, to choose by; None where none are set aside.
     """
 
     train: Images
@@ -137,3 +138,4 @@ class ImageSet:
     scale: float
     image_shape: tuple[int, int, int]
     classes: int
+    held_out: Images | None = None

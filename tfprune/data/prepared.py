@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tfprune.data.facts import PREPARED_ALIASES, prepared_words
+from tfprune.data.facts import FOLDER, PREPARED_ALIASES, prepared_words
 from tfprune.data.images import ImageSet, ResidentImages
 from tfprune.data.rows import Rows, Source, empty_rows
-from tfprune.data.variants import resized, subsampled, with_channels, with_random_labels
+from tfprune.data.variants import resized, set_aside, subsampled, with_channels, with_random_labels
 from tfprune.errors import InputError
 
 # Published means and standard deviations of images in [0, 1], per channel.
@@ -20,6 +20,7 @@ STATISTICS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
     "tinyimagenet": ((0.4802, 0.4481, 0.3975), (0.2770, 0.2691, 0.2821)),
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "unit": ((0.0,), (1.0,)),  # of no set: leaves images in [0, 1]
 }
 
 
@@ -33,6 +34,8 @@ def load_prepared(
     statistics: str | None = None,
     side: int | None = None,
     channels: int | None = None,
+    common_side: int | None = None,
+    held_out: float | None = None,
 ) -> ImageSet:
     """Loads all images of a data set.
 
@@ -41,23 +44,27 @@ def load_prepared(
     `least_side` are enlarged by a whole factor, each pixel repeated.
 
     Args:
-        dataset: `digits`, `tinyimagenet` (`tinyimagenet2` is the same images) or the name of a TFDS set.
-        folder: of tinyimagenet's files, or TFDS's data_dir; `digits` needs none.
+        dataset: `digits`, `tinyimagenet` (`tinyimagenet2` is the same images), the name of a TFDS set or, with
+            `common_side`, `folder`: images in one folder per class (see `folder_bytes`).
+        folder: of tinyimagenet's or the classes' files, or TFDS's data_dir; `digits` needs none.
         least_side: the smallest image that the network takes.
         subsample_fraction: share of the training images that is used, drawn by `seed`; None takes all.
         random_labels_fraction: share of the training images that get random labels, drawn by `seed` before any are
             left out; None for none.
-        seed: of both draws.
+        seed: of all draws.
         statistics: whose constants of `STATISTICS` to use instead of the data set's own; OpenLTH uses `imagenet` for
             cifar10.
         side: smaller images are made this high and wide, bilinearly; None leaves them to `least_side`.
         channels: how many the images shall have; grey ones are repeated. None takes what there are.
+        common_side: height and width of the images of a set that has several sizes (see `fitting`); None takes no such
+            set.
+        held_out: share of the training images left by then that is set aside, drawn by `seed`; None sets none aside.
 
     Raises:
-        InputError: an unknown or unusable data set, images that cannot have so many channels, or a fraction outside
-            (0, 1].
+        InputError: an unknown or unusable data set, images that cannot have so many channels, or a fraction out of its
+            range.
     """
-    source = _source(dataset, folder)
+    source = _source(dataset, folder, common_side)
     if random_labels_fraction is not None:
         source = with_random_labels(source, random_labels_fraction, seed)
     if subsample_fraction is not None:
@@ -65,10 +72,14 @@ def load_prepared(
     source = _enlarged(source, least_side) if side is None else resized(source, side)
     if channels is not None:
         source = with_channels(source, channels)
+    aside = None
+    if held_out is not None:
+        source, aside = set_aside(source, held_out, seed)
     mean, scale = _normalisation(statistics or dataset, source)
     return ImageSet(
-        train=ResidentImages(source.train.parts[0], source.train.labels),
-        validation=ResidentImages(source.validation.parts[0], source.validation.labels),
+        train=_resident(source.train),
+        validation=_resident(source.validation),
+        held_out=None if aside is None else _resident(aside),
         mean=mean,
         scale=scale,
         image_shape=source.image_shape,
@@ -76,7 +87,11 @@ def load_prepared(
     )
 
 
-def _source(dataset: str, folder: str | Path | None) -> Source:
+def _resident(rows: Rows) -> ResidentImages:
+    return ResidentImages(rows.parts[0], rows.labels)
+
+
+def _source(dataset: str, folder: str | Path | None, common_side: int | None) -> Source:
     # Each source is imported when asked for: scikit-learn and TFDS take seconds to import.
     if dataset == "digits":
         from tfprune.data.digits import load_digits
@@ -86,10 +101,14 @@ def _source(dataset: str, folder: str | Path | None) -> Source:
         from tfprune.data.tiny_imagenet import load_tiny_imagenet
 
         return load_tiny_imagenet(folder)
+    if dataset == FOLDER and common_side is not None:
+        from tfprune.data.folder_bytes import load_folder
+
+        return load_folder(folder, common_side)
     from tfprune.data.tfds_sets import load_tfds
 
     try:
-        return load_tfds(dataset, folder, 1.0, None, also_known=PREPARED_ALIASES)
+        return load_tfds(dataset, folder, 1.0, None, also_known=PREPARED_ALIASES, common_side=common_side)
     except InputError as error:
         raise prepared_words(error) from None
 

@@ -19,7 +19,12 @@ _BATCH = 1000
 
 
 def load_tfds(
-    dataset: str, data_dir: str | Path | None, data_ratio: float, val_size: int | None, also_known: Iterable[str] = ()
+    dataset: str,
+    data_dir: str | Path | None,
+    data_ratio: float,
+    val_size: int | None,
+    also_known: Iterable[str] = (),
+    common_side: int | None = None,
 ) -> Source:
     """Loads the first int(data_ratio · total) images of `train` and the first `val_size` of `test` (or `validation`).
 
@@ -31,18 +36,20 @@ def load_tfds(
         data_ratio: share of the training images, clipped to [0, 1].
         val_size: number of validation images; None takes all.
         also_known: further names to suggest when `dataset` is unknown.
+        common_side: height and width that images are fitted to (see `fitting`) where a set has several sizes; None
+            takes no such set.
 
     Raises:
         InputError: an unknown set, one that isn't in the folder, isn't made of uint8 images of one shape with class
             labels, or whose files are damaged.
     """
-    builder, split = _prepared(dataset, data_dir, also_known)
-    height, width, channels = _image_shape(builder, dataset)
+    builder, split = _prepared(dataset, data_dir, also_known, common_side)
+    height, width, channels = shape = _image_shape(builder, dataset, common_side)
     val_size = check_val_size(val_size, builder.info.splits[split].num_examples, dataset)
     count = train_count(data_ratio, builder.info.splits["train"].num_examples)
     classes = builder.info.features[builder.info.supervised_keys[1]].num_classes
-    train = _read(builder, "train", count, classes)
-    validation = _read(builder, split, val_size, classes)
+    train = _read(builder, "train", count, classes, shape)
+    validation = _read(builder, split, val_size, classes, shape)
     mean = pixel_mean(train.parts[0])
     return Source(train, validation, mean, scale=1 / 255, image_shape=(channels, height, width), classes=classes)
 
@@ -69,25 +76,27 @@ def find_builder(dataset: str, data_dir: str | Path | None, also_known: Iterable
         raise _damaged(dataset, data_dir or "the default folder of TFDS", error) from error
 
 
-def tfds_facts(dataset: str, data_dir: str | Path | None, also_known: Iterable[str] = ()) -> Facts:
+def tfds_facts(
+    dataset: str, data_dir: str | Path | None, also_known: Iterable[str] = (), common_side: int | None = None
+) -> Facts:
     """What a prepared set is, from its description alone. Loads no TensorFlow.
 
     Raises:
         InputError: as `load_tfds`, but for damage in the images' own files.
     """
-    builder, split = _prepared(dataset, data_dir, also_known)
-    height, width, channels = _image_shape(builder, dataset)
+    builder, split = _prepared(dataset, data_dir, also_known, common_side)
+    height, width, channels = _image_shape(builder, dataset, common_side)
     counts = (builder.info.splits[name].num_examples for name in ("train", split))
     classes = builder.info.features[builder.info.supervised_keys[1]].num_classes
     return Facts((channels, height, width), classes, *counts)
 
 
-def _prepared(dataset: str, data_dir: str | Path | None, also_known: Iterable[str]):
+def _prepared(dataset: str, data_dir: str | Path | None, also_known: Iterable[str], common_side: int | None):
     """The builder of a set that is there, and the name of its validation split."""
     builder = find_builder(dataset, data_dir, also_known)
     if not builder.info.splits:
         if builder.info.features is not None:
-            _image_shape(builder, dataset)  # what cannot be used need not be fetched
+            _image_shape(builder, dataset, common_side)  # what cannot be used need not be fetched
         place = builder.data_path.parent.parent if builder.builder_config is None else builder.data_path.parents[2]
         raise InputError(
             f"[Data] dataset = {dataset}: not in {builder.data_path}; get it with: "
@@ -99,7 +108,7 @@ def _prepared(dataset: str, data_dir: str | Path | None, also_known: Iterable[st
     return builder, split
 
 
-def _image_shape(builder, dataset: str) -> tuple[int, int, int]:
+def _image_shape(builder, dataset: str, common_side: int | None) -> tuple[int, int, int]:
     import tensorflow_datasets as tfds
 
     keys, features = builder.info.supervised_keys, builder.info.features
@@ -107,25 +116,31 @@ def _image_shape(builder, dataset: str) -> tuple[int, int, int]:
     image, label = (features[key] for key in keys) if is_pair else (None, None)
     if not isinstance(image, tfds.features.Image) or not isinstance(label, tfds.features.ClassLabel):
         raise InputError(f"[Data] dataset = {dataset}: not a set of images with one class label each")
-    if None in image.shape or image.np_dtype != np.uint8:
+    shape = image.shape
+    if common_side is not None and None in shape[:2]:
+        shape = (common_side, common_side, shape[2])
+    if None in shape or image.np_dtype != np.uint8:
         raise InputError(f"[Data] dataset = {dataset}: uint8 images of one shape are needed, came {image.shape}")
-    return image.shape
+    return shape
 
 
-def _read(builder, split: str, count: int, classes: int) -> Rows:
-    """The first `count` images of a split in the order of its files, flattened c, y, x."""
+def _read(builder, split: str, count: int, classes: int, shape: tuple[int, int, int]) -> Rows:
+    """The first `count` images of a split in the order of its files, of one shape (h, w, c), flattened c, y, x."""
     import tensorflow_datasets as tfds
 
-    height, width, channels = _image_shape(builder, builder.name)
+    height, width, channels = shape
+    fixed = builder.info.features[builder.info.supervised_keys[0]].shape == shape
     try:
         rows, labels, at = empty_rows(count, height * width * channels), np.empty(count, np.int32), 0
         batches = builder.as_dataset(
             split=f"{split}[:{count}]",
-            batch_size=_BATCH,
+            batch_size=_BATCH if fixed else None,
             shuffle_files=False,
             as_supervised=True,
             read_config=tfds.ReadConfig(try_autocache=False),  # each image is read once
         )
+        if not fixed:
+            batches = _fitted(batches, height).batch(_BATCH)
         for images, numbers in tfds.as_numpy(batches):
             end = at + len(images)
             rows[at:end].reshape(-1, channels, height, width)[:] = images.transpose(0, 3, 1, 2)
@@ -137,6 +152,14 @@ def _read(builder, split: str, count: int, classes: int) -> Rows:
         came = f"{at} of {count} images" if at != count else f"labels from {labels.min()} to {labels.max()}"
         raise InputError(f"cannot read {builder.name}, split {split}, in {builder.data_path}: {came}")
     return Rows([rows], labels)
+
+
+def _fitted(examples, side: int):
+    import tensorflow as tf
+
+    from tfprune.data.fitting import fitted
+
+    return examples.map(lambda image, label: (fitted(image, side), label), tf.data.AUTOTUNE, deterministic=True)
 
 
 def _damaged(what: str, where: object, error: Exception) -> InputError:

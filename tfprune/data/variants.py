@@ -14,7 +14,7 @@ import numpy as np
 from tfprune.data.rows import Rows, Source, empty_rows
 from tfprune.errors import InputError
 
-_SUBSAMPLE, _LABELS = 0, 1  # keeps the draws of the two apart
+_SUBSAMPLE, _LABELS, _HELD_OUT = 0, 1, 2  # keeps the draws apart
 _CHUNK = 1000  # images that are floats at a time
 
 
@@ -24,11 +24,24 @@ def subsampled(source: Source, fraction: float, seed: int) -> Source:
     Raises:
         InputError: a fraction outside (0, 1].
     """
-    train = source.train
-    chosen = subsample(train.size, fraction, seed)
-    rows = empty_rows(len(chosen), train.parts[0].shape[1])
-    np.take(_whole(train), chosen, axis=0, out=rows)
-    return replace(source, train=Rows([rows], train.labels[chosen]))
+    return replace(source, train=_taken(source.train, subsample(source.train.size, fraction, seed)))
+
+
+def set_aside(source: Source, fraction: float, seed: int) -> tuple[Source, Rows]:
+    """A data set without ceil(fraction · n) of its n training images, and those; each in their old order.
+
+    Raises:
+        InputError: a fraction outside (0, 1), or one that leaves no image for training.
+    """
+    size = source.train.size
+    if isinstance(fraction, bool) or not 0 < fraction < 1:
+        raise InputError(f"the fraction held out must be above 0 and below 1. Received: {fraction}")
+    count = _count(size, fraction)
+    if count >= size:
+        raise InputError(f"holding out {fraction} of {size} training images leaves none to train on")
+    order = np.random.default_rng((seed, _HELD_OUT)).permutation(size)
+    aside, rest = (_taken(source.train, np.sort(chosen)) for chosen in (order[:count], order[count:]))
+    return replace(source, train=rest), aside
 
 
 def with_random_labels(source: Source, fraction: float, seed: int) -> Source:
@@ -118,6 +131,12 @@ def _count(size: int, fraction: float) -> int:
 def _check(flag: str, fraction: float) -> None:
     if isinstance(fraction, bool) or not 0 < fraction <= 1:
         raise InputError(f"--{flag} must be above 0 and at most 1. Received: {fraction}")
+
+
+def _taken(rows: Rows, chosen: np.ndarray) -> Rows:
+    taken = empty_rows(len(chosen), rows.parts[0].shape[1])
+    np.take(_whole(rows), chosen, axis=0, out=taken)
+    return Rows([taken], rows.labels[chosen])
 
 
 def _whole(rows: Rows) -> np.ndarray:

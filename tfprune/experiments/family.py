@@ -77,6 +77,7 @@ FAMILIES = {
     "main": Family("one_shot", "OneShotStudy"),
     "lth": Family("lottery", "LotteryStudy"),
     "filters": Family("filters", "FilterStudy"),
+    "energy": Family("energy", "EnergyStudy"),
 }
 """Entry point -> system."""
 

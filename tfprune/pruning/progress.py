@@ -18,10 +18,12 @@ class Progress:
 
     Args:
         verbose: False says nothing.
+        what: the call does.
         stream: where to, stderr by default; a bar is drawn if it is a terminal.
     """
 
-    def __init__(self, verbose: bool = True, stream=None):
+    def __init__(self, verbose: bool = True, what: str = "pruning", stream=None):
+        self._what = what
         self._stream = stream or sys.stderr
         self._verbose = verbose
         self._bar: tqdm | None = None
@@ -62,7 +64,7 @@ class Progress:
                 self._bar = tqdm(
                     total=self._total,
                     initial=self._done,
-                    desc=f"pruning, {self._phase}",
+                    desc=f"{self._what}, {self._phase}",
                     file=self._stream,
                     dynamic_ncols=True,
                     leave=False,
@@ -75,7 +77,7 @@ class Progress:
         else:
             self._due = now + SECONDS_PER_LINE
             of = "" if self._total is None else f" of {self._total}"
-            text = f"pruning, {self._phase}: step {self._done + 1}{of}{f', {note}' if note else ''}"
+            text = f"{self._what}, {self._phase}: step {self._done + 1}{of}{f', {note}' if note else ''}"
             tqdm.write(text, file=self._stream)
 
     def _close(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -17,7 +17,7 @@ from tfprune.quiet import quiet_conversion
 from tfprune.records.atomic import temporary_folder
 from tfprune.surgery.examples import read_examples, repeated
 from tfprune.surgery.export import Exported, export
-from tfprune.surgery.formats import Run, format_of
+from tfprune.surgery.formats import format_of
 
 _WARM = 2
 
@@ -88,7 +88,7 @@ def export_report(
                         calls[len(rows), batch] = run, repeated(shown, batch)
                 rows.append({"model": name, **_columns(done)})
         with quiet_conversion():
-            for (row, batch), milliseconds in _latencies(calls, repeats).items():
+            for (row, batch), milliseconds in latencies(calls, repeats).items():
                 rows[row][f"ms_batch_{batch}"] = milliseconds
     return ExportTable(rows)
 
@@ -112,8 +112,13 @@ def _columns(done: Exported) -> dict:
     return {name: getattr(done, name) for name in names}
 
 
-def _latencies(calls: Mapping[object, tuple[Run, list[np.ndarray]]], repeats: int) -> dict[object, float]:
-    """Median milliseconds of every call, timed in turn."""
+def latencies(calls: Mapping[object, tuple[Callable, object]], repeats: int) -> dict[object, float]:
+    """Median milliseconds of every call, timed in turn.
+
+    Args:
+        calls: name -> function and what it is called with.
+        repeats: number of timed calls of each.
+    """
     seconds = {key: [] for key in calls}
     for repeat in range(-_WARM, repeats):
         for key, (run, inputs) in calls.items():

@@ -20,15 +20,14 @@ class Stretch:
     """Steps `start .. stop - 1` of a drive, just taken.
 
     Attributes:
-        errors: float32 (stop - start,), fractions of the batches misclassified before their update.
-        losses: float32 (stop - start,), in nats.
+        values: name of a measure of the loop -> float32 (stop - start,), among them `train_error`, the fractions of the
+            batches misclassified before their update, and `train_loss`, in nats.
         milliseconds_per_step: over all steps of the drive so far, without tracing and what the caller does in pauses.
     """
 
     start: int
     stop: int
-    errors: np.ndarray
-    losses: np.ndarray
+    values: dict[str, np.ndarray]
     milliseconds_per_step: float
 
 
@@ -69,9 +68,10 @@ def drive(
         pauses = [(step // steps + 1) * steps for steps in every] + [pause for pause in at if pause > step]
         end = min(stop, epoch_end, step + length, *pauses)
         began = time.perf_counter()
-        errors, losses = loop.run(step, end, stream)
+        values = dict(zip(loop.measures, loop.run(step, end, stream), strict=True))
         seconds += time.perf_counter() - began
-        if not np.isfinite(losses).all():
-            raise InputError(diverged.replace("{step}", str(step + np.flatnonzero(~np.isfinite(losses))[0])))
-        yield Stretch(step, end, errors, losses, 1e3 * seconds / (end - start))
+        wrong = np.flatnonzero(~np.isfinite(values["train_loss"]))
+        if len(wrong):
+            raise InputError(diverged.replace("{step}", str(step + wrong[0])))
+        yield Stretch(step, end, values, 1e3 * seconds / (end - start))
         step = end

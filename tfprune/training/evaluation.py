@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 
 import numpy as np
@@ -11,13 +11,19 @@ import tensorflow as tf
 
 from tfprune.training.feeds import Rows, normalise
 
+OfExamples = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+"""int32 labels (B,) and logits (B, classes) -> (B,)."""
+
 
 class _Evaluator(ABC):
-    """Counts how often the label is among a model's k largest logits; `top` says which k."""
+    """Counts how often the label is among a model's k largest logits; `top` says which k.
 
-    def __init__(self, model, top: tuple[int, ...]):
+    `more` are further measures of examples by name, whose means are among the metrics.
+    """
+
+    def __init__(self, model, top: tuple[int, ...], more: Mapping[str, OfExamples] | None = None):
         self.model = model
-        self._top = top
+        self._top, self._more = top, dict(more or {})
 
     def error(self) -> np.float32:
         """Fraction misclassified (by the first k of `top`)."""
@@ -35,17 +41,24 @@ class _Evaluator(ABC):
 
     def accuracy_and_loss(self) -> tuple[float, float]:
         """Accuracy (by the first k of `top`) and mean softmax cross-entropy in nats."""
-        hits, loss, size = self._totals()
-        return int(hits[0]) / int(size), float(loss) / int(size)
+        hits, sums, size = self._totals()
+        return int(hits[0]) / int(size), float(sums[0]) / int(size)
 
-    def metrics(self) -> dict[str, float]:
-        """Loss and accuracy on a test set, by the names that logs have for them."""
-        accuracy, loss = self.accuracy_and_loss()
-        return {"test_loss": loss, "test_accuracy": accuracy}
+    def metrics(self, part: str = "test") -> dict[str, float]:
+        """Loss and accuracies on a test set, and further measures, by the names that logs have for them.
+
+        Args:
+            part: begins the names of loss and accuracy; those of further k are `<part>_top3`, ...
+        """
+        hits, sums, size = self._totals()
+        found = {f"{part}_loss": float(sums[0]) / int(size)}
+        for k, hit in zip(self._top, hits, strict=True):
+            found[f"{part}_accuracy" if k == 1 else f"{part}_top{k}"] = int(hit) / int(size)
+        return found | {name: float(total) / int(size) for name, total in zip(self._more, sums[1:], strict=True)}
 
     @abstractmethod
-    def _totals(self) -> tuple[np.ndarray, np.float32, int]:
-        """Hits (one per k), the sum of the losses, and the number of examples."""
+    def _totals(self) -> tuple[np.ndarray, np.ndarray, int]:
+        """Hits (one per k), sums of the losses and of the further measures, and the number of examples."""
 
     def _count(self, inputs, labels):
         logits = tf.cast(self.model(inputs, training=False), tf.float32)
@@ -55,7 +68,10 @@ class _Evaluator(ABC):
             for k in self._top
         ]
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-        return tf.stack([tf.reduce_sum(tf.cast(hit, tf.int32)) for hit in hits]), tf.reduce_sum(losses)
+        values = [losses, *(of_examples(labels, logits) for of_examples in self._more.values())]
+        return tf.stack([tf.reduce_sum(tf.cast(hit, tf.int32)) for hit in hits]), tf.stack(
+            list(map(tf.reduce_sum, values))
+        )
 
 
 class Evaluator(_Evaluator):
@@ -68,18 +84,28 @@ class Evaluator(_Evaluator):
         scale: the model sees `(x − mean) · scale`.
         top: which k to count; a k above the number of classes counts every row.
         batch_size: rows per batch; all rows are used whatever it is.
+        more: see `_Evaluator`.
     """
 
-    def __init__(self, model, images: Rows, mean, scale, top: tuple[int, ...] = (1,), batch_size: int = 1000):
-        super().__init__(model, top)
+    def __init__(
+        self,
+        model,
+        images: Rows,
+        mean,
+        scale,
+        top: tuple[int, ...] = (1,),
+        batch_size: int = 1000,
+        more: Mapping[str, OfExamples] | None = None,
+    ):
+        super().__init__(model, top, more)
         self._images = images
         self._mean = tf.constant(mean, tf.float32)
         self._scale = tf.constant(scale, tf.float32)
         self._batch_size = min(batch_size, images.size)
 
     def _totals(self):
-        hits, loss = self._compiled()
-        return hits.numpy(), loss.numpy(), self._images.size
+        hits, sums = self._compiled()
+        return hits.numpy(), sums.numpy(), self._images.size
 
     @cached_property
     def _compiled(self):
@@ -94,7 +120,7 @@ class Evaluator(_Evaluator):
             more_hits, more_loss = self._count_rows(tf.range(index * batch, (index + 1) * batch))
             return index + 1, hits + more_hits, loss + more_loss
 
-        start = tf.constant(0), tf.zeros(len(self._top), tf.int32), tf.constant(0.0)
+        start = tf.constant(0), tf.zeros(len(self._top), tf.int32), tf.zeros(1 + len(self._more))
         _, hits, loss = tf.while_loop(lambda index, *_: index < whole, body, start, parallel_iterations=1)
         if size % batch:
             more_hits, more_loss = self._count_rows(tf.range(whole * batch, size))
@@ -129,7 +155,7 @@ class StreamEvaluator(_Evaluator):
         self._one = tf.function(self._batch, autograph=False, input_signature=batches().element_spec)
 
     def _totals(self):
-        hits, loss, size = 0, np.float64(0), 0
+        hits, loss, size = 0, np.zeros(1), 0
         for inputs, labels in self._batches():
             more_hits, more_loss = self._one(inputs, labels)
             hits, loss, size = hits + more_hits.numpy(), loss + more_loss.numpy(), size + len(labels)

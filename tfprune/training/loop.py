@@ -35,7 +35,12 @@ class TrainingLoop:
             a run that starts late, or leaves updates out, sees the rate of the step. None leaves it to the optimizer.
         xla: compiles the loop by XLA, which pays where small operations dominate: dense layers, not convolutions on
             CPUs. The feed must be resident.
+
+    Attributes:
+        measures: names of what each step measures.
     """
+
+    measures: tuple[str, ...] = ("train_error", "train_loss")
 
     def __init__(
         self,
@@ -82,7 +87,7 @@ class TrainingLoop:
             for size in {self.feed.batch_size(step) for step in steps}:
                 self._call(0, 0, stream, size)
 
-    def run(self, start: int, stop: int, stream: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    def run(self, start: int, stop: int, stream: int = 0) -> tuple[np.ndarray, ...]:
         """Takes steps `start .. stop - 1`, all of one epoch.
 
         Args:
@@ -91,17 +96,18 @@ class TrainingLoop:
             stream: which stream of batches, for example the iteration.
 
         Returns:
-            float32 (stop - start,) errors, the fraction of each batch misclassified before its update, and losses.
+            float32 (stop - start,) for each of `measures`: errors, the fraction of each batch misclassified before its
+            update, losses, and what a subclass measures beside.
         """
-        errors, losses = np.empty(stop - start, np.float32), np.empty(stop - start, np.float32)
+        found = tuple(np.empty(stop - start, np.float32) for _ in self.measures)
         step = start
         while step < stop:
             size, end = self._alike(step, stop)
             histories = self._call(step, end, stream, size)
-            for whole, part in zip((errors, losses), histories, strict=True):
+            for whole, part in zip(found, histories, strict=True):
                 whole[step - start : end - start] = part.numpy()[: end - step]
             step = end
-        return errors, losses
+        return found
 
     def _alike(self, step, stop):
         """The batch size of `step`, and the end of the steps that one compiled call can take with it."""
@@ -118,19 +124,19 @@ class TrainingLoop:
 
     def _stretch(self, start, stop, stream, size):
         steps = stop - start if self._most_steps is None else self._most_steps
-        histories = [tf.TensorArray(tf.float32, steps, element_shape=()) for _ in range(2)]
+        histories = [tf.TensorArray(tf.float32, steps, element_shape=()) for _ in self.measures]
 
-        def body(step, errors, losses):
-            error, loss = self._step(stream, step, size)
-            return step + 1, errors.write(step - start, error), losses.write(step - start, loss)
+        def body(step, *histories):
+            values = self._step(stream, step, size)
+            written = [each.write(step - start, value) for each, value in zip(histories, values, strict=True)]
+            return step + 1, *written
 
         # One step at a time: an update must see the one before it.
-        _, errors, losses = tf.while_loop(
-            lambda step, *_: step < stop, body, (start, *histories), parallel_iterations=1
-        )
-        return errors.stack(), losses.stack()
+        _, *histories = tf.while_loop(lambda step, *_: step < stop, body, (start, *histories), parallel_iterations=1)
+        return tuple(each.stack() for each in histories)
 
     def _step(self, stream, step, size):
+        """Takes a step; gives `measures`, scalars."""
         if self._schedule is not None:
             self.optimizer.learning_rate.assign(self._schedule(step))
         return self._update(*self.feed.batch(stream, step, size))

@@ -21,6 +21,9 @@ Test = Callable[[], Mapping[str, float]]
 """Measures a model on the test set: name of a metric -> value."""
 
 
+_STORED = {"train_loss": "losses", "train_error": "errors"}  # names in checkpoints of measures that every loop has
+
+
 @dataclass(frozen=True)
 class Progress:
     """Where a training stands, for those who watch it.
@@ -85,17 +88,18 @@ class Timetable:
     Attributes:
         tests: the test set is measured.
         checkpoints: everything is written down, so that a killed run goes on from there.
-        means: the means of loss and accuracy over the training batches since the last such step are logged, as
-            `train_loss` and `train_accuracy`.
+        means: the means of the loop's measures over the training batches since the last such step are logged, that of
+            `train_error` as `train_accuracy`.
         keeps: the caller keeps what it wants to keep.
-        each_error: `train_error` is logged for every step.
+        each: measures of the loop that are logged for every step, and so need no means: `train_error` for example,
+            which has both.
     """
 
     tests: Pauses
     checkpoints: Pauses
     means: Pauses = Pauses()
     keeps: Pauses = Pauses()
-    each_error: bool = False
+    each: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,8 +126,7 @@ class _State:
     step: int
     log: MetricLog = field(default_factory=MetricLog)
     kept: dict[int, Arrays] = field(default_factory=dict)
-    losses: list[np.ndarray] = field(default_factory=list)
-    errors: list[np.ndarray] = field(default_factory=list)
+    recent: dict[str, list[np.ndarray]] = field(default_factory=dict)
     seconds: float = 0.0
 
 
@@ -225,11 +228,13 @@ class Session:
         step, before = state.step, len(state.log)
         if step in timetable.keeps and (arrays := keep(step)) is not None:
             state.kept[step] = arrays
-        if step in timetable.means and state.losses:
-            loss, error = (np.concatenate(parts).mean(dtype=np.float64) for parts in (state.losses, state.errors))
-            state.log.add("train_loss", step, float(loss))
-            state.log.add("train_accuracy", step, 1 - float(error))
-            state.losses, state.errors = [], []
+        if step in timetable.means and state.recent:
+            means = {name: np.concatenate(parts).mean(dtype=np.float64) for name, parts in state.recent.items()}
+            state.log.add("train_loss", step, float(means.pop("train_loss")))
+            state.log.add("train_accuracy", step, 1 - float(means.pop("train_error")))
+            for name, mean in means.items():
+                state.log.add(name, step, float(mean))
+            state.recent = {}
         if step in timetable.tests:
             for name, value in self._test().items():
                 state.log.add(name, step, value)
@@ -237,7 +242,8 @@ class Session:
             on_log(state.log)
 
     def _numbers(self, state: _State, stretch: Stretch) -> dict[str, float]:
-        last = {"train_loss": float(stretch.losses[-1]), "train_error": float(stretch.errors.mean())}
+        last = {name: float(values[-1]) for name, values in stretch.values.items()}
+        last["train_error"] = float(stretch.values["train_error"].mean())
         found = {name: last[name] if name in last else state.log.last(name) for name in self._shown}
         return {name.replace("_", " "): value for name, value in found.items() if value is not None}
 
@@ -267,7 +273,7 @@ class Session:
             if int(arrays["stream"]) != stream:
                 return None
             state = _state(arrays)
-            if not start < state.step <= end or not _is_whole(state, timetable, start):
+            if not start < state.step <= end or not _is_whole(state, timetable, self.loop.measures, start):
                 raise ValueError("a history that this training cannot have")
         except Exception:  # arrays that are missing, or of another shape or kind
             raise InputError(wrong) from None
@@ -276,13 +282,14 @@ class Session:
 
 
 def _take(state: _State, stretch: Stretch, timetable: Timetable) -> None:
-    """Remembers the losses and errors of steps that were just taken."""
+    """Remembers the measures of steps that were just taken."""
     if timetable.means.every or timetable.means.at:
-        state.losses.append(stretch.losses)
-        state.errors.append(stretch.errors)
-    if timetable.each_error:
-        for step, error in enumerate(stretch.errors, stretch.start):
-            state.log.add("train_error", step, error)
+        for name, values in stretch.values.items():
+            if name not in timetable.each or name == "train_error":
+                state.recent.setdefault(name, []).append(values)
+    for name in timetable.each:
+        for step, value in enumerate(stretch.values[name], stretch.start):
+            state.log.add(name, step, value)
 
 
 def _states(loop: TrainingLoop) -> dict[str, np.ndarray]:
@@ -293,8 +300,9 @@ def _arrays(state: _State) -> dict[str, np.ndarray]:
     """What a checkpoint holds beside the loop's state."""
     arrays = {"step": np.array(state.step), "seconds": np.array(state.seconds)}
     arrays |= {f"log_{name}": array for name, array in state.log.arrays().items()}
-    for name, parts in (("losses", state.losses), ("errors", state.errors)):
-        arrays[f"recent_{name}"] = np.concatenate([np.zeros(0, np.float32), *parts])
+    for name in dict.fromkeys((*_STORED, *state.recent)):
+        parts = state.recent.get(name, [])
+        arrays[f"recent_{_STORED.get(name, name)}"] = np.concatenate([np.zeros(0, np.float32), *parts])
     for step, kept in state.kept.items():
         arrays |= {f"kept_{step}/{path}": array for path, array in kept.items()}
     return arrays
@@ -303,19 +311,20 @@ def _arrays(state: _State) -> dict[str, np.ndarray]:
 def _state(arrays: Arrays) -> _State:
     log = {name.removeprefix("log_"): array for name, array in arrays.items() if name.startswith("log_")}
     state = _State(int(arrays["step"]), MetricLog.from_arrays(log), seconds=float(arrays["seconds"]))
-    state.losses, state.errors = [arrays["recent_losses"]], [arrays["recent_errors"]]
+    recent = {name.removeprefix("recent_"): array for name, array in arrays.items() if name.startswith("recent_")}
+    recent |= {name: recent.pop(stored) for name, stored in _STORED.items()}
+    state.recent = {name: [array] for name, array in recent.items() if array.size}
     for name, array in arrays.items():
         if name.startswith("kept_"):
             step, _, path = name.removeprefix("kept_").partition("/")
             state.kept.setdefault(int(step), {})[path] = array
-    if not state.losses[0].size:
-        state.losses, state.errors = [], []
     return state
 
 
-def _is_whole(state: _State, timetable: Timetable, start: int) -> bool:
+def _is_whole(state: _State, timetable: Timetable, measures: Sequence[str], start: int) -> bool:
     """Whether a log has what a training of this timetable has logged up to its step."""
-    means, each = {"train_loss", "train_accuracy"}, {"train_error"} if timetable.each_error else set()
+    each = set(timetable.each)
+    means = {"train_loss", "train_accuracy"} | {name for name in measures if name not in each | {"train_error"}}
     due = timetable.tests.until(start, state.step)
     tested = [name for name in state.log.names if name not in means | each]
     if (due and not tested) or any([step for step, _ in state.log.get(name)] != due for name in tested):

@@ -137,7 +137,7 @@ class IterationTrainer:
             tests=Pauses(every=settings.validate_step, last=settings.steps),
             checkpoints=Pauses(every=settings.checkpoint_step, last=settings.steps),
             keeps=Pauses(at=tuple(record_at)),
-            each_error=True,
+            each=("train_error",),
         )
         trained = self._session.run(
             self.folder,

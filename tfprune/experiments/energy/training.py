@@ -1,0 +1,136 @@
+"""The training step of energy-based pruning: states evolve, the best one masks the kernels for a step of descent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfprune.pruning.evolution import Population, diversity
+from tfprune.pruning.filter_states import StateSpace, product
+from tfprune.training.feeds import Feed
+from tfprune.training.loop import TrainingLoop, right
+
+SEARCHED = ("average_cost", "best_cost", "kept", "diversity", "unchanged", "frozen")
+"""What a step measures of the population: mean and least cost, the fraction of weights that the best state keeps,
+`diversity` (mean fraction of bits in which two states differ), `unchanged` (batches since the best state was another
+one), and whether it is frozen."""
+
+Costs = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+"""bool (n, D) states, inputs, int32 labels -> float32 (n,)."""
+
+
+class MaskedLoop(TrainingLoop):
+    """Trains a network of which one state is on; weights that are off keep their values.
+
+    Args:
+        model: plain, ends in logits.
+        optimizer, feed, **settings: those of `TrainingLoop` but `xla`.
+        space: of the model's states.
+        state: bool (D,), where none are searched.
+    """
+
+    def __init__(self, model, optimizer, feed: Feed, space: StateSpace, state: np.ndarray | None = None, **settings):
+        super().__init__(model, optimizer, feed, **settings)
+        self.space = space
+        self._state = tf.Variable(np.ones(space.size, bool) if state is None else state, trainable=False)
+
+    @property
+    def best(self) -> tf.Tensor:
+        """bool (D,): the state that is on."""
+        return self._state.read_value()
+
+    def masked_outputs(self, images, training: bool):
+        """Logits of the network in its state, nothing of which changes."""
+        with keras.StatelessScope(self.space.masked(self.best)):
+            return self.model(images, training=training)
+
+    def _update(self, inputs, labels):
+        best = self.best
+        with tf.GradientTape() as tape:
+            with keras.StatelessScope(self.space.masked(best)) as scope:
+                logits, losses = self._losses(inputs, labels)
+            loss = tf.reduce_mean(losses)
+            scaled = self.optimizer.scale_loss(loss)
+        for variable in self.model.non_trainable_variables:  # running averages, seeds of dropout
+            if (value := scope.get_current_value(variable)) is not None:
+                variable.assign(value)
+        self._descend_where(best, tape, scaled)
+        return 1 - tf.reduce_mean(right(logits, labels)), loss
+
+    def _descend_where(self, state, tape, scaled) -> None:
+        """A step of the optimizer that leaves weights as they are which are off, whatever momentum they have."""
+        factors = {id(self.space.kernels[path]): product(found) for path, found in self.space.factors(state).items()}
+        gradients = tape.gradient(scaled, [variable.value for variable in self._variables])
+        gradients = [
+            gradient * factors[id(variable)] if id(variable) in factors else gradient
+            for gradient, variable in zip(self._with_decay(gradients), self._variables, strict=True)
+        ]
+        kernels = [variable for variable in self._variables if id(variable) in factors]
+        before = [variable.value.read_value() for variable in kernels]
+        self.optimizer.apply(gradients, self._variables)
+        for variable, value in zip(kernels, before, strict=True):
+            variable.assign(tf.where(factors[id(variable)] > 0, variable.value, value))
+
+    def _state_variables(self):
+        return [*super()._state_variables(), self._state]
+
+
+class Refreshing:
+    """A `Feed` before each epoch of which something is made anew; checkpoints must be between epochs then."""
+
+    def __init__(self, feed: Feed, refresh: Callable[[], None]):
+        self._feed, self._refresh = feed, refresh
+
+    def begin(self, stream: int, step: int) -> None:
+        self._feed.begin(stream, step)
+        self._refresh()
+
+    def __getattr__(self, name: str):
+        return getattr(self._feed, name)
+
+
+class EnergyLoop(MaskedLoop):
+    """A `MaskedLoop` whose state is the best of a population that evolves with every batch until it is frozen.
+
+    Args:
+        model, optimizer, feed, space, **settings: those of `MaskedLoop`.
+        population: of the states.
+        costs: what states cost on a batch.
+        state_batch: the first so many examples of each batch are what costs are measured on; None: all.
+        threshold: step from which on the best state may be frozen.
+    """
+
+    measures = (*TrainingLoop.measures, *SEARCHED)
+
+    def __init__(
+        self, model, optimizer, feed, space, population: Population, costs: Costs, state_batch, threshold: int, **more
+    ):
+        super().__init__(model, optimizer, feed, space, **more)
+        self.population, self._costs = population, costs
+        self._state_batch, self._threshold = state_batch, threshold
+
+    @property
+    def best(self) -> tf.Tensor:
+        return self.population.best
+
+    def _step(self, stream, step, size):
+        if self._schedule is not None:
+            self.optimizer.learning_rate.assign(self._schedule(step))
+        inputs, labels = self.feed.batch(stream, step, size)
+
+        def costs(states):
+            return self._costs(states, inputs[: self._state_batch], labels[: self._state_batch])
+
+        self.population.generation(costs, step, may_freeze=step >= self._threshold)
+        values = self._update(inputs, labels)
+        states, costs = self.population.states.read_value(), self.population.costs.read_value()
+        flags = (tf.cast(each.read_value(), tf.float32) for each in (self.population.unchanged, self.population.frozen))
+        costs = tf.cast(costs, tf.float32)
+        searched = tf.reduce_mean(costs), tf.reduce_min(costs), self.space.kept(self.best), diversity(states)
+        return *values, *searched, *flags
+
+    def _state_variables(self):
+        return [*super()._state_variables(), *self.population.variables]
