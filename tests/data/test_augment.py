@@ -227,6 +227,8 @@ def test_each_depends_on_seed_and_step_alone(name):
     one = _at(distort, images, 5, 7)
     np.testing.assert_array_equal(one, _at(SINGLE[name], images, 5, 7))
     np.testing.assert_array_equal(one, _at(tf.function(distort, autograph=False), images, 5, 7))
+    if name != "rotate":
+        np.testing.assert_array_equal(one, _at(tf.function(distort, autograph=False, jit_compile=True), images, 5, 7))
     assert (one != _at(distort, images, 5, 8)).any() and (one != _at(distort, images, 6, 7)).any()
 
 

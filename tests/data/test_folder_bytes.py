@@ -129,6 +129,8 @@ def test_classes_that_differ_are_named(folder):
 def test_what_is_no_such_folder(folder, tmp_path):
     with pytest.raises(InputError, match=r"gone/train: no such folder; train/<class>/\*\.png and test/<class>/\*\.png"):
         load_folder(tmp_path / "gone", SIDE)
+    with pytest.raises(InputError, match="--data=folder needs --path_to_data"):
+        prepared_facts(FOLDER, None, SIDE)
 
 
 def test_as_a_set_of_the_prepared(folder):

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tfprune.data.facts import named_set, prepared_facts
 from tfprune.data.fitting import fitted
 from tfprune.data.limits import Facts
+from tfprune.data.prepared import load_prepared
 from tfprune.data.tfds_sets import load_tfds, tfds_facts
 from tfprune.errors import InputError
 
@@ -77,8 +79,9 @@ def test_images_of_several_sizes_are_fitted(tmp_path):
         for image, label in zip(images[split], labels[split], strict=True):
             expected = fitted(image, 6).numpy().transpose(2, 0, 1).ravel()
             assert np.abs(found[label].astype(int) - expected).max() <= 2  # decoders differ by rounding
-    again = load_tfds("oxford_flowers102", tmp_path, 1.0, None, common_side=6)
-    np.testing.assert_array_equal(again.train.parts[0], source.train.parts[0])
+    assert prepared_facts("oxford_flowers102", tmp_path, common_side=6).image_shape == (3, 6, 6)
+    again = load_prepared(*named_set("flowers", tmp_path), common_side=6)
+    np.testing.assert_array_equal(next(again.train.chunks())[0], source.train.parts[0])
 
 
 def test_a_set_of_one_size_keeps_it(tfds_dir):

@@ -257,13 +257,14 @@ def cutout(images: tf.Tensor, seed: tf.Tensor, step: tf.Tensor, fill: float | np
     """
     count, height, width = (int(size) for size in images.shape[:3])
     side = min(height, width) // 2
-    uniform = tf.random.stateless_uniform([2, count, 1], _key(seed, step, 5))
 
-    def covered(place, pixels):
-        first = tf.cast(place * pixels, tf.int32) - side // 2
-        return (tf.range(pixels) >= first) & (tf.range(pixels) < first + side)
+    def covered(pixels, draw):
+        # Whole numbers, for XLA draws others between them.
+        centres = tf.random.stateless_uniform([count, 1], _key(seed, step, draw), 0, pixels, dtype=tf.int32)
+        far = tf.range(pixels)[None] - centres + side // 2
+        return (far >= 0) & (far < side)
 
-    square = covered(uniform[0], height)[:, :, None, None] & covered(uniform[1], width)[:, None, :, None]
+    square = covered(height, 5)[:, :, None, None] & covered(width, 6)[:, None, :, None]
     return tf.where(square, tf.cast(fill, tf.float32), tf.cast(images, tf.float32))
 
 

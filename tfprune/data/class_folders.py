@@ -25,7 +25,8 @@ def class_names(folder: str | Path, parts: tuple[str, str], kind: str) -> list[s
         kind: how messages call the images, for example `*.png`.
 
     Raises:
-        InputError: a part is not there, holds no class, or holds others than the other part; all are named, or five.
+        InputError: a part is not there, holds no class, or holds others than the other part: the first five of each
+            part are named.
     """
     names, others = (_class_folders(Path(folder, part), parts, kind) for part in parts)
     odd = [sorted(set(names) - set(others)), sorted(set(others) - set(names))]

@@ -112,10 +112,12 @@ def find_image_folders(folder: str | Path | None) -> list[str]:
     return class_names(folder, ("train", "val"), "*.JPEG")
 
 
-def find_png_folders(folder: str | Path) -> list[str]:
+def find_png_folders(folder: str | Path | None) -> list[str]:
     """Names of the classes of a folder's parts `train` and `test`.
 
     Raises:
-        InputError: it lacks one of them, or they hold different classes.
+        InputError: no folder is given, it lacks one of them, or they hold different classes.
     """
+    if folder is None:
+        raise InputError(f"--data={FOLDER} needs --path_to_data, the folder that holds train and test")
     return class_names(folder, PNG_PARTS, "*.png")

@@ -71,7 +71,9 @@ def get_energy(energy: str | Energy) -> Energy:
     return energy
 
 
-def passes(model: keras.Model, space: StateSpace, energy: Energy, batch_statistics: bool) -> Callable:
+def passes(
+    model: keras.Model, space: StateSpace, energy: Energy, batch_statistics: bool, refuse_constant: bool = True
+) -> Callable:
     """A function that says what states cost on a batch: one forward pass each, one after the other.
 
     The model stays as it is, running averages of normalisation and seeds of dropout included: all states see the same
@@ -82,6 +84,8 @@ def passes(model: keras.Model, space: StateSpace, energy: Energy, batch_statisti
         space: of its states.
         energy: from `get_energy`.
         batch_statistics: whether layers act as in training, so that normalisation takes each state's own statistics.
+        refuse_constant: whether a state costs infinitely much whose outputs are the same for all examples of a batch:
+            nothing leads from its inputs to its outputs. Before training its margins are better than most: near 0.
 
     Returns:
         (states, inputs, labels, sample weights or None) -> float32 (n,), for bool (n, D) states; inside a compiled
@@ -95,8 +99,16 @@ def passes(model: keras.Model, space: StateSpace, energy: Energy, batch_statisti
             values = tf.convert_to_tensor(energy(labels, outputs, state))
             if values.dtype.is_complex or not values.dtype.is_floating:
                 raise InputError(f"energy must return real numbers. Received: {values.dtype.name}")
-            return tf.cast(weighted_mean(values, weights if values.shape.rank else None), tf.float32)
+            found = tf.cast(weighted_mean(values, weights if values.shape.rank else None), tf.float32)
+            return tf.where(_says_nothing(outputs), tf.constant(float("inf")), found) if refuse_constant else found
 
         return tf.map_fn(cost, states, fn_output_signature=tf.TensorSpec([], tf.float32), parallel_iterations=1)
 
     return costs
+
+
+def _says_nothing(outputs) -> tf.Tensor:
+    """Whether all outputs are the same for all examples, of which there are several; bool scalar."""
+    arrays = tf.nest.flatten(outputs)
+    same = [tf.reduce_all(tf.equal(array, array[:1])) for array in arrays]
+    return tf.reduce_all(same) & (tf.shape(arrays[0])[0] > 1)

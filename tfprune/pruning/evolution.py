@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
 from tfprune.errors import InputError, did_you_mean
@@ -64,16 +65,15 @@ def three_others(uniform: tf.Tensor) -> tf.Tensor:
 
 
 def selected(population, costs, children, new_costs) -> tuple[tf.Tensor, tf.Tensor]:
-    """One-to-one selection: a child takes its parent's place where it costs less; a cost that is no number loses.
+    """One-to-one selection: a child takes its parent's place where it costs less.
 
     Args:
         population, children: bool (N, D).
-        costs, new_costs: float32 (N,).
+        costs, new_costs: float (N,); no NaN.
 
     Returns:
         The next population and its costs.
     """
-    new_costs = tf.where(tf.math.is_nan(new_costs), tf.constant(float("inf")), new_costs)
     better = new_costs < costs
     return tf.where(better[:, None], children, population), tf.where(better, new_costs, costs)
 
@@ -102,7 +102,7 @@ class Population:
 
     Attributes:
         states: bool (N, D) variable.
-        costs: float32 (N,) variable; infinite before the first generation.
+        costs: float64 (N,) variable; infinite before the first generation.
         unchanged: int32 variable: generations since the best state was another one.
         frozen: bool variable.
 
@@ -126,7 +126,7 @@ class Population:
         self._size, self._bits, self._seed = size, bits, seed
         self._rule, self._patience, self._rescore = EVOLUTIONS[evolution], patience, rescore
         self.states = tf.Variable(tf.zeros([size, bits], tf.bool), trainable=False)
-        self.costs = tf.Variable(tf.zeros([size]), trainable=False)
+        self.costs = tf.Variable(tf.zeros([size], tf.float64), trainable=False)
         self.unchanged = tf.Variable(0, trainable=False)
         self.frozen = tf.Variable(False, trainable=False)
 
@@ -138,7 +138,7 @@ class Population:
     def begin(self, states: tf.Tensor) -> None:
         """Starts with these states, bool (N, D)."""
         self.states.assign(states)
-        self.costs.assign(tf.fill([self._size], float("inf")))
+        self.costs.assign(tf.fill([self._size], tf.constant(np.inf, tf.float64)))
         self.unchanged.assign(0)
         self.frozen.assign(False)
 
@@ -151,7 +151,7 @@ class Population:
         """Children and selection, unless the best state is frozen. Inside a compiled function.
 
         Args:
-            costs_of: bool (n, D) states -> float32 (n,); n is not known when it is traced.
+            costs_of: bool (n, D) states -> float (n,); n is not known when it is traced, and is N or 2 N.
             step: integer scalar, with the seed all that the children depend on beside their parents.
             may_freeze: whether the best state may be frozen now.
         """
@@ -164,8 +164,9 @@ class Population:
         is_first = tf.reduce_all(tf.math.is_inf(costs))
         rescored = is_first | self._rescore
         scored = costs_of(tf.concat([population[: tf.where(rescored, self._size, 0)], children], 0))
+        scored = tf.cast(scored, tf.float64)
+        scored = tf.where(tf.math.is_nan(scored), tf.constant(np.inf, tf.float64), scored)
         parents = tf.cond(rescored, lambda: scored[: self._size], lambda: costs)
-        parents = tf.where(tf.math.is_nan(parents), tf.constant(float("inf")), parents)
         states, costs = selected(population, parents, children, scored[-self._size :])
         self.states.assign(states)
         self.costs.assign(costs)

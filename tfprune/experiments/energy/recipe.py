@@ -176,8 +176,10 @@ class EnergyPruning:
         if settings.model == "random":
             state = random_state(self.space.size, settings.init_probability, _rng(settings, _STATES))
             return MaskedLoop(*given, load_state(settings.state_f, self.space) if settings.state_f else state, **how)
+        # An Ising energy depends on no batch, but on interactions that change: all states have that of the last ones.
+        rescore = settings.rescore or settings.cost == "ipruning"
         population = Population(
-            settings.NS, self.space.size, settings.seed, settings.evolution, settings.stopcounter, settings.rescore
+            settings.NS, self.space.size, settings.seed, settings.evolution, settings.stopcounter, rescore
         )
         how |= {"state_batch": settings.state_batch, "threshold": settings.threshold_early_state * epoch}
         if settings.cost == "edropout":
@@ -201,9 +203,14 @@ class EnergyPruning:
         return interactions, refresh
 
     def _ising(self, interactions):
+        def cost(population):
+            kept = tf.map_fn(self.space.kept, population, fn_output_signature=tf.float32)
+            return interactions.cost(population, kept, self.settings.keep_rate)
+
         def costs(states, inputs, labels):
-            kept = tf.map_fn(self.space.kept, states, fn_output_signature=tf.float32)
-            return interactions.cost(states, kept, self.settings.keep_rate)
+            # One population at a time: in the published layout its members depend on each other.
+            populations = tf.reshape(states, [-1, self.settings.NS, self.space.size])
+            return tf.reshape(tf.map_fn(cost, populations, fn_output_signature=tf.float64), [-1])
 
         return costs
 
@@ -303,7 +310,7 @@ def _load_weights(model: keras.Model, settings: EnergySettings) -> None:
     path = settings.pre_trained_f
     if not path.endswith(".keras"):
         ends = NETWORKS[settings.nnmodel].ends
-        load_torch_weights(model, path, ends, "--pre_trained_f")
+        load_torch_weights(model, path, loose=ends, flag="--pre_trained_f")
         return
     loaded = load_model(path, compile=False)
     given, own = weights_of(loaded), weights_of(model)

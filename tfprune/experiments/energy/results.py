@@ -7,7 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from tfprune.experiments.energy.files import read_table
-from tfprune.records.result import read_result, result_path
+from tfprune.records.result import Result, read_result, result_path
+
+_UNPRUNED = "simple"
 
 
 def summary(folder: Path, name: str) -> str:
@@ -16,33 +18,33 @@ def summary(folder: Path, name: str) -> str:
     Args:
         folder: of the run.
         name: of the run.
+
+    Raises:
+        InputError: a missing or damaged file.
     """
     table, result = read_table(folder / f"test_{name}.txt"), read_result(result_path(folder))
-    shown = pd.DataFrame({"state": table["state"].str.replace("_", " ").str.replace("percent", "%")})
-    for column in ("top1", "top3", "top5", "loss", "energy"):
+    shown = pd.DataFrame({"state": table["state"].str.replace("_%", "%").str.replace("_", " ")})
+    for column, form in dict.fromkeys(("top1", "top3", "top5"), "{:.2%}").items() | {"kept": "{:.1%}"}.items():
+        shown[column] = table[column].map(form.format)
+    for column in ("loss", "energy"):
         shown[column] = table[column].map("{:.4f}".format)
-    shown["kept"] = table["kept"].map("{:.1%}".format)
+    shown = shown[table.columns]
+    return "\n\n".join([_text(shown), _text(_sizes(result)), *_remarks(result)])
+
+
+def _sizes(result: Result) -> pd.DataFrame:
+    """The network with all its filters beside the compacted one of the best state."""
     more = result.more
+    ms = f"ms for {more.get('latency_batch')} images"
     pairs = (
         ("parameters", result.parameters, result.parameters_compacted, "{:,}"),
-        ("FLOPs", result.flops, result.flops_compacted, "{:,}"),
-        ("bytes", more.get("bytes"), more.get("bytes_compacted"), "{:,}"),
-        (
-            f"ms for {more.get('latency_batch')} images",
-            *(more.get(f"ms_per_batch{end}") for end in ("", "_compacted")),
-            "{:.2f}",
-        ),
+        ("FLOPs per image", result.flops, result.flops_compacted, "{:,}"),
+        ("bytes of the file", more.get("bytes"), more.get("bytes_compacted"), "{:,}"),
+        (ms, more.get("ms_per_batch"), more.get("ms_per_batch_compacted"), "{:.2f}"),
     )
-    sizes = pd.DataFrame(
-        [
-            {
-                "of the network": what,
-                "whole": form.format(whole),
-                "compacted": form.format(small),
-                "times less": f"{whole / small:.2f}",
-            }
-            for what, whole, small, form in pairs
-            if whole and small
-        ]
-    )
-    return f"{shown.to_string(index=False)}\n\n{sizes.to_string(index=False)}"
+    rows = [
+        (what, form.format(whole), form.format(small), f"{whole / small:.2f}")
+        for what, whole, small, form in pairs
+        if whole and small
+    ]
+    return pd.DataFrame(rows, columns=["network", "whole", "compacted", "times less"])

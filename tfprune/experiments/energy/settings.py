@@ -29,8 +29,9 @@ class EnergySettings(Settings):
     nnmodel: str = setting(str, "The network.", "resnet18", choices=NETWORKS)
     dataset: str = setting(
         str,
-        "Images: fashion, kuzushiji, mnist, cifar10, cifar100, flowers or another set of TFDS, digits, or a folder with "
-        "train/<class>/*.png and test/<class>/*.png. They are brought to 32 pixels, for alexnet and squeezenet to 224.",
+        "Images: fashion, kuzushiji, mnist, cifar10, cifar100, flowers or another set of TFDS, digits, or a folder "
+        "with train/<class>/*.png and test/<class>/*.png. They are brought to 32 pixels, for alexnet and squeezenet "
+        "to 224.",
         "fashion",
     )
     model: str = setting(
@@ -42,8 +43,8 @@ class EnergySettings(Settings):
     )
     cost: str = setting(
         str,
-        "Of a state: edropout, -10 times the mean of target logit less the best other one; ipruning, an Ising energy of "
-        "divergences between kernels and entropies of feature maps.",
+        "Of a state: edropout, -10 times the mean of target logit less the best other one; ipruning, an Ising energy "
+        "of divergences between kernels and entropies of feature maps.",
         "edropout",
         choices=("edropout", "ipruning"),
     )

@@ -128,6 +128,7 @@ class EnergyLoop(MaskedLoop):
         values = self._update(inputs, labels)
         states, costs = self.population.states.read_value(), self.population.costs.read_value()
         flags = (tf.cast(each.read_value(), tf.float32) for each in (self.population.unchanged, self.population.frozen))
+        costs = tf.cast(costs, tf.float32)
         searched = tf.reduce_mean(costs), tf.reduce_min(costs), self.space.kept(self.best), diversity(states)
         return *values, *searched, *flags
 
