@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ _COSTS = {"edropout": "cost (-10 · margin of logits)", "ipruning": "cost (Ising
 _SIZES = {"kept": "fraction of the weights kept", "ms": "latency of a batch, compacted (ms)"}
 _MODES = ("ising", "simple", "random")
 _MOST_DROPS, _MOST_POINTS, _MOST_BLOCKS, _FEW_LAYERS, _IN_ROW = 12, 25, 1000, 12, 3
-_NAME_ROOM = 0.16  # of the width of the states' image in tenths: what an upright name takes
+_NAME_ROOM = 0.016  # of the width of the states' image: what an upright name takes
 
 
 def draw_all(folder: Path, name: str) -> dict[str, Figure]:
@@ -68,6 +69,7 @@ def draw_costs(log: MetricLog, title: str = "", cost: str = "cost") -> Figure:
     _line(upper, log, "best_cost", label="best state", color=COLORS[0])
     _line(lower, log, "diversity", color=COLORS[2])
     lower.set_ylim(0, 1.1 * max(*log.values("diversity"), 0.01))
+    _mark_frozen(log, upper, lower)
     style.legend(upper)
     return figure
 
@@ -86,12 +88,12 @@ def draw_training(log: MetricLog, title: str = "") -> Figure:
     _line(lower, log, "best_kept", color=COLORS[0])
     lower.set_ylim(0, 1.05)
     lower.yaxis.set_major_formatter(PercentFormatter(1, 0, " %"))
-    rates = log.get("lr")
-    drops = [at for (at, rate), (_, after) in zip(rates, rates[1:], strict=False) if not np.isclose(rate, after)]
+    drops = [at for (at, rate), (_, after) in pairwise(log.get("lr")) if not np.isclose(rate, after)]
     for drop in drops if len(drops) <= _MOST_DROPS else ():  # one that falls all the time would cover the panels
         how = {"color": style.BASELINE_COLOR, "linewidth": 0.8, "linestyle": ":", "label": "learning rate falls"}
         upper.axvline(drop / _steps_per_epoch(log), **how)
         lower.axvline(drop / _steps_per_epoch(log), **how)
+    _mark_frozen(log, upper, lower)
     _legend_below(figure)
     return figure
 
@@ -125,7 +127,7 @@ def draw_states(states: np.ndarray, stretches: list[tuple[str, int]], title: str
     for end in ends[:-1] if len(ends) <= _FEW_LAYERS else ():  # more lines would cover the bits
         axes.axvline(end, color=COLORS[1], linewidth=1)
     centres = ends - sizes / 2
-    named = _with_room(centres, sizes, bits * _NAME_ROOM / 10)
+    named = _with_room(centres, sizes, bits * _NAME_ROOM)
     names = axes.secondary_xaxis("top")
     names.set_xticks(centres[named], [stretches[index][0] for index in named], rotation=90, fontsize=8)
     names.set_xticks(ends[:-1], minor=True)
@@ -186,7 +188,7 @@ def draw_comparison(table: pd.DataFrame, size: str = "kept") -> Figure:
             at = _MODES.index(mode)
             look = {"color": COLORS[at], "marker": style.MARKERS[at], "linestyle": ""}
             axes.plot(runs[size], runs["accuracy"], **look, markersize=5, markeredgecolor="white")
-            mean = {"markersize": 15, "markerfacecolor": "none", "markeredgewidth": 1.8, "label": f"{mode} (mean)"}
+            mean = {"markersize": 15, "markerfacecolor": "none", "markeredgewidth": 1.8, "label": f"{mode}, mean"}
             axes.plot(runs[size].mean(), runs["accuracy"].mean(), **look, **mean)
         axes.margins(0.12)
         style.accuracy_axis(axes)
@@ -197,17 +199,22 @@ def draw_comparison(table: pd.DataFrame, size: str = "kept") -> Figure:
 
 
 def _two_panels(log: MetricLog, title: str, upper_label: str, lower_label: str) -> tuple[Figure, Axes, Axes]:
-    """Panels over epochs; a line where the state was frozen, which it stays for the rest of the epoch and the run."""
-    figure, epoch = style.new_figure(8, 6), _steps_per_epoch(log)
+    """Empty panels over epochs, the upper one larger."""
+    figure = style.new_figure(8, 6)
     upper, lower = figure.subplots(2, sharex=True, height_ratios=(2, 1))
     label(upper, title, y=upper_label)
     label(lower, x="epochs", y=lower_label)
-    lower.set_xlim(0, 1.02 * log.end / epoch)
+    lower.set_xlim(0, 1.02 * log.end / _steps_per_epoch(log))
     style.iteration_ticks(lower)
-    frozen = next((end - share * epoch for end, share in log.get("frozen") if share > 0), None)
-    for axes in (upper, lower) if frozen is not None else ():
-        axes.axvline(frozen / epoch, color=COLORS[3], linewidth=1.5, linestyle="--", label="state frozen")
     return figure, upper, lower
+
+
+def _mark_frozen(log: MetricLog, *panels: Axes) -> None:
+    """A line after the batch in which the state was frozen, which it stays for the rest of the epoch and the run."""
+    epoch = _steps_per_epoch(log)
+    frozen = next((end - round(share * epoch) + 1 for end, share in log.get("frozen") if share > 0), None)
+    for axes in panels if frozen is not None else ():
+        axes.axvline(frozen / epoch, color=COLORS[3], linewidth=1.5, linestyle="--", label="state frozen")
 
 
 def _line(axes: Axes, log: MetricLog, metric: str, **look) -> None:
@@ -225,10 +232,9 @@ def _steps_per_epoch(log: MetricLog) -> int:
 def _legend_below(figure: Figure) -> None:
     """One entry for each label of all panels."""
     shown = {text: line for axes in figure.axes for line, text in zip(*axes.get_legend_handles_labels(), strict=True)}
-    columns = 4 if len(shown) == 4 else 3
     if shown:
-        where = {"loc": "outside lower center", "ncols": columns}
-        figure.legend(shown.values(), shown, fontsize=10, frameon=False, **where)
+        how = {"loc": "outside lower center", "ncols": 4 if len(shown) == 4 else 3, "fontsize": 10, "frameon": False}
+        figure.legend(shown.values(), shown, **how)
 
 
 def _blocks(values: np.ndarray, axis: int, most: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import pandas as pd
 from tfprune.experiments.energy.files import read_table
 from tfprune.records.result import Result, read_result, result_path
 
-_UNPRUNED = "simple"
+_FORMATS = {**dict.fromkeys(("top1", "top3", "top5", "loss", "energy"), "{:.4f}"), "kept": "{:.1%}"}
 
 
 def summary(folder: Path, name: str) -> str:
@@ -23,24 +23,21 @@ def summary(folder: Path, name: str) -> str:
         InputError: a missing or damaged file.
     """
     table, result = read_table(folder / f"test_{name}.txt"), read_result(result_path(folder))
-    shown = pd.DataFrame({"state": table["state"].str.replace("_%", "%").str.replace("_", " ")})
-    for column, form in dict.fromkeys(("top1", "top3", "top5"), "{:.2%}").items() | {"kept": "{:.1%}"}.items():
-        shown[column] = table[column].map(form.format)
-    for column in ("loss", "energy"):
-        shown[column] = table[column].map("{:.4f}".format)
-    shown = shown[table.columns]
-    return "\n\n".join([_text(shown), _text(_sizes(result)), *_remarks(result)])
+    shown = table.assign(state=table["state"].str.replace("_%", "%").str.replace("_", " "))
+    for column in table.columns[1:]:
+        shown[column] = table[column].map(_FORMATS[column].format)
+    return f"{_text(shown)}\n\n{_text(_sizes(result))}\n\n{_remarks(result)}"
 
 
 def _sizes(result: Result) -> pd.DataFrame:
     """The network with all its filters beside the compacted one of the best state."""
     more = result.more
-    ms = f"ms for {more.get('latency_batch')} images"
+    ms = f"ms for {more['latency_batch']} images"
     pairs = (
         ("parameters", result.parameters, result.parameters_compacted, "{:,}"),
         ("FLOPs per image", result.flops, result.flops_compacted, "{:,}"),
-        ("bytes of the file", more.get("bytes"), more.get("bytes_compacted"), "{:,}"),
-        (ms, more.get("ms_per_batch"), more.get("ms_per_batch_compacted"), "{:.2f}"),
+        ("bytes of the file", more["bytes"], more["bytes_compacted"], "{:,}"),
+        (ms, more["ms_per_batch"], more["ms_per_batch_compacted"], "{:.2f}"),
     )
     rows = [
         (what, form.format(whole), form.format(small), f"{whole / small:.2f}")
@@ -48,3 +45,21 @@ def _sizes(result: Result) -> pd.DataFrame:
         if whole and small
     ]
     return pd.DataFrame(rows, columns=["network", "whole", "compacted", "times less"])
+
+
+def _remarks(result: Result) -> str:
+    more = result.more
+    said = [f"{more['bits_kept']:,} of {more['bits']:,} bits are on"]
+    if more["frozen"] is not None:
+        said.append(f"the state was frozen in epoch {more['frozen'] + 1}")
+    if result.effective == 0:
+        said.append("no path is left from the images to the classes")
+    return "; ".join(said)
+
+
+def _text(table: pd.DataFrame) -> str:
+    """Columns as wide as need be, the first one to the left, numbers to the right."""
+    first = table.columns[0]
+    width = max(map(len, (first, *table[first])))
+    padded = table.assign(**{first: table[first].str.ljust(width)})
+    return padded.rename(columns={first: first.ljust(width)}).to_string(index=False)
