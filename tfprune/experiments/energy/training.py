@@ -54,9 +54,7 @@ class MaskedLoop(TrainingLoop):
                 logits, losses = self._losses(inputs, labels)
             loss = tf.reduce_mean(losses)
             scaled = self.optimizer.scale_loss(loss)
-        for variable in self.model.non_trainable_variables:  # running averages, seeds of dropout
-            if (value := scope.get_current_value(variable)) is not None:
-                variable.assign(value)
+        take_over(scope, self.model)
         self._descend_where(best, tape, scaled)
         return 1 - tf.reduce_mean(right(logits, labels)), loss
 
@@ -76,6 +74,13 @@ class MaskedLoop(TrainingLoop):
 
     def _state_variables(self):
         return [*super()._state_variables(), self._state]
+
+
+def take_over(scope: keras.StatelessScope, model: keras.Model) -> None:
+    """Gives a model the running averages and seeds of dropout that it has got in a scope."""
+    for variable in model.non_trainable_variables:
+        if (value := scope.get_current_value(variable)) is not None:
+            variable.assign(value)
 
 
 class Refreshing:
