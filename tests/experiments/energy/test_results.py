@@ -12,7 +12,7 @@ TESTED = pd.DataFrame(
     [
         ("best", 0.9611, 1.0, 1.0, 0.1037, -62.03456, 0.50514),
         ("all_ones", 0.6, 0.8, 0.9, 3017.5, 28895.5611, 1.0),
-        ("random_25_%", 0.1, 0.2, 0.3, 2.3, 0.5, 0.05),
+        ("random_25_%", 0.1, 0.2, 0.3, 6.338e11, 0.5, 0.05),
     ],
     columns=["state", "top1", "top3", "top5", "loss", "energy", "kept"],
 )
@@ -34,7 +34,7 @@ def test_summary_of_a_search(tmp_path):
         "state        top1   top3   top5      loss     energy   kept",
         "best       0.9611 1.0000 1.0000    0.1037   -62.0346  50.5%",
         "all ones   0.6000 0.8000 0.9000 3017.5000 28895.5611 100.0%",
-        "random 25% 0.1000 0.2000 0.3000    2.3000     0.5000   5.0%",
+        "random 25% 0.1000 0.2000 0.3000 6.338e+11     0.5000   5.0%",
         "",
         "network             whole compacted times less",
         "parameters         61,706    20,000       3.09",

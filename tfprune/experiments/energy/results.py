@@ -9,7 +9,7 @@ import pandas as pd
 from tfprune.experiments.energy.files import read_table
 from tfprune.records.result import Result, read_result, result_path
 
-_FORMATS = {**dict.fromkeys(("top1", "top3", "top5", "loss", "energy"), "{:.4f}"), "kept": "{:.1%}"}
+_LARGE = 1e6  # losses of random states can be
 
 
 def summary(folder: Path, name: str) -> str:
@@ -25,8 +25,12 @@ def summary(folder: Path, name: str) -> str:
     table, result = read_table(folder / f"test_{name}.txt"), read_result(result_path(folder))
     shown = table.assign(state=table["state"].str.replace("_%", "%").str.replace("_", " "))
     for column in table.columns[1:]:
-        shown[column] = table[column].map(_FORMATS[column].format)
+        shown[column] = [_number(value, column == "kept") for value in table[column]]
     return f"{_text(shown)}\n\n{_text(_sizes(result))}\n\n{_remarks(result)}"
+
+
+def _number(value: float, share: bool) -> str:
+    return f"{value:.1%}" if share else f"{value:.4f}" if abs(value) < _LARGE else f"{value:.3e}"
 
 
 def _sizes(result: Result) -> pd.DataFrame:
