@@ -18,7 +18,7 @@ def compile_alike(copy: keras.Model, model: keras.Model) -> None:
     The optimizer starts without state, and so do metrics.
     """
     try:
-        if type(model).compile is not keras.Model.compile:  # what it keeps, only the model's own class can say
+        if type(copy).compile is not keras.Model.compile:  # what it keeps, only the model's own class can say
             copy.compile_from_config(model.get_compile_config())
             return
         arguments = {name: _fresh(value) for name, value in model._compile_config.config.items()}

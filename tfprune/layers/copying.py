@@ -14,7 +14,8 @@ from tfprune.layers.live import held, live_copy
 from tfprune.layers.lora import merged_config
 from tfprune.layers.masked import MASKED
 from tfprune.layers.state import copy_vocabularies
-from tfprune.layers.topology import is_graph, run
+from tfprune.layers.own_models import model_like, warn_of_lost_class
+from tfprune.layers.topology import is_graph, layers_of, run
 from tfprune.records.reading import first_line
 
 Change = Callable[[dict], dict]
@@ -28,6 +29,10 @@ def remade(model: keras.Model, convert: Callable, input_shape: Callable | None =
         convert: from a layer or operation to the one in its place.
         input_shape: from an input tensor of the model or a nested one to the shape, with batch axis, in its place; None
             keeps all shapes.
+
+    Warns:
+        UserWarning: the model is of an own class that trains in its own way, and the copy is a plain one; see
+            `tfprune.layers.own_models`.
     """
     copies: dict[int, keras.Operation] = {}  # shared layers and shared models stay shared
 
@@ -49,6 +54,7 @@ def remade(model: keras.Model, convert: Callable, input_shape: Callable | None =
         return copies[id(operation)]
 
     copy = copy_of(model)
+    warn_of_lost_class(model, copy)  # nested models only compute: what else their classes do is never asked for
     for layer in copies.values():
         for name, value in vars(layer).items():
             if isinstance(value, _NotDrawn):
@@ -148,7 +154,7 @@ def _copy_of_nested(model: keras.Model) -> keras.Model | None:
 def _copy_graph(model: keras.Model, copy_of: Callable, input_like: Callable) -> keras.Model:
     if isinstance(model, keras.Sequential):
         # Not the model's layers alone: what came before its first layer says the input's shape and type.
-        return _same_kind(model, [input_like(model.inputs[0]), *(copy_of(layer) for layer in model.layers)])
+        return model_like(model, [input_like(model.inputs[0]), *map(copy_of, layers_of(model))])
     inputs = tree.map_structure(input_like, model.input)
 
     def call(operation: keras.Operation, *args, **kwargs):
@@ -157,16 +163,7 @@ def _copy_graph(model: keras.Model, copy_of: Callable, input_like: Callable) -> 
         return copy_of(operation)(*args, **kwargs)
 
     outputs = run(model, tree.flatten(inputs), call)
-    return _same_kind(model, inputs, tree.pack_sequence_as(model.output, outputs))
-
-
-def _same_kind(model: keras.Model, *arguments) -> keras.Model:
-    try:
-        copy = type(model)(*arguments, name=model.name)
-    except TypeError as error:
-        raise InputError(f"model {model.name!r}: {type(model).__name__} cannot be copied ({error})") from error
-    copy.trainable = model.trainable
-    return copy
+    return model_like(model, inputs, tree.pack_sequence_as(model.output, outputs))
 
 
 def _is_own(name: str, value) -> bool:

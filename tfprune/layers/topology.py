@@ -50,7 +50,7 @@ def named_layers(model: keras.Model) -> Iterator[tuple[str, keras.layers.Layer]]
     seen: set[int] = set()
 
     def visit(inner: keras.Model, prefix: str):
-        for layer in inner.layers:
+        for layer in layers_of(inner):
             if id(layer) in seen:
                 continue
             seen.add(id(layer))
@@ -60,6 +60,12 @@ def named_layers(model: keras.Model) -> Iterator[tuple[str, keras.layers.Layer]]
                 yield f"{prefix}{layer.name}", layer
 
     yield from visit(model, "")
+
+
+def layers_of(model: keras.Model) -> list[keras.layers.Layer]:
+    """The layers of a model's graph, nested models among them, whatever an own class says of its `layers`."""
+    kind = keras.Sequential if isinstance(model, keras.Sequential) else FUNCTIONAL
+    return kind.layers.fget(model) if isinstance(model, kind) else model.layers
 
 
 def run(model: keras.Model, inputs: list, call: Callable) -> list:
@@ -76,7 +82,7 @@ def run(model: keras.Model, inputs: list, call: Callable) -> list:
     """
     if isinstance(model, keras.Sequential):
         (value,) = inputs
-        for layer in model.layers:
+        for layer in layers_of(model):
             value = call(layer, value)
         return tree.flatten(value)
     # Keras has no public way to evaluate a graph with other operations than its own; its clone_model uses this one.
@@ -94,14 +100,14 @@ def flat_inputs(model: keras.Model, inputs) -> list:
 
 def is_graph(model: keras.Model) -> bool:
     """Whether it is a Sequential or Functional model that computes what its graph says."""
-    plain = keras.Sequential if isinstance(model, keras.Sequential) else _FUNCTIONAL
+    plain = keras.Sequential if isinstance(model, keras.Sequential) else FUNCTIONAL
     return isinstance(model, plain) and type(model).call is plain.call
 
 
 def _inner_models(model: keras.Model, prefix: str) -> Iterator[tuple[str, keras.Model]]:
     if not is_graph(model):
         return
-    for layer in model.layers:
+    for layer in layers_of(model):
         if isinstance(layer, keras.Model):
             yield f"{prefix}{layer.name}", layer
             yield from _inner_models(layer, f"{prefix}{layer.name}/")
@@ -112,4 +118,4 @@ def _functional_class() -> type:
     return type(keras.Model(pixel, pixel))
 
 
-_FUNCTIONAL = _functional_class()
+FUNCTIONAL = _functional_class()  # of what `keras.Model(inputs, outputs)` makes; Keras has no public name for it
