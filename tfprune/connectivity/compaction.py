@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfprune.connectivity.graph import Walk, ones_input
 from tfprune.errors import InputError
+from tfprune.layers.barriers import FLOPS, Barriers, barriers
 from tfprune.layers.prunable import prunable
 from tfprune.layers.topology import named_layers
 from tfprune.layers.weights import weight_variables
@@ -62,18 +63,28 @@ class CompactionReport:
         return f"{shown}\n{ratios}"
 
 
-def compaction_report(before: keras.Model, after: keras.Model, input_shape=None) -> CompactionReport:
+def compaction_report(
+    before: keras.Model, after: keras.Model, input_shape=None, *, unknown: str = "barrier"
+) -> CompactionReport:
     """Compares a model with what `tfprune.compact` made of it, layer by layer.
 
     Args:
         before: the model that was compacted.
         after: its compact copy, or any other with the same layers.
         input_shape: shape of an input without the batch axis, where the models leave sizes open.
+        unknown: `"barrier"`: of operations that no rule knows, parameters count, but no floating-point operations;
+            `"refuse"`.
+
+    Warns:
+        UserWarning: once, in a line: the operations of `before` that no rule knows.
 
     Raises:
-        InputError: the models have different layers, sizes are open, or a layer has no rule for counting; names it.
+        InputError: the models have different layers, sizes are open, or an operation that no rule knows and that is to
+            be refused; names it.
     """
-    before_of, after_of = _sizes(before, input_shape), _sizes(after, input_shape)
+    before_of, met = _counted(before, input_shape, unknown)
+    after_of, _ = _counted(after, input_shape, unknown)
+    met.tell(FLOPS)
     names = {path for path, _ in named_layers(after)}
     if set(before_of) <= names:  # a normalisation that became part of another layer has no weights left
         after_of = {path: after_of.pop(path, Size(0, 0, 0)) for path in before_of} | after_of
@@ -83,9 +94,16 @@ def compaction_report(before: keras.Model, after: keras.Model, input_shape=None)
     return CompactionReport(_total(before_of), _total(after_of), before_of, after_of)
 
 
-def size_of(model: keras.Model, input_shape=None) -> Size:
-    """What a whole model costs; arguments and errors as for `compaction_report`."""
-    return _total(_sizes(model, input_shape))
+def size_of(model: keras.Model, input_shape=None, *, unknown: str = "barrier") -> Size:
+    """What a whole model costs; arguments, warnings and errors as for `compaction_report`."""
+    sizes, met = _counted(model, input_shape, unknown)
+    met.tell(FLOPS)
+    return _total(sizes)
+
+
+def _counted(model: keras.Model, input_shape, unknown: str) -> tuple[dict[str, Size], Barriers]:
+    with barriers(model, unknown) as met:
+        return _sizes(model, input_shape), met
 
 
 def _sizes(model: keras.Model, input_shape) -> dict[str, Size]:

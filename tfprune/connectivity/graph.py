@@ -14,10 +14,15 @@ import numpy as np
 import tensorflow as tf
 from keras import tree
 
+from tfprune.connectivity.everything import everything, total
 from tfprune.errors import InputError
+from tfprune.layers.barriers import meet
 from tfprune.layers.prunable import prunable
-from tfprune.layers.rule_table import Rule, RuleTable
+from tfprune.layers.rule_table import NoRule, Rule, RuleTable
 from tfprune.layers.topology import flat_inputs, run
+
+# Masks only say of which entries these take averages in training.
+_MASKED_IN_TRAINING = (keras.layers.BatchNormalization,)
 
 _RULES = RuleTable(
     "nothing says which outputs of {what} depend on which inputs", "tfprune.connectivity.graph.register_rule"
@@ -101,20 +106,45 @@ class Walk:
         return run(model, list(inputs), self._call)
 
     def apply(self, operation: keras.Operation, *args, **kwargs):
-        """What the rule of an operation gives."""
-        return _RULES.find(operation)(self, operation, *args, **kwargs)
+        """What the rule of an operation gives, or the barrier that stands for it."""
+        rule = _RULES.find(operation, everything)
+        if rule is everything:
+            return everything(self, operation, *args, **kwargs)
+        known, masks = kwargs, []
+        if isinstance(operation, keras.layers.Layer):
+            known = {key: value for key, value in kwargs.items() if key not in ("training", "mask")}
+            masks = [] if isinstance(operation, _MASKED_IN_TRAINING) else _masks(kwargs)
+        try:
+            outputs = rule(self, operation, *args, **known)
+        except NoRule:
+            if not meet(operation):
+                raise
+            return everything(self, operation, *args, **kwargs)
+        # What a mask leaves out or lets in can change every output.
+        return tree.map_structure(lambda x: x + total(self, masks), outputs) if self.boolean and masks else outputs
 
     def _call(self, operation: keras.Operation, *args, **kwargs):
         if isinstance(operation, keras.Model):
             (inputs,) = args or (kwargs["inputs"],)
             outputs = self.run(operation, flat_inputs(operation, inputs))
             return outputs[0] if len(outputs) == 1 else outputs
-        if isinstance(operation, keras.layers.Layer):
-            kwargs = {key: value for key, value in kwargs.items() if key not in ("training", "mask")}
+        args, kwargs = tree.map_structure(_constant, (args, kwargs))
         outputs = self.apply(operation, *args, **kwargs)
         if self._step is None or any(outputs is given for given in args):
             return outputs
         return tree.map_structure(self._step, outputs)
+
+
+def _masks(kwargs: Mapping) -> list[tf.Tensor]:
+    return [x for key, x in kwargs.items() if (key == "mask" or key.endswith("_mask")) and tf.is_tensor(x)]
+
+
+def _constant(leaf):
+    """Constants of a graph as NumPy's arrays, so that no rule takes them for what the input leads to."""
+    if isinstance(leaf, keras.Variable):
+        return np.ones(leaf.shape, np.float32)  # whatever it will hold
+    is_constant = tf.is_tensor(leaf) and hasattr(leaf, "numpy") and not tf.executing_eagerly()
+    return leaf.numpy() if is_constant else leaf
 
 
 def evaluate(model, kernels, inputs=None, step=None, boolean=False, input_shape=None) -> list[tf.Tensor]:

@@ -27,6 +27,7 @@ import tensorflow as tf
 from tfprune.connectivity.graph import ones_input
 from tfprune.connectivity.influence import Fact, InfluenceWalk, LeanWalk, LiveNeeded
 from tfprune.errors import InputError
+from tfprune.layers.barriers import EFFECTIVE, barriers
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import prunable
 
@@ -41,16 +42,30 @@ class Reachability:
         input_shape: shape of an input without the batch axis, needed where the model leaves sizes open; a list of
             shapes if the model has several inputs. Paths can depend on the image size.
         convention: `"influence"` or `"paper"`, see the top of this module.
+        unknown: what becomes of operations that no rule knows. `"barrier"`: each of their outputs depends on every
+            entry of every input and can be other than 0, so what is called effective is an upper bound. `"refuse"`.
 
     Attributes:
+        barriers: paths of such layers, and names of such operations that are none.
         uses: path -> number of multiply-adds per example in which each weight of the kernel takes part: the positions
             of a convolution's output, padded or not; summed over all uses of a shared kernel.
 
+    Warns:
+        UserWarning: once, in a line: the operations that are barriers, and their share of the parameters.
+
     Raises:
-        InputError: a subclassed model, open sizes, another convention, or a layer that no rule knows; names it.
+        InputError: a subclassed model, open sizes, another convention, or an operation that no rule knows and that is
+            to be refused; names it.
     """
 
-    def __init__(self, model: keras.Model, input_shape: tuple | list | None = None, *, convention: str = "influence"):
+    def __init__(
+        self,
+        model: keras.Model,
+        input_shape: tuple | list | None = None,
+        *,
+        convention: str = "influence",
+        unknown: str = "barrier",
+    ):
         if convention not in CONVENTIONS:
             raise InputError(f"convention must be one of {', '.join(CONVENTIONS)}. Received: {convention!r}")
         self._model = model
@@ -59,13 +74,16 @@ class Reachability:
         self.uses: dict[str, int] = {}
         self._shapes = {path: tuple(variable.shape) for path, variable in prunable(model).items()}
         signature = [tf.TensorSpec(shape, tf.bool) for shape in self._shapes.values()]
-        # Traced now, so that an unknown layer is refused here and the first call costs what the others cost.
-        try:
-            self._live = False
-            self._function = tf.function(self._effective, autograph=False).get_concrete_function(*signature)
-        except LiveNeeded:
-            self._live = True
-            self._function = tf.function(self._effective, autograph=False).get_concrete_function(*signature)
+        # Traced now, so that an unknown layer is met here and the first call costs what the others cost.
+        with barriers(model, unknown) as met:
+            try:
+                self._live = False
+                self._function = tf.function(self._effective, autograph=False).get_concrete_function(*signature)
+            except LiveNeeded:
+                self._live = True
+                self._function = tf.function(self._effective, autograph=False).get_concrete_function(*signature)
+        self.barriers = met.names
+        met.tell(EFFECTIVE)
 
     def __repr__(self) -> str:
         return f"Reachability of model {self._model.name!r}: {len(self._shapes)} kernels, called with masks"
@@ -110,10 +128,15 @@ class Reachability:
 
 
 def effective_masks(
-    model: keras.Model, masks: Mapping[str, np.ndarray], input_shape=None, *, convention: str = "influence"
+    model: keras.Model,
+    masks: Mapping[str, np.ndarray],
+    input_shape=None,
+    *,
+    convention: str = "influence",
+    unknown: str = "barrier",
 ) -> Masks:
     """The effective masks for one set of masks; for several of them, keep a `Reachability`."""
-    return Reachability(model, input_shape, convention=convention)(masks)
+    return Reachability(model, input_shape, convention=convention, unknown=unknown)(masks)
 
 
 @tf.custom_gradient

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tfprune.connectivity.reachability import Reachability
+from tfprune.layers.barriers import EFFECTIVE, barriers
 from tfprune.layers.convert import masks_of
 from tfprune.layers.kernel_masks import masks_of_layer
 from tfprune.layers.masks import Masks
@@ -71,6 +72,8 @@ class SparsityReport:
         parameters: number of all weights of the model, prunable or not, masks excluded.
         unsupported: paths of layers with weight matrices that cannot be pruned here and stay dense.
         effective_masks: the masks of the effective weights.
+        barriers: paths or names of operations that no rule knows; all outputs of these depend on all inputs, so that
+            effective counts are upper bounds.
     """
 
     weights: Counts
@@ -80,6 +83,7 @@ class SparsityReport:
     parameters: int
     unsupported: list[str]
     effective_masks: Masks
+    barriers: tuple[str, ...] = ()
 
     @property
     def direct(self) -> float:
@@ -106,6 +110,8 @@ class SparsityReport:
         ]
         if self.unsupported:
             lines.append(f"dense, because this type of layer cannot be pruned: {', '.join(self.unsupported)}")
+        if self.barriers:
+            lines.append(f"effective counts are upper bounds, because no rule knows: {', '.join(self.barriers)}")
         return "\n".join(lines)
 
 
@@ -118,6 +124,7 @@ def sparsity(
     input_shape=None,
     *,
     convention: str = "influence",
+    unknown: str = "barrier",
 ) -> SparsityReport:
     """Direct and effective sparsity of a model.
 
@@ -125,15 +132,18 @@ def sparsity(
         model: built Sequential or Functional model, plain or masked.
         masks: path -> bool array for every path of `prunable(model)`; None for the model's own: the masks of masked
             layers, and in plain layers (of a stripped model, say) the weights that are not 0.
-        input_shape, convention: as for `Reachability`.
+        input_shape, convention, unknown: as for `Reachability`, and so is what it warns of.
 
     Raises:
-        InputError: masks that do not fit, a subclassed model, or a layer that no rule knows; names it.
+        InputError: masks that do not fit, a subclassed model, or an operation that no rule knows and that is to be
+            refused; names it.
 
     Reference: Vysogorets & Kempe 2021, arXiv 2107.02306, section 3.
     """
     masks = own_masks(model) if masks is None else (masks if isinstance(masks, Masks) else Masks(masks)).check(model)
-    reachability = Reachability(model, input_shape, convention=convention)
+    with barriers(model, unknown) as met:
+        reachability = Reachability(model, input_shape, convention=convention, unknown=unknown)
+    met.tell(EFFECTIVE)
     effective = reachability(masks)
     kept, alive = masks.counts, effective.counts
     weights = {path: Counts(masks[path].size, kept[path], alive[path]) for path in masks}
@@ -146,6 +156,7 @@ def sparsity(
         parameters=_parameters(model),
         unsupported=unsupported(model),
         effective_masks=effective,
+        barriers=reachability.barriers,
     )
 
 

@@ -10,8 +10,8 @@ from keras import layers, ops
 
 from tfprune.connectivity.activations import activated
 from tfprune.connectivity.graph import Walk, register_rule
-from tfprune.errors import InputError
 from tfprune.layers import kinds
+from tfprune.layers.rule_table import NoRule
 
 # Far above the reciprocal of the smallest weight that bilinear interpolation gives to a pixel it uses.
 _INTERPOLATION = 2.0**20
@@ -99,7 +99,7 @@ def _move(walk: Walk, layer, inputs):
 def _resize(walk: Walk, layer, inputs):
     interpolation = getattr(layer, "interpolation", "bilinear")
     if interpolation not in ("nearest", "bilinear") or getattr(layer, "antialias", False):
-        raise InputError(f"{layer.name!r}: {interpolation} interpolation has no rule, only nearest and bilinear do")
+        raise NoRule(f"{layer.name!r}: {interpolation} interpolation has no rule, only nearest and bilinear do")
     arguments = {"training": False} if isinstance(layer, layers.RandomCrop) else {}
     outputs = layer.call(inputs, **arguments)
     return outputs * _INTERPOLATION if walk.boolean else outputs
@@ -158,8 +158,10 @@ def _embedding(walk: Walk, layer, inputs):
 
 
 @register_rule(layers.MultiHeadAttention)
-def _attention(walk: Walk, layer, query, value, key=None, use_causal_mask=False, **_):
+def _attention(walk: Walk, layer, query, value, key=None, use_causal_mask=False, return_attention_scores=False, **_):
     """Dense kernels: every feature depends on all features of its query and of the keys and values it looks at."""
+    if return_attention_scores:
+        raise NoRule(f"{layer.name!r}: nothing says which attention scores depend on which inputs")
     given = (query, value) if key is None else (query, value, key)
     if not walk.boolean or len(query.shape) != 3:
         total = sum(ops.sum(x, axis=list(range(1, len(x.shape))), keepdims=True) for x in given)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 import tensorflow as tf
-from keras import ops
+from keras import ops, tree
 
 from tfprune.connectivity.graph import Walk, register_rule
+from tfprune.layers.rule_table import NoRule
 
 
 @register_rule(
@@ -19,6 +20,8 @@ from tfprune.connectivity.graph import Walk, register_rule
     *("Expm1", "Log", "Log1p", "Erf", "Sin", "Cos", "Clip", "Reciprocal", "Sign", "Cast", "Copy", "StopGradient"),
 )
 def _pass_on(walk: Walk, operation, x, *args, **kwargs):
+    if any(map(tf.is_tensor, tree.flatten((args, kwargs)))):
+        raise NoRule(f"{operation.name!r}: nothing says what {type(operation).__name__} by other tensors does")
     if not walk.boolean:
         return x
     with tf.init_scope():  # now, while the walk may be traced
@@ -108,6 +111,10 @@ def _spread(walk: Walk, operation, x):
     *("DepthToSpace", "SpaceToDepth"),
 )
 def _move(walk: Walk, operation, *args, **kwargs):
+    if any(map(tf.is_tensor, tree.flatten((args[1:], kwargs)))):
+        raise NoRule(
+            f"{operation.name!r}: nothing says where {type(operation).__name__} by other tensors moves entries"
+        )
     return operation.call(*args, **kwargs)
 
 

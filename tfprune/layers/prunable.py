@@ -7,9 +7,11 @@ training, because all of them name weights by these paths.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import keras
 
+from tfprune.layers.kernel_masks import masks_of_layer
 from tfprune.layers.kinds import CHANNEL_WISE, kind_of
 from tfprune.layers.lora import refuse_lora
 from tfprune.layers.topology import named_layers, require_graph
@@ -79,6 +81,18 @@ def unsupported(model: keras.Model) -> list[str]:
         and not isinstance(layer, tuple(CHANNEL_WISE))
         and any(len(variable.shape) >= 2 for variable in layer.weights)
     ]
+
+
+def share_of_parameters(model: keras.Model, paths: Iterable[str]) -> float:
+    """What part of a model's parameters the layers of these paths hold, in [0, 1]; masks are no parameters."""
+    sizes: dict[str, int] = {}
+    seen: set[int] = set()
+    for path, layer in named_layers(model):
+        seen |= {id(mask) for mask in masks_of_layer(layer).values()}
+        own = {id(weight): weight for weight in layer.weights if id(weight) not in seen}
+        sizes[path] = sum(math.prod(weight.shape) for weight in own.values())
+        seen |= own.keys()
+    return sum(sizes.get(path, 0) for path in paths) / max(1, sum(sizes.values()))
 
 
 def frozen_kernels(model: keras.Model) -> list[str]:

@@ -7,9 +7,14 @@ from collections.abc import Callable
 import keras
 
 from tfprune.errors import InputError
+from tfprune.layers.barriers import meet
 from tfprune.layers.kinds import plain_type
 
 Rule = Callable
+
+
+class NoRule(InputError):
+    """Nothing says what an operation does, as it is made; a barrier may stand for it."""
 
 
 class RuleTable:
@@ -36,24 +41,39 @@ class RuleTable:
 
         return register
 
-    def find(self, operation: keras.Operation, default: Rule | None = None) -> Rule:
-        """The rule of an operation; `default` for operations of Keras that are no layers and have none.
+    def find(self, operation: keras.Operation, barrier: Rule, default: Rule | None = None) -> Rule:
+        """The rule of an operation.
+
+        Args:
+            operation: of a graph.
+            barrier: what is right of every operation, for those without a rule where `tfprune.layers.barriers` says so.
+            default: where it does not, for operations of Keras that are no layers and have none.
 
         Raises:
-            InputError: there is none; names the operation and says how to teach it.
+            NoRule: there is none; names the operation and says how to teach it.
         """
-        kind = type(operation)
-        if not isinstance(operation, keras.layers.Layer):
-            rule = self._operations.get(kind.__name__, default) if kind.__module__.startswith("keras.") else None
-            if rule is None:
-                raise self._error(operation, f"the operation {kind.__name__}", f'"{kind.__name__}"')
+        rule = self._known(operation)
+        if rule is not None:
             return rule
+        if meet(operation):
+            return barrier
+        if default is not None and _is_of_keras(operation):
+            return default
+        is_layer, name = isinstance(operation, keras.layers.Layer), plain_type(operation).__name__
+        what, key = (f"the layer type {name}", name) if is_layer else (f"the operation {name}", f'"{name}"')
+        unknown = self._unknown.format(what=what)
+        raise NoRule(f"{operation.name!r}: {unknown}; teach it with @{self._decorator}({key})")
+
+    def _known(self, operation: keras.Operation) -> Rule | None:
+        if _is_of_keras(operation):
+            return self._operations.get(type(operation).__name__)
+        if not isinstance(operation, keras.layers.Layer):
+            return None
         kind = plain_type(operation)  # that a masked layer overrides `call` says nothing
         base = next((base for base in kind.__mro__ if base in self._layers), None)
-        if base is None or kind.call is not base.call:
-            raise self._error(operation, f"the layer type {kind.__name__}", kind.__name__)
-        return self._layers[base]
+        return None if base is None or kind.call is not base.call else self._layers[base]
 
-    def _error(self, operation: keras.Operation, what: str, key: str) -> InputError:
-        unknown = self._unknown.format(what=what)
-        return InputError(f"{operation.name!r}: {unknown}; teach it with @{self._decorator}({key})")
+
+def _is_of_keras(operation: keras.Operation) -> bool:
+    """Whether it is one of `keras.ops`."""
+    return not isinstance(operation, keras.layers.Layer) and type(operation).__module__.startswith("keras.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from tfprune.errors import InputError, did_you_mean, did_you_mean_fraction
 from tfprune.surgery.filter_sets import FilterSet
 
 NEEDED = "the model's outputs or an operation that mixes features need all of them"
+Keepers = Callable[[np.ndarray], str]
 
 Fractions = float | Sequence[float] | Mapping[str, float]
 
@@ -21,13 +22,16 @@ def kept_filters(count: int, fraction: float) -> int:
     return int((1 - fraction) * count + 1e-9)
 
 
-def fractions_of_sets(fractions: Fractions, convolutions: Mapping[str, str], sets: Sequence[FilterSet]) -> list[float]:
+def fractions_of_sets(
+    fractions: Fractions, convolutions: Mapping[str, str], sets: Sequence[FilterSet], keepers: Keepers
+) -> list[float]:
     """The fraction of every filter set.
 
     Args:
         fractions: as for `tfprune.prune_filters`.
         convolutions: path of a layer -> path of its kernel.
         sets: all filter sets of the model.
+        keepers: channels -> what needs them all, in words, as `Trace.keepers`.
 
     Raises:
         InputError: see `tfprune.prune_filters`.
@@ -39,7 +43,8 @@ def fractions_of_sets(fractions: Fractions, convolutions: Mapping[str, str], set
     ]
     able = list(dict.fromkeys(layer for layers in losing for layer in layers))
     if not able:
-        raise InputError(f"no convolution of the model can lose filters: {NEEDED if convolutions else 'there is none'}")
+        needed = f"{NEEDED}{_by(sets, convolutions.values(), keepers)}" if convolutions else "there is none"
+        raise InputError(f"no convolution of the model can lose filters: {needed}")
     if isinstance(fractions, Mapping):
         given = _by_layer(fractions, convolutions)
     elif isinstance(fractions, (list, tuple)):
@@ -49,8 +54,16 @@ def fractions_of_sets(fractions: Fractions, convolutions: Mapping[str, str], set
         losing = _without_single(losing, sets, given[able[0]])
     for layer, fraction in given.items():
         if fraction and layer not in able:
-            raise InputError(f"layer {layer!r} cannot lose filters, received fraction {fraction:g}: {NEEDED}")
+            needed = f"{NEEDED}{_by(sets, [convolutions[layer]], keepers)}"
+            raise InputError(f"layer {layer!r} cannot lose filters, received fraction {fraction:g}: {needed}")
     return [_agreed(given, layers, len(one.channels)) for one, layers in zip(sets, losing, strict=True)]
+
+
+def _by(sets: Sequence[FilterSet], kernels: Iterable[str], keepers: Keepers) -> str:
+    """What needs the filters of these kernels, for the end of a message."""
+    kernels = set(kernels)
+    channels = [one.channels for one in sets if one.fixed and kernels & one.members.keys()]
+    return f": {keepers(np.concatenate(channels))}" if channels else ""
 
 
 def _without_single(losing: list[list[str]], sets: Sequence[FilterSet], fraction: float) -> list[list[str]]:

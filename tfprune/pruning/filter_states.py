@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.errors import InputError
+from tfprune.layers.barriers import CHANNELS, barriers
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import prunable
 from tfprune.layers.weights import weights_of
@@ -141,7 +142,7 @@ def product(factors: Sequence[tf.Tensor]) -> tf.Tensor:
     return total
 
 
-def channel_states(model: keras.Model) -> StateSpace:
+def channel_states(model: keras.Model, *, unknown: str = "barrier") -> StateSpace:
     """One bit for each channel that can leave a model; coupled channels have one bit.
 
     A bit that is off makes 0 what makes its channel in every kernel, and what reads it: the outputs no longer depend on
@@ -149,11 +150,15 @@ def channel_states(model: keras.Model) -> StateSpace:
 
     Args:
         model: built Sequential or Functional model, plain or masked.
+        unknown: as for `tfprune.compact`, and so is what it warns of.
 
     Raises:
-        InputError: a subclassed model, a layer that no rule of `tfprune.surgery` knows, or no channel that can leave.
+        InputError: a subclassed model, a layer that no rule of `tfprune.surgery` knows and that is to be refused, or no
+            channel that can leave (says what keeps them).
     """
-    trace = Trace(model, weights_of(model))
+    with barriers(model, unknown) as met:
+        trace = Trace(model, weights_of(model))
+    met.tell(CHANNELS)
     classes, bit = trace.channels.classes, np.full(len(trace.channels.classes), -1)
     stretches, start = [], 0
     for one in filter_sets(trace):
@@ -161,6 +166,11 @@ def channel_states(model: keras.Model) -> StateSpace:
             bit[one.channels] = np.arange(start, start + len(one.channels))
             stretches.append(Stretch(_layer_of(next(iter(one.members))), start, len(one.channels)))
             start += len(one.channels)
+    if not stretches and trace.kernels:
+        made = np.concatenate([kernel.made for kernel in trace.kernels.values()])
+        raise InputError(
+            f"model {model.name!r} has no filters that could be pruned: all are kept by {trace.keepers(made)}"
+        )
     return StateSpace(model, _told_apart(stretches), list(_sites(trace.axes, bit[classes], prunable(model))))
 
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import keras
-import numpy as np
 
 from tfprune.errors import InputError
-from tfprune.layers.kernel_masks import masks_of_layer
 from tfprune.layers.masks import Masks
-from tfprune.layers.prunable import frozen_kernels, unsupported
-from tfprune.layers.topology import named_layers
+from tfprune.layers.prunable import frozen_kernels, share_of_parameters, unsupported
 
 
 def dense_layers(model: keras.Model) -> str | None:
@@ -19,14 +16,7 @@ def dense_layers(model: keras.Model) -> str | None:
     paths = unsupported(model)
     if not paths:
         return None
-    sizes: dict[str, int] = {}
-    seen: set[int] = set()
-    for path, layer in named_layers(model):
-        seen |= {id(mask) for mask in masks_of_layer(layer).values()}  # masks are no parameters
-        own = {id(weight): weight for weight in layer.weights if id(weight) not in seen}
-        sizes[path] = sum(int(np.prod(weight.shape)) for weight in own.values())
-        seen |= own.keys()
-    share = sum(sizes[path] for path in paths) / max(1, sum(sizes.values()))
+    share = share_of_parameters(model, paths)
     verb = "layer with weights stays" if len(paths) == 1 else "layers with weights stay"
     return f"{len(paths)} {verb} dense, {100 * share:.3g} % of the parameters: {_some(paths)}"
 

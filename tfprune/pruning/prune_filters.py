@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
+from tfprune.layers.barriers import CHANNELS, barriers
 from tfprune.layers.convert import masks_of, without_lora
 from tfprune.layers.kinds import kind_of
 from tfprune.layers.prunable import prunable
@@ -27,6 +28,7 @@ def prune_filters(
     seed: int = 0,
     *,
     verify: bool = True,
+    unknown: str = "barrier",
 ) -> keras.Model:
     """A smaller model without the convolution filters that score lowest; no data is used.
 
@@ -52,24 +54,28 @@ def prune_filters(
         seed: of random scores; a non-negative integer.
         verify: runs the small model, and `model` with the removed channels at 0, on a small made-up input and compares
             the outputs; nothing is checked where no input can be made that the model takes.
+        unknown: what becomes of operations that no rule of `tfprune.surgery` knows: around a `"barrier"` all channels
+            stay; `"refuse"` refuses layers and operations of others, and treats Keras's operations in that way.
 
     Returns:
         Model in plain Keras with the same inputs, outputs and layer names; masked weights are 0; not compiled.
 
     Warns:
-        UserWarning: one number would leave nothing of convolutions with a single filter; names them.
+        UserWarning: one number would leave nothing of convolutions with a single filter; names them. Once, in a line:
+            the operations that are barriers, and their share of the parameters.
 
     Raises:
         InputError: unknown scoring, unusable fractions, one that leaves a layer no filters (says the largest allowed),
             different ones for coupled layers, one for a layer that cannot lose filters because the model's outputs or
-            an operation that mixes features need them all; no convolution that can lose any; NaN or infinite weights; a
-            subclassed model, a layer that no rule of `tfprune.surgery` knows or that cannot be copied; outputs that are
-            not those said above.
+            an operation that mixes features need them all (names it); no convolution that can lose any; NaN or infinite
+            weights; a subclassed model, a layer that no rule of `tfprune.surgery` knows and that is to be refused, or
+            one that cannot be copied; outputs that are not those said above.
 
     Reference: Singh, Li & Plumbley 2022, "An operator norm based passive filter pruning method for efficient CNNs".
     """
-    network = _Network(model)
-    shares = fractions_of_sets(fractions, network.convolutions, network.sets)
+    network = _Network(model, unknown)
+    network.barriers.tell(CHANNELS)
+    shares = fractions_of_sets(fractions, network.convolutions, network.sets, network.trace.keepers)
     scores = network.scores(scoring, seed)
     gone = [
         filters.channels[_lowest(_combined(filters, scores), share)]
@@ -90,7 +96,7 @@ def filter_layers(model: keras.Model) -> dict[str, int]:
     and grouped ones.
 
     Raises:
-        InputError: a subclassed model, or a layer that no rule of `tfprune.surgery` knows; names it.
+        InputError: a subclassed model.
     """
     network = _Network(model)
     return {path: len(network.trace.kernels[kernel].made) for path, kernel in network.convolutions.items()}
@@ -120,7 +126,7 @@ def check_fractions(model: keras.Model, fractions: Fractions) -> None:
         InputError: as for `prune_filters`, scoring and weights aside.
     """
     network = _Network(model)
-    fractions_of_sets(fractions, network.convolutions, network.sets)
+    fractions_of_sets(fractions, network.convolutions, network.sets, network.trace.keepers)
 
 
 class _Network:
@@ -131,15 +137,17 @@ class _Network:
         trace: of the model, with pruned weights at 0.
         convolutions: path of a layer that makes filters -> path of its kernel, in network order.
         sets: all filter sets.
+        barriers: what the trace has met.
     """
 
-    def __init__(self, model: keras.Model):
+    def __init__(self, model: keras.Model, unknown: str = "barrier"):
         self.model = model = without_lora(model)
         weights = weights_of(model)
         self._prunable = prunable(model)
         for path, mask in masks_of(model).items():
             weights[path][~mask] = 0
-        self.trace = Trace(model, weights)
+        with barriers(model, unknown) as self.barriers:
+            self.trace = Trace(model, weights)
         makers = {path: f"{path}/{name}" for path, layer in named_layers(model) if (name := _maker(layer)) is not None}
         # Grouped convolutions have no kernel in the trace.
         self.convolutions = {path: kernel for path, kernel in makers.items() if kernel in self.trace.kernels}

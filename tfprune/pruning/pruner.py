@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tfprune.connectivity.reachability import CONVENTIONS, Reachability
 from tfprune.errors import InputError, did_you_mean, did_you_mean_fraction
+from tfprune.layers.barriers import EFFECTIVE, barriers
 from tfprune.layers.convert import masks_of
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import prunable
@@ -56,6 +57,7 @@ def prune(
     min_weights: int = 0,
     frozen: str | None = None,
     convention: str = "influence",
+    unknown: str = "barrier",
     verbose: bool | int = True,
     on_missed: Callable[[Missed], None] | None = None,
 ) -> Masks:
@@ -94,6 +96,8 @@ def prune(
         frozen: `"prune"`: kernels that are not trainable compete like all others; `"keep"`: they are ignored. None is
             `"prune"` with a warning.
         convention: of what is effective, `"influence"` or `"paper"`; see `tfprune.connectivity.reachability`.
+        unknown: what becomes of operations that no rule knows, where paths or SynFlow are asked for: of a `"barrier"`
+            every output depends on every input, see `Reachability`; `"refuse"`.
         verbose: whether to show progress on stderr where the call takes more than three seconds.
         on_missed: is told of a missed effective target in place of the warning.
 
@@ -103,8 +107,8 @@ def prune(
     Warns:
         UserWarning: each once, in a line: kernels lost all their weights (layer collapse), and whether anything still
             reaches the output; the effective sparsity that is reached is below the target, and which kernel is the
-            cliff; frozen kernels; layers with weights that stay dense, and their share of the parameters; the compiled
-            loss was taken, and it is no cross-entropy.
+            cliff; frozen kernels; layers with weights that stay dense, and their share of the parameters; operations
+            that are barriers, and their share; the compiled loss was taken, and it is no cross-entropy.
 
     Raises:
         InputError: unusable arguments, NaN in weights or scores (names the kernel), no data where it is needed, a
@@ -131,14 +135,14 @@ def prune(
     def completed(part: Mapping[str, np.ndarray]) -> Masks:
         return part if start is whole else Masks({path: part.get(path, mask) for path, mask in whole.items()})
 
-    with Progress(bool(verbose)) as progress:
+    with Progress(bool(verbose)) as progress, barriers(model, unknown) as met:
         batches = as_batches(data, batch_size, steps, len(model.inputs))
         if _needs_data(chosen):
             loss = chosen_loss(model, loss)
             told.append(loss_notice(model, loss))
         batches = None if batches is None else progress.batches(batches)
         scores = _Scores(model, batches, seed, completed, highest, loss=loss, input_shape=input_shape)
-        effective = _Effective(model, completed, input_shape, convention, progress)
+        effective = _Effective(model, completed, input_shape, convention, progress, unknown)
         options = {"rule": quota_rule, "floors": floors, "progress": progress}
         if min_weights:
             # Direct masks can be had without knowing the model's graph: then the best are kept, path or no path.
@@ -158,7 +162,7 @@ def prune(
     if missed and on_missed is not None:
         on_missed(missed)
         missed = None
-    told += [missed and str(missed), collapse]
+    told += [met.line(EFFECTIVE), missed and str(missed), collapse]
     for line in told:
         if line is not None:
             warnings.warn(line, stacklevel=2)
@@ -182,13 +186,14 @@ def _start(model: keras.Model, masks: Mapping[str, np.ndarray] | None) -> Masks:
 class _Effective:
     """Which weights of kernels that compete are effective, in a model whose other kernels stay as they are."""
 
-    def __init__(self, model, completed: Callable, input_shape, convention: str, progress: Progress):
-        self._model, self._input_shape, self._convention = model, input_shape, convention
+    def __init__(self, model, completed: Callable, input_shape, convention: str, progress: Progress, unknown: str):
+        self._model, self._input_shape = model, input_shape
+        self._options = {"convention": convention, "unknown": unknown}
         self._completed, self._progress, self._asked = completed, progress, 0
 
     @cached_property
     def _reachable(self) -> Reachability:
-        return Reachability(self._model, self._input_shape, convention=self._convention)
+        return Reachability(self._model, self._input_shape, **self._options)
 
     @property
     def known(self) -> bool:

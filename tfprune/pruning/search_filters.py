@@ -12,6 +12,7 @@ import pandas as pd
 import tensorflow as tf
 
 from tfprune.errors import InputError
+from tfprune.layers.barriers import CHANNELS, barriers
 from tfprune.layers.convert import masks_of, without_lora
 from tfprune.layers.masks import Masks
 from tfprune.pruning.batches import as_batches
@@ -66,6 +67,7 @@ def search_filters(
     batch_size: int = 128,
     steps: int | None = None,
     verbose: bool | int = True,
+    unknown: str = "barrier",
 ) -> FilterSearch:
     """Searches for the filters to keep, by binary differential evolution. The model itself is left as it is.
 
@@ -93,10 +95,11 @@ def search_filters(
         batch_size: where `data` is a pair of arrays.
         steps: use the first so many batches; needed for data without an end.
         verbose: whether to show progress on stderr where the call takes more than three seconds.
+        unknown: what becomes of operations that no rule knows, as for `tfprune.compact`; so is what it warns of.
 
     Raises:
-        InputError: unusable arguments or data, a model without filters that can leave, one that no rule knows, or an
-            energy that is no number for every state.
+        InputError: unusable arguments or data, a model without filters that can leave, one with an operation that no
+            rule knows and that is to be refused, or an energy that is no number for every state.
 
     Reference: Salehinejad & Valaee 2020, arXiv 2006.04270, whose search this is, on weights that stay as they are.
     """
@@ -105,7 +108,9 @@ def search_filters(
     batches, own = as_batches(data, batch_size, steps, len(model.inputs)), masks_of(model)
     if batches is None:
         raise InputError("search_filters needs data=: the energies of states are measured on it")
-    space = channel_states(model)
+    with barriers(model, unknown) as met:
+        space = channel_states(model, unknown=unknown)
+    met.tell(CHANNELS)
     states = Population(population, space.size, int(seed), evolution, patience, rescore)
     rng = np.random.default_rng(seed)
     states.begin(tf.constant(rng.random((population, space.size)) < init_probability))

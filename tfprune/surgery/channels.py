@@ -11,12 +11,16 @@ class Channels:
 
     A channel is an index along one axis of a tensor, with all that lies there. The same number on several tensors, or
     several times on one (after Flatten), and numbers that are coupled, stand for one thing that goes or stays.
+
+    Attributes:
+        reason: the operation that fixes channels at the moment; None for the model's own inputs and outputs.
     """
 
     def __init__(self):
         self._parents: list[int] = []
         self._sources: list[int] = []
-        self._fixed: set[int] = set()
+        self._fixed: dict[int, keras.Operation | None] = {}
+        self.reason: keras.Operation | None = None
 
     def new(self, count: int, fixed: bool = False) -> np.ndarray:
         """`count` new channels, int array; fixed ones never go."""
@@ -30,7 +34,8 @@ class Channels:
 
     def fix(self, numbers: np.ndarray) -> None:
         """Says that these channels, and those coupled with them, never go."""
-        self._fixed.update(numbers.tolist())
+        for number in numbers.tolist():
+            self._fixed.setdefault(number, self.reason)
 
     def couple(self, first: np.ndarray, second: np.ndarray) -> None:
         """Says that channels go together, pair by pair."""
@@ -52,6 +57,13 @@ class Channels:
         fixed = np.zeros(len(classes), bool)
         fixed[classes[sorted(self._fixed)]] = True
         return fixed[classes]
+
+    def reasons(self, numbers: np.ndarray) -> list:
+        """What has first fixed any of these channels, or of those coupled with them, in the graph's order."""
+        classes = self.classes
+        asked = set(classes[numbers].tolist())
+        found = [reason for number, reason in self._fixed.items() if classes[number] in asked]
+        return list(dict.fromkeys(found))
 
     @property
     def sources(self) -> np.ndarray:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 
 import keras
 import numpy as np
 
+from tfprune.layers.barriers import CHANNELS, barriers
 from tfprune.layers.convert import masks_of, without_lora
 from tfprune.layers.kernel_masks import masks_of_layer
 from tfprune.layers.masks import Masks
@@ -25,6 +27,7 @@ def compact(
     *,
     fold_batchnorm: bool = False,
     verify: bool = True,
+    unknown: str = "barrier",
 ) -> keras.Model:
     """A smaller model in plain Keras with the same outputs in inference, up to rounding.
 
@@ -46,22 +49,41 @@ def compact(
             `tfprune.surgery.norms`), which is faster and leaves nothing to fine-tune it by.
         verify: runs the masked model and the small one on a small made-up input and compares the outputs; nothing is
             checked where no input can be made that the model takes.
+        unknown: what becomes of operations that no rule of `tfprune.surgery` knows: around a `"barrier"` all channels
+            stay; `"refuse"` refuses layers and operations of others, and treats Keras's operations in that way.
 
     Returns:
         Model with the same inputs, outputs and layer names; pruned weights are 0, low-rank updates (LoRA) merged; not
         compiled. The same model and masks give the same result, and compacting that again changes nothing.
 
+    Warns:
+        UserWarning: each once, in a line: the operations that are barriers, and their share of the parameters; nothing
+            can leave although kernels have filters without weights, and which operations need the channels of these.
+
     Raises:
-        InputError: a subclassed model, masks that do not fit, a layer that no rule of `tfprune.surgery` knows, or one
-            that cannot be copied (names it); outputs that are not those of the masked model.
+        InputError: a subclassed model, masks that do not fit, a layer that no rule of `tfprune.surgery` knows and that
+            is to be refused, or one that cannot be copied (names it); outputs that are not those of the masked model.
     """
     model = without_lora(model)
+    with barriers(model, unknown) as met:
+        small, held = _compacted(model, masks, fold_batchnorm, verify)
+    met.tell(CHANNELS)
+    if held:
+        warnings.warn(
+            f"nothing can leave model {model.name!r}: its channels without weights are kept by {held}", stacklevel=2
+        )
+    return small
+
+
+def _compacted(model: keras.Model, masks, fold_batchnorm: bool, verify: bool) -> tuple[keras.Model, str]:
+    """The smaller model; what keeps channels that no weight makes, in words, where it is not smaller."""
     masks = masks_of(model) if masks is None else (masks if isinstance(masks, Masks) else Masks(masks)).check(model)
     weights = weights_of(model)
     own_biases = {path for path in weights if path.endswith("/bias")}
     for path, mask in masks.items():
         weights[path] = np.where(mask, weights[path], np.zeros_like(weights[path]))
     trace = Trace(model, weights)
+    empty = _without_weights(trace)
     stays, settled = None, False
     while not settled:
         trace.settle()
@@ -75,7 +97,13 @@ def compact(
         small = fold_norms(small)
     if verify:
         check_copy(small, model, list(_with_masks(model, masks)))
-    return small
+    return small, trace.keepers(empty) if len(empty) and stays.all() else ""
+
+
+def _without_weights(trace: Trace) -> np.ndarray:
+    """Channels that a kernel makes without any weight; int array."""
+    made = [kernel.made[~kernel.filters.any(axis=(0, 1))] for kernel in trace.kernels.values()]
+    return np.concatenate([np.zeros(0, int), *made])
 
 
 def _with_masks(model: keras.Model, masks: Masks) -> Iterator[tuple[keras.Variable, np.ndarray]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
+from tfprune.layers.barriers import CHANNELS, barriers
 from tfprune.layers.topology import require_graph
 from tfprune.layers.weights import weights_of
 from tfprune.surgery.trace import Trace
@@ -59,12 +60,17 @@ def channel_groups(model: keras.Model) -> list[Group]:
     Args:
         model: built Sequential or Functional model, plain or masked.
 
+    Warns:
+        UserWarning: once, in a line: operations that no rule of `tfprune.surgery` knows; channels around them are fixed.
+
     Raises:
-        InputError: a subclassed model, or a layer that no rule of `tfprune.surgery` knows; names it.
+        InputError: a subclassed model.
     """
     require_graph(model)
     weights = weights_of(model)
-    trace = Trace(model, weights)
+    with barriers(model) as met:
+        trace = Trace(model, weights)
+    met.tell(CHANNELS)
     classes, fixed = trace.channels.classes, trace.channels.fixed
     group_of = _joined(classes, trace.channels.sources)
     parts: dict[int, list[tuple[str, int, np.ndarray]]] = {}

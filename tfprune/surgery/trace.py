@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import tree
 
+from tfprune.layers.barriers import kind_name
 from tfprune.layers.prunable import prunable
 from tfprune.layers.rule_table import Rule, RuleTable
 from tfprune.layers.topology import flat_inputs, named_layers, run
@@ -73,6 +74,7 @@ class Trace:
         prunable(model)  # refuses kernels with low-rank updates
         inputs = [self.fixed(keras.KerasTensor(tensor.shape, tensor.dtype)) for tensor in model.inputs]
         self.outputs = run(model, inputs, self._call)
+        self.channels.reason = None
         for output in self.outputs:
             self.channels.fix(output.channels)
 
@@ -172,6 +174,15 @@ class Trace:
 
     # What `compact` uses.
 
+    def keepers(self, channels: np.ndarray) -> str:
+        """What keeps these channels from leaving, in words: operations, and the model's own inputs and outputs."""
+        found = {id(one): one for one in self.channels.reasons(channels)}
+        operations = [one for one in found.values() if one is not None]
+        names = [f"{self._paths.get(id(one), one.name)!r} ({kind_name(one)})" for one in operations]
+        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        own = ["the model's inputs or outputs"] if len(operations) < len(found) else []
+        return " and ".join([*([shown] if names else []), *own])
+
     def settle(self) -> None:
         """Folds constants, finds what is needed, and sets to 0 what leads to nothing."""
         for signal in self.signals:
@@ -189,11 +200,12 @@ class Trace:
             kernel.cut()
 
     def _call(self, operation: keras.Operation, *args, **kwargs):
+        self.channels.reason = operation
         if isinstance(operation, keras.Model):
             (given,) = args or (kwargs["inputs"],)
             outputs = run(operation, self._entering(operation, flat_inputs(operation, given)), self._call)
             return outputs[0] if len(outputs) == 1 else outputs
-        rule = _RULES.find(operation, default=Trace.keep)
+        rule = _RULES.find(operation, Trace.keep, default=Trace.keep)
         specs = tree.map_structure(lambda x: x.spec if isinstance(x, Signal) else x, (args, kwargs))
         spec = operation.compute_output_spec(*specs[0], **specs[1])
         if isinstance(kwargs.get("mask"), Signal):

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfprune.layers.barriers import barriers, meet, refuses
 from tfprune.layers.prunable import prunable
 from tfprune.pruning.gradients import traced
 from tfprune.pruning.scaled_walk import total_output
@@ -19,7 +20,8 @@ def synflow(
 ) -> dict[str, np.ndarray]:
     """|w| ∘ ∂R/∂|w| over a power of two common to all, R the sum of outputs of the linear network with kernels |w|.
 
-    Its input is all ones; biases, activations and normalisation are dropped and max-pools average. Scores are ≥ 0, and
+    Its input is all ones; biases, activations and normalisation are dropped and max-pools average. An operation that is
+    a barrier gives the mean of all that it reads. Scores are ≥ 0, and
     0 where no path from input to output goes through the weight. Other arguments as in `tfprune.pruning.scores`.
 
     Args:
@@ -36,13 +38,15 @@ def flow(model: keras.Model, masks: Mapping[str, np.ndarray], input_shape=None) 
     With e, scores of networks whose flow no float can hold keep float32's full range; it moves no rank.
     """
     own = weakref.ref(model)
-    function = traced(model, ("synflow", repr(input_shape)), lambda: _build(own, input_shape))
+    function = traced(model, ("synflow", repr(input_shape), refuses()), lambda: _build(own, input_shape))
     paths = list(prunable(model))
     scores, exponent = function([masks[path] for path in paths])
     return {path: np.asarray(score) for path, score in zip(paths, scores, strict=True)}, int(exponent)
 
 
 def _build(own: weakref.ref, input_shape):
+    met: dict[int, keras.Operation] = {}
+
     @tf.function(autograph=False)
     def scores(masks):
         model = own()
@@ -54,8 +58,16 @@ def _build(own: weakref.ref, input_shape):
         }
         with tf.GradientTape() as tape:
             tape.watch(kernels)
-            total = total_output(model, kernels, input_shape)
+            with barriers(model, "refuse" if refuses() else "barrier") as here:
+                total = total_output(model, kernels, input_shape)
+        met.update(here.met)
         gradients = tape.gradient(total.value, kernels, unconnected_gradients="zero")
         return [kernels[path] * gradients[path] for path in kernels], total.exponent
 
-    return scores
+    def named(masks):
+        found = scores(masks)
+        for operation in met.values():
+            meet(operation)  # it is traced once, and each call names its barriers
+        return found
+
+    return named
