@@ -5,11 +5,15 @@ node. A network is a function `net(go, *inputs)` that calls `go(layer, x)`, `go.
 once with `Symbolic` it gives the Keras model, once with `Scalars` the graph.
 """
 
+import sys
 from itertools import product
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+
+sys.path.append(str(Path(__file__).parent))  # for `seen_weights`
 
 DEAD = 0  # the node of padding: no input ever reaches it
 

@@ -143,7 +143,7 @@ class Backwards(L.Dense):
 def test_unknown_layers_are_named_until_they_are_taught():
     model = keras.Sequential([keras.Input((3,)), L.Dense(2), Doubled(name="twice"), L.Dense(2)])
     with pytest.raises(InputError, match=r"'twice'.*Doubled.*register_rule\(Doubled\)"):
-        Reachability(model)
+        Reachability(model, unknown="refuse")
     graph.register_rule(Doubled)(lambda walk, layer, inputs: layer.call(inputs))
     try:
         masks = Masks.dense(model)
@@ -155,14 +155,14 @@ def test_unknown_layers_are_named_until_they_are_taught():
 def test_a_subclass_that_computes_something_else_is_unknown():
     model = keras.Sequential([keras.Input((3,)), Backwards(2, name="odd")])
     with pytest.raises(InputError, match=r"'odd'.*Backwards"):
-        Reachability(model)
+        Reachability(model, unknown="refuse")
 
 
 def test_unknown_operation_is_named():
     inputs = keras.Input((3,))
     model = keras.Model(inputs, ops.cumsum(inputs, axis=-1))
     with pytest.raises(InputError, match="Cumsum"):
-        Reachability(model)
+        Reachability(model, unknown="refuse")
 
 
 def test_open_sizes_need_an_input_shape():

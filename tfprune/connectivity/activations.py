@@ -13,9 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfprune.connectivity.everything import everything
-from tfprune.layers.barriers import meet
-from tfprune.layers.rule_table import NoRule
+from tfprune.errors import InputError
 
 _LARGEST = 6  # of an axis of the numbers tried, the batch axis aside
 _CHANGES = 64  # entries that are changed, at most
@@ -41,12 +39,7 @@ def activated(walk, activation: Callable | None, x, owner: keras.layers.Layer):
         return x
     if isinstance(activation, keras.layers.Layer):
         return walk.apply(activation, x)
-    try:
-        behaviour = behaviour_of(activation, tuple(x.shape[1:]), owner)
-    except NoRule:
-        if not meet(owner):
-            raise
-        return everything(walk, keras.layers.Lambda(activation), x)
+    behaviour = behaviour_of(activation, tuple(x.shape[1:]), owner)
     if behaviour.axes is not None:
         x = walk.mix(x, behaviour.axes)
     return x if behaviour.keeps_zero else walk.lift(x)
@@ -59,7 +52,7 @@ def behaviour_of(activation: Callable, shape: tuple[int, ...], owner: keras.laye
     tried counts as one that makes all entries depend on each other.
 
     Raises:
-        NoRule: it changes the shape; names the layer.
+        InputError: it changes the shape; names the layer.
     """
     sizes = tuple(min(size, _LARGEST) for size in shape)
     own = getattr(activation, "__module__", None) or ""
@@ -73,7 +66,7 @@ def behaviour_of(activation: Callable, shape: tuple[int, ...], owner: keras.laye
             return Behaviour(tuple(range(1, len(shape) + 1)), keeps_zero=False)
     if found is None:
         name = getattr(activation, "__name__", activation)
-        raise NoRule(f"{owner.name!r}: nothing says what the activation {name} does, which changes the shape")
+        raise InputError(f"{owner.name!r}: nothing says what the activation {name} does, which changes the shape")
     return found
 
 

@@ -13,8 +13,8 @@ from tfprune.layers.kinds import KINDS, kind_of, plain_type
 from tfprune.layers.live import held, live_copy
 from tfprune.layers.lora import merged_config
 from tfprune.layers.masked import MASKED
-from tfprune.layers.state import copy_vocabularies
 from tfprune.layers.own_models import model_like, warn_of_lost_class
+from tfprune.layers.state import copy_vocabularies
 from tfprune.layers.topology import is_graph, layers_of, run
 from tfprune.records.reading import first_line
 

@@ -81,7 +81,7 @@ def _takes_graph(kind: type, plain: type) -> bool:
 def _carried(model: keras.Model, copy: keras.Model, internal: set[str]) -> bool:
     """Gives a copy the attributes that a model has beyond its graph; False where one of them has weights."""
     for name, value in vars(model).items():
-        if name in internal:
+        if name in internal or name.startswith("_self_"):  # TensorFlow's own
             continue
         if isinstance(value, keras.metrics.Metric):
             value = live_copy(value)

@@ -61,7 +61,7 @@ def channel_groups(model: keras.Model) -> list[Group]:
         model: built Sequential or Functional model, plain or masked.
 
     Warns:
-        UserWarning: once, in a line: operations that no rule of `tfprune.surgery` knows; channels around them are fixed.
+        UserWarning: once, in a line: operations that no rule of `tfprune.surgery` knows; channels around these stay.
 
     Raises:
         InputError: a subclassed model.
