@@ -64,6 +64,21 @@ class Wide(keras.Sequential):
         super().__init__([keras.Input((4,)), L.Dense(width, name="first"), L.Dense(2, name="second")])
 
 
+@keras.saving.register_keras_serializable("tests_layers")
+class Residual(keras.Model):
+    """Subclassed: only its `call` says what it computes."""
+
+    def __init__(self, units, **kwargs):
+        super().__init__(**kwargs)
+        self.units, self.inside = units, L.Dense(units, activation="tanh")
+
+    def call(self, x, training=None):
+        return x + self.inside(x[:, ::-1])
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+
+
 def _graph():
     x = keras.Input((4,))
     return x, L.Dense(2, name="second")(L.Dense(5, activation="relu", name="first")(x))
@@ -120,6 +135,28 @@ def test_taken_as_they_are(name, tmp_path):
     again = tfprune.load_model(tmp_path / "model.keras")
     _same(again(x), sparse(x))
     assert tfprune.masks_of(again) == masks
+
+
+@pytest.mark.filterwarnings("ignore:no rule knows")
+def test_nested_subclassed_models_are_layers_like_others(tmp_path):
+    x, own = keras.Input((4,)), Residual(5, name="own")
+    model = keras.Model(x, L.Dense(2, name="last")(own(L.Dense(5, name="between")(own(L.Dense(5, name="first")(x))))))
+    assert list(prunable(model)) == ["first/kernel", "between/kernel", "last/kernel"]
+    assert tfprune.unsupported(model) == ["own"]
+    masks = _masks(model)
+    sparse = masked(model, masks)
+    assert type(sparse.get_layer("own")) is Residual and sparse.get_layer("own") is not own
+    small = tfprune.compact(sparse)
+    report = tfprune.sparsity(model, masks)
+    assert report.barriers == ("own",) and report.effective_masks == masks  # each weight here has an input
+    for path, kernel in prunable(model).items():
+        kernel.assign(kernel.numpy() * masks[path])
+    for copy in (sparse, strip(sparse), small):
+        np.testing.assert_allclose(copy(_numbers()), model(_numbers()), atol=1e-6)
+    sparse.save(tmp_path / "model.keras")
+    _same(tfprune.load_model(tmp_path / "model.keras")(_numbers()), sparse(_numbers()))
+    with pytest.raises(tfprune.InputError, match=r"'own': nothing says .* layer type Residual"):
+        tfprune.sparsity(model, unknown="refuse")
 
 
 def test_loaded_in_a_program_that_does_not_know_the_class(tmp_path):

@@ -19,7 +19,7 @@ from tfprune.errors import InputError
 from tfprune.layers.barriers import meet
 from tfprune.layers.prunable import prunable
 from tfprune.layers.rule_table import NoRule, Rule, RuleTable
-from tfprune.layers.topology import flat_inputs, run
+from tfprune.layers.topology import flat_inputs, is_nested, run
 
 # Masks only say of which entries these take averages in training.
 _MASKED_IN_TRAINING = (keras.layers.BatchNormalization,)
@@ -124,7 +124,7 @@ class Walk:
         return tree.map_structure(lambda x: x + total(self, masks), outputs) if self.boolean and masks else outputs
 
     def _call(self, operation: keras.Operation, *args, **kwargs):
-        if isinstance(operation, keras.Model):
+        if is_nested(operation):
             (inputs,) = args or (kwargs["inputs"],)
             outputs = self.run(operation, flat_inputs(operation, inputs))
             return outputs[0] if len(outputs) == 1 else outputs

@@ -18,6 +18,7 @@ from keras import tree
 from tfprune.connectivity.graph import Walk
 from tfprune.layers.kinds import plain_type
 from tfprune.layers.prunable import kernels_of, prunable
+from tfprune.layers.topology import is_nested
 
 
 class LeanWalk(Walk):
@@ -141,7 +142,7 @@ class InfluenceWalk(LeanWalk):
         return self._live[id(x)][1] if id(x) in self._live else tf.ones_like(x)
 
     def _call(self, operation: keras.Operation, *args, **kwargs):
-        if isinstance(operation, keras.Model):
+        if is_nested(operation):
             return super()._call(operation, *args, **kwargs)
         if self._live_walk is None:
             args, kwargs = _each((args, kwargs), lambda fact: fact.depends)

@@ -15,7 +15,7 @@ from tfprune.layers.lora import merged_config
 from tfprune.layers.masked import MASKED
 from tfprune.layers.own_models import model_like, warn_of_lost_class
 from tfprune.layers.state import copy_vocabularies
-from tfprune.layers.topology import is_graph, layers_of, run
+from tfprune.layers.topology import is_graph, is_nested, layers_of, run
 from tfprune.records.reading import first_line
 
 Change = Callable[[dict], dict]
@@ -49,7 +49,7 @@ def remade(model: keras.Model, convert: Callable, input_shape: Callable | None =
 
     def copy_of(operation: keras.Operation) -> keras.Operation:
         if id(operation) not in copies:
-            inner = isinstance(operation, keras.Model)
+            inner = is_nested(operation)
             copies[id(operation)] = _copy_graph(operation, copy_of, input_like) if inner else convert(operation)
         return copies[id(operation)]
 

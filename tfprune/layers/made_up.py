@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, tree
 
-from tfprune.layers.topology import flat_inputs, run
+from tfprune.layers.topology import flat_inputs, is_nested, run
 
 _SIZES = 8, 32, 96  # of axes that are open; some networks halve an image five times, or need 75 pixels
 _LARGE = 1 << 17  # entries of an example, from which on one is enough: an image of 224 x 224
@@ -43,7 +43,7 @@ def _fits(model: keras.Model, specs: list, size: int) -> bool:
     """Whether every layer has something to compute with: a convolution of nothing can end the whole process."""
 
     def call(operation: keras.Operation, *args, **kwargs):
-        if isinstance(operation, keras.Model):
+        if is_nested(operation):
             (given,) = args or (kwargs["inputs"],)
             outputs = run(operation, flat_inputs(operation, given), call)
             return (

@@ -1,5 +1,7 @@
 """The one place that knows how a Keras model hangs together: its operations, their order and their names.
 
+A nested Sequential or Functional model is part of the graph. A nested subclassed one is a layer like others.
+
 A layer's path is the chain of layer names that leads to it from the model, `block/conv`, without the model's own name.
 Keras's `variable.path` does not serve as a key: two nested models may each hold a `dense/kernel`, and the prefix of a
 Sequential model comes and goes with saving and cloning. Layer names are unique within a model and survive both.
@@ -18,7 +20,7 @@ Operation = keras.Operation
 
 
 def require_graph(model: keras.Model) -> None:
-    """Refuses what is not a built Sequential or Functional model, at any depth of nesting.
+    """Refuses what is not a built Sequential or Functional model, or has a nested one that is not built.
 
     Raises:
         InputError: not a Keras model, not built, or subclassed; says what to do instead.
@@ -46,7 +48,7 @@ def require_graph(model: keras.Model) -> None:
 
 
 def named_layers(model: keras.Model) -> Iterator[tuple[str, keras.layers.Layer]]:
-    """(path, layer) of every layer that is not itself a model, in network order, each shared layer once."""
+    """(path, layer) of every layer that is not itself a graph of layers, in network order, each shared layer once."""
     seen: set[int] = set()
 
     def visit(inner: keras.Model, prefix: str):
@@ -54,7 +56,7 @@ def named_layers(model: keras.Model) -> Iterator[tuple[str, keras.layers.Layer]]
             if id(layer) in seen:
                 continue
             seen.add(id(layer))
-            if isinstance(layer, keras.Model):
+            if is_nested(layer):
                 yield from visit(layer, f"{prefix}{layer.name}/")
             else:
                 yield f"{prefix}{layer.name}", layer
@@ -104,11 +106,16 @@ def is_graph(model: keras.Model) -> bool:
     return isinstance(model, plain) and type(model).call is plain.call
 
 
+def is_nested(operation: keras.Operation) -> bool:
+    """Whether an operation of a graph is a model whose own graph takes its place."""
+    return isinstance(operation, keras.Model) and is_graph(operation)
+
+
 def _inner_models(model: keras.Model, prefix: str) -> Iterator[tuple[str, keras.Model]]:
     if not is_graph(model):
         return
     for layer in layers_of(model):
-        if isinstance(layer, keras.Model):
+        if is_nested(layer):
             yield f"{prefix}{layer.name}", layer
             yield from _inner_models(layer, f"{prefix}{layer.name}/")
 

@@ -16,6 +16,7 @@ import tensorflow as tf
 from keras import layers, tree
 
 from tfprune.connectivity.graph import Walk, ones_input
+from tfprune.layers.topology import is_nested
 
 # Of these the output is linear in each argument; of every other operation it is linear in all of them together.
 _PRODUCT_LAYERS = (layers.Multiply, layers.Dot)
@@ -85,7 +86,7 @@ class _ScaledWalk(Walk):
     """The walk's rules work on plain tensors; this takes the exponents off before and puts them back after."""
 
     def _call(self, operation: keras.Operation, *args, **kwargs):
-        if isinstance(operation, keras.Model):
+        if is_nested(operation):
             return super()._call(operation, *args, **kwargs)
         given = [leaf for leaf in tree.flatten((args, kwargs)) if isinstance(leaf, Scaled)]
         if len(given) == 1 or _multiplies(operation):

@@ -9,7 +9,7 @@ from keras import layers, tree
 from tfprune.layers.copying import plain_layer, remade
 from tfprune.layers.kinds import channel_axis, kind_of
 from tfprune.layers.state import take_over
-from tfprune.layers.topology import flat_inputs, named_layers, run
+from tfprune.layers.topology import flat_inputs, is_nested, named_layers, run
 
 
 def fold_norms(model: keras.Model) -> keras.Model:
@@ -101,7 +101,7 @@ def _tensors(model: keras.Model) -> tuple[list, list]:
     made, used = [], []
 
     def call(operation: keras.Operation, *args, **kwargs):
-        if isinstance(operation, keras.Model):
+        if is_nested(operation):
             (given,) = args or (kwargs["inputs"],)
             outputs = run(operation, flat_inputs(operation, given), call)
             return outputs[0] if len(outputs) == 1 else outputs

@@ -11,7 +11,7 @@ from keras import tree
 from tfprune.layers.barriers import kind_name
 from tfprune.layers.prunable import prunable
 from tfprune.layers.rule_table import Rule, RuleTable
-from tfprune.layers.topology import flat_inputs, named_layers, run
+from tfprune.layers.topology import flat_inputs, is_nested, named_layers, run
 from tfprune.surgery.channels import Channels, Signal
 from tfprune.surgery.links import Opaque, Product, Slotwise
 
@@ -201,7 +201,7 @@ class Trace:
 
     def _call(self, operation: keras.Operation, *args, **kwargs):
         self.channels.reason = operation
-        if isinstance(operation, keras.Model):
+        if is_nested(operation):
             (given,) = args or (kwargs["inputs"],)
             outputs = run(operation, self._entering(operation, flat_inputs(operation, given)), self._call)
             return outputs[0] if len(outputs) == 1 else outputs
