@@ -240,19 +240,27 @@ def test_by_hand():
 
 
 @pytest.mark.filterwarnings("ignore:no rule knows")
-def test_a_mask_of_a_known_layer_leads_to_its_outputs():
-    """Only which positions are averaged depends on the input."""
+@pytest.mark.parametrize("is_nested", [False, True])
+def test_a_mask_of_a_known_layer_leads_to_its_outputs(is_nested):
+    """Only which positions are averaged depends on the input; a nested model hands its mask to the layers inside."""
     x = keras.Input((4, 3))
     mask = ops.greater(L.Dense(1, use_bias=False, name="mask")(x)[:, :, 0], 0)
     values = ops.tanh(L.Dense(2, use_bias=False, name="values")(x)) + np.arange(8.0).reshape(4, 2)
-    model = keras.Model(x, L.Dense(1, use_bias=False, name="out")(L.GlobalAveragePooling1D()(values, mask=mask)))
+    pool, last = L.GlobalAveragePooling1D(), L.Dense(1, use_bias=False, name="out")
+    if is_nested:
+        inner = keras.Input((4, 2))
+        outputs = keras.Model(inner, last(pool(inner)), name="inner")(values, mask=mask)
+    else:
+        outputs = last(pool(values, mask=mask))
+    model = keras.Model(x, outputs)
     masks = {path: np.full(kernel.shape, not path.startswith("values")) for path, kernel in prunable(model).items()}
     model.get_layer("values").kernel.assign(np.zeros((3, 2)))
     outputs = np.asarray(model(np.random.default_rng(0).normal(size=(9, 4, 3))))
     assert np.ptp(outputs[np.isfinite(outputs)]) > 0.1
     for convention in CONVENTIONS:
         effective = effective_masks(model, masks, convention=convention)
-        assert effective.counts == {"mask/kernel": 3, "values/kernel": 0, "out/kernel": 2}
+        counts = {path.removeprefix("inner/"): count for path, count in effective.counts.items()}
+        assert counts == {"mask/kernel": 3, "values/kernel": 0, "out/kernel": 2}
 
 
 @pytest.mark.parametrize("constant", [-1.0, np.float64(-1), "tensor", "variable"])

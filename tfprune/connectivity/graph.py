@@ -66,6 +66,7 @@ class Walk:
         self.uses = dict.fromkeys(kernels, 0)
         self._kernels = kernels
         self._step = step
+        self._masks: list[tf.Tensor] = []  # of nested models, whose graph does not say which layers take them
         self._paths = {id(variable): path for path, variable in prunable(model).items()}
 
     def kernel(self, variable: keras.Variable):
@@ -110,10 +111,10 @@ class Walk:
         rule = _RULES.find(operation, everything)
         if rule is everything:
             return everything(self, operation, *args, **kwargs)
-        known, masks = kwargs, []
+        known, masks = kwargs, self._masks
         if isinstance(operation, keras.layers.Layer):
             known = {key: value for key, value in kwargs.items() if key not in ("training", "mask")}
-            masks = [] if isinstance(operation, _MASKED_IN_TRAINING) else _masks(kwargs)
+            masks = masks if isinstance(operation, _MASKED_IN_TRAINING) else [*masks, *_masks(kwargs)]
         try:
             outputs = rule(self, operation, *args, **known)
         except NoRule:
@@ -126,7 +127,9 @@ class Walk:
     def _call(self, operation: keras.Operation, *args, **kwargs):
         if is_nested(operation):
             (inputs,) = args or (kwargs["inputs"],)
+            outside, self._masks = self._masks, [*self._masks, *_masks(kwargs)]
             outputs = self.run(operation, flat_inputs(operation, inputs))
+            self._masks = outside
             return outputs[0] if len(outputs) == 1 else outputs
         args, kwargs = tree.map_structure(_constant, (args, kwargs))
         outputs = self.apply(operation, *args, **kwargs)

@@ -143,7 +143,8 @@ class InfluenceWalk(LeanWalk):
 
     def _call(self, operation: keras.Operation, *args, **kwargs):
         if is_nested(operation):
-            return super()._call(operation, *args, **kwargs)
+            masks = {key: _each(value, lambda fact: fact.depends) for key, value in kwargs.items() if key != "inputs"}
+            return super()._call(operation, *args, **{**kwargs, **masks})
         if self._live_walk is None:
             args, kwargs = _each((args, kwargs), lambda fact: fact.depends)
             return tree.map_structure(lambda output: Fact(output, None), super()._call(operation, *args, **kwargs))
