@@ -201,5 +201,6 @@ def check_population(size: int) -> None:
     whole = isinstance(size, (int, np.integer)) and not isinstance(size, bool)
     if not whole or size < LEAST_POPULATION:
         raise InputError(
-            f"a population needs at least {LEAST_POPULATION} states: each has three others. Received: {size!r}"
+            f"population must be a whole number of at least {LEAST_POPULATION}: each state needs three others. "
+            f"Received: {size!r}"
         )
