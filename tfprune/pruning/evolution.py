@@ -188,7 +188,7 @@ class Population:
         return three_others(self._uniform([self._size, self._size], step, _PARENTS))
 
     def _uniform(self, shape, step, draw: int) -> tf.Tensor:
-        key = [tf.constant(self._seed * 2**16 + _KEY + draw, tf.int64), tf.cast(step, tf.int64)]
+        key = [tf.constant((self._seed * 2**16 + _KEY + draw) % 2**63, tf.int64), tf.cast(step, tf.int64)]
         return tf.random.stateless_uniform(shape, tf.stack(key))
 
 
@@ -196,9 +196,11 @@ def check_population(size: int) -> None:
     """Refuses a population in which a state has not three others.
 
     Raises:
-        InputError: it has fewer than four states.
+        InputError: it is no whole number of at least four states.
     """
-    if size < LEAST_POPULATION:
+    whole = isinstance(size, (int, np.integer)) and not isinstance(size, bool)
+    if not whole or size < LEAST_POPULATION:
         raise InputError(
-            f"a population needs at least {LEAST_POPULATION} states: each has three others. Received: {size}"
+            f"population must be a whole number of at least {LEAST_POPULATION}: each state needs three others. "
+            f"Received: {size!r}"
         )
