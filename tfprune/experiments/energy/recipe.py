@@ -354,8 +354,7 @@ def _save(model: keras.Model, path: Path) -> None:
 
 def _latency(model: keras.Model, small: keras.Model) -> dict[str, float]:
     """Milliseconds for a batch, of the network with all its filters and of the compacted one, timed in turn."""
-    images = tf.random.stateless_normal([_AVERAGED = 60  # batches; 0.9⁶⁰ of what the averages were is left
-_LATENCY_BATCH, *model.input_shape[1:]], [0, 0])
+    images = tf.random.stateless_normal([_LATENCY_BATCH, *model.input_shape[1:]], [0, 0])
     names = {"ms_per_batch": model, "ms_per_batch_compacted": small}
 
     def compiled(one):
