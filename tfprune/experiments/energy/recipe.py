@@ -7,6 +7,7 @@ descent with the filters of the best state; once that stays the same, keep it fo
 from __future__ import annotations
 
 import json
+import warnings
 from functools import cached_property
 from pathlib import Path
 
@@ -338,7 +339,8 @@ def _load_weights(model: keras.Model, settings: EnergySettings) -> None:
     path = settings.pre_trained_f
     if not path.endswith(".keras"):
         ends = NETWORKS[settings.nnmodel].ends
-        load_torch_weights(model, path, loose=ends, flag="--pre_trained_f")
+        if own := load_torch_weights(model, path, loose=ends, flag="--pre_trained_f"):
+            warnings.warn(f"--pre_trained_f={path}: has none of this shape for {', '.join(own)}", stacklevel=2)
         return
     loaded = load_model(path, compile=False)
     given, own = weights_of(loaded), weights_of(model)
