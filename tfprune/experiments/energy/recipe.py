@@ -25,12 +25,12 @@ from tfprune.errors import InputError
 from tfprune.experiments.energy import files
 from tfprune.experiments.energy.interactions import build as build_interactions
 from tfprune.experiments.energy.networks import NETWORKS, build
-from tfprune.experiments.energy.settings import EnergySettings
+from tfprune.experiments.energy.settings import EnergySettings, data_words
 from tfprune.experiments.energy.states import layout
 from tfprune.experiments.energy.training import SEARCHED, EnergyLoop, MaskedLoop, Refreshing, take_over
 from tfprune.layers.convert import load_model, masked
 from tfprune.layers.masks import save_masks
-from tfprune.layers.weights import weights_of
+from tfprune.layers.weights import weight_variables, weights_of
 from tfprune.models.torch_weights import load_torch_weights
 from tfprune.pruning.energies import get_energy, margin_cost, passes
 from tfprune.pruning.evolution import Population
@@ -66,7 +66,10 @@ def load_images(settings: EnergySettings) -> ImageSet:
     # 224 pixels are made of smaller images on the device: in memory they would be too many.
     side = settings.side if settings.side == 32 else None
     how = {"statistics": statistics, "side": side, "common_side": settings.side, "held_out": HELD_OUT}
-    return load_prepared(dataset, folder, seed=settings.seed, **how)
+    try:
+        return load_prepared(dataset, folder, seed=settings.seed, **how)
+    except InputError as error:
+        raise data_words(error) from None
 
 
 class EnergyPruning:
@@ -193,7 +196,7 @@ class EnergyPruning:
         settings, epoch = self.settings, self.batches.steps_per_epoch
         drops = range(settings.lr_stepsize, settings.epochs, settings.lr_stepsize)
         milestones = [drop * epoch for drop in drops] if settings.scheduler_m == "StepLR" else []
-        how = {"schedule": WarmupMilestones(settings.lr, milestones, settings.gamma)}
+        how = {"schedule": WarmupMilestones(settings.lr, milestones, settings.gamma), "loss": settings.loss}
         if settings.decay:
             how["decay"] = AllDecay(self.model, settings.decay)
         given = self.model, _optimizer(settings), self.batches.feed(), self.space
@@ -345,7 +348,8 @@ def _load_weights(model: keras.Model, settings: EnergySettings) -> None:
     if odd is not None:
         came, need = (str(np.shape(each[odd])) if odd in each else "not there" for each in (given, own))
         raise InputError(f"--pre_trained_f={path}: weights of another network: {odd} is {came}, needed is {need}")
-    model.set_weights(loaded.get_weights())
+    for name, variable in weight_variables(model).items():
+        variable.assign(given[name])
 
 
 def _save(model: keras.Model, path: Path) -> None:
