@@ -71,8 +71,8 @@ def get_energy(energy: str | Energy) -> Energy:
 
     Args:
         energy: `"margin"`, −10 times the target logit less the best other one; `"cross_entropy"`; or a function of
-            (labels, outputs, state) in TensorFlow, the state being bool (D,), with one value per example or, where there
-            are no sample weights, one for the batch; less is better. The named ones find the logits below a final
+            (labels, outputs, state) in TensorFlow, the state being bool (D,), with one value per example or, where
+            there are no sample weights, one for the batch; less is better. The named ones find the logits below a final
             softmax or sigmoid.
 
     Raises:

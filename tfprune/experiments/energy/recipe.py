@@ -206,14 +206,14 @@ class EnergyPruning:
             state = random_state(self.space.size, settings.init_probability, _rng(settings, _STATES))
             return MaskedLoop(*given, load_state(settings.state_f, self.space) if settings.state_f else state, **how)
         # An Ising energy depends on no batch, but on interactions that change: all states have that of the last ones.
-        rescore = settings.rescore or settings.cost == "ipruning"
+        rescore = settings.rescore == "all" or settings.cost == "ipruning"
         population = Population(
             settings.NS, self.space.size, settings.seed, settings.evolution, settings.stopcounter, rescore
         )
         how |= {"state_batch": settings.state_batch, "threshold": settings.threshold_early_state * epoch}
         if settings.cost == "edropout":
             costs = passes(self.model, self.space, get_energy("margin"), batch_statistics=True)
-            return EnergyLoop(*given, population, costs, **how)
+            return EnergyLoop(*given, population, costs, renew=settings.rescore == "best", **how)
         interactions, refresh = self._interactions()
         costs = self._ising(interactions)
         model, optimizer, feed, space = given
