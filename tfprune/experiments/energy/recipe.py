@@ -140,10 +140,11 @@ class EnergyPruning:
         """
         evaluator = self._evaluator(self._outputs_of_shown, "energy", held_out=False)
         rng, rows, own = _rng(self.settings, _REPORTED), [], self.model.get_weights()
+        normalises = any(isinstance(layer, keras.layers.BatchNormalization) for layer in self.model.layers)
         for name, fraction in REPORTED.items():
             state = self.loop.best.numpy() if fraction is None else random_state(self.space.size, fraction, rng)
             self._shown.assign(state)
-            if fraction is not None and self.model.non_trainable_variables:
+            if fraction is not None and normalises:
                 self._average()
             found = evaluator.metrics()
             tops = {f"top{k}": found["test_accuracy" if k == 1 else f"test_top{k}"] for k in TOP}
@@ -155,6 +156,7 @@ class EnergyPruning:
     def _average(self) -> None:
         """Running averages of the state that is shown, from batches of the first epoch, over and over if it has few."""
         feed, steps = self.batches.feed(), self.batches.steps_per_epoch
+        feed.begin(0, 0)
         for step in range(_AVERAGED):
             inputs, _ = feed.batch(tf.constant(0), tf.constant(step % steps), feed.batch_size(step % steps))
             self._average_batch(inputs)
