@@ -71,9 +71,9 @@ def get_energy(energy: str | Energy) -> Energy:
 
     Args:
         energy: `"margin"`, −10 times the target logit less the best other one; `"cross_entropy"`; or a function of
-            (labels, outputs, state) in TensorFlow, the state being bool (D,), with one value per example or, where there
-            are no sample weights, one for the batch; less is better. The named ones find the logits below a final
-            softmax or sigmoid.
+            (labels, outputs, state) in TensorFlow, the state being bool (D,), with one value per example, or one for a
+            batch without sample weights; less is better. The named ones find the logits below a final softmax or
+            sigmoid.
 
     Raises:
         InputError: an unknown name, or something that cannot be called so.
@@ -102,8 +102,6 @@ def get_energy(energy: str | Energy) -> Energy:
 
 
 def _named(name: str, labels, outputs, state) -> tf.Tensor:
-    if isinstance(outputs, (list, tuple)) and len(outputs) == 1:
-        outputs = outputs[0]
     if not tf.is_tensor(outputs) or outputs.shape.rank != 2 or outputs.shape[1] is None:
         form = outputs.shape if tf.is_tensor(outputs) else f"a {type(outputs).__name__} of {len(outputs)}"
         raise InputError(
