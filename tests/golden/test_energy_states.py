@@ -1,12 +1,16 @@
 """Layouts of the bits and counters of what a state keeps, of the ResNets as published."""
 
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 
+import keras
 import numpy as np
 import pytest
 
 from tfprune.experiments.energy.networks import build
-from tfprune.experiments.energy.states import layout, published_counter
+from tfprune.experiments.energy.states import layout
+from tfprune.layers.prunable import prunable
 
 # Of each ResNet: the published number of bits, those of `readme`, `ising` and `current`, and those of `default` here.
 BITS = {
@@ -91,3 +95,61 @@ def _counts(counter, state):
     counts = [each.weights * on.sum() for each, on in zip(counter, bits, strict=True)]
     first = [each.name for each in counter].index("fc")
     return sum(counts[:first]), sum(counts[first:])
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Bits that a published counter counts alike.
+
+    Attributes:
+        name: of the layer, or `classes`.
+        size: how many they are.
+        weights: what each counts if it is on.
+    """
+
+    name: str
+    size: int
+    weights: float
+
+
+def published_counter(model: keras.Model, revision: str) -> list[Counted]:
+    """What the published programs count as kept for a state of a ResNet: the sum over the bits that are on.
+
+    Args:
+        model: one of the ResNets.
+        revision: `current`: the size of a filter without its channels, and the classes of each input of `fc`; `readme`,
+            an earlier one: filters with one parameter of normalisation, shortcuts once more for that alone; `ising`,
+            of the second program: all parameters of layer and normalisation, shared out equally among its bits.
+
+    Reference: Salehinejad & Valaee 2020, arXiv 2006.04270 and 2021, arXiv 2102.05437.
+    """
+    return list({"current": _current, "readme": _readme, "ising": _ising}[revision](prunable(model)))
+
+
+def _current(kernels) -> Iterator[Counted]:
+    for name, (height, width, _, filters) in _convolutions(kernels):
+        if name.endswith(".conv2"):
+            yield Counted(name, filters, height * width)
+    inputs, classes = kernels["fc/kernel"].shape
+    yield from (Counted("fc", inputs, classes), Counted("classes", classes, 0))
+
+
+def _readme(kernels) -> Iterator[Counted]:
+    for name, (height, width, channels, filters) in _convolutions(kernels):
+        yield Counted(name, filters, height * width * channels + 1)
+        if name.endswith("downsample.0"):
+            yield Counted(name[:-1] + "1", filters, 1)
+    yield Counted("fc", *kernels["fc/kernel"].shape)
+
+
+def _ising(kernels) -> Iterator[Counted]:
+    for name, (height, width, channels, filters) in _convolutions(kernels):
+        yield Counted(name, filters, height * width * channels + 2)
+    inputs, classes = kernels["fc/kernel"].shape
+    yield from (Counted("fc", inputs, (inputs + 1) * classes / inputs), Counted("classes", classes, 0))
+
+
+def _convolutions(kernels) -> Iterator[tuple[str, tuple[int, ...]]]:
+    for path, kernel in kernels.items():
+        if len(kernel.shape) == 4:
+            yield path.removesuffix("/kernel"), tuple(kernel.shape)

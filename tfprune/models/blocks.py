@@ -70,7 +70,8 @@ def torch_norm_name(layer: str) -> str:
     return head + dot + ("1" if tail == "0" else tail.replace("conv", "bn"))
 
 
-TORCH = Style(kaiming_normal, momentum=0.9, epsilon=1e-5, symmetric=True, norm_name=torch_norm_name)  # its defaults
+# Normalisation and padding as PyTorch has them by default, names as torchvision.
+TORCH = Style(kaiming_normal, momentum=0.9, epsilon=1e-5, symmetric=True, norm_name=torch_norm_name)
 
 
 def scaled(count: int, width: float) -> int:

@@ -107,6 +107,13 @@ def test_dropout_stands_before_the_dense_layers_of_alexnet(full):
     assert model.get_layer("classifier.1").input is drops[0].output
 
 
+def test_larger_images_of_alexnet_are_pooled_to_the_same_size():
+    model = build("alexnet", (260, 300, 1), 3, 0, 1 / 32)
+    before, pooled = model.get_layer("features.12").output, model.get_layer("avgpool").output
+    assert (before.shape[1:], pooled.shape[1:]) == ((7, 8, 8), (6, 6, 8))
+    assert model.get_layer("classifier.1").kernel.shape[0] == 6 * 6 * 8
+
+
 def test_unknown_network():
     with pytest.raises(InputError, match=r"--nnmodel must be one of lenet, resnet18, .*Received: 'vgg16'"):
         build("vgg16", (32, 32, 3), 10, 0)

@@ -6,6 +6,7 @@ import pytest
 from tfprune.errors import InputError
 from tfprune.experiments.energy.networks import NETWORKS, build
 from tfprune.experiments.energy.states import layout
+from tfprune.surgery.compact import compact
 
 FLOWERS = 102
 
@@ -65,6 +66,17 @@ def test_every_bit_acts(name):
     bits = np.concatenate([site.bits for site in space.sites])
     np.testing.assert_array_equal(bits, np.arange(space.size))
     assert float(space.kept(np.zeros(space.size, bool))) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["lenet", "resnet18", "resnext50", "squeezenet"])
+def test_what_a_state_switches_off_can_leave_the_network(name):
+    model = build(name, (32, 32, 1), 5, 0, 1 / 8)
+    space, rng = layout(model, name), np.random.default_rng(0)
+    for path, mask in space.masks(rng.random(space.size) < 0.6).items():
+        space.kernels[path].assign(space.kernels[path].numpy() * mask)
+    smaller, images = compact(model), rng.random((4, 32, 32, 1), np.float32)
+    assert smaller.count_params() < model.count_params()
+    np.testing.assert_allclose(smaller(images).numpy(), model(images).numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["alexnet", "resnext50"])

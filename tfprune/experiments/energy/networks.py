@@ -14,17 +14,9 @@ from tfprune.models.imagenet_resnet import resnet_features
 from tfprune.models.initializers import by_name
 from tfprune.records.reading import first_line
 
-# Of each fire module: filters of the squeeze and of each expand; a pool stands before those of these numbers.
-_FIRES = {
-    3: (16, 64),
-    4: (16, 64),
-    6: (32, 128),
-    7: (32, 128),
-    9: (48, 192),
-    10: (48, 192),
-    11: (64, 256),
-    12: (64, 256),
-}
+# Number of each fire module -> filters of the squeeze and of each expand; a pool has the number that is left out.
+_FIRES = {3: (16, 64), 4: (16, 64), 6: (32, 128), 7: (32, 128)}
+_FIRES |= {9: (48, 192), 10: (48, 192), 11: (64, 256), 12: (64, 256)}
 
 
 def build(name: str, input_shape, classes: int, seed: int, width: float = 1.0) -> keras.Model:
@@ -90,6 +82,10 @@ def _alexnet(x, blocks: Blocks, classes: int, width: float):
     x = _pooled(conv(x, 192, 5, 3), 5)
     x = conv(conv(x, 384, 3, 6), 256, 3, 8)
     x = _pooled(conv(x, 256, 3, 10), 12)
+    if min(x.shape[1:3]) < 6:
+        raise ValueError(
+            f"its dense layers need images of at least 6 by 6, these are {x.shape[1]} by {x.shape[2]} there"
+        )
     if x.shape[1:3] != (6, 6):  # as it is of 224×224
         x = layers.AdaptiveAveragePooling2D(6, name="avgpool")(x)
     x = layers.Flatten(name="flatten")(x)
@@ -126,7 +122,7 @@ class EnergyNetwork:
     """A network and what it is made for.
 
     Attributes:
-        logits: (images, blocks, classes, width) -> logits.
+        logits: (images, blocks, classes, width) -> logits, as tensors.
         side: of the images that it was published with.
         least_side: of the images that it can take.
         ends: names of the first layer and of that of the classes; their shapes depend on the data.
@@ -142,6 +138,6 @@ NETWORKS = {
     "lenet": EnergyNetwork(_lenet, 32, 4, ("conv1", "fc3")),
     **{f"resnet{depth}": EnergyNetwork(_resnet(depth), 32, 1, ("conv1", "fc")) for depth in (18, 34, 50, 101)},
     "resnext50": EnergyNetwork(_resnext50, 32, 1, ("conv1", "fc")),
-    "alexnet": EnergyNetwork(_alexnet, 224, 63, ("features.0", "classifier.6")),
+    "alexnet": EnergyNetwork(_alexnet, 224, 223, ("features.0", "classifier.6")),
     "squeezenet": EnergyNetwork(_squeezenet, 224, 31, ("features.0", "classifier.1")),
 }

@@ -7,6 +7,7 @@ descent with the filters of the best state; once that stays the same, keep it fo
 from __future__ import annotations
 
 import json
+import warnings
 from functools import cached_property
 from pathlib import Path
 
@@ -24,12 +25,12 @@ from tfprune.errors import InputError
 from tfprune.experiments.energy import files
 from tfprune.experiments.energy.interactions import build as build_interactions
 from tfprune.experiments.energy.networks import NETWORKS, build
-from tfprune.experiments.energy.settings import EnergySettings
+from tfprune.experiments.energy.settings import EnergySettings, data_words
 from tfprune.experiments.energy.states import layout
 from tfprune.experiments.energy.training import SEARCHED, EnergyLoop, MaskedLoop, Refreshing, take_over
 from tfprune.layers.convert import load_model, masked
 from tfprune.layers.masks import save_masks
-from tfprune.layers.weights import weights_of
+from tfprune.layers.weights import weight_variables, weights_of
 from tfprune.models.torch_weights import load_torch_weights
 from tfprune.pruning.energies import get_energy, margin_cost, passes
 from tfprune.pruning.evolution import Population
@@ -65,7 +66,10 @@ def load_images(settings: EnergySettings) -> ImageSet:
     # 224 pixels are made of smaller images on the device: in memory they would be too many.
     side = settings.side if settings.side == 32 else None
     how = {"statistics": statistics, "side": side, "common_side": settings.side, "held_out": HELD_OUT}
-    return load_prepared(dataset, folder, seed=settings.seed, **how)
+    try:
+        return load_prepared(dataset, folder, seed=settings.seed, **how)
+    except InputError as error:
+        raise data_words(error) from None
 
 
 class EnergyPruning:
@@ -192,7 +196,7 @@ class EnergyPruning:
         settings, epoch = self.settings, self.batches.steps_per_epoch
         drops = range(settings.lr_stepsize, settings.epochs, settings.lr_stepsize)
         milestones = [drop * epoch for drop in drops] if settings.scheduler_m == "StepLR" else []
-        how = {"schedule": WarmupMilestones(settings.lr, milestones, settings.gamma)}
+        how = {"schedule": WarmupMilestones(settings.lr, milestones, settings.gamma), "loss": settings.loss}
         if settings.decay:
             how["decay"] = AllDecay(self.model, settings.decay)
         given = self.model, _optimizer(settings), self.batches.feed(), self.space
@@ -335,7 +339,8 @@ def _load_weights(model: keras.Model, settings: EnergySettings) -> None:
     path = settings.pre_trained_f
     if not path.endswith(".keras"):
         ends = NETWORKS[settings.nnmodel].ends
-        load_torch_weights(model, path, loose=ends, flag="--pre_trained_f")
+        if own := load_torch_weights(model, path, loose=ends, flag="--pre_trained_f"):
+            warnings.warn(f"--pre_trained_f={path}: has none of this shape for {', '.join(own)}", stacklevel=2)
         return
     loaded = load_model(path, compile=False)
     given, own = weights_of(loaded), weights_of(model)
@@ -343,7 +348,8 @@ def _load_weights(model: keras.Model, settings: EnergySettings) -> None:
     if odd is not None:
         came, need = (str(np.shape(each[odd])) if odd in each else "not there" for each in (given, own))
         raise InputError(f"--pre_trained_f={path}: weights of another network: {odd} is {came}, needed is {need}")
-    model.set_weights(loaded.get_weights())
+    for name, variable in weight_variables(model).items():
+        variable.assign(given[name])
 
 
 def _save(model: keras.Model, path: Path) -> None:
@@ -354,8 +360,7 @@ def _save(model: keras.Model, path: Path) -> None:
 
 def _latency(model: keras.Model, small: keras.Model) -> dict[str, float]:
     """Milliseconds for a batch, of the network with all its filters and of the compacted one, timed in turn."""
-    images = tf.random.stateless_normal([_AVERAGED = 60  # batches; 0.9⁶⁰ of what the averages were is left
-_LATENCY_BATCH, *model.input_shape[1:]], [0, 0])
+    images = tf.random.stateless_normal([_LATENCY_BATCH, *model.input_shape[1:]], [0, 0])
     names = {"ms_per_batch": model, "ms_per_batch_compacted": small}
 
     def compiled(one):

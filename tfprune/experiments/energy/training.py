@@ -30,11 +30,14 @@ class MaskedLoop(TrainingLoop):
         optimizer, feed, **settings: those of `TrainingLoop` but `xla`.
         space: of the model's states.
         state: bool (D,), where none are searched.
+        loss: `ce`, or `log`: the logarithm of softmax first, then the label's.
     """
 
-    def __init__(self, model, optimizer, feed: Feed, space: StateSpace, state: np.ndarray | None = None, **settings):
+    def __init__(
+        self, model, optimizer, feed: Feed, space: StateSpace, state: np.ndarray | None = None, loss="ce", **settings
+    ):
         super().__init__(model, optimizer, feed, **settings)
-        self.space = space
+        self.space, self._loss = space, loss
         self._state = tf.Variable(np.ones(space.size, bool) if state is None else state, trainable=False)
 
     @property
@@ -57,6 +60,12 @@ class MaskedLoop(TrainingLoop):
         take_over(scope, self.model)
         self._descend_where(best, tape, scaled)
         return 1 - tf.reduce_mean(right(logits, labels)), loss
+
+    def _losses(self, inputs, labels):
+        logits, losses = super()._losses(inputs, labels)
+        if self._loss == "log":
+            losses = -tf.gather(tf.nn.log_softmax(logits), labels, batch_dims=1)
+        return logits, losses
 
     def _descend_where(self, state, tape, scaled) -> None:
         """A step of the optimizer that leaves weights as they are which are off, whatever momentum they have."""
