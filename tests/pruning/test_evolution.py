@@ -122,7 +122,10 @@ def test_a_child_that_has_a_cost_takes_the_place_of_a_parent_without():
 
 def test_small_differences_between_large_costs_count():
     """Costs are kept in double precision: float32 knows no 10⁸ + 1."""
-    large = lambda states, number: 1e8 + tf.cast(changing(states, 0), tf.float64)
+
+    def large(states, number):
+        return 1e8 + tf.cast(changing(states, 0), tf.float64)
+
     search = Search(large)
     for row, other in zip(search.run(0, 6), by_numpy(search.population, large, 6, False), strict=True):
         np.testing.assert_array_equal(row[0], other[0])
@@ -229,5 +232,5 @@ def test_populations_that_cannot_be(size):
 
 
 def test_an_evolution_that_is_none():
-    with pytest.raises(InputError, match="evolution must be one of published, binary_de. .*did you mean 'binary_de'"):
+    with pytest.raises(InputError, match=r"evolution must be one of published, binary_de. .*did you mean 'binary_de'"):
         Population(SIZE, BITS, 0, evolution="binary-de")
