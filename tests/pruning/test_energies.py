@@ -241,6 +241,13 @@ def test_energies_that_give_no_numbers(energy, text):
     assert text in str(caught.value)
 
 
+def test_an_energy_that_fails_leaves_tensorflow_as_it_was():
+    with pytest.raises(InputError, match="energy cannot be computed"):
+        costs(mlp(), np.ones((1, 13), bool), lambda labels, outputs, state: 1 / 0, *rows())
+    with tf.distribute.MirroredStrategy(["cpu:0"]).scope():  # refused where a caching device was left behind
+        assert tf.Variable(1.0).numpy() == 1
+
+
 @pytest.mark.parametrize(
     "energy",
     [

@@ -145,7 +145,14 @@ def passes(
             found = tf.cast(weighted_mean(values, weights), tf.float32)
             return tf.where(_says_nothing(outputs), tf.constant(float("inf")), found) if refuse_constant else found
 
-        return tf.map_fn(cost, states, fn_output_signature=tf.TensorSpec([], tf.float32), parallel_iterations=1)
+        count = tf.shape(states)[0]
+        found = tf.TensorArray(tf.float32, count, element_shape=[])
+
+        def one_more(number, found):
+            return number + 1, found.write(number, cost(states[number]))
+
+        # Not `tf.map_fn`: it leaves TensorFlow unable to enter a strategy's scope where tracing fails.
+        return tf.while_loop(lambda number, _: number < count, one_more, (0, found), parallel_iterations=1)[1].stack()
 
     return costs
 
