@@ -71,9 +71,9 @@ def get_energy(energy: str | Energy) -> Energy:
 
     Args:
         energy: `"margin"`, −10 times the target logit less the best other one; `"cross_entropy"`; or a function of
-            (labels, outputs, state) in TensorFlow, the state being bool (D,), with one value per example or, where
-            there are no sample weights, one for the batch; less is better. The named ones find the logits below a final
-            softmax or sigmoid.
+            (labels, outputs, state) in TensorFlow, the state being bool (D,), with one value per example, or one for a
+            batch without sample weights; less is better. The named ones find the logits below a final softmax or
+            sigmoid.
 
     Raises:
         InputError: an unknown name, or something that cannot be called so.
@@ -102,8 +102,6 @@ def get_energy(energy: str | Energy) -> Energy:
 
 
 def _named(name: str, labels, outputs, state) -> tf.Tensor:
-    if isinstance(outputs, (list, tuple)) and len(outputs) == 1:
-        outputs = outputs[0]
     if not tf.is_tensor(outputs) or outputs.shape.rank != 2 or outputs.shape[1] is None:
         form = outputs.shape if tf.is_tensor(outputs) else f"a {type(outputs).__name__} of {len(outputs)}"
         raise InputError(
@@ -147,7 +145,14 @@ def passes(
             found = tf.cast(weighted_mean(values, weights), tf.float32)
             return tf.where(_says_nothing(outputs), tf.constant(float("inf")), found) if refuse_constant else found
 
-        return tf.map_fn(cost, states, fn_output_signature=tf.TensorSpec([], tf.float32), parallel_iterations=1)
+        count = tf.shape(states)[0]
+        found = tf.TensorArray(tf.float32, count, element_shape=[])
+
+        def one_more(number, found):
+            return number + 1, found.write(number, cost(states[number]))
+
+        # Not `tf.map_fn`: it leaves TensorFlow unable to enter a strategy's scope where tracing fails.
+        return tf.while_loop(lambda number, _: number < count, one_more, (0, found), parallel_iterations=1)[1].stack()
 
     return costs
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from tfprune.errors import InputError
+from tfprune.errors import InputError, did_you_mean_fraction
 from tfprune.layers.convert import masks_of, without_lora
 from tfprune.layers.masks import Masks
 from tfprune.pruning.batches import as_batches
@@ -231,4 +231,5 @@ def _check(generations: int, patience: int | None, init_probability: float, seed
             raise InputError(f"{name} must be a whole number of at least {least}. Received: {value!r}")
     is_number = isinstance(init_probability, (int, float, np.number)) and not isinstance(init_probability, bool)
     if not is_number or not 0 < init_probability <= 1:
-        raise InputError(f"init_probability must lie in (0, 1]. Received: {init_probability!r}")
+        near = did_you_mean_fraction(init_probability)
+        raise InputError(f"init_probability must lie in (0, 1]. Received: {init_probability!r}{near}")
