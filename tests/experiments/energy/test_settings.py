@@ -117,7 +117,7 @@ def test_names_are_those_of_the_registries():
     from tfprune.pruning.evolution import EVOLUTIONS
 
     assert set(NETWORKS) == set(networks.NETWORKS) and set(RESNETS) < set(NETWORKS)
-    assert WEIGHT_FILES == (".keras", *ENDINGS)
+    assert (".keras", *ENDINGS) == WEIGHT_FILES
     for evolution in EVOLUTIONS:
         assert EnergySettings(evolution=evolution).evolution == evolution
     for name in NETWORKS:
