@@ -54,7 +54,7 @@ def test_without_a_search_there_are_no_costs(tmp_path):
 
 
 def test_numbers_are_written_in_full(tmp_path):
-    values = [1 / 3, 1e-300, -2.0**53 - 1, np.inf]
+    values = [1 / 3, 1e-300, -(2.0**53) - 1, np.inf]
     write_test(tmp_path, "run", pd.DataFrame({"state": list("abcd"), "loss": values}))
     table = read_table(tmp_path / "test_run.txt")
     assert list(table["state"]) == list("abcd") and list(table["loss"]) == values

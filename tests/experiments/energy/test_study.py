@@ -241,7 +241,6 @@ def test_two_processes_on_one_folder(done):
         ),
         pytest.param({**NARROW, "states": "current"}, id="current", marks=pytest.mark.slow),
         pytest.param(NARROW, id="resnet18", marks=pytest.mark.slow),
-        pytest.param({**NARROW, "nnmodel": "resnext50"}, id="resnext50", marks=pytest.mark.slow),
     ],
 )
 def test_other_searches(changed, tmp_path):
@@ -291,7 +290,7 @@ def test_killed_in_its_second_epoch_a_run_ends_with_the_same_files(changed, fini
 @pytest.mark.slow
 def test_killed_at_one_write_after_the_other(finished, tmp_path):
     place = tmp_path / "killed"
-    assert killed_until_done(lambda: _run(place), place) > 20
+    assert killed_until_done(lambda: _run(place), place, step=3) > 6
     _assert_same(place, finished.settings.out_path)
 
 
