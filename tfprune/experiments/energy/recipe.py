@@ -140,10 +140,11 @@ class EnergyPruning:
         """
         evaluator = self._evaluator(self._outputs_of_shown, "energy", held_out=False)
         rng, rows, own = _rng(self.settings, _REPORTED), [], self.model.get_weights()
+        normalises = any(isinstance(layer, keras.layers.BatchNormalization) for layer in self.model.layers)
         for name, fraction in REPORTED.items():
             state = self.loop.best.numpy() if fraction is None else random_state(self.space.size, fraction, rng)
             self._shown.assign(state)
-            if fraction is not None and self.model.non_trainable_variables:
+            if fraction is not None and normalises:
                 self._average()
             found = evaluator.metrics()
             tops = {f"top{k}": found["test_accuracy" if k == 1 else f"test_top{k}"] for k in TOP}
@@ -155,6 +156,7 @@ class EnergyPruning:
     def _average(self) -> None:
         """Running averages of the state that is shown, from batches of the first epoch, over and over if it has few."""
         feed, steps = self.batches.feed(), self.batches.steps_per_epoch
+        feed.begin(0, 0)
         for step in range(_AVERAGED):
             inputs, _ = feed.batch(tf.constant(0), tf.constant(step % steps), feed.batch_size(step % steps))
             self._average_batch(inputs)
@@ -206,14 +208,14 @@ class EnergyPruning:
             state = random_state(self.space.size, settings.init_probability, _rng(settings, _STATES))
             return MaskedLoop(*given, load_state(settings.state_f, self.space) if settings.state_f else state, **how)
         # An Ising energy depends on no batch, but on interactions that change: all states have that of the last ones.
-        rescore = settings.rescore or settings.cost == "ipruning"
+        rescore = settings.rescore == "all" or settings.cost == "ipruning"
         population = Population(
             settings.NS, self.space.size, settings.seed, settings.evolution, settings.stopcounter, rescore
         )
         how |= {"state_batch": settings.state_batch, "threshold": settings.threshold_early_state * epoch}
         if settings.cost == "edropout":
             costs = passes(self.model, self.space, get_energy("margin"), batch_statistics=True)
-            return EnergyLoop(*given, population, costs, **how)
+            return EnergyLoop(*given, population, costs, renew=settings.rescore == "best", **how)
         interactions, refresh = self._interactions()
         costs = self._ising(interactions)
         model, optimizer, feed, space = given

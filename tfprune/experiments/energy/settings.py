@@ -80,7 +80,13 @@ class EnergySettings(Settings):
         "published",
         choices=("published", "binary_de"),
     )
-    rescore: bool = setting(bool, "Score parents with their children; published: a cost is kept as it was.", False)
+    rescore: str = setting(
+        str,
+        "Which states get a new cost on every batch, beside children: none, as published, so that costs are kept as "
+        "they were; best, whose forward pass is that of the training step; all, which doubles the passes.",
+        "none",
+        choices=("none", "best", "all"),
+    )
     cost_layout: str = setting(
         str,
         "ipruning: default, or as in the published code, which mixes the individuals and the channels of kernels.",
