@@ -290,7 +290,7 @@ def test_killed_in_its_second_epoch_a_run_ends_with_the_same_files(changed, fini
 @pytest.mark.slow
 def test_killed_at_one_write_after_the_other(finished, tmp_path):
     place = tmp_path / "killed"
-    assert killed_until_done(lambda: _run(place), place, step=3) > 6
+    assert killed_until_done(lambda: _run(place), place, step=2) > 6
     _assert_same(place, finished.settings.out_path)
 
 
