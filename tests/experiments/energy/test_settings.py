@@ -178,7 +178,7 @@ def test_which_runs_share_a_folder():
     assert all(replace(settings, **changed).name == settings.name for changed in same)
     others = [
         *({"NS": 9}, {"init_probability": 0.4}, {"keep_rate": 0.4}, {"threshold_early_state": 1}, {"stopcounter": 3}),
-        *({"state_batch": 8}, {"states": "current"}, {"evolution": "binary_de"}, {"rescore": True}, {"epochs": 3}),
+        *({"state_batch": 8}, {"states": "current"}, {"evolution": "binary_de"}, {"rescore": "all"}, {"epochs": 3}),
         *({"cost": "ipruning"}, {"cost_layout": "published"}, {"batch_size": 7}, {"lr": 0.5}, {"weight_decay": 0.1}),
         *({"scheduler_m": "none"}, {"gamma": 0.5}, {"lr_stepsize": 7}, {"loss": "log"}, {"augmentation": ("flip",)}),
         *({"width": 0.5}, {"pre_trained_f": "a.keras"}, {"state_f": "a.npz"}, {"seed": 2}, {"model": "simple"}),

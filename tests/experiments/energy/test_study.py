@@ -234,11 +234,12 @@ def test_two_processes_on_one_folder(done):
         pytest.param({"model": "simple", "loss": "log"}, id="simple"),
         pytest.param(
             {
-                **{"evolution": "binary_de", "rescore": True, "state_batch": 32, "NS": 5, "optimizer_m": "SGD"},
+                **{"evolution": "binary_de", "rescore": "all", "state_batch": 32, "NS": 5, "optimizer_m": "SGD"},
                 **{"lr": 0.05, "augmentation": ["flip", "crop", "rotate", "cutout"], "scheduler_m": "none"},
             },
             id="other rules",
         ),
+        pytest.param({"rescore": "best"}, id="best anew"),
         pytest.param({**NARROW, "states": "current"}, id="current", marks=pytest.mark.slow),
         pytest.param(NARROW, id="resnet18", marks=pytest.mark.slow),
     ],
