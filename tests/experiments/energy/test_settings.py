@@ -32,7 +32,10 @@ REFUSED = [
     (["--batch_size=16", "--state_batch=17"], "--state_batch must be at most --batch_size=16. Received: 17"),
     (["--state_batch=0"], "--state_batch must be a whole number at least 1. Received: 0"),
     (["--lr=inf"], "--lr must be a number in (0, inf). Received: inf"),
-    (["--states=current"], "--states=current is for resnet18, resnet34, resnet50, resnet101. Received: --nnmodel=lenet"),
+    (
+        ["--states=current"],
+        "--states=current is for resnet18, resnet34, resnet50, resnet101. Received: --nnmodel=lenet",
+    ),
     (["--augmentation=none,flip"], "--augmentation=none stands alone. Received: none,flip"),
     (["--augmentation=flop"], "Received: 'flop'; did you mean 'flip'"),
     (["--model=isin"], "Received: 'isin'; did you mean 'ising'"),
@@ -43,11 +46,17 @@ REFUSED = [
     (["--keeprate=0.3"], "unknown flag --keeprate; the nearest is --keep_rate"),
     (["digits"], "flags only"),
     (["--dataset=digit"], "--dataset=digit: no such data set, did you mean digits"),
-    (["--dataset=kuzushiji", "--path_to_data=missing"], "get it with: python -m tfprune.data kmnist --data_dir=missing"),
+    (
+        ["--dataset=kuzushiji", "--path_to_data=missing"],
+        "get it with: python -m tfprune.data kmnist --data_dir=missing",
+    ),
     (["--dataset=./missing"], "missing/train: no such folder; train/<class>/*.png and test/<class>/*.png are needed"),
     (["--dataset=odd"], "odd: train and test must hold the same classes; only train has 'cat', only test has 'dog'"),
     (["--pre_trained_f=none.keras"], "--pre_trained_f: cannot read none.keras: No such file"),
-    (["--pre_trained_f=a.h5"], "--pre_trained_f must be a file that ends in .keras, .safetensors, .npz. Received: 'a.h5'"),
+    (
+        ["--pre_trained_f=a.h5"],
+        "--pre_trained_f must be a file that ends in .keras, .safetensors, .npz. Received: 'a.h5'",
+    ),
     (["--state_f=none.npz"], "--state_f: cannot read none.npz: No such file"),
     (["--state_f=broken.npz"], "cannot read broken.npz"),
     (["--state_f=other.npz"], "cannot read other.npz: not the states of a network"),
@@ -108,7 +117,7 @@ def test_names_are_those_of_the_registries():
     from tfprune.pruning.evolution import EVOLUTIONS
 
     assert set(NETWORKS) == set(networks.NETWORKS) and set(RESNETS) < set(NETWORKS)
-    assert WEIGHT_FILES == (".keras", *ENDINGS)
+    assert (".keras", *ENDINGS) == WEIGHT_FILES
     for evolution in EVOLUTIONS:
         assert EnergySettings(evolution=evolution).evolution == evolution
     for name in NETWORKS:
@@ -169,7 +178,7 @@ def test_which_runs_share_a_folder():
     assert all(replace(settings, **changed).name == settings.name for changed in same)
     others = [
         *({"NS": 9}, {"init_probability": 0.4}, {"keep_rate": 0.4}, {"threshold_early_state": 1}, {"stopcounter": 3}),
-        *({"state_batch": 8}, {"states": "current"}, {"evolution": "binary_de"}, {"rescore": True}, {"epochs": 3}),
+        *({"state_batch": 8}, {"states": "current"}, {"evolution": "binary_de"}, {"rescore": "all"}, {"epochs": 3}),
         *({"cost": "ipruning"}, {"cost_layout": "published"}, {"batch_size": 7}, {"lr": 0.5}, {"weight_decay": 0.1}),
         *({"scheduler_m": "none"}, {"gamma": 0.5}, {"lr_stepsize": 7}, {"loss": "log"}, {"augmentation": ("flip",)}),
         *({"width": 0.5}, {"pre_trained_f": "a.keras"}, {"state_f": "a.npz"}, {"seed": 2}, {"model": "simple"}),

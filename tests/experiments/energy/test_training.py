@@ -216,6 +216,30 @@ def test_a_step_is_a_generation_and_a_masked_step():
     np.testing.assert_array_equal(loop.best.numpy(), best)
 
 
+@pytest.mark.parametrize("state_batch", [None, 3])
+def test_the_best_state_gets_the_cost_of_the_steps_own_pass(state_batch):
+    loops = []
+    for renew in (False, True):
+        model = _model()
+        space = _space(model)
+        costs = passes(model, space, get_energy("margin"), batch_statistics=True)
+        given = model, keras.optimizers.SGD(0.0), Batches(), space, _population(space), costs, state_batch, 100
+        loops.append(EnergyLoop(*given, renew=renew))
+        loops[-1].run(0, 3)
+    kept, renewed = (loop.population for loop in loops)
+    best, feed = renewed.best.numpy(), Batches()
+    inputs, labels = (each.numpy() for each in feed.batch(0, 2, BATCH))
+    logits = masked(_model(), loops[1].space.masks(best))(inputs, training=True).numpy()[:state_batch]
+    at = np.arange(len(logits)), labels[:state_batch]
+    target = logits[at]
+    logits[at] = -np.inf
+    place = int(renewed.index)
+    assert renewed.costs[place].numpy() == pytest.approx(-10 * np.mean(target - logits.max(1)), rel=1e-4)
+    # Without it, costs are those of the batch on which a state came; the least of them never rises.
+    values = loops[0].run(3, 9)[loops[0].measures.index("best_cost")]
+    assert (np.diff(values) <= 0).all() and kept.costs.numpy().min() == pytest.approx(values[-1])
+
+
 def test_a_frozen_state_stays_and_costs_nothing_any_more():
     model = _model()
     space, scored = _space(model), tf.Variable(0)
