@@ -77,7 +77,7 @@ def by_numpy(population, costs, count, rescore):
                 states[index], known[index] = children[index], new[index]
         same = not is_first and np.array_equal(before, states[int(np.argmin(known))])
         unchanged = unchanged + 1 if same else 0
-        found.append([states, np.array(known), unchanged, False])
+        found.append([states, np.array(known), int(np.argmin(known)), unchanged, False])
     return found
 
 
@@ -135,29 +135,47 @@ def test_small_differences_between_large_costs_count():
 @pytest.mark.parametrize("patience", [1, 3])
 def test_frozen_as_soon_as_the_best_stayed_long_enough(patience):
     expected = by_numpy(Population(SIZE, BITS, 3), linear, 30, False)
-    stop = next(number for number, row in enumerate(expected) if row[2] >= patience)
+    stop = next(number for number, row in enumerate(expected) if row[3] >= patience)
     search = Search(linear, patience=patience)
     found = search.run(0, 30)
-    assert stop < 25 and [bool(row[3]) for row in found] == [number >= stop for number in range(30)]
-    assert_same([row[:3] for row in found[: stop + 1]], [row[:3] for row in expected[: stop + 1]])
+    assert stop < 25 and [bool(row[4]) for row in found] == [number >= stop for number in range(30)]
+    assert_same([row[:4] for row in found[: stop + 1]], [row[:4] for row in expected[: stop + 1]])
     assert_same(found[stop:], [found[stop]] * (30 - stop))  # nothing changes any more
     assert search.calls.numpy() == stop + 1
 
 
 def test_frozen_only_when_it_may_be():
     expected = by_numpy(Population(SIZE, BITS, 3), linear, 30, False)
-    first = next(number for number in range(20, 30) if expected[number][2] >= 2)
+    first = next(number for number in range(20, 30) if expected[number][3] >= 2)
     found = Search(linear, patience=2, freeze_from=20).run(0, 30)
-    assert [bool(row[3]) for row in found] == [number >= first for number in range(30)]
-    assert not any(row[3] for row in Search(linear).run(0, 30))  # no patience, no freezing
+    assert [bool(row[4]) for row in found] == [number >= first for number in range(30)]
+    assert not any(row[4] for row in Search(linear).run(0, 30))  # no patience, no freezing
 
 
 def test_begin_forgets():
     search = Search(linear, patience=1)
     found = search.run(0, 20)
-    assert found[-1][3]
+    assert found[-1][4]
     search.population.begin(tf.constant(first_states()))
     assert_same(search.run(0, 20), found)
+
+
+def test_a_renewed_cost_is_that_of_the_best_until_another_generation():
+    search = Search(linear)
+    states, costs, index, *_ = search.run(0, 3)[-1]
+    best = int(np.argmin(costs))
+    assert index == best
+    np.testing.assert_array_equal(search.population.best, states[best])
+    search.population.renew(tf.constant(99.0))
+    np.testing.assert_array_equal(search.population.best, states[best])  # what it masks has not changed
+    expected = costs.copy()
+    expected[best] = 99
+    np.testing.assert_array_equal(search.population.costs, expected)
+    later = search.run(3, 4)[-1]
+    children = search.population.children(tf.constant(states), tf.constant(3))
+    new = linear(children, 3).numpy()
+    np.testing.assert_array_equal(later[1], np.minimum(expected, new))
+    assert later[3] == 0 and later[2] == np.argmin(later[1]) != best  # another state is the best one now
 
 
 def test_seeds():
