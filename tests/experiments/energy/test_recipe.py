@@ -170,6 +170,7 @@ def test_running_averages_of_other_states_are_their_own(images):
     """Of all ones, those of training images; the network itself keeps its own."""
     pruning = EnergyPruning(replace(SETTINGS, nnmodel="resnet18", width=0.02, epochs=1), images)
     own, feed = weights_of(pruning.model), pruning.batches.feed()
+    feed.begin(0, 0)
     pruning._average()
     after = weights_of(pruning.model)
     changed = {path for path in own if not np.array_equal(own[path], after[path])}

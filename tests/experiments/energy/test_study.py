@@ -239,7 +239,7 @@ def test_two_processes_on_one_folder(done):
             },
             id="other rules",
         ),
-        pytest.param({"rescore": "best"}, id="best anew"),
+        pytest.param({"rescore": "best"}, id="best anew", marks=pytest.mark.slow),
         pytest.param({**NARROW, "states": "current"}, id="current", marks=pytest.mark.slow),
         pytest.param(NARROW, id="resnet18", marks=pytest.mark.slow),
     ],
@@ -276,7 +276,10 @@ def test_a_random_state_has_its_fraction_of_bits(tmp_path):
     _assert_whole(run)
 
 
-@pytest.mark.parametrize("changed", [{}, {"cost": "ipruning"}], ids=["edropout", "ipruning"])
+@pytest.mark.parametrize(
+    "changed",
+    [pytest.param({}, id="edropout"), pytest.param({"cost": "ipruning"}, id="ipruning", marks=pytest.mark.slow)],
+)
 def test_killed_in_its_second_epoch_a_run_ends_with_the_same_files(changed, finished, tmp_path):
     """The kill is in place of the log of the second epoch, the fourth write: run.json, log, checkpoint, log."""
     expected = _run(tmp_path / "whole", **changed) if changed else finished
