@@ -18,6 +18,7 @@ from tfprune.layers.rule_table import NoRule
     *("Squareplus", "LogSigmoid", "LeakyRelu", "HardSigmoid", "HardSilu", "Elu", "Selu", "Gelu", "Celu", "TanhShrink"),
     *("HardTanh", "HardShrink", "Threshold", "Tanh", "Absolute", "Abs", "Negative", "Square", "Sqrt", "Rsqrt", "Exp"),
     *("Expm1", "Log", "Log1p", "Erf", "Sin", "Cos", "Clip", "Reciprocal", "Sign", "Cast", "Copy", "StopGradient"),
+    "LogicalNot",
 )
 def _pass_on(walk: Walk, operation, x, *args, **kwargs):
     if any(map(tf.is_tensor, tree.flatten((args, kwargs)))):
@@ -56,6 +57,11 @@ def _add(walk: Walk, operation, x1, x2):
     # Adding may still spread x over the constant's shape.
     x = x if np.ndim(other) == 0 else ops.add(x, np.zeros(np.shape(other), np.float32))
     return walk.lift(x, np.broadcast_to(other, x.shape)) if np.any(other) else x
+
+
+@register_rule("Equal", "NotEqual", "Greater", "GreaterEqual", "Less", "LessEqual", "LogicalAnd", "LogicalOr")
+def _compare(walk: Walk, operation, x1, x2):
+    return walk.lift(_add(walk, operation, x1, x2))
 
 
 @register_rule("Multiply")
