@@ -171,6 +171,9 @@ def test_says_what_keeps_channels_without_weights():
     masks["a/kernel"][..., 0] = False
     (line,) = _told(lambda: compact(known, masks))
     assert line.endswith("kept by 'norm' (LayerNormalization)")
+    masks["a/kernel"][:] = True
+    masks[list(masks)[-1]][:, 0] = False  # an output of the model: nobody expects it to leave
+    assert _told(lambda: compact(known, masks)) == []
 
 
 @pytest.mark.filterwarnings("ignore:no rule knows")

@@ -70,7 +70,7 @@ class Barriers:
             return None
         shown = [f"{name!r} ({kind_name(one)})" for name, one in zip(self.names, self.met.values(), strict=True)]
         named = ", ".join(shown[:3]) + (", ..." if len(shown) > 3 else "")
-        share = 100 * share_of_parameters(self._model, self.names)
+        share = 100 * share_of_parameters(self._model, self.met.values())
         count, these = (f"{len(shown)} operations", "these") if len(shown) > 1 else ("1 operation", "it")
         return (
             f"no rule knows {count} with {share:.3g} % of the parameters: {named}; {meaning.format(these=these)}; "

@@ -16,6 +16,7 @@ from tfprune.layers.kernel_masks import masks_of_layer
 from tfprune.layers.lora import any_lora
 from tfprune.layers.masks import Masks
 from tfprune.layers.misread import warn_of_misread
+from tfprune.layers.own_models import warn_of_lost_class
 from tfprune.layers.prunable import kernels_of
 from tfprune.layers.state import copy_state
 from tfprune.layers.topology import named_layers, require_graph
@@ -35,14 +36,16 @@ def masked(model: keras.Model, masks: Mapping[str, np.ndarray] | None = None, *,
     `load_weights` of the copy takes files of the masked model, and those of the plain one, which leave the masks alone.
 
     Args:
-        model: built Sequential or Functional model; one that has masks keeps them unless others are given.
+        model: built Sequential or Functional model, of Keras's class or an own one; one that has masks keeps them
+            unless others are given.
         masks: path -> bool array for every path of `prunable(model)`; None keeps all weights.
         verify: runs model and copy on a small made-up input, before masks are set, and compares the outputs; nothing is
             checked where no input can be made that the model takes.
 
     Warns:
         UserWarning: a saved copy would be read with another activation, because a function has the name of one of
-            Keras's.
+            Keras's; the model is of an own class that trains in its own way, and the copy cannot be (see
+            `tfprune.layers.own_models`).
 
     Raises:
         InputError: a subclassed model or one without weights, masks that do not fit, a layer that cannot be copied, or
@@ -178,6 +181,7 @@ def _as_masks(masks: Mapping[str, np.ndarray]) -> Masks:
 
 def _copy(model: keras.Model, convert: Callable, compiled: bool = True) -> keras.Model:
     copy = remade(model, convert)
+    warn_of_lost_class(model, copy)
     for (path, layer), (_, new) in zip(named_layers(model), named_layers(copy), strict=True):
         copy_state(path, layer, new)
     if compiled and model.compiled:

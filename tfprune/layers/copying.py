@@ -13,7 +13,7 @@ from tfprune.layers.kinds import KINDS, kind_of, plain_type
 from tfprune.layers.live import held, live_copy
 from tfprune.layers.lora import merged_config
 from tfprune.layers.masked import MASKED
-from tfprune.layers.own_models import model_like, warn_of_lost_class
+from tfprune.layers.own_models import model_like
 from tfprune.layers.state import copy_vocabularies
 from tfprune.layers.topology import is_graph, is_nested, layers_of, run
 from tfprune.records.reading import first_line
@@ -30,9 +30,8 @@ def remade(model: keras.Model, convert: Callable, input_shape: Callable | None =
         input_shape: from an input tensor of the model or a nested one to the shape, with batch axis, in its place; None
             keeps all shapes.
 
-    Warns:
-        UserWarning: the model is of an own class that trains in its own way, and the copy is a plain one; see
-            `tfprune.layers.own_models`.
+    Returns:
+        Model of the same class where it can be kept, see `tfprune.layers.own_models`.
     """
     copies: dict[int, keras.Operation] = {}  # shared layers and shared models stay shared
 
@@ -54,7 +53,6 @@ def remade(model: keras.Model, convert: Callable, input_shape: Callable | None =
         return copies[id(operation)]
 
     copy = copy_of(model)
-    warn_of_lost_class(model, copy)  # nested models only compute: what else their classes do is never asked for
     for layer in copies.values():
         for name, value in vars(layer).items():
             if isinstance(value, _NotDrawn):

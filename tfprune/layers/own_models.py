@@ -46,7 +46,10 @@ def model_like(model: keras.Model, *graph) -> keras.Model:
 
 
 def warn_of_lost_class(model: keras.Model, copy: keras.Model) -> None:
-    """Warns once, in a line, where a model trains, evaluates or predicts in a way of its own and its copy does not."""
+    """Warns once, in a line, where a model trains, evaluates or predicts in a way of its own and its copy does not.
+
+    Nested models only compute: what else their classes do is never asked for.
+    """
     kind, plain = type(model), type(copy)
     own = [step for step in _STEPS if getattr(kind, step) is not getattr(plain, step)]
     if own:
@@ -54,7 +57,7 @@ def warn_of_lost_class(model: keras.Model, copy: keras.Model) -> None:
             f"the copy of model {model.name!r} is a plain one, without its class {kind.__name__}, whose "
             f"{', '.join(own)} would do something else; a class is kept whose constructor takes inputs and outputs as "
             "keras.Model does, and that has no get_config of its own",
-            stacklevel=5,
+            stacklevel=4,
         )
 
 

@@ -83,16 +83,16 @@ def unsupported(model: keras.Model) -> list[str]:
     ]
 
 
-def share_of_parameters(model: keras.Model, paths: Iterable[str]) -> float:
-    """What part of a model's parameters the layers of these paths hold, in [0, 1]; masks are no parameters."""
-    sizes: dict[str, int] = {}
-    seen: set[int] = set()
-    for path, layer in named_layers(model):
-        seen |= {id(mask) for mask in masks_of_layer(layer).values()}
-        own = {id(weight): weight for weight in layer.weights if id(weight) not in seen}
-        sizes[path] = sum(math.prod(weight.shape) for weight in own.values())
-        seen |= own.keys()
-    return sum(sizes.get(path, 0) for path in paths) / max(1, sum(sizes.values()))
+def share_of_parameters(model: keras.Model, operations: Iterable[keras.Operation]) -> float:
+    """What part of a model's parameters these layers hold, in [0, 1]; masks are no parameters."""
+    layers = [layer for _, layer in named_layers(model)]
+    masks = {id(mask) for layer in layers for mask in masks_of_layer(layer).values()}
+
+    def size(of: Iterable[keras.Operation]) -> int:
+        own = {id(weight): weight for one in of for weight in getattr(one, "weights", ()) if id(weight) not in masks}
+        return sum(math.prod(weight.shape) for weight in own.values())
+
+    return size(operations) / max(1, size(layers))
 
 
 def frozen_kernels(model: keras.Model) -> list[str]:

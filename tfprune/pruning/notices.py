@@ -9,6 +9,7 @@ import keras
 from tfprune.errors import InputError
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import frozen_kernels, share_of_parameters, unsupported
+from tfprune.layers.topology import named_layers
 
 
 def dense_layers(model: keras.Model) -> str | None:
@@ -16,7 +17,8 @@ def dense_layers(model: keras.Model) -> str | None:
     paths = unsupported(model)
     if not paths:
         return None
-    share = share_of_parameters(model, paths)
+    layers = dict(named_layers(model))
+    share = share_of_parameters(model, [layers[path] for path in paths])
     verb = "layer with weights stays" if len(paths) == 1 else "layers with weights stay"
     return f"{len(paths)} {verb} dense, {100 * share:.3g} % of the parameters: {_some(paths)}"
 

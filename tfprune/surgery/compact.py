@@ -97,7 +97,8 @@ def _compacted(model: keras.Model, masks, fold_batchnorm: bool, verify: bool) ->
         small = fold_norms(small)
     if verify:
         check_copy(small, model, list(_with_masks(model, masks)))
-    return small, trace.keepers(empty) if len(empty) and stays.all() else ""
+    by_operations = stays.all() and any(trace.channels.reasons(empty))
+    return small, trace.keepers(empty) if by_operations else ""
 
 
 def _without_weights(trace: Trace) -> np.ndarray:

@@ -7,6 +7,7 @@ import numpy as np
 
 from tfprune.errors import InputError
 from tfprune.layers.copying import plain_layer, remade
+from tfprune.layers.own_models import warn_of_lost_class
 from tfprune.layers.state import build_inner, take_over
 from tfprune.layers.topology import named_layers
 from tfprune.layers.weights import layer_variables
@@ -48,6 +49,7 @@ def rebuild(model: keras.Model, trace: Trace, stays: np.ndarray) -> keras.Model:
         return tuple(shape)
 
     copy = remade(model, smaller, input_shape)
+    warn_of_lost_class(model, copy)
     for (path, layer), (_, new) in zip(named_layers(model), named_layers(copy), strict=True):
         _assign(path, layer, new, trace, stays)
     return copy
