@@ -97,7 +97,7 @@ def _compacted(model: keras.Model, masks, fold_batchnorm: bool, verify: bool) ->
         small = fold_norms(small)
     if verify:
         check_copy(small, model, list(_with_masks(model, masks)))
-    by_operations = stays.all() and any(trace.channels.reasons(empty))
+    by_operations = stays.all() and any(one is not None for one in trace.channels.reasons(empty))
     return small, trace.keepers(empty) if by_operations else ""
 
 
