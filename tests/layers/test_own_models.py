@@ -148,7 +148,9 @@ def test_nested_subclassed_models_are_layers_like_others(tmp_path):
     assert type(sparse.get_layer("own")) is Residual and sparse.get_layer("own") is not own
     small = tfprune.compact(sparse)
     report = tfprune.sparsity(model, masks)
-    assert report.barriers == ("own",) and report.effective_masks == masks  # each weight here has an input
+    assert report.barriers == ()  # what it computes is found inside
+    last = masks["last/kernel"] & masks["between/kernel"].any(0)[:, None]
+    assert report.effective_masks.counts["last/kernel"] >= last.sum()
     for path, kernel in prunable(model).items():
         kernel.assign(kernel.numpy() * masks[path])
     for copy in (sparse, strip(sparse), small):

@@ -37,7 +37,7 @@ def total(walk, given: Sequence[tf.Tensor]) -> tf.Tensor:
 
 def _specs(operation: keras.Operation, args, kwargs):
     """KerasTensors of what comes out of one example."""
-    types = _types(operation, args, kwargs)
+    types = types_of(operation, args, kwargs)
 
     def symbolic(x):
         return keras.KerasTensor(x.shape, next(types) or keras.config.floatx()) if tf.is_tensor(x) else x
@@ -55,8 +55,11 @@ def _specs(operation: keras.Operation, args, kwargs):
     return specs
 
 
-def _types(operation: keras.Operation, args, kwargs):
-    """The type of every tensor that an operation was called with when the graph was built; None where nobody knows."""
+def types_of(operation: keras.Operation, args, kwargs):
+    """An iterator of the type of every tensor that an operation was called with when the graph was built.
+
+    None where nobody knows.
+    """
     leaves = tree.flatten((args, kwargs))
     for node in operation._inbound_nodes:
         built = tree.flatten((node.arguments.args, node.arguments.kwargs))

@@ -14,9 +14,10 @@ import numpy as np
 import tensorflow as tf
 from keras import tree
 
-from tfprune.connectivity.everything import everything, total
+from tfprune.connectivity.everything import everything, total, types_of
+from tfprune.connectivity.inside import graph_inside
 from tfprune.errors import InputError
-from tfprune.layers.barriers import meet
+from tfprune.layers.barriers import graphs, meet, refuses
 from tfprune.layers.prunable import prunable
 from tfprune.layers.rule_table import NoRule, Rule, RuleTable
 from tfprune.layers.topology import flat_inputs, is_nested, run
@@ -66,6 +67,7 @@ class Walk:
         self.uses = dict.fromkeys(kernels, 0)
         self._kernels = kernels
         self._step = step
+        self._is_inside = 0  # how deep in the graphs inside layers
         self._masks: list[tf.Tensor] = []  # of nested models, whose graph does not say which layers take them
         self._paths = {id(variable): path for path, variable in prunable(model).items()}
 
@@ -124,6 +126,30 @@ class Walk:
         # What a mask leaves out or lets in can change every output.
         return tree.map_structure(lambda x: x + total(self, masks), outputs) if self.boolean and masks else outputs
 
+    def _inside(self, operation: keras.Operation, args, kwargs) -> keras.Model | None:
+        """The graph that takes an operation's place, where no rule knows it."""
+        if refuses() or tf.executing_eagerly() or _RULES.knows(operation):
+            return None
+        args, kwargs = tree.map_structure(self._tensor, (args, kwargs))
+        shapes = [tuple(x.shape) if tf.is_tensor(x) else repr(x) for x in tree.flatten((args, kwargs))]
+        key, known = (id(operation), *shapes), graphs()
+        if key not in known:
+            known[key] = graph_inside(operation, args, kwargs, types_of(operation, args, kwargs))
+        return known[key]
+
+    def _tensor(self, leaf):
+        """The tensor in what this walk hands from one operation to the next; anything else as it is."""
+        return leaf
+
+    def _constant(self, leaf):
+        """Constants of a graph as NumPy's arrays, so that no rule takes them for what the input leads to."""
+        if isinstance(leaf, keras.Variable):
+            return np.ones(leaf.shape, np.float32)  # whatever it will hold
+        if not tf.is_tensor(leaf) or not hasattr(leaf, "numpy") or tf.executing_eagerly():
+            return leaf
+        # What a layer has made of its variables may be another number tomorrow.
+        return np.ones(leaf.shape, np.float32) if self._is_inside and leaf.dtype.is_floating else leaf.numpy()
+
     def _call(self, operation: keras.Operation, *args, **kwargs):
         if is_nested(operation):
             (inputs,) = args or (kwargs["inputs"],)
@@ -131,7 +157,14 @@ class Walk:
             outputs = self.run(operation, flat_inputs(operation, inputs))
             self._masks = outside
             return outputs[0] if len(outputs) == 1 else outputs
-        args, kwargs = tree.map_structure(_constant, (args, kwargs))
+        args, kwargs = tree.map_structure(self._constant, (args, kwargs))
+        inner = self._inside(operation, args, kwargs)
+        if inner is not None:
+            given = [x for x in tree.flatten((args, kwargs)) if tf.is_tensor(self._tensor(x))]
+            self._is_inside += 1
+            outputs = self.run(inner, given)
+            self._is_inside -= 1
+            return tree.pack_sequence_as(inner.output, outputs)
         outputs = self.apply(operation, *args, **kwargs)
         if self._step is None or any(outputs is given for given in args):
             return outputs
@@ -140,14 +173,6 @@ class Walk:
 
 def _masks(kwargs: Mapping) -> list[tf.Tensor]:
     return [x for key, x in kwargs.items() if (key == "mask" or key.endswith("_mask")) and tf.is_tensor(x)]
-
-
-def _constant(leaf):
-    """Constants of a graph as NumPy's arrays, so that no rule takes them for what the input leads to."""
-    if isinstance(leaf, keras.Variable):
-        return np.ones(leaf.shape, np.float32)  # whatever it will hold
-    is_constant = tf.is_tensor(leaf) and hasattr(leaf, "numpy") and not tf.executing_eagerly()
-    return leaf.numpy() if is_constant else leaf
 
 
 def evaluate(model, kernels, inputs=None, step=None, boolean=False, input_shape=None) -> list[tf.Tensor]:

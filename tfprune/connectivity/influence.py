@@ -49,7 +49,8 @@ class LeanWalk(Walk):
         return outputs
 
     def _call(self, operation: keras.Operation, *args, **kwargs):
-        paths = [self._paths[id(variable)] for variable in kernels_of(operation).values()]
+        # Kernels inside of layers can be none of the model's.
+        paths = [self._paths[id(kernel)] for kernel in kernels_of(operation).values() if id(kernel) in self._paths]
         if not paths:
             return super()._call(operation, *args, **kwargs)
         call = super()._call  # of layers with kernels, each takes one tensor and returns one
@@ -135,6 +136,9 @@ class InfluenceWalk(LeanWalk):
             self._live[id(x)] = x, self._live_walk.lift(self._live_of(x), where)
         return x
 
+    def _tensor(self, leaf):
+        return leaf.depends if isinstance(leaf, Fact) else leaf
+
     def _live_of(self, x):
         if self._live_walk is None:
             raise LiveNeeded
@@ -145,6 +149,9 @@ class InfluenceWalk(LeanWalk):
         if is_nested(operation):
             masks = {key: _each(value, lambda fact: fact.depends) for key, value in kwargs.items() if key != "inputs"}
             return super()._call(operation, *args, **{**kwargs, **masks})
+        args, kwargs = tree.map_structure(self._constant, (args, kwargs))
+        if self._inside(operation, args, kwargs) is not None:
+            return super()._call(operation, *args, **kwargs)
         if self._live_walk is None:
             args, kwargs = _each((args, kwargs), lambda fact: fact.depends)
             return tree.map_structure(lambda output: Fact(output, None), super()._call(operation, *args, **kwargs))

@@ -32,11 +32,13 @@ class Barriers:
     Attributes:
         refuse: whether unknown operations are refused.
         met: id of an operation -> the operation, in the order in which they were met.
+        graphs: what walks have found inside layers, by the layer's id and the shapes that it is called with.
     """
 
     def __init__(self, model: keras.Model, refuse: bool, outer: Barriers | None):
         self.refuse = refuse
         self.met: dict[int, keras.Operation] = {}
+        self.graphs: dict[tuple, keras.Model | None] = {}
         self._model, self._outer = model, outer
 
     def add(self, operation: keras.Operation) -> None:
@@ -104,6 +106,11 @@ def refuses() -> bool:
     """Whether unknown operations are refused, in what is walked now."""
     now = _now.get()
     return now is None or now.refuse
+
+
+def graphs() -> dict[tuple, keras.Model | None]:
+    """See `Barriers.graphs`; of what is walked now."""
+    return _now.get().graphs
 
 
 def meet(operation: keras.Operation) -> bool:

@@ -64,6 +64,10 @@ class RuleTable:
         unknown = self._unknown.format(what=what)
         raise NoRule(f"{operation.name!r}: {unknown}; teach it with @{self._decorator}({key})")
 
+    def knows(self, operation: keras.Operation) -> bool:
+        """Whether an operation has a rule."""
+        return self._known(operation) is not None
+
     def _known(self, operation: keras.Operation) -> Rule | None:
         if _is_of_keras(operation):
             return self._operations.get(type(operation).__name__)

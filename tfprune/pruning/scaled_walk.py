@@ -86,7 +86,8 @@ class _ScaledWalk(Walk):
     """The walk's rules work on plain tensors; this takes the exponents off before and puts them back after."""
 
     def _call(self, operation: keras.Operation, *args, **kwargs):
-        if is_nested(operation):
+        args, kwargs = tree.map_structure(self._constant, (args, kwargs))
+        if is_nested(operation) or self._inside(operation, args, kwargs) is not None:
             return super()._call(operation, *args, **kwargs)
         given = [leaf for leaf in tree.flatten((args, kwargs)) if isinstance(leaf, Scaled)]
         if len(given) == 1 or _multiplies(operation):
@@ -99,6 +100,9 @@ class _ScaledWalk(Walk):
         if any(outputs is argument for argument in args):  # passed on as it was
             return Scaled(outputs, exponent)
         return tree.map_structure(lambda output: scaled(output, exponent), outputs)
+
+    def _tensor(self, leaf):
+        return _value(leaf)
 
 
 def _multiplies(operation: keras.Operation) -> bool:
