@@ -31,7 +31,7 @@ def fractions_of_sets(
         fractions: as for `tfprune.prune_filters`.
         convolutions: path of a layer -> path of its kernel.
         sets: all filter sets of the model.
-        keepers: channels -> what needs them all, in words, as `Trace.keepers`.
+        keepers: channels -> which operations need them all, in words, as `Trace.keepers`.
 
     Raises:
         InputError: see `tfprune.prune_filters`.
@@ -63,7 +63,8 @@ def _by(sets: Sequence[FilterSet], kernels: Iterable[str], keepers: Keepers) -> 
     """What needs the filters of these kernels, for the end of a message."""
     kernels = set(kernels)
     channels = [one.channels for one in sets if one.fixed and kernels & one.members.keys()]
-    return f": {keepers(np.concatenate(channels))}" if channels else ""
+    named = keepers(np.concatenate(channels)) if channels else ""
+    return f": {named}" if named else ""
 
 
 def _without_single(losing: list[list[str]], sets: Sequence[FilterSet], fraction: float) -> list[list[str]]:

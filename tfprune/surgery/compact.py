@@ -97,8 +97,7 @@ def _compacted(model: keras.Model, masks, fold_batchnorm: bool, verify: bool) ->
         small = fold_norms(small)
     if verify:
         check_copy(small, model, list(_with_masks(model, masks)))
-    by_operations = stays.all() and any(one is not None for one in trace.channels.reasons(empty))
-    return small, trace.keepers(empty) if by_operations else ""
+    return small, trace.keepers(empty) if stays.all() else ""
 
 
 def _without_weights(trace: Trace) -> np.ndarray:

@@ -175,13 +175,12 @@ class Trace:
     # What `compact` uses.
 
     def keepers(self, channels: np.ndarray) -> str:
-        """What keeps these channels from leaving, in words: operations, and the model's own inputs and outputs."""
+        """Which operations keep these channels from leaving, in words; empty if the model's own outputs alone do."""
         found = {id(one): one for one in self.channels.reasons(channels)}
         operations = [one for one in found.values() if one is not None]
         names = [f"{self._paths.get(id(one), one.name)!r} ({kind_name(one)})" for one in operations]
-        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-        own = ["the model's inputs or outputs"] if len(operations) < len(found) else []
-        return " and ".join([*([shown] if names else []), *own])
+        own = " and the model's inputs or outputs" if names and len(names) < len(found) else ""
+        return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "") + own
 
     def settle(self) -> None:
         """Folds constants, finds what is needed, and sets to 0 what leads to nothing."""
