@@ -177,9 +177,8 @@ def channel_states(model: keras.Model, *, unknown: str = "barrier") -> StateSpac
             start += len(one.channels)
     if not stretches and trace.kernels:
         made = np.concatenate([kernel.made for kernel in trace.kernels.values()])
-        raise InputError(
-            f"model {model.name!r} has no filters that could be pruned: all are kept by {trace.keepers(made)}"
-        )
+        kept = trace.keepers(made) or "the model's inputs or outputs"
+        raise InputError(f"model {model.name!r} has no filters that could be pruned: all are kept by {kept}")
     return StateSpace(model, _told_apart(stretches), list(_sites(trace.axes, bit[classes], prunable(model))))
 
 
