@@ -86,7 +86,7 @@ def test_dropout_and_noise_do_not_tell_states_apart():
         keras.utils.set_random_seed(4)
         return keras.Sequential([keras.Input((6,)), L.Dense(8, "relu"), L.BatchNormalization(), *noise, L.Dense(3)])
 
-    noisy, (inputs, labels) = build(L.GaussianNoise(2.0), L.Dropout(0.5), L.AlphaDropout(0.5)), rows()
+    noisy, (inputs, labels) = build(L.GaussianNoise(0.9), L.Dropout(0.5), L.AlphaDropout(0.5)), rows()
     states = drawn(channel_states(noisy))
     found = costs(noisy, states, "margin", inputs, labels, batch_statistics=True)
     np.testing.assert_array_equal(found, costs(build(), states, "margin", inputs, labels, batch_statistics=True))
