@@ -67,7 +67,7 @@ def test_costs_are_those_of_the_masked_models(normalised, images, batch_statisti
     assert np.abs(found - other).min() > 1e-2  # the statistics are not those of the batch by accident
 
 
-def test_the_model_stays_as_it_is_and_states_see_the_same_dropout(network):
+def test_the_model_stays_as_it_is(network):
     model, (inputs, labels) = network
     before = [variable.numpy() for variable in model.variables]
     assert any("seed" in variable.path for variable in model.variables)
@@ -79,6 +79,19 @@ def test_the_model_stays_as_it_is_and_states_see_the_same_dropout(network):
     assert np.unique(found).size == 3
     for variable, value in zip(model.variables, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)
+
+
+def test_dropout_and_noise_do_not_tell_states_apart():
+    def build(*noise):
+        keras.utils.set_random_seed(4)
+        return keras.Sequential([keras.Input((6,)), L.Dense(8, "relu"), L.BatchNormalization(), *noise, L.Dense(3)])
+
+    noisy, (inputs, labels) = build(L.GaussianNoise(0.9), L.Dropout(0.5), L.AlphaDropout(0.5)), rows()
+    states = drawn(channel_states(noisy))
+    found = costs(noisy, states, "margin", inputs, labels, batch_statistics=True)
+    np.testing.assert_array_equal(found, costs(build(), states, "margin", inputs, labels, batch_statistics=True))
+    settings = [layer.get_config() for layer in noisy.layers[2:5]]
+    assert [each.get("rate", each.get("stddev")) for each in settings] == [0.9, 0.5, 0.5]
 
 
 CROSS_ENTROPIES = {

@@ -78,7 +78,7 @@ def run(
         run.results, run.figures["accuracy"]
 
     Args:
-        command: `imp`, `main`, `lth` or `filters`; or the `Study` of a system of one's own.
+        command: `imp`, `main`, `lth`, `filters` or `energy`; or the `Study` of a system of one's own.
         *words: the command's words: the input file of `imp`, for `lth` `"train"`, `"lottery"`, ...
         device: `auto`, `cpu` or `gpu`.
         overwrite: delete what is there of this run and start anew.

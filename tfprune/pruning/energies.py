@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
@@ -17,6 +18,11 @@ from tfprune.records.reading import first_line
 
 Energy = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 _FACTOR = 10.0  # of the published cost
+# Layers -> what makes them noisy. Others (spatial dropout) are of these classes.
+_NOISE = (
+    ((keras.layers.Dropout, keras.layers.AlphaDropout, keras.layers.GaussianDropout), "rate"),
+    ((keras.layers.GaussianNoise,), "stddev"),
+)
 
 
 def margin(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
@@ -116,14 +122,14 @@ def passes(
 ) -> Callable:
     """A function that says what states cost on a batch: one forward pass each, one after the other.
 
-    The model stays as it is, running averages of normalisation and seeds of dropout included: all states see the same
-    dropout.
+    The model stays as it is, running averages of normalisation and seeds included.
 
     Args:
         model: that the states are of.
         space: of its states.
         energy: from `get_energy`.
-        batch_statistics: whether layers act as in training, so that normalisation takes each state's own statistics.
+        batch_statistics: whether layers act as in training, so that normalisation takes each state's own statistics;
+            but for dropout and noise, which would tell states apart that are alike.
         refuse_constant: whether a state costs infinitely much whose outputs are the same for all examples of a batch:
             nothing leads from its inputs to its outputs. Before training its margins are better than most: near 0.
 
@@ -134,7 +140,7 @@ def passes(
 
     def costs(states: tf.Tensor, inputs, labels, weights=None) -> tf.Tensor:
         def cost(state):
-            with keras.StatelessScope(space.masked(state)):
+            with keras.StatelessScope(space.masked(state)), _without_noise(model):
                 outputs = model(inputs, training=batch_statistics)
             values = _values(energy, labels, outputs, state)
             if weights is not None and not values.shape.rank:
@@ -155,6 +161,24 @@ def passes(
         return tf.while_loop(lambda number, _: number < count, one_more, (0, found), parallel_iterations=1)[1].stack()
 
     return costs
+
+
+@contextlib.contextmanager
+def _without_noise(model: keras.Model) -> Iterator[None]:
+    """Dropout and noise do nothing in what is traced here."""
+    found = [
+        (layer, name, getattr(layer, name))
+        for layer in model._flatten_layers()
+        for kinds, name in _NOISE
+        if isinstance(layer, kinds)
+    ]
+    try:
+        for layer, name, _ in found:
+            setattr(layer, name, 0.0)
+        yield
+    finally:
+        for layer, name, value in found:
+            setattr(layer, name, value)
 
 
 def _values(energy: Energy, labels, outputs, state) -> tf.Tensor:

@@ -88,7 +88,7 @@ class Interactions:
             keep_rate: in [0, 1], the fraction below which a state is punished.
 
         Returns:
-            float32 (N,).
+            float64 (N,).
         """
         states = tf.cast(states, tf.int32)
         among = tf.transpose(tf.reshape(states, (self.size, -1))) if self.published else states

@@ -14,6 +14,9 @@ from tfprune.experiments.energy.settings import EnergySettings, data_words
 from tfprune.records.result import result_path, write_result
 from tfprune.records.run_folder import RunFolder
 
+_OF_ISING, _OF_PASSES = ("keep_rate", "cost_layout"), ("state_batch", "rescore")
+"""Settings of the Ising cost, and of the cost by forward passes."""
+
 
 class EnergyStudy(Study):
     """A network whose filters are searched while it is trained, and the small one that is left of it."""
@@ -23,6 +26,15 @@ class EnergyStudy(Study):
     @property
     def folder(self) -> Path:
         return Path(self.settings.out_path, self.settings.name)
+
+    @property
+    def warnings(self) -> list[str]:
+        settings, idle = self.settings, []
+        ising = settings.model == "ising" and settings.cost == "ipruning"
+        for name in _OF_ISING if not ising else _OF_PASSES:
+            if getattr(settings, name) != getattr(EnergySettings, name):
+                idle.append(f"--{name}={getattr(settings, name)} has no effect with --model={settings.model} ")
+        return [f"{text}--cost={settings.cost}" for text in idle]
 
     def check(self) -> None:
         settings = self.settings
