@@ -2,7 +2,8 @@
 
 Biases, activations and normalisation are dropped, max-pools become average-pools, and the kernels are arguments: the
 linear network of a model. On all-ones input and with kernels |w| it gives SynFlow's objective; with masks for kernels
-and a step after each layer it gives reachability. What an operation does is a rule, found by the operation's type.
+and a step after each layer it gives reachability. What an operation does is a rule, found by the operation's type. Where
+there is none, what runs inside a layer takes its place (`tfprune.connectivity.inside`), or a barrier.
 """
 
 from __future__ import annotations

@@ -42,8 +42,9 @@ class Reachability:
         input_shape: shape of an input without the batch axis, needed where the model leaves sizes open; a list of
             shapes if the model has several inputs. Paths can depend on the image size.
         convention: `"influence"` or `"paper"`, see the top of this module.
-        unknown: what becomes of operations that no rule knows. `"barrier"`: each of their outputs depends on every
-            entry of every input and can be other than 0, so what is called effective is an upper bound. `"refuse"`.
+        unknown: what becomes of operations that no rule knows. `"barrier"`: layers that are made of others are looked
+            into, see `tfprune.connectivity.inside`; of any other, each output depends on every entry of every input and
+            can be other than 0, so what is called effective is an upper bound. `"refuse"`.
 
     Attributes:
         barriers: paths of such layers, and names of such operations that are none.
