@@ -9,6 +9,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers as L
 from keras import ops
 from seen_weights import seen
@@ -268,6 +269,34 @@ def test_by_hand():
     with pytest.warns(UserWarning, match="no rule knows"):
         nothing = effective_masks(model, {**masks, "a/kernel": np.zeros((2, 2), bool)})
     assert nothing.kept == 0
+
+
+class Holding(L.Layer):
+    """Computes with a layer that the model has, too; TensorFlow's operation hides what."""
+
+    def __init__(self, dense, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = dense
+
+    def call(self, x):
+        return tf.cumsum(self.dense(x), axis=-1)
+
+
+@pytest.mark.filterwarnings("ignore:no rule knows")
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_a_layer_that_an_unknown_one_holds_as_well(convention):
+    """Its weights do something there, whether or not they do elsewhere."""
+    x, held = keras.Input((3,)), L.Dense(4, use_bias=False, name="held")
+    elsewhere = held(L.Dense(3, use_bias=False, name="cut")(x))
+    inside = Holding(held, name="holding")(L.Dense(3, use_bias=False, name="front")(x))
+    model = keras.Model(x, L.Dense(2, name="out")(elsewhere + inside))
+    masks = {path: np.full(kernel.shape, "cut" not in path) for path, kernel in prunable(model).items()}
+    masks["held/kernel"][1] = False
+    reachability = Reachability(model, convention=convention)
+    assert reachability.barriers == ("holding",)
+    assert reachability(masks).counts == {"cut/kernel": 0, "front/kernel": 9, "held/kernel": 8, "out/kernel": 8}
+    nothing = {**masks, "front/kernel": np.zeros((3, 3), bool)}
+    assert reachability(nothing).kept == 0
 
 
 @pytest.mark.filterwarnings("ignore:no rule knows")

@@ -16,7 +16,8 @@ def everything(walk, operation: keras.Operation, *args, **kwargs):
     """The rule of an operation that no rule knows.
 
     Each entry of its outputs depends on all entries of all tensors that it is called with, masks among them, and can be
-    other than 0 whatever these are. In the linear network it is their mean. Its own weights take no part.
+    other than 0 whatever these are. In the linear network it is their mean. Its own weights take no part, but those of
+    layers of the model that it holds as well do.
 
     Raises:
         NoRule: it has kernels that can be pruned, or the shapes of its outputs cannot be told.
@@ -25,6 +26,7 @@ def everything(walk, operation: keras.Operation, *args, **kwargs):
         raise NoRule(f"{operation.name!r}: nothing says which of its kernels' weights do anything")
     given = [x for x in tree.flatten((args, kwargs)) if tf.is_tensor(x)]
     amount = total(walk, given)
+    amount += walk.read(operation, amount)
     specs = _specs(operation, args, kwargs)
     return tree.map_structure(lambda spec: walk.lift(tf.ones(spec.shape) * amount), specs)
 

@@ -2,8 +2,8 @@
 
 Biases, activations and normalisation are dropped, max-pools become average-pools, and the kernels are arguments: the
 linear network of a model. On all-ones input and with kernels |w| it gives SynFlow's objective; with masks for kernels
-and a step after each layer it gives reachability. What an operation does is a rule, found by the operation's type. Where
-there is none, what runs inside a layer takes its place (`tfprune.connectivity.inside`), or a barrier.
+and a step after each layer it gives reachability. What an operation does is a rule, found by the operation's type.
+Where there is none, what runs inside a layer takes its place (`tfprune.connectivity.inside`), or a barrier.
 """
 
 from __future__ import annotations
@@ -76,6 +76,11 @@ class Walk:
         """The tensor that stands for a kernel; one that cannot be pruned (a quantized layer's) is all ones."""
         path = self._paths.get(id(variable))
         return tf.ones(variable.shape) if path is None else self._kernels[path]
+
+    def read(self, operation: keras.Operation, amount: tf.Tensor):
+        """What kernels of the model add to `amount`, a scalar, in a barrier that holds their layers, too."""
+        kernels = [self.kernel(variable) for variable in held_kernels(self._paths, operation).values()]
+        return amount * tf.add_n([tf.zeros([]), *map(tf.reduce_mean, kernels)])
 
     def use(self, variable: keras.Variable, times: int) -> None:
         """Notes that each weight of a kernel took part in `times` multiply-adds of an example."""
@@ -170,6 +175,12 @@ class Walk:
         if self._step is None or any(outputs is given for given in args):
             return outputs
         return tree.map_structure(self._step, outputs)
+
+
+def held_kernels(paths: Mapping[int, str], operation: keras.Operation) -> dict[str, keras.Variable]:
+    """Path -> kernel of the model that an operation has among its weights."""
+    weights = getattr(operation, "weights", ())
+    return {paths[id(variable)]: variable for variable in weights if id(variable) in paths}
 
 
 def _masks(kwargs: Mapping) -> list[tf.Tensor]:

@@ -15,7 +15,7 @@ import keras
 import tensorflow as tf
 from keras import tree
 
-from tfprune.connectivity.graph import Walk
+from tfprune.connectivity.graph import Walk, held_kernels
 from tfprune.layers.kinds import plain_type
 from tfprune.layers.prunable import kernels_of, prunable
 from tfprune.layers.topology import is_nested
@@ -78,6 +78,23 @@ class LeanWalk(Walk):
             return call(operation, inputs), gradient
 
         return layer(args[0] if args else kwargs["inputs"], self._anchor)
+
+    def read(self, operation, amount):
+        paths = list(held_kernels(self._paths, operation))
+        if not paths:
+            return tf.zeros([])
+
+        @tf.custom_gradient
+        def through(amount, anchor):
+            def gradient(upstream):
+                for path in paths:
+                    kernel = self._make(path)
+                    self._take(path, kernel, tf.ones_like(kernel) * amount * upstream)
+                return tf.zeros_like(amount), tf.zeros_like(anchor)
+
+            return tf.zeros_like(amount), gradient
+
+        return through(amount, self._anchor)
 
 
 class LiveNeeded(Exception):
