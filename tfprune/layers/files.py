@@ -43,8 +43,8 @@ def unreadable(path: str | Path, error: Exception) -> InputError:
     function = re.search(r"Could not interpret (\w+) identifier: \{'class_name': '__lambda__'", said)
     if function:
         return InputError(
-            f"cannot read {path}: the {function[1]} of a layer is a lambda, which Keras writes and cannot read; build the "
-            "model anew with a function that is registered, and use load_weights"
+            f"cannot read {path}: the {function[1]} of a layer is a lambda, which Keras writes and cannot read; build "
+            "the model anew with a function that is registered, and use load_weights"
         )
     # Keras wraps the cause into an error for each object around it, with all of its configuration.
     outer, _, cause = said.rpartition("Exception encountered: ")

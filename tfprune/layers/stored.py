@@ -33,7 +33,7 @@ def save_masked(layer: keras.layers.Layer, store, pairs: Mapping[str, tuple], pl
     """
     variables = _variables(layer)
     numbers = {id(variable): str(index) for index, variable in enumerate(variables)}
-    values = {number: variable for number, variable in zip(numbers.values(), variables, strict=True)}
+    values: dict = dict(zip(numbers.values(), variables, strict=True))
     for kernel, mask in pairs.values():
         kept = ops.convert_to_numpy(mask)
         values[numbers[id(mask)]] = np.packbits(kept)
@@ -56,25 +56,22 @@ def load_masked(layer: keras.layers.Layer, store, pairs: Mapping[str, tuple]) ->
         ValueError: they are those of another layer; it is unchanged then.
     """
     variables = _variables(layer)
-    stored = [key for key in store.keys() if not key.endswith(_PRUNED)]  # noqa: SIM118 (Keras's stores do not iterate)
+    keys = list(store.keys())
+    stored = [key for key in keys if not key.endswith(_PRUNED)]
     if len(stored) != len(variables):
         raise ValueError(
             f"Layer {layer.name!r} expected {len(variables)} variables, but received {len(stored)} variables"
         )
     numbers = {id(variable): str(index) for index, variable in enumerate(variables)}
     values = {id(variable): store[number] for variable, number in zip(variables, numbers.values(), strict=True)}
+    for _, mask in pairs.values():
+        values[id(mask)] = _unpacked(values[id(mask)], tuple(mask.shape))
+    _check_shapes(layer, values)
     for kernel, mask in pairs.values():
-        kept = values[id(mask)] = _unpacked(values[id(mask)], tuple(mask.shape))
         number = numbers[id(kernel)] + _PRUNED
-        if number in store.keys():  # noqa: SIM118
+        if number in keys:
             values[id(kernel)] = array = np.array(values[id(kernel)])
-            array[~kept] = store[number]
-    for variable in variables:
-        if tuple(np.shape(values[id(variable)])) != tuple(variable.shape):
-            raise ValueError(
-                f"Layer {layer.name!r}: variable {variable.name!r} has shape {tuple(variable.shape)}, in the file "
-                f"{np.shape(values[id(variable)])}"
-            )
+            array[~values[id(mask)]] = store[number]
     for variable in variables:
         variable.assign(values[id(variable)])
 
@@ -87,21 +84,32 @@ def load_plain(layer: keras.layers.Layer, store, masks: list, plain: type) -> bo
     Raises:
         ValueError: they are those of another layer.
     """
-    found = _plain_group(layer, store, plain)
-    if found is None:
+    path = _plain_path(layer, store, plain)
+    if path is None:
         return False
-    own = {id(mask) for mask in masks}
+    store, own = store.get(path), {id(mask) for mask in masks}
     variables = [variable for variable in _variables(layer) if id(variable) not in own]
-    if len(found) != len(variables):
-        raise ValueError(f"Layer {layer.name!r} expected {len(variables)} variables, but received {len(found)}")
-    for index, variable in enumerate(variables):
-        variable.assign(np.array(found[str(index)]))
+    if len(store.keys()) != len(variables):
+        raise ValueError(f"Layer {layer.name!r} expected {len(variables)} variables, but received {len(store.keys())}")
+    values = {id(variable): store[str(index)] for index, variable in enumerate(variables)}
+    _check_shapes(layer, values)
+    for variable in variables:
+        variable.assign(values[id(variable)])
     return True
 
 
 def _variables(layer: keras.layers.Layer) -> list[keras.Variable]:
     """In the order in which `keras.layers.Layer.save_own_variables` numbers them."""
     return layer._trainable_variables + layer._non_trainable_variables
+
+
+def _check_shapes(layer: keras.layers.Layer, values: Mapping[int, np.ndarray]) -> None:
+    for variable in _variables(layer):
+        found, own = np.shape(values.get(id(variable), variable)), tuple(variable.shape)
+        if found != own:
+            raise ValueError(
+                f"Layer {layer.name!r}: variable {variable.name!r} has shape {own}, in the file it has {found}"
+            )
 
 
 def _unpacked(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -116,7 +124,7 @@ def _unpacked(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def _write(store, key: str, value, compressed: bool) -> None:
     group = _group(store)
     if compressed and group is not None and value.dtype.kind == "f":
-        # Zeros cost little this way, so that a kernel and what was pruned of it are hardly larger than the kernel alone.
+        # Zeros cost little this way: a kernel and what was pruned of it take hardly more than the kernel alone.
         group.create_dataset(key, data=value, compression="lzf")
     else:
         store[key] = value
@@ -168,15 +176,16 @@ def _link(pending: list) -> None:
         linked.attrs.update(group.attrs)
 
 
-def _plain_group(layer: keras.layers.Layer, store, plain: type) -> h5py.Group | None:
+def _plain_path(layer: keras.layers.Layer, store, plain: type) -> str | None:
     file, path = getattr(store, "h5_file", None), getattr(store, "_h5_entry_path", None)
-    container = file.get(path.rpartition("/")[0]) if path and isinstance(file, h5py.File) else None
+    where = path.rpartition("/")[0] if path else ""
+    container = file.get(where) if where and isinstance(file, h5py.File) else None
     if not isinstance(container, h5py.Group):
         return None
     for name, group in container.items():
-        if re.fullmatch(_plain_name(plain), name) and isinstance(group.get("vars"), h5py.Group):
-            if group["vars"].attrs.get("name") == layer.name:
-                return group["vars"]
+        found = group.get("vars") if re.fullmatch(_plain_name(plain), name) else None
+        if isinstance(found, h5py.Group) and found.attrs.get("name") == layer.name:
+            return f"{where}/{name}"
     return None
 
 
