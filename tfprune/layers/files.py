@@ -21,12 +21,19 @@ _REGISTER = "decorate it with @keras.saving.register_keras_serializable() and im
 def unreadable(path: str | Path, error: Exception) -> InputError:
     """The error to raise for a model's file that made Keras raise another: the cause, and what to do, in one line."""
     said = str(error)
+    function = re.search(r"Could not interpret (\w+) identifier: \{'class_name': '__lambda__'", said)
+    if function:
+        return InputError(
+            f"cannot read {path}: the {function[1]} of a layer is a lambda, which Keras writes and cannot read; build "
+            "the model anew with a function that is registered, and use load_weights"
+        )
     unknown = re.search(
         r"(?:Could not locate|Unknown) (class|function|object|layer):? '([^']+)'"
-        r"|Cannot deserialize object of type `([^`]+)`",
+        r"|Cannot deserialize object of type `([^`]+)`"
+        r"|Could not interpret \w+ identifier: \{[^{}]*'class_name': '([^']+)'",
         said,
     )
-    name = unknown and (unknown[2] or unknown[3])
+    name = unknown and (unknown[2] or unknown[3] or unknown[4])
     # Keras 2 wrote one of these into all its models, and the last two where they compute by operators.
     if "batch_input_shape" in said or name in ("Functional", "TFOpLambda", "SlicingOpLambda"):
         return InputError(
@@ -40,12 +47,6 @@ def unreadable(path: str | Path, error: Exception) -> InputError:
         return InputError(f"cannot read {path}: it holds Python code (a lambda); give safe_mode=False if you trust it")
     if re.search(r"Could not deserialize 'keras\.(metrics|losses)\.", said):
         return InputError(f"cannot read {path}: its arguments of compile are of another Keras; give compile=False")
-    function = re.search(r"Could not interpret (\w+) identifier: \{'class_name': '__lambda__'", said)
-    if function:
-        return InputError(
-            f"cannot read {path}: the {function[1]} of a layer is a lambda, which Keras writes and cannot read; build "
-            "the model anew with a function that is registered, and use load_weights"
-        )
     # Keras wraps the cause into an error for each object around it, with all of its configuration.
     outer, _, cause = said.rpartition("Exception encountered: ")
     reason = next((line.strip() for line in cause.splitlines() if line.strip()), type(error).__name__)[:200]
