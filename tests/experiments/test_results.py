@@ -320,6 +320,33 @@ def test_originals_of_filter_pruning(originals):
     assert _row(table, label="gm_norm v0")["accuracy"] == 0.9025
 
 
+def test_originals_of_energy_based_pruning(tmp_path):
+    lines = [" ".join(map(str, [epoch, *range(2, 12)])) for epoch in (0.5, 0.25)]
+    (tmp_path / "loss_a.txt").write_text("\n".join(lines) + "\n")
+    (tmp_path / "args_a.json").write_text('{"model": "ising", "cost": "edropout", "seed": 3, "nnmodel": "resnet18"}')
+    (tmp_path / "loss_alone.txt").write_text("1 2\n")  # somebody else's
+    (row,) = read_results(tmp_path).to_dict("records")
+    assert (row["family"], row["label"], row["source"]) == ("energy", "ising edropout", "original")
+    assert (row["seed"], row["method"], row["settings"]["nnmodel"]) == (3, "ising", "resnet18")
+    assert pd.isna(row["accuracy"]) and pd.isna(row["loss"]) and pd.isna(row["density"])  # none of test images is told
+    assert row["more"]["epochs"] == 2 and list(row["more"]["last_epoch"].values()) == [0.25, *map(float, range(2, 12))]
+    assert list(row["more"]["last_epoch"])[3:6] == ["valid_top1", "valid_top3", "valid_top5"]
+    for name, content in (("b", "1 2 3\n"), ("c", "one two\n"), ("d", "")):
+        (tmp_path / f"loss_{name}.txt").write_text(content)
+        (tmp_path / f"args_{name}.json").write_text("{}")
+    (tmp_path / "loss_e.txt").write_text("1\n")
+    (tmp_path / "args_e.json").write_text("[")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert len(read_results(tmp_path)) == 1
+    told = [str(one.message) for one in caught]
+    assert [str(tmp_path / f"loss_{name}.txt") in line for name, line in zip("bcd", told, strict=False)] == [True] * 3
+    assert len(told) == 4 and "_e." in told[3]
+    # Ours has a record, and is no original even where its result is not written yet.
+    (tmp_path / "run.json").write_text("{}")
+    assert read_results(tmp_path).empty
+
+
 def test_originals_of_iterative_pruning(golden):
     table = read_results(golden / "imp")
     assert table["source"].tolist() == ["original"] * 3 and table["seed"].isna().all() and table["digest"].isna().all()

@@ -75,6 +75,7 @@ def test_selection_is_that_of_the_published_code(golden):
     population = Population(8, 32, seed=0)
     population.begin(states)
     population.costs.assign(kept)
+    population.index.assign(tf.argmin(kept))
     np.testing.assert_array_equal(population.best, data["best_solution"])
     assert float(tf.reduce_min(kept)) == data["best_cost"]
     assert float(tf.reduce_mean(kept)) == pytest.approx(float(data["generation_cost"]), rel=1e-12)

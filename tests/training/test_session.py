@@ -9,12 +9,12 @@ from tfprune.errors import InputError
 from tfprune.records.arrays import read_npz, write_npz
 from tfprune.records.metric_log import MetricLog
 from tfprune.records.run_folder import Layout, RunFolder
-from tfprune.training.drive import drive
+from tfprune.training.drive import Stretch, drive
 from tfprune.training.feeds import RowsFeed, normalised
 from tfprune.training.loop import TrainingLoop
 from tfprune.training.optimizers import WarmupMilestones, make_optimizer
 from tfprune.training.samplers import EpochSampler
-from tfprune.training.session import Pauses, Session, Timetable
+from tfprune.training.session import Pauses, Session, Timetable, _State, _take
 
 LAYOUT = Layout(results=("log",), unit="level")
 END = 11  # steps; an epoch has 4
@@ -174,6 +174,22 @@ def test_killed_behind_any_step(training, undisturbed, folder, every, last):
     assert _everything(training, training.run(folder, timetable, watch)) == undisturbed
     assert min(progress.step for progress in watch.seen) > last // every * every
     assert training.logs[-1] == undisturbed[0]
+
+
+def test_where_stretches_end_does_not_show_in_a_log_of_every_step():
+    """How long they are is a matter of the machine's speed."""
+    timetable = Timetable(Pauses(), Pauses(), each=("cost", "kept"))
+    values = {name: np.arange(6, dtype=np.float32) + add for name, add in (("cost", 0), ("kept", 10))}
+    texts = set()
+    for ends in ([6], [1, 2, 6], [3, 4, 5, 6]):
+        state, start = _State(0), 0
+        for end in ends:
+            _take(
+                state, Stretch(start, end, {name: array[start:end] for name, array in values.items()}, 1.0), timetable
+            )
+            start = end
+        texts.add(state.log.text())
+    assert len(texts) == 1 and texts.pop().splitlines()[:3] == ["cost,0,0.0", "kept,0,10.0", "cost,1,1.0"]
 
 
 @pytest.mark.parametrize("step", [3, 6, 9, END])

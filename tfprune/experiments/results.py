@@ -47,8 +47,8 @@ def read_results(*roots: str | Path) -> pd.DataFrame:
 
     Also read are runs of earlier versions of this package, and the files of the original codes:
     `<prefix>_itdata_<k>.pkl` of iterative magnitude pruning, `<sample>_<compression>_sparsities_direct.npy` of
-    effective sparsity, OpenLTH's folders `lottery_<digest>` and `train_<digest>`, and
-    `vgg_<scoring>_<data>_metrics.json` of filter pruning.
+    effective sparsity, OpenLTH's folders `lottery_<digest>` and `train_<digest>`, `vgg_<scoring>_<data>_metrics.json`
+    of filter pruning, and `args_<name>.json` with `loss_<name>.txt` of energy-based pruning.
 
     Args:
         *roots: folders, searched to any depth.
@@ -56,9 +56,9 @@ def read_results(*roots: str | Path) -> pd.DataFrame:
     Returns:
         A row per network, by folder, in these columns; what was not measured, or is not known, is missing, never 0.
 
-        - `family`: the system, `imp`, `one_shot`, `lottery`, `filters` or another one's name; `label`: the network in a
-          few words; `seed`: seed, sample or replicate; `level`: number of prunings; `version`; `method`: pruner,
-          scoring or branch.
+        - `family`: the system, `imp`, `one_shot`, `lottery`, `filters`, `energy` or another one's name; `label`: the
+          network in a few words; `seed`: seed, sample or replicate; `level`: number of prunings; `version`; `method`:
+          pruner, scoring or branch.
         - `weights`, `kept`, `effective`: numbers of prunable weights, of those kept, of those that are effective, too;
           `density`, `effective_density`: as fractions of `weights`, in [0, 1].
         - `parameters`, `parameters_masked`, `parameters_compacted`, and `flops` alike: of the dense network, of what

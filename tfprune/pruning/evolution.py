@@ -103,6 +103,7 @@ class Population:
     Attributes:
         states: bool (N, D) variable.
         costs: float64 (N,) variable; infinite before the first generation.
+        index: int64 variable: which state was the best one at the end of the last generation.
         unchanged: int32 variable: generations since the best state was another one.
         frozen: bool variable.
 
@@ -127,25 +128,31 @@ class Population:
         self._rule, self._patience, self._rescore = EVOLUTIONS[evolution], patience, rescore
         self.states = tf.Variable(tf.zeros([size, bits], tf.bool), trainable=False)
         self.costs = tf.Variable(tf.zeros([size], tf.float64), trainable=False)
+        self.index = tf.Variable(0, trainable=False, dtype=tf.int64)
         self.unchanged = tf.Variable(0, trainable=False)
         self.frozen = tf.Variable(False, trainable=False)
 
     @property
     def variables(self) -> list[tf.Variable]:
         """All that a generation changes."""
-        return [self.states, self.costs, self.unchanged, self.frozen]
+        return [self.states, self.costs, self.index, self.unchanged, self.frozen]
 
     def begin(self, states: tf.Tensor) -> None:
         """Starts with these states, bool (N, D)."""
         self.states.assign(states)
         self.costs.assign(tf.fill([self._size], tf.constant(np.inf, tf.float64)))
+        self.index.assign(0)
         self.unchanged.assign(0)
         self.frozen.assign(False)
 
     @property
     def best(self) -> tf.Tensor:
-        """bool (D,): the state that costs least, the first of equal ones."""
-        return tf.gather(self.states, tf.argmin(self.costs))
+        """bool (D,): the state that cost least at the end of the last generation, the first of equal ones."""
+        return tf.gather(self.states, self.index)
+
+    def renew(self, cost: tf.Tensor) -> None:
+        """Gives the best state another cost, scalar; it is the best until the next generation has ended."""
+        self.costs.scatter_nd_update([[self.index]], [tf.cast(cost, tf.float64)])
 
     def generation(self, costs_of: Callable[[tf.Tensor], tf.Tensor], step: tf.Tensor, may_freeze) -> None:
         """Children and selection, unless the best state is frozen. Inside a compiled function.
@@ -170,6 +177,7 @@ class Population:
         states, costs = selected(population, parents, children, scored[-self._size :])
         self.states.assign(states)
         self.costs.assign(costs)
+        self.index.assign(tf.argmin(costs))
         same = tf.reduce_all(tf.equal(before, self.best)) & ~is_first
         self.unchanged.assign(tf.where(same, self.unchanged + 1, 0))
         if self._patience is not None:
@@ -188,7 +196,7 @@ class Population:
         return three_others(self._uniform([self._size, self._size], step, _PARENTS))
 
     def _uniform(self, shape, step, draw: int) -> tf.Tensor:
-        key = [tf.constant(self._seed * 2**16 + _KEY + draw, tf.int64), tf.cast(step, tf.int64)]
+        key = [tf.constant((self._seed * 2**16 + _KEY + draw) % 2**63, tf.int64), tf.cast(step, tf.int64)]
         return tf.random.stateless_uniform(shape, tf.stack(key))
 
 
@@ -196,9 +204,11 @@ def check_population(size: int) -> None:
     """Refuses a population in which a state has not three others.
 
     Raises:
-        InputError: it has fewer than four states.
+        InputError: it is no whole number of at least four states.
     """
-    if size < LEAST_POPULATION:
+    whole = isinstance(size, (int, np.integer)) and not isinstance(size, bool)
+    if not whole or size < LEAST_POPULATION:
         raise InputError(
-            f"a population needs at least {LEAST_POPULATION} states: each has three others. Received: {size}"
+            f"population must be a whole number of at least {LEAST_POPULATION}: each state needs three others. "
+            f"Received: {size!r}"
         )

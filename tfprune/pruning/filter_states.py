@@ -78,8 +78,11 @@ class StateSpace:
 
         Args:
             state: (D,) of bool, or of 0 and 1.
+
+        Raises:
+            InputError: a state of another size, one of another network for example.
         """
-        state = np.append(np.asarray(state, bool), True)  # -1 finds the last
+        state = np.append(self._checked(state), True)  # -1 finds the last
         masks = {path: np.ones(kernel.shape, bool) for path, kernel in self.kernels.items()}
         for site in self.sites:
             np.moveaxis(masks[site.path], site.axis, -1)[..., ~state[site.bits]] = False
@@ -87,8 +90,14 @@ class StateSpace:
 
     def counts(self, state: np.ndarray) -> dict[str, int]:
         """Name of a stretch -> number of its bits that are on."""
-        state = np.asarray(state, bool)
+        state = self._checked(state)
         return {each.name: int(state[each.start : each.start + each.size].sum()) for each in self.stretches}
+
+    def _checked(self, state: np.ndarray) -> np.ndarray:
+        state = np.asarray(state, bool)
+        if state.shape != (self.size,):
+            raise InputError(f"a state of this model has {self.size} bits. Received: an array of shape {state.shape}")
+        return state
 
     def factors(self, state: tf.Tensor) -> dict[str, list[tf.Tensor]]:
         """What a state multiplies kernels by.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import keras
 import numpy as np
@@ -57,6 +58,28 @@ def fitted(model: keras.Model, loss: Loss, batch) -> tuple:
     if any(not np.isfinite(array).all() for array in tf.nest.flatten(weights)):
         raise InputError("sample weights hold NaN or infinite numbers")
     return inputs, labels, weights
+
+
+@contextmanager
+def blamed(what: str) -> Iterator[None]:
+    """Errors of TensorFlow in a compiled function of a batch as one line.
+
+    Args:
+        what: beside the model computes with the batch.
+
+    Raises:
+        InputError: in their place; says what TensorFlow does, without where it was.
+    """
+    try:
+        yield
+    except (tf.errors.InvalidArgumentError, tf.errors.UnknownError, tf.errors.ResourceExhaustedError) as error:
+        raise InputError(f"the model or the {what} cannot use a batch of the data: {_reason(error)}") from error
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    lines = (line.strip() for line in error.message.splitlines())
+    places = ("Graph execution error:", "Detected at node", 'File "', "<stack traces unavailable>")
+    return next((line for line in lines if line and not line.startswith(places)), type(error).__name__)
 
 
 def _arrays(structure):

@@ -18,10 +18,9 @@ from tfprune.layers.prunable import prunable
 from tfprune.layers.topology import named_layers
 from tfprune.layers.variants import HALF, in_full_precision
 from tfprune.pruning.batches import grouped
-from tfprune.pruning.fitted import fitted
+from tfprune.pruning.fitted import blamed, fitted
 from tfprune.pruning.loss_values import batch_shares, loss_value
 from tfprune.pruning.losses import Loss
-from tfprune.records.reading import first_line
 
 Batches = Iterable[tuple]
 
@@ -102,13 +101,10 @@ def mean_gradients(
                 concrete = step.get_concrete_function(*specs, factor_spec, seed_specs, tensors, vectors, handle_specs)
             traced_for = specs
         factors = tf.constant(factors / reference, tf.float32)
-        try:
+        with blamed("loss"):
             concrete(
                 inputs, labels, sample_weights, factors, drawn, tensors, vectors, [total.handle for total in totals]
             )
-        except tf.errors.InvalidArgumentError as error:
-            reason = first_line(error)
-            raise InputError(f"the model or the loss cannot use a batch of the data: {reason}") from error
         divisor += size / reference
     if reference is None:
         raise InputError("data holds no batches, and this pruner needs at least one")

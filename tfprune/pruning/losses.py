@@ -176,7 +176,8 @@ def check_labels(labels: np.ndarray, units: int) -> None:
             worst = lowest if lowest < 0 else highest
             raise InputError(
                 f"labels must lie in [0, 1] for one output unit, which is binary cross-entropy; received {worst}: "
-                "for another loss compile the model with it or give loss="
+                "a model of something else needs a loss of its own (compile the model with it or give loss=) or an "
+                "energy of its own (energy=)"
             )
     elif column:
         if lowest < 0 or highest >= units:

@@ -11,17 +11,16 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from tfprune.errors import InputError
+from tfprune.errors import InputError, did_you_mean_fraction
 from tfprune.layers.convert import masks_of, without_lora
 from tfprune.layers.masks import Masks
 from tfprune.pruning.batches import as_batches
-from tfprune.pruning.energies import Energy, get_energy, passes
+from tfprune.pruning.energies import Energy, check_targets, get_energy, passes
 from tfprune.pruning.evolution import Population, diversity
 from tfprune.pruning.filter_states import StateSpace, channel_states
-from tfprune.pruning.fitted import fitted
+from tfprune.pruning.fitted import blamed, fitted
 from tfprune.pruning.losses import LOSSES
 from tfprune.pruning.progress import Progress
-from tfprune.records.reading import first_line
 
 HISTORY = ("best_cost", "mean_cost", "kept", "diversity")
 
@@ -37,9 +36,10 @@ class FilterSearch:
         cost: of that state over all data.
         dense_cost: of the model with every channel, over all data.
         filters: name of a layer -> (channels that are kept, channels), coupled layers under the first one's name.
-        history: a row per generation: `best_cost` and `mean_cost` of the population on the generation's batch, `kept`,
-            the fraction of the kernels' weights that the best state keeps, and `diversity`, the mean fraction of bits
-            in which two states differ.
+        history: a row per generation: `best_cost` and `mean_cost` of the population on the generation's batch (infinite
+            as long as there are states through which nothing leads from inputs to outputs), `kept`, the fraction of the
+            kernels' weights that the best state keeps, and `diversity`, the mean fraction of bits in which two states
+            differ.
     """
 
     masks: Masks
@@ -95,12 +95,14 @@ def search_filters(
         verbose: whether to show progress on stderr where the call takes more than three seconds.
 
     Raises:
-        InputError: unusable arguments or data, a model without filters that can leave, one that no rule knows, or an
-            energy that is no number for every state.
+        InputError: unusable arguments or data, a call inside of `tf.function`, a model without filters that can leave,
+            one that no rule knows, an energy that cannot be computed or that is no finite number for any state.
 
     Reference: Salehinejad & Valaee 2020, arXiv 2006.04270, whose search this is, on weights that stay as they are.
     """
     _check(generations, patience, init_probability, seed)
+    if not tf.executing_eagerly():
+        raise InputError("search_filters computes at once: call it outside of tf.Graph and tf.function")
     chosen, model = get_energy(energy), without_lora(model)
     batches, own = as_batches(data, batch_size, steps, len(model.inputs)), masks_of(model)
     if batches is None:
@@ -109,19 +111,19 @@ def search_filters(
     states = Population(population, space.size, int(seed), evolution, patience, rescore)
     rng = np.random.default_rng(seed)
     states.begin(tf.constant(rng.random((population, space.size)) < init_probability))
-    compiled = _Compiled(model, space, states, passes(model, space, chosen, batch_statistics))
+    compiled = _Compiled(space, states, passes(model, space, chosen, batch_statistics))
     with Progress(bool(verbose), "searching filters") as progress:
-        prepared = _Prepared(model, batches, isinstance(energy, str))
+        prepared = _Prepared(model, batches, energy)
         rows = []
         for number, batch in enumerate(itertools.islice(prepared.again(), generations)):
             rows.append(compiled.generation(number, batch))
-            if not np.isfinite(rows[-1][0]):
-                raise InputError(f"the energy is no number for every state, in generation {number}")
+            _check_finite(rows[-1][0], f"in generation {number}")
             progress.at("generations", number, generations, f"best cost {rows[-1][0]:.4g}, {rows[-1][2]:.0%} kept")
             if patience is not None and int(states.unchanged.numpy()) >= patience:
                 break
         costs = compiled.costs(prepared, progress)
     best = int(np.argmin(np.where(np.isnan(costs[:-1]), np.inf, costs[:-1])))
+    _check_finite(costs[best], "over all data")
     state = states.states.numpy()[best]
     found = space.counts(state)
     return FilterSearch(
@@ -137,16 +139,13 @@ def search_filters(
 class _Compiled:
     """The compiled functions of a search."""
 
-    def __init__(self, model, space: StateSpace, states: Population, costs):
+    def __init__(self, space: StateSpace, states: Population, costs):
         self._states, self._space, self._costs = states, space, costs
-        self._generation = tf.function(self._one_generation, autograph=False, reduce_retracing=True)
-        self._measure = tf.function(self._measured, autograph=False, reduce_retracing=True)
-        self._model = model
+        self._generation, self._measure = _Traced(self._one_generation), _Traced(self._measured)
 
     def generation(self, number: int, batch: tuple) -> list[float]:
         """The values of `HISTORY` after a generation."""
-        with _blamed():
-            return [float(value) for value in self._generation(tf.constant(number), *batch)]
+        return [float(value) for value in self._generation(tf.constant(number), *batch)]
 
     def costs(self, batches: Iterable[tuple], progress: Progress) -> np.ndarray:
         """float64 (N + 1,): costs of all states, and of the one with every bit on, over all data."""
@@ -156,36 +155,54 @@ class _Compiled:
         for number, batch in enumerate(batches):
             progress.at("measuring the states", number)
             size = len(tf.nest.flatten(batch[0])[0])
-            with _blamed():
-                total += size * self._measure(states, *batch).numpy().astype(float)
+            total += size * self._measure(states, *batch).numpy().astype(float)
             examples += size
         return total / examples
 
-    def _one_generation(self, number, inputs, labels, weights=None):
-        def costs_of(states):
-            return self._costs(states, inputs, labels, weights)
+    def _measured(self, states, inputs, labels, weights):
+        without = isinstance(weights, tuple) and not weights
+        return self._costs(states, inputs, labels, None if without else weights)
 
-        self._states.generation(costs_of, number, may_freeze=True)
+    def _one_generation(self, number, *batch):
+        self._states.generation(lambda states: self._measured(states, *batch), number, may_freeze=True)
         costs = self._states.costs
         kept = self._space.kept(self._states.best)
         return tf.reduce_min(costs), tf.reduce_mean(costs), kept, diversity(self._states.states)
 
-    def _measured(self, states, inputs, labels, weights=None):
-        return self._costs(states, inputs, labels, weights)
+
+class _Traced:
+    """A function of a tensor and a batch, compiled once for batches of all sizes."""
+
+    def __init__(self, function):
+        self._function = tf.function(function, autograph=False)
+        self._specs = self._concrete = None
+
+    def __call__(self, first: tf.Tensor, *batch):
+        specs = tf.TensorSpec(first.shape, first.dtype), *tf.nest.map_structure(_any_length, batch)
+        if specs != self._specs:
+            self._concrete, self._specs = self._function.get_concrete_function(*specs), specs
+        with blamed("energy"):
+            return self._concrete(first, *batch)
+
+
+def _any_length(array: np.ndarray) -> tf.TensorSpec:
+    return tf.TensorSpec([None, *array.shape[1:]], array.dtype)
 
 
 class _Prepared:
     """Batches in the form that the model takes, checked."""
 
-    def __init__(self, model: keras.Model, batches: Iterable, named: bool):
-        self._model, self._batches = model, batches
+    def __init__(self, model: keras.Model, batches: Iterable, energy: str | Energy):
+        self._model, self._batches, self._energy = model, batches, energy
         # Labels of named energies are those of the named losses; functions get them as the data have them.
-        self._loss = LOSSES["cross_entropy"] if named else (lambda labels, outputs: None)
+        self._loss = LOSSES["cross_entropy"] if isinstance(energy, str) else (lambda labels, outputs: None)
 
     def __iter__(self):
         for batch in self._batches:
             inputs, labels, weights = fitted(self._model, self._loss, batch)
-            yield (inputs, labels) if isinstance(weights, tuple) and not weights else (inputs, labels, weights)
+            if self._energy == "margin":
+                check_targets(labels)
+            yield inputs, labels, weights
 
     def again(self):
         """Over and over."""
@@ -198,15 +215,12 @@ class _Prepared:
                 raise InputError("data holds no batches")
 
 
-class _blamed:
-    """TensorFlow's errors as one line."""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, _):
-        if isinstance(error, tf.errors.InvalidArgumentError):
-            raise InputError(f"the model or the energy cannot use a batch of the data: {first_line(error)}") from error
+def _check_finite(cost: float, when: str) -> None:
+    if not np.isfinite(cost):
+        raise InputError(
+            f"the energy is no finite number for any state, {when}: it is NaN or infinite, or the outputs are the same "
+            "for all examples of a batch, as where so few filters are on that nothing leads there (init_probability=)"
+        )
 
 
 def _check(generations: int, patience: int | None, init_probability: float, seed: int) -> None:
@@ -217,4 +231,5 @@ def _check(generations: int, patience: int | None, init_probability: float, seed
             raise InputError(f"{name} must be a whole number of at least {least}. Received: {value!r}")
     is_number = isinstance(init_probability, (int, float, np.number)) and not isinstance(init_probability, bool)
     if not is_number or not 0 < init_probability <= 1:
-        raise InputError(f"init_probability must lie in (0, 1]. Received: {init_probability!r}")
+        near = did_you_mean_fraction(init_probability)
+        raise InputError(f"init_probability must lie in (0, 1]. Received: {init_probability!r}{near}")

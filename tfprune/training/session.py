@@ -294,9 +294,10 @@ def _take(state: _State, stretch: Stretch, timetable: Timetable) -> None:
         for name, values in stretch.values.items():
             if name not in timetable.each or name == "train_error":
                 state.recent.setdefault(name, []).append(values)
-    for name in timetable.each:
-        for step, value in enumerate(stretch.values[name], stretch.start):
-            state.log.add(name, step, value)
+    # Step by step: where stretches end, which is a matter of speed, must not show in the order of a log.
+    for step in range(stretch.start, stretch.stop) if timetable.each else ():
+        for name in timetable.each:
+            state.log.add(name, step, stretch.values[name][step - stretch.start])
 
 
 def _states(loop: TrainingLoop) -> dict[str, np.ndarray]:

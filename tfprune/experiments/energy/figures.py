@@ -26,7 +26,6 @@ _ACCURACIES = {
 }
 _COSTS = {"edropout": "cost (-10 · margin of logits)", "ipruning": "cost (Ising energy)"}
 _SIZES = {"kept": "fraction of the weights kept", "ms": "latency of a batch, compacted (ms)"}
-_MODES = ("ising", "simple", "random")
 _MOST_DROPS, _MOST_POINTS, _MOST_BLOCKS, _FEW_LAYERS, _IN_ROW = 12, 25, 1000, 12, 3
 _NAME_ROOM = 0.016  # of the width of the states' image: what an upright name takes
 
@@ -171,8 +170,8 @@ def draw_comparison(table: pd.DataFrame, size: str = "kept") -> Figure:
     A small marker is a run, a large hollow one the mean of those of its mode.
 
     Args:
-        table: columns `dataset`, `network`, `mode` (`ising`, `simple` or `random`), `accuracy` and that of `size`; a
-            row for each seed.
+        table: columns `dataset`, `network`, `mode` (how it was trained), `accuracy` and that of `size`; a row for each
+            seed.
         size: the column of the horizontal axis: `kept`, fraction of the weights, or `ms`, latency.
     """
     groups = list(table.groupby(["dataset", "network"], sort=False))
@@ -182,10 +181,11 @@ def draw_comparison(table: pd.DataFrame, size: str = "kept") -> Figure:
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     if not groups:
         style.message(label(panels[0], "", _SIZES[size], "test accuracy"), "no finished run")
+    modes = list(dict.fromkeys(table["mode"]))
     for index, (axes, ((dataset, network), part)) in enumerate(zip(panels, groups, strict=False)):
         label(axes, f"{network} on {dataset}", _SIZES[size], "" if index % columns else "test accuracy")
         for mode, runs in part.groupby("mode", sort=False):
-            at = _MODES.index(mode)
+            at = modes.index(mode)
             look = {"color": COLORS[at], "marker": style.MARKERS[at], "linestyle": ""}
             axes.plot(runs[size], runs["accuracy"], **look, markersize=5, markeredgecolor="white")
             mean = {"markersize": 15, "markerfacecolor": "none", "markeredgewidth": 1.8, "label": f"{mode}, mean"}

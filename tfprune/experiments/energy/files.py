@@ -105,8 +105,11 @@ def read_states(path: str | Path) -> tuple[np.ndarray, list[tuple[str, int]]]:
     arrays = read_npz(Path(path), what="the states of a network")
     try:
         names = bytes(arrays["names"]).decode().split("\n")
-        sizes = [int(size) for size in arrays["sizes"]]
-        packed, count = arrays["states"], sum(sizes)
+        packed, sizes = arrays["states"], arrays["sizes"]
+        if sizes.dtype.kind not in "iu" or sizes.ndim != 1 or (sizes < 0).any():
+            raise ValueError(f"sizes {str(sizes)[:60]}")
+        sizes = sizes.tolist()
+        count = sum(sizes)
         if packed.dtype != np.uint8 or packed.ndim != 2 or not len(packed) or packed.shape[1] != -(-count // 8):
             raise ValueError(f"states of shape {packed.shape}")
         states = np.unpackbits(packed, axis=1, count=count).astype(bool)

@@ -25,12 +25,12 @@ from tfprune.errors import InputError
 from tfprune.experiments.energy import files
 from tfprune.experiments.energy.interactions import build as build_interactions
 from tfprune.experiments.energy.networks import NETWORKS, build
-from tfprune.experiments.energy.settings import EnergySettings
+from tfprune.experiments.energy.settings import EnergySettings, data_words
 from tfprune.experiments.energy.states import layout
 from tfprune.experiments.energy.training import SEARCHED, EnergyLoop, MaskedLoop, Refreshing, take_over
 from tfprune.layers.convert import load_model, masked
 from tfprune.layers.masks import save_masks
-from tfprune.layers.weights import weights_of
+from tfprune.layers.weights import weight_variables, weights_of
 from tfprune.models.torch_weights import load_torch_weights
 from tfprune.pruning.energies import get_energy, margin_cost, passes
 from tfprune.pruning.evolution import Population
@@ -66,7 +66,10 @@ def load_images(settings: EnergySettings) -> ImageSet:
     # 224 pixels are made of smaller images on the device: in memory they would be too many.
     side = settings.side if settings.side == 32 else None
     how = {"statistics": statistics, "side": side, "common_side": settings.side, "held_out": HELD_OUT}
-    return load_prepared(dataset, folder, seed=settings.seed, **how)
+    try:
+        return load_prepared(dataset, folder, seed=settings.seed, **how)
+    except InputError as error:
+        raise data_words(error) from None
 
 
 class EnergyPruning:
@@ -137,10 +140,11 @@ class EnergyPruning:
         """
         evaluator = self._evaluator(self._outputs_of_shown, "energy", held_out=False)
         rng, rows, own = _rng(self.settings, _REPORTED), [], self.model.get_weights()
+        normalises = any(isinstance(layer, keras.layers.BatchNormalization) for layer in self.model.layers)
         for name, fraction in REPORTED.items():
             state = self.loop.best.numpy() if fraction is None else random_state(self.space.size, fraction, rng)
             self._shown.assign(state)
-            if fraction is not None and self.model.non_trainable_variables:
+            if fraction is not None and normalises:
                 self._average()
             found = evaluator.metrics()
             tops = {f"top{k}": found["test_accuracy" if k == 1 else f"test_top{k}"] for k in TOP}
@@ -152,6 +156,7 @@ class EnergyPruning:
     def _average(self) -> None:
         """Running averages of the state that is shown, from batches of the first epoch, over and over if it has few."""
         feed, steps = self.batches.feed(), self.batches.steps_per_epoch
+        feed.begin(0, 0)
         for step in range(_AVERAGED):
             inputs, _ = feed.batch(tf.constant(0), tf.constant(step % steps), feed.batch_size(step % steps))
             self._average_batch(inputs)
@@ -193,7 +198,7 @@ class EnergyPruning:
         settings, epoch = self.settings, self.batches.steps_per_epoch
         drops = range(settings.lr_stepsize, settings.epochs, settings.lr_stepsize)
         milestones = [drop * epoch for drop in drops] if settings.scheduler_m == "StepLR" else []
-        how = {"schedule": WarmupMilestones(settings.lr, milestones, settings.gamma)}
+        how = {"schedule": WarmupMilestones(settings.lr, milestones, settings.gamma), "loss": settings.loss}
         if settings.decay:
             how["decay"] = AllDecay(self.model, settings.decay)
         given = self.model, _optimizer(settings), self.batches.feed(), self.space
@@ -203,14 +208,14 @@ class EnergyPruning:
             state = random_state(self.space.size, settings.init_probability, _rng(settings, _STATES))
             return MaskedLoop(*given, load_state(settings.state_f, self.space) if settings.state_f else state, **how)
         # An Ising energy depends on no batch, but on interactions that change: all states have that of the last ones.
-        rescore = settings.rescore or settings.cost == "ipruning"
+        rescore = settings.rescore == "all" or settings.cost == "ipruning"
         population = Population(
             settings.NS, self.space.size, settings.seed, settings.evolution, settings.stopcounter, rescore
         )
         how |= {"state_batch": settings.state_batch, "threshold": settings.threshold_early_state * epoch}
         if settings.cost == "edropout":
             costs = passes(self.model, self.space, get_energy("margin"), batch_statistics=True)
-            return EnergyLoop(*given, population, costs, **how)
+            return EnergyLoop(*given, population, costs, renew=settings.rescore == "best", **how)
         interactions, refresh = self._interactions()
         costs = self._ising(interactions)
         model, optimizer, feed, space = given
@@ -345,7 +350,8 @@ def _load_weights(model: keras.Model, settings: EnergySettings) -> None:
     if odd is not None:
         came, need = (str(np.shape(each[odd])) if odd in each else "not there" for each in (given, own))
         raise InputError(f"--pre_trained_f={path}: weights of another network: {odd} is {came}, needed is {need}")
-    model.set_weights(loaded.get_weights())
+    for name, variable in weight_variables(model).items():
+        variable.assign(given[name])
 
 
 def _save(model: keras.Model, path: Path) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfprune.data.facts import AUGMENTATIONS
+from tfprune.data.facts import AUGMENTATIONS, SHORT_NAMES
 from tfprune.errors import InputError
 from tfprune.records.limits import MOST_BATCH, SEED_LIMIT
 from tfprune.records.settings import Settings, digest, setting
@@ -14,8 +15,9 @@ from tfprune.records.settings import Settings, digest, setting
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
 # Written out, so that TensorFlow need not be loaded; a test compares them with the registries.
 NETWORKS = (*RESNETS, "alexnet", "squeezenet", "resnext50", "lenet")
+WEIGHT_FILES = (".keras", ".safetensors", ".npz")
 # Characters look different mirrored; all other sets are distorted as usual for CIFAR-10.
-_CHARACTERS = ("fashion", "kuzushiji", "mnist", "digits")
+_CHARACTERS = ("fashion_mnist", "kmnist", "mnist", "digits")
 _DECAY = {"Adadelta": 1e-5, "SGD": 1.25e-4}
 _MOST_EPOCHS = 100_000
 
@@ -78,7 +80,13 @@ class EnergySettings(Settings):
         "published",
         choices=("published", "binary_de"),
     )
-    rescore: bool = setting(bool, "Score parents with their children; published: a cost is kept as it was.", False)
+    rescore: str = setting(
+        str,
+        "Which states get a new cost on every batch, beside children: none, as published, so that costs are kept as "
+        "they were; best, whose forward pass is that of the training step; all, which doubles the passes.",
+        "none",
+        choices=("none", "best", "all"),
+    )
     cost_layout: str = setting(
         str,
         "ipruning: default, or as in the published code, which mixes the individuals and the channels of kernels.",
@@ -119,6 +127,7 @@ class EnergySettings(Settings):
         str,
         "Weights to start from: model.keras of another run, or .safetensors or .npz with tensors as in torchvision.",
         None,
+        rule=(f"a file that ends in {', '.join(WEIGHT_FILES)}", lambda value: value.endswith(WEIGHT_FILES)),
     )
     state_f: str | None = setting(
         str, "A run's states_*.npz: its last state is among the first ones, or takes the place of the random one.", None
@@ -148,7 +157,7 @@ class EnergySettings(Settings):
     def distortions(self) -> tuple[str, ...]:
         """Names of what is done to training images."""
         if self.augmentation is None:
-            return () if self.dataset in _CHARACTERS else ("flip", "crop")
+            return () if SHORT_NAMES.get(self.dataset, self.dataset) in _CHARACTERS else ("flip", "crop")
         return tuple(name for name in self.augmentation if name != "none")
 
     @property
@@ -159,5 +168,12 @@ class EnergySettings(Settings):
     @property
     def name(self) -> str:
         """Of the run; ends the names of its files."""
-        words = Path(self.dataset).name or self.dataset, self.nnmodel, self.model, digest(self.record(), 8)
+        # Of a folder, `.` and `..` included, its own name.
+        dataset = Path(os.path.abspath(self.dataset)).name or self.dataset
+        words = dataset, self.nnmodel, self.model, digest(self.record(), 8)
         return "_".join(word.replace("/", "-").replace(":", "-") for word in words)
+
+
+def data_words(error: InputError) -> InputError:
+    """The error with the name that the flag of the data set has here."""
+    return InputError(str(error).replace("--data=", "--dataset="))

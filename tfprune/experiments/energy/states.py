@@ -27,12 +27,12 @@ def layout(model: keras.Model, name: str, states: str = "default") -> StateSpace
         states: `default` or `current`.
 
     Raises:
-        InputError: `current` of another network than a ResNet.
+        InputError: `current` of another network than a ResNet, or a network without kernels.
 
     Reference: Salehinejad & Valaee 2020, arXiv 2006.04270.
     """
     kernels = prunable(model)
-    head = list(kernels)[-1]
+    head = next(reversed(kernels), None)
     if states == CURRENT:
         if name not in _RESNETS:
             raise InputError(f"--states=current is for {', '.join(_RESNETS)}. Received: --nnmodel={name}")

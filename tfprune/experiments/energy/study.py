@@ -8,8 +8,9 @@ from tfprune.cli.early import check_readable
 from tfprune.cli.progress import ProgressBar
 from tfprune.cli.run import Study
 from tfprune.data.facts import named_set, prepared_facts
+from tfprune.errors import InputError
 from tfprune.experiments.energy import files
-from tfprune.experiments.energy.settings import EnergySettings
+from tfprune.experiments.energy.settings import EnergySettings, data_words
 from tfprune.records.result import result_path, write_result
 from tfprune.records.run_folder import RunFolder
 
@@ -25,7 +26,10 @@ class EnergyStudy(Study):
 
     def check(self) -> None:
         settings = self.settings
-        prepared_facts(*named_set(settings.dataset, settings.path_to_data), common_side=settings.side)
+        try:
+            prepared_facts(*named_set(settings.dataset, settings.path_to_data), common_side=settings.side)
+        except InputError as error:
+            raise data_words(error) from None
         for flag in ("pre_trained_f", "state_f"):
             if (path := getattr(settings, flag)) is not None:
                 check_readable(path, f"--{flag}")

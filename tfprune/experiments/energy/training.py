@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfprune.pruning.energies import margin_cost
 from tfprune.pruning.evolution import Population, diversity
 from tfprune.pruning.filter_states import StateSpace, product
 from tfprune.training.feeds import Feed
@@ -30,11 +31,14 @@ class MaskedLoop(TrainingLoop):
         optimizer, feed, **settings: those of `TrainingLoop` but `xla`.
         space: of the model's states.
         state: bool (D,), where none are searched.
+        loss: `ce`, or `log`: the logarithm of softmax first, then the label's.
     """
 
-    def __init__(self, model, optimizer, feed: Feed, space: StateSpace, state: np.ndarray | None = None, **settings):
+    def __init__(
+        self, model, optimizer, feed: Feed, space: StateSpace, state: np.ndarray | None = None, loss="ce", **settings
+    ):
         super().__init__(model, optimizer, feed, **settings)
-        self.space = space
+        self.space, self._loss = space, loss
         self._state = tf.Variable(np.ones(space.size, bool) if state is None else state, trainable=False)
 
     @property
@@ -57,6 +61,12 @@ class MaskedLoop(TrainingLoop):
         take_over(scope, self.model)
         self._descend_where(best, tape, scaled)
         return 1 - tf.reduce_mean(right(logits, labels)), loss
+
+    def _losses(self, inputs, labels):
+        logits, losses = super()._losses(inputs, labels)
+        if self._loss == "log":
+            losses = -tf.gather(tf.nn.log_softmax(logits), labels, batch_dims=1)
+        return logits, losses
 
     def _descend_where(self, state, tape, scaled) -> None:
         """A step of the optimizer that leaves weights as they are which are off, whatever momentum they have."""
@@ -106,16 +116,28 @@ class EnergyLoop(MaskedLoop):
         costs: what states cost on a batch.
         state_batch: the first so many examples of each batch are what costs are measured on; None: all.
         threshold: step from which on the best state may be frozen.
+        renew: whether the best state, through which every step of descent passes anyway, then gets the cost that it has
+            on that step's batch.
     """
 
     measures = (*TrainingLoop.measures, *SEARCHED)
 
     def __init__(
-        self, model, optimizer, feed, space, population: Population, costs: Costs, state_batch, threshold: int, **more
+        self,
+        model,
+        optimizer,
+        feed: Feed,
+        space: StateSpace,
+        population: Population,
+        costs: Costs,
+        state_batch: int | None,
+        threshold: int,
+        renew: bool = False,
+        **more,
     ):
         super().__init__(model, optimizer, feed, space, **more)
         self.population, self._costs = population, costs
-        self._state_batch, self._threshold = state_batch, threshold
+        self._state_batch, self._threshold, self._renew = state_batch, threshold, renew
 
     @property
     def best(self) -> tf.Tensor:
@@ -136,6 +158,13 @@ class EnergyLoop(MaskedLoop):
         costs = tf.cast(costs, tf.float32)
         searched = tf.reduce_mean(costs), tf.reduce_min(costs), self.space.kept(self.best), diversity(states)
         return *values, *searched, *flags
+
+    def _losses(self, inputs, labels):
+        logits, losses = super()._losses(inputs, labels)
+        if self._renew:
+            some = slice(self._state_batch)
+            self.population.renew(tf.reduce_mean(margin_cost(tf.one_hot(labels[some], logits.shape[1]), logits[some])))
+        return logits, losses
 
     def _state_variables(self):
         return [*super()._state_variables(), *self.population.variables]
