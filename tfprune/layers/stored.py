@@ -20,6 +20,7 @@ import numpy as np
 from keras import ops
 
 _PRUNED = "_pruned"
+_LARGEST_PIECE = 1 << 30  # bytes; of HDF5 4 GiB
 
 
 def save_masked(layer: keras.layers.Layer, store, pairs: Mapping[str, tuple], plain: type | None) -> None:
@@ -125,7 +126,9 @@ def _write(store, key: str, value, compressed: bool) -> None:
     group = _group(store)
     if compressed and group is not None and value.dtype.kind == "f":
         # Zeros cost little this way: a kernel and what was pruned of it take hardly more than the kernel alone.
-        group.create_dataset(key, data=value, compression="lzf")
+        # In one piece where HDF5 can: within a `.keras`, a step back to another piece reads the archive from its start.
+        chunks = value.shape if value.nbytes < _LARGEST_PIECE else True
+        group.create_dataset(key, data=value, compression="lzf", chunks=chunks)
     else:
         store[key] = value
 
