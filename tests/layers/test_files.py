@@ -78,12 +78,21 @@ def test_weights_of_another_model_and_none(plain, tmp_path):
         sparse.load_weights(tmp_path / "other.weights.h5", skip_mismatch=True)
 
 
-def test_keras_alone_is_told_what_to_do(plain, tmp_path):
-    tfprune.masked(plain).save(tmp_path / "masked.keras")
-    plain.save_weights(tmp_path / "plain.weights.h5")
+def test_keras_alone_loads_weights_of_the_plain_model(plain, tmp_path):
+    """Where Keras read the masked model, layers are known by name; others are told what to do."""
+    masks = _sparse(plain)
+    tfprune.masked(plain, masks).save(tmp_path / "masked.keras")
     model = keras.saving.load_model(tmp_path / "masked.keras")
+    _randomized(plain, 2).save_weights(tmp_path / "plain.weights.h5")
+    model.load_weights(tmp_path / "plain.weights.h5")
+    expected = tfprune.masked(plain, masks)
+    for variable, other in zip(model.variables, expected.variables, strict=True):
+        np.testing.assert_array_equal(variable, other)
+    plain.get_layer("first").name = "other"
+    plain.save_weights(tmp_path / "plain.weights.h5")
     with pytest.raises(ValueError, match=r"has no weights of the masked layer 'first'.*call tfprune\.masked"):
         model.load_weights(tmp_path / "plain.weights.h5")
+    tfprune.load_model(tmp_path / "masked.keras").load_weights(tmp_path / "plain.weights.h5")
 
 
 class Own(L.Layer):
@@ -96,6 +105,60 @@ class Own(L.Layer):
 
 def own_function(x):
     return x * 2
+
+
+class OwnRegularizer(keras.regularizers.Regularizer):
+    def __call__(self, kernel):
+        return 0.0 * keras.ops.sum(kernel)
+
+    def get_config(self):
+        return {}
+
+
+@keras.saving.register_keras_serializable("tfprune_test")
+class Sized(L.Layer):
+    """Its configuration lacks what its constructor needs."""
+
+    def __init__(self, size, **kwargs):
+        super().__init__(**kwargs)
+        self.bytes = size
+
+    def call(self, x):
+        return x
+
+    def get_config(self):
+        return super().get_config()
+
+
+@pytest.mark.parametrize(
+    ("layer", "told"),
+    [
+        (lambda: L.Dense(3, kernel_regularizer=OwnRegularizer()), "Could not locate class 'OwnRegularizer'; decorate"),
+        (lambda: L.Dense(3, kernel_initializer=lambda shape, dtype: keras.ops.ones(shape)), "initializer .* a lambda"),
+        (lambda: Sized(3), r"Sized cannot be made of what the file says of it \(.*missing 1 required.*'size'"),
+    ],
+)
+@pytest.mark.parametrize("masks", [False, True])
+def test_the_cause_within_keras_errors_is_told(layer, told, masks, tmp_path):
+    path = tmp_path / "model.keras"
+    model = keras.Sequential([keras.Input((3,)), layer(), L.Dense(2)])
+    if masks and isinstance(model.layers[0], Sized):
+        pytest.skip("it cannot be copied")
+    (tfprune.masked(model) if masks else model).save(path)
+    with pytest.raises(InputError, match=f"cannot read {re.escape(str(path))}: .*{told}") as error:
+        tfprune.load_model(path, safe_mode=False)
+    assert "\n" not in str(error.value) and "damaged" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["bad.weights.h5", "bad.keras", "bad.h5", "bad.txt"])
+@pytest.mark.parametrize("content", [b"", b"no weights at all" * 99])
+def test_garbage_instead_of_weights(plain, name, content, tmp_path):
+    path = tmp_path / name
+    path.write_bytes(content)
+    told = "its name must end in" if name == "bad.txt" else "not a file of weights, or a damaged one"
+    with pytest.raises(InputError, match=f"cannot load {re.escape(str(path))}: {told}") as error:
+        tfprune.masked(plain).load_weights(path)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("suffix", ["keras", "h5"])

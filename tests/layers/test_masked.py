@@ -149,3 +149,57 @@ def test_works_in_keras_stateless_calls():
     for variable, value in zip(sparse.trainable_variables, trainable, strict=True):
         variable.assign(value)
     np.testing.assert_allclose(outputs, sparse(images), rtol=1e-6)
+
+
+CONSTRAINTS = {
+    "max_norm": (lambda: keras.constraints.MaxNorm(1.0, axis=0), [[0.6, 5.0], [0.8, 0.0], [9.0, 0.5]]),
+    "unit_norm": (lambda: keras.constraints.UnitNorm(axis=0), [[0.6, 5.0], [0.8, 0.0], [9.0, 1.0]]),
+    "non_neg": (lambda: keras.constraints.NonNeg(), [[3.0, 5.0], [4.0, 0.0], [9.0, 0.5]]),
+}
+
+
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("name", CONSTRAINTS)
+def test_constraint_of_kept_weights_only(name, jit):
+    """Columns (3, 4, pruned 9) and (pruned 5, -2 or 0, 0.5); the gradient is zero, so an update is the constraint."""
+    make, expected = CONSTRAINTS[name]
+    model = keras.Sequential([keras.Input((3,)), L.Dense(2, use_bias=False, kernel_constraint=make(), name="d")])
+    mask = np.array([[1, 0], [1, 1], [0, 1]], bool)
+    sparse = masked(model, {"d/kernel": mask})
+    kernel = prunable(sparse)["d/kernel"]
+    kernel.assign([[3, 5], [4, -2 if name == "non_neg" else 0], [9, 0.5]])
+    sparse.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=jit)
+    sparse.fit(np.zeros((4, 3)), np.zeros((4, 2)), verbose=0)
+    np.testing.assert_allclose(kernel, expected, rtol=1e-5)
+    assert isinstance(strip(sparse).layers[-1].kernel.constraint, type(make()))
+    assert isinstance(masked(sparse).layers[-1].kernel.constraint._constraint, type(make()))  # and not one of one
+
+
+def test_constraint_in_another_precision():
+    layer = L.Dense(2, kernel_constraint="max_norm", dtype="mixed_float16", name="d")
+    sparse = masked(keras.Sequential([keras.Input((3,)), layer]), {"d/kernel": np.eye(3, 2, dtype=bool)})
+    kernel = prunable(sparse)["d/kernel"]
+    kernel.assign(np.full((3, 2), 4.0))
+    sparse.compile("sgd", "mse")
+    sparse.fit(np.zeros((4, 3)), np.zeros((4, 2)), verbose=0)
+    np.testing.assert_allclose(kernel, [[2, 4], [4, 2], [4, 4]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("model", [L.Dense, L.SeparableConv2D], indirect=True)
+def test_masked_models_are_exported_by_keras_alone(model, masks, data, tmp_path):
+    """`tfprune.export` strips first; `Model.export` writes the masks, too."""
+    import tensorflow as tf
+
+    sparse = masked(model, masks)
+    sparse.export(tmp_path / "saved", verbose=False)
+    saved = tf.saved_model.load(tmp_path / "saved")
+    np.testing.assert_allclose(saved.serve(data[0]), sparse(data[0]), rtol=1e-4, atol=1e-5)
+    lite = tf.lite.Interpreter(
+        model_content=tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "saved")).convert()
+    )
+    lite.resize_tensor_input(lite.get_input_details()[0]["index"], data[0].shape)
+    lite.allocate_tensors()
+    lite.set_tensor(lite.get_input_details()[0]["index"], data[0])
+    lite.invoke()
+    found = lite.get_tensor(lite.get_output_details()[0]["index"])
+    np.testing.assert_allclose(found, sparse(data[0]), rtol=1e-4, atol=1e-5)

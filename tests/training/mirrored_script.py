@@ -96,7 +96,7 @@ def main():
     result["again"] = result["two"] + train(two, 15, 30)
     result["two"] += rest
     result["variables"] = [
-        float(np.abs(ours - theirs).max()) for ours, theirs in zip(one.state, two.state, strict=True)
+        float(np.abs(1.0 * ours - theirs).max()) for ours, theirs in zip(one.state, two.state, strict=True)
     ]
     result["seen"] = [seen_by_all(strategy, two, value) for value in (2.0, np.inf)]
     print(json.dumps(result))

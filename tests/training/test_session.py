@@ -6,6 +6,8 @@ import pytest
 
 from tfprune.data.images import ResidentImages
 from tfprune.errors import InputError
+from tfprune.layers.convert import masked
+from tfprune.layers.prunable import prunable
 from tfprune.records.arrays import read_npz, write_npz
 from tfprune.records.metric_log import MetricLog
 from tfprune.records.run_folder import Layout, RunFolder
@@ -46,11 +48,15 @@ class Watch:
 class Training:
     """One small network that is trained again and again, by one loop."""
 
-    def __init__(self, units=4, fail_at=None):
+    def __init__(self, units=4, fail_at=None, masks=False):
         rng = np.random.default_rng(0)
         images = ResidentImages(rng.integers(0, 256, (50, 8), np.uint8), rng.integers(0, 3, 50).astype(np.int32))
         keras.utils.set_random_seed(0)
         self.model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(units), keras.layers.Dense(3)])
+        if masks:
+            keep = np.random.default_rng(2).random
+            shapes = {path: kernel.shape for path, kernel in prunable(self.model).items()}
+            self.model = masked(self.model, {path: keep(shape) < 0.5 for path, shape in shapes.items()})
         feed = RowsFeed(images, EpochSampler(50, 16, short=True), normalised(np.zeros(8), 1 / 255))
         schedule = WarmupMilestones(0.1, [6], 0.1, warmup=3)
         self.loop = TrainingLoop(self.model, make_optimizer("adam", 0.1), feed, schedule=schedule)
@@ -264,6 +270,23 @@ def _refused(training, folder, told="not a checkpoint of this network, or one of
     for old, new in zip(training.start, training.model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     assert int(training.loop.optimizer.iterations) == 0
+
+
+def test_a_checkpoint_of_float_masks(folder):
+    """Masks were float32 variables; a training that was stopped then goes on to the same numbers."""
+    training = Training(masks=True)
+    whole = _everything(training, training.run(folder, checkpoint="whole"))
+    _killed(training, folder)
+
+    def change(arrays):
+        masks = {name: array for name, array in arrays.items() if name.startswith("state_") and array.dtype == bool}
+        assert len(masks) == 2
+        arrays |= {name: array.astype(np.float32) for name, array in masks.items()}
+
+    _change(folder, change)
+    resumed = training.run(folder, watch=(watch := Watch()))
+    assert watch.seen[0].step > 6
+    assert _everything(training, resumed) == whole
 
 
 def test_a_checkpoint_of_another_network(training, folder):

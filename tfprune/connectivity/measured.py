@@ -80,7 +80,7 @@ def parameters_of(model: keras.Model) -> int:
 def _masked_biases(model: keras.Model) -> int:
     """Number of biases that layers mask themselves."""
     found = [getattr(layer, "bias_mask", None) for _, layer in named_layers(model)]
-    return sum(int(np.count_nonzero(mask.numpy() == 0)) for mask in found if mask is not None)
+    return sum(int(np.count_nonzero(~mask.numpy())) for mask in found if mask is not None)
 
 
 def _given_up(found: dict, what: str, error: Exception) -> dict:

@@ -149,7 +149,7 @@ def masks_of(model: keras.Model) -> Masks:
     for path, layer in named_layers(model):
         variables = masks_of_layer(layer)
         for name, kernel in kernels_of(layer).items():
-            array = np.ones(kernel.shape, bool) if name not in variables else variables[name].numpy() != 0
+            array = np.ones(kernel.shape, bool) if name not in variables else variables[name].numpy()
             found[f"{path}/{name}"] = array
     return Masks(found)
 
@@ -170,7 +170,7 @@ def set_masks(model: keras.Model, masks: Mapping[str, np.ndarray]) -> None:
         for name in kernels_of(layer):
             mask = masks[f"{path}/{name}"]
             if name in variables:
-                variables[name].assign(mask.astype(np.float32))
+                variables[name].assign(mask)
             elif not mask.all():
                 raise InputError(f"layer {path!r} has no masks: give tfprune.masked(model), not the plain model")
 

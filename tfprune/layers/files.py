@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import weakref
+import zipfile
 from pathlib import Path
 
 import keras
@@ -20,22 +21,40 @@ _REGISTER = "decorate it with @keras.saving.register_keras_serializable() and im
 def unreadable(path: str | Path, error: Exception) -> InputError:
     """The error to raise for a model's file that made Keras raise another: the cause, and what to do, in one line."""
     said = str(error)
-    unknown = re.search(r"(?:Could not locate|Unknown) (class|function|object|layer):? '([^']+)'", said)
+    function = re.search(r"Could not interpret (\w+) identifier: \{'class_name': '__lambda__'", said)
+    if function:
+        return InputError(
+            f"cannot read {path}: the {function[1]} of a layer is a lambda, which Keras writes and cannot read; build "
+            "the model anew with a function that is registered, and use load_weights"
+        )
+    unknown = re.search(
+        r"(?:Could not locate|Unknown) (class|function|object|layer):? '([^']+)'"
+        r"|Cannot deserialize object of type `([^`]+)`"
+        r"|Could not interpret \w+ identifier: \{[^{}]*'class_name': '([^']+)'",
+        said,
+    )
+    name = unknown and (unknown[2] or unknown[3] or unknown[4])
     # Keras 2 wrote one of these into all its models, and the last two where they compute by operators.
-    if "batch_input_shape" in said or (unknown and unknown[2] in ("Functional", "TFOpLambda", "SlicingOpLambda")):
+    if "batch_input_shape" in said or name in ("Functional", "TFOpLambda", "SlicingOpLambda"):
         return InputError(
             f"cannot read {path}: tf_keras (Keras 2) wrote it, Keras 3 cannot read it; load it with tf_keras"
         )
     if unknown:
-        kind, name = unknown.groups()
+        kind = unknown[1] or "class"
         advice = f"{_REGISTER}={{{name!r}: {name}}}" if name.isidentifier() else _REGISTER
         return InputError(f"cannot read {path}: Could not locate {kind} {name!r}; {advice}")
     if "safe_mode=False" in said:
         return InputError(f"cannot read {path}: it holds Python code (a lambda); give safe_mode=False if you trust it")
     if re.search(r"Could not deserialize 'keras\.(metrics|losses)\.", said):
         return InputError(f"cannot read {path}: its arguments of compile are of another Keras; give compile=False")
-    reason = next((line for line in said.splitlines() if line.strip()), type(error).__name__)
-    return InputError(f"cannot read {path}: not a Keras model, or a damaged one ({reason[:200]})")
+    # Keras wraps the cause into an error for each object around it, with all of its configuration.
+    outer, _, cause = said.rpartition("Exception encountered: ")
+    reason = next((line.strip() for line in cause.splitlines() if line.strip()), type(error).__name__)[:200]
+    broken = re.findall(r"<class '([^']+)'> could not be deserialized properly", outer)
+    if broken:
+        name = broken[-1].rpartition(".")[2]
+        return InputError(f"cannot read {path}: {name} cannot be made of what the file says of it ({reason})")
+    return InputError(f"cannot read {path}: not a Keras model, or a damaged one ({reason})")
 
 
 def take_plain_weights(model: keras.Model) -> None:
@@ -54,12 +73,17 @@ class _Loading:
         """`keras.Model.load_weights`, for files of the model and of its plain counterpart.
 
         Raises:
-            InputError: the file fits neither of them.
+            FileNotFoundError: there is none.
+            InputError: the file fits neither of them, or is none of weights.
         """
         model = self._model()
         load = type(model).load_weights
         try:
             load(model, filepath, **arguments)
+        except FileNotFoundError:
+            raise
+        except (OSError, zipfile.BadZipFile, EOFError) as error:
+            raise InputError(f"cannot load {filepath}: not a file of weights, or a damaged one ({error})") from error
         except (ValueError, KeyError) as error:
             if _load_plain(model, filepath, arguments):
                 return
@@ -86,6 +110,8 @@ def _load_plain(model: keras.Model, filepath: str | Path, arguments: dict) -> bo
 def _unfit(model: keras.Model, filepath: str | Path, error: Exception) -> InputError:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = next((line for line in lines if not line.startswith("A total of")), type(error).__name__)
+    if reason.startswith("File format not supported"):
+        return InputError(f"cannot load {filepath}: its name must end in .weights.h5, .keras or .h5")
     return InputError(
         f"cannot load {filepath}: it holds weights neither of the masked model {model.name!r} nor of its plain "
         f"counterpart ({reason[:200]})"

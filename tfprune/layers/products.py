@@ -16,7 +16,7 @@ def masked_matmul(inputs, kernel, mask, dtype=None):
     Args:
         inputs: float32 tensor (batch, in).
         kernel: float32 tensor (in, out).
-        mask: float32 tensor (in, out) of zeros and ones.
+        mask: bool tensor (in, out), True is kept; or numbers, 0 and 1.
         dtype: precision of the product's operands, for example `bfloat16`; None leaves them as they are.
 
     Returns:
@@ -41,4 +41,4 @@ def _matmul(inputs, kernel, dtype):
 
 @tf.custom_gradient
 def _kept(kernel, mask):
-    return tf.identity(kernel), lambda gradient: (gradient * mask, None)
+    return tf.identity(kernel), lambda gradient: (gradient * tf.cast(mask, gradient.dtype), None)

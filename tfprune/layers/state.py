@@ -37,7 +37,7 @@ def copy_state(path: str, layer: keras.layers.Layer, new: keras.layers.Layer) ->
             new_masks[name].assign(mask)
         else:
             kernel = getattr(new, name)
-            kernel.assign(ops.where(ops.not_equal(mask, 0), kernel, ops.zeros_like(kernel)))
+            kernel.assign(ops.where(mask, kernel, ops.zeros_like(kernel)))
 
 
 def build_inner(layer: keras.layers.Layer, new: keras.layers.Layer) -> None:

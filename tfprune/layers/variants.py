@@ -15,7 +15,7 @@ HALF = "float16", "bfloat16"
 
 
 def with_precision(model: keras.Model, precision: str) -> keras.Model:
-    """A copy of a model whose layers compute in another precision; weights and masks stay float32, with their values.
+    """A copy of a model whose layers compute in another precision; weights stay float32, masks bool, as they are.
 
     The outputs are of that precision: cast logits to float32 before a loss is taken of them. Gradients in float16 need
     a scaled loss (`keras.optimizers.LossScaleOptimizer`; Micikevicius et al. 2018, arXiv 1710.03740).

@@ -114,7 +114,7 @@ def _with_masks(model: keras.Model, masks: Masks) -> Iterator[tuple[keras.Variab
             mask = masks[f"{path}/{name}"]
             yield kernel, np.where(mask, kernel.numpy(), 0)
             if name in variables:
-                yield variables[name], mask.astype(np.float32)
+                yield variables[name], mask
 
 
 def remaining(trace: Trace) -> np.ndarray:

@@ -255,7 +255,7 @@ class Session:
         Raises:
             InputError: the file is damaged or belongs to another network; the loop is unchanged then.
         """
-        expected = [(array.shape, array.dtype) for array in self.loop.state]
+        expected = self.loop.state
         wrong = (
             f"{folder.path(f'{name}.npz')}: not a checkpoint of this network, or one of another version; delete it to "
             f"redo the {folder.layout.unit}"
@@ -263,7 +263,7 @@ class Session:
 
         def check(headers: Mapping[str, Header]) -> None:
             states = [headers.get(f"state_{index}") for index in range(len(expected))]
-            if [state and (state.shape, state.dtype) for state in states] != expected:
+            if not all(map(_fits, states, expected)):
                 raise InputError(wrong)
 
         arrays = folder.read_checkpoint(name, check)
@@ -279,6 +279,13 @@ class Session:
             raise InputError(wrong) from None
         self.loop.state = [arrays[f"state_{index}"] for index in range(len(expected))]
         return state
+
+
+def _fits(header: Header | None, array: np.ndarray) -> bool:
+    """Whether what is stored goes into the place of an array; masks, which are bool, were float32 in older files."""
+    if header is None or header.shape != array.shape:
+        return False
+    return header.dtype == array.dtype or (array.dtype == bool and header.dtype == np.float32)
 
 
 def _take(state: _State, stretch: Stretch, timetable: Timetable) -> None:

@@ -156,7 +156,7 @@ def _values(variables: dict[str, keras.Variable]) -> dict[str, np.ndarray]:
 
 def _assign(variables: dict[str, keras.Variable], values) -> None:
     for path, variable in variables.items():
-        variable.assign(np.asarray(values[path], np.float32))
+        variable.assign(np.asarray(values[path], variable.dtype))
 
 
 # Kernels start at zero here because `initial_weights` or a file gives them their values.

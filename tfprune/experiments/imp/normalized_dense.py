@@ -38,7 +38,9 @@ class NormalizedMaskedDense(MaskedDense):
         super().build(input_shape)
         if self.bias is not None:
             shape = self.bias.shape
-            self.bias_mask = self.add_weight(name="bias_mask", shape=shape, initializer="ones", trainable=False)
+            self.bias_mask = self.add_weight(
+                name="bias_mask", shape=shape, initializer="ones", dtype="bool", trainable=False
+            )
         width = (input_shape[-1],)
         self.gamma = self.add_weight(name="gamma", shape=width, initializer="ones")
         self.beta = self.add_weight(name="beta", shape=width, initializer="zeros")
