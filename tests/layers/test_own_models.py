@@ -229,6 +229,19 @@ def test_compiled_like_a_model_with_its_own_compile():
     assert sparse.compiled and float(sparse.optimizer.learning_rate) == 0.5
 
 
+def test_inputs_in_common_with_a_nested_model():
+    """As KerasHub's tasks call their backbone with the backbone's own inputs."""
+    inner = Backbone(5, name="inner")
+    model = keras.Model(inner.input, L.Dense(2, name="head")(inner(inner.input)["hidden"]))
+    masks, x = _masks(model), {"numbers": _numbers()}
+    sparse = masked(model, masks)
+    small = tfprune.compact(sparse)
+    for path, kernel in prunable(model).items():
+        kernel.assign(kernel.numpy() * masks[path])
+    for copy in (sparse, strip(sparse), small):
+        np.testing.assert_allclose(copy(x), model(x), atol=1e-6)
+
+
 def test_masks_of_models_within_own_models():
     model = _nested()
     assert list(prunable(model)) == ["inner/first/kernel", "inner/last/kernel", "head/kernel", "other/kernel"]

@@ -34,8 +34,14 @@ def remade(model: keras.Model, convert: Callable, input_shape: Callable | None =
         Model of the same class where it can be kept, see `tfprune.layers.own_models`.
     """
     copies: dict[int, keras.Operation] = {}  # shared layers and shared models stay shared
+    inputs: dict[int, keras.KerasTensor] = {}  # and so do inputs, which a model may have in common with a nested one
 
     def input_like(tensor):
+        if id(tensor) not in inputs:
+            inputs[id(tensor)] = new_input(tensor)
+        return inputs[id(tensor)]
+
+    def new_input(tensor):
         shape = tensor.shape if input_shape is None else input_shape(tensor)
         layer = tensor._keras_history.operation
         optional = getattr(layer, "optional", False)
