@@ -54,14 +54,17 @@ def measured(
     except Exception as error:
         return _given_up(found, "nothing of this network", error)
     try:
-        report = sparsity(model, masks, input_shape)
+        report = sparsity(model, masks, input_shape, unknown="refuse")
         found |= {"effective": report.weights.effective, "flops": report.flops.dense, "flops_masked": report.flops.kept}
     except Exception as error:
         _given_up(found, "effective weights and FLOPs", error)
     try:
-        small = compact(model, masks, verify=False) if plain is None else compact(plain, verify=False)
+        given = (model, masks) if plain is None else (plain,)
+        small = compact(*given, verify=False, unknown="refuse")
         found["parameters_compacted"] = parameters_of(small)
-        found["flops_compacted"] = None if found["flops"] is None else size_of(small, input_shape).flops
+        found["flops_compacted"] = (
+            None if found["flops"] is None else size_of(small, input_shape, unknown="refuse").flops
+        )
     except Exception as error:
         _given_up(found, "parameters and FLOPs of the compacted network", error)
     if unpruned is not None:
