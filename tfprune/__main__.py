@@ -6,6 +6,7 @@
     python -m tfprune.visualization          figures of runs of tfprune.main
     python -m tfprune.lth                    lottery tickets and one-shot pruning
     python -m tfprune.filters                passive filter pruning
+    python -m tfprune.energy                 energy-based pruning: filters are searched while training
     python -m tfprune.data mnist             prepares a data set
 
 In Python: import tfprune; tfprune.prune, tfprune.masked, tfprune.compact, tfprune.export, ... (help(tfprune)).
