@@ -303,6 +303,7 @@ def test_a_layer_that_an_unknown_one_holds_as_well(convention):
 @pytest.mark.parametrize("is_nested", [False, True])
 def test_a_mask_of_a_known_layer_leads_to_its_outputs(is_nested):
     """Only which positions are averaged depends on the input; a nested model hands its mask to the layers inside."""
+    keras.utils.set_random_seed(0)
     x = keras.Input((4, 3))
     mask = ops.greater(L.Dense(1, use_bias=False, name="mask")(x)[:, :, 0], 0)
     values = ops.tanh(L.Dense(2, use_bias=False, name="values")(x)) + np.arange(8.0).reshape(4, 2)

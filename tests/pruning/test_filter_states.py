@@ -202,15 +202,17 @@ def test_half_precision_keeps_its_types():
 
 
 def test_what_cannot_have_states():
-    def told(model, text):
+    def told(model, text, **how):
         with pytest.raises(InputError, match=text):
-            channel_states(model)
+            channel_states(model, **how)
 
     told(keras.Sequential([keras.Input((6,)), L.Dense(3)]), "has no filters that could be pruned")
     told(keras.Sequential([keras.Input((6, 6, 3)), L.Conv2D(4, 3), L.Softmax()]), "has no filters")
     told(keras.Sequential([keras.Input((6, 2)), L.LSTM(4), L.Dense(3)]), "has no filters")
     own = type("Own", (L.Layer,), {"call": lambda self, x: x * 2})
-    told(keras.Sequential([keras.Input((6,)), L.Dense(5), own(), L.Dense(3)]), "nothing says what the layer type Own")
+    unknown = keras.Sequential([keras.Input((6,)), L.Dense(5), own(), L.Dense(3)])
+    told(unknown, "has no filters that could be pruned: all are kept by 'own.*' \\(Own\\)")
+    told(unknown, "nothing says what the layer type Own", unknown="refuse")
     subclassed = type("Sub", (keras.Model,), {"call": lambda self, x: x})()
     told(subclassed, "subclassed")
 
