@@ -186,7 +186,8 @@ def draw_comparison(table: pd.DataFrame, size: str = "kept") -> Figure:
         label(axes, f"{network} on {dataset}", _SIZES[size], "" if index % columns else "test accuracy")
         for mode, runs in part.groupby("mode", sort=False):
             at = modes.index(mode)
-            look = {"color": COLORS[at], "marker": style.MARKERS[at], "linestyle": ""}
+            color, marker = COLORS[at % len(COLORS)], style.MARKERS[(at + at // len(COLORS)) % len(style.MARKERS)]
+            look = {"color": color, "marker": marker, "linestyle": ""}
             axes.plot(runs[size], runs["accuracy"], **look, markersize=5, markeredgecolor="white")
             mean = {"markersize": 15, "markerfacecolor": "none", "markeredgewidth": 1.8, "label": f"{mode}, mean"}
             axes.plot(runs[size].mean(), runs["accuracy"].mean(), **look, **mean)
