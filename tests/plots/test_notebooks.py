@@ -18,6 +18,7 @@ NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 _FIGURES = {  # of each notebook, as committed
     "effective_sparsity": 2,
+    "energy_pruning": 3,
     "filter_pruning": 4,
     "imp_postprocess": 16,
     "lottery_tickets": 3,
@@ -98,3 +99,10 @@ def test_claims_about_filter_pruning(executed):
     assert sum("image/png" in data for data in outputs) == 4
     claims = next(data["text/plain"] for data in outputs if "holds" in data.get("text/plain", ""))
     assert (claims.count("True"), claims.count("False")) == (6, 1)
+
+
+def test_claims_about_energy_pruning(executed):
+    outputs = executed("energy_pruning.ipynb")
+    assert sum("image/png" in data for data in outputs) == 3
+    claims = next(data["text/plain"] for data in outputs if "holds" in data.get("text/plain", ""))
+    assert (claims.count("True"), claims.count("False")) == (6, 3)
