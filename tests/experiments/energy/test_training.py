@@ -6,6 +6,8 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from tfprune.experiments.energy.networks import build
+from tfprune.experiments.energy.states import layout
 from tfprune.experiments.energy.training import SEARCHED, EnergyLoop, MaskedLoop, Refreshing
 from tfprune.layers.convert import masked
 from tfprune.layers.weights import weights_of
@@ -296,3 +298,23 @@ def test_a_state_is_part_of_what_is_restored():
     other.state = loop.state
     np.testing.assert_array_equal(other.best.numpy(), STATE)
     np.testing.assert_array_equal(loop.run(0, 3)[1], other.run(0, 3)[1])
+
+
+@pytest.mark.slow
+def test_grouped_convolutions_train():
+    """XLA compiles each of them, forwards and backwards, masked and not."""
+    model = build("resnext50", (32, 32, 3), CLASSES, seed=0, width=0.05)
+    space = layout(model, "resnext50")
+    population = Population(4, space.size, 0)
+    population.begin(tf.constant(np.random.default_rng(1).random((4, space.size)) < 0.7))
+    feed, kernels = Batches(), {path: kernel.numpy() for path, kernel in space.kernels.items()}
+    feed.inputs = np.random.default_rng(2).normal(size=(BATCHES * BATCH, 32, 32, 3)).astype(np.float32)
+    costs = passes(model, space, get_energy("margin"), True)
+    how = {"population": population, "costs": costs, "state_batch": None, "threshold": 100}
+    loop = EnergyLoop(model, OPTIMIZERS["nesterov"](), feed, space, **how)
+    losses = loop.run(0, 1)[1]
+    masks = space.masks(loop.best.numpy())
+    assert np.isfinite(losses).all()
+    for path, kernel in space.kernels.items():
+        moved = kernel.numpy() != kernels[path]
+        assert not moved[~masks[path]].any() and moved[masks[path]].any(), path
