@@ -84,9 +84,11 @@ def diversity(population: tf.Tensor) -> tf.Tensor:
     Args:
         population: bool (N, D), N ≥ 2.
     """
-    count = tf.cast(tf.shape(population)[0], tf.float32)
-    ones = tf.reduce_mean(tf.cast(population, tf.float32), axis=0)
-    return tf.reduce_mean(2 * ones * (1 - ones)) * count / (count - 1)
+    # In whole numbers, whose sum is the same in whatever order: of all pairs, those that differ in a bit.
+    count, bits = (tf.cast(size, tf.int64) for size in tf.unstack(tf.shape(population)))
+    ones = tf.reduce_sum(tf.cast(population, tf.int64), axis=0)
+    differing = tf.reduce_sum(ones * (count - ones))
+    return tf.cast(differing / (count * (count - 1) // 2 * bits), tf.float32)
 
 
 class Population:

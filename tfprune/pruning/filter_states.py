@@ -136,11 +136,20 @@ class StateSpace:
         Args:
             state: bool (D,).
         """
-        lost = tf.constant(0.0)
-        for path, factors in self.factors(state).items():
-            share = int(np.prod(self.kernels[path].shape)) / self._weights
-            lost += share * (1 - tf.math.reduce_prod([tf.reduce_mean(factor) for factor in factors]))
-        return 1 - lost
+        # In whole numbers: sums of floats may differ in their last digit from one run to the next.
+        ends = tf.cast(tf.concat([state, [True]], 0), tf.int64)
+        counts: dict[str, list[tf.Tensor]] = {}
+        rest = {
+            path: int(np.prod(self.kernels[path].shape)) for path in dict.fromkeys(site.path for site in self.sites)
+        }
+        kept = tf.constant(self._weights - sum(rest.values()), tf.int64)
+        for site in self.sites:
+            along = tf.gather(ends, np.where(site.bits < 0, self.size, site.bits))
+            counts.setdefault(site.path, []).append(tf.reduce_sum(along))
+            rest[site.path] //= len(site.bits)
+        for path, found in counts.items():
+            kept += product(found) * rest[path]
+        return tf.cast(tf.cast(kept, tf.float64) / self._weights, tf.float32)
 
 
 def product(factors: Sequence[tf.Tensor]) -> tf.Tensor:
