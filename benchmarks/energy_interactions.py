@@ -20,10 +20,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
-from tfprune.experiments.energy.interactions import build
-from tfprune.layers.prunable import prunable
-from tfprune.models.named import build_named
-from tfprune.pruning.filter_states import Site, StateSpace, Stretch
+from tfprune.experiments.energy.interactions import build as build_interactions
+from tfprune.experiments.energy.networks import build
+from tfprune.experiments.energy.states import layout
 
 SECONDS = 20
 
@@ -34,11 +33,11 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=50, help="of each layer, timed one by one")
     arguments = parser.parse_args()
 
-    model = build_named("tinyimagenet_modifiedresnet_18", (32, 32, 3), 10, seed=0)
-    space = _space(model)
+    model = build("resnet18", (32, 32, 3), 10, seed=0)
+    space = layout(model, "resnet18")
     images = np.random.default_rng(0).normal(size=(arguments.images, 32, 32, 3)).astype(np.float32)
-    first = _seconds(build, model, space, images)
-    again = _seconds(build, model, space, images)
+    first = _seconds(build_interactions, model, space, images)
+    again = _seconds(build_interactions, model, space, images)
     one_by_one, pairs = 0.0, 0
     for site in space.sites:
         kernel = space.kernels[site.path].value.numpy().astype(float)
@@ -58,18 +57,6 @@ def main() -> int:
     }
     print(json.dumps(record))
     return int(again > SECONDS)
-
-
-def _space(model) -> StateSpace:
-    """One bit for each filter of every convolution, then for each input of the last layer."""
-    stretches, sites, start = [], [], 0
-    for path, kernel in prunable(model).items():
-        axis = len(kernel.shape) - 1 if len(kernel.shape) == 4 else 0
-        size = kernel.shape[axis]
-        stretches.append(Stretch(path, start, size))
-        sites.append(Site(path, axis, np.arange(start, start + size)))
-        start += size
-    return StateSpace(model, stretches, sites)
 
 
 def _some_pairs(units: np.ndarray, count: int) -> None:

@@ -270,3 +270,11 @@ class BruteForce:
 @pytest.fixture
 def brute_force():
     return BruteForce
+
+
+@pytest.fixture
+def float64():
+    """Keras in double precision."""
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_dtype_policy("float32")

@@ -23,6 +23,8 @@ from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import prunable
 from tfprune.surgery.compact import compact
 
+pytestmark = pytest.mark.usefixtures("float64")
+
 
 class Mixer(L.Layer):
     """Every entry of the outputs depends on every entry of all inputs."""
@@ -59,13 +61,6 @@ class Affine(L.Layer):
 
 def _numbers(shape, seed):
     return ops.convert_to_tensor(np.random.default_rng(seed).normal(size=shape), "float64")
-
-
-@pytest.fixture(autouse=True)
-def _double():
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_dtype_policy("float32")
 
 
 def in_the_middle(x):

@@ -15,6 +15,8 @@ from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import prunable
 from tfprune.pruning.pruner import prune
 
+pytestmark = pytest.mark.usefixtures("float64")
+
 
 class Block(L.Layer):
     """Position by position, with weights of its own beside those of its layers."""
@@ -94,13 +96,6 @@ class Recurrent(L.Layer):
 
     def call(self, x):
         return self.last(self.inside(x))
-
-
-@pytest.fixture(autouse=True)
-def _double():
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_dtype_policy("float32")
 
 
 def block(x):

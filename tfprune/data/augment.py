@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 import numpy as np
 import tensorflow as tf
 
-from tfprune.data.facts import AUGMENTATIONS
+from tfprune.data.facts import AUGMENTATIONS, CHARACTERS
 from tfprune.errors import InputError
 
 Augmentation = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
@@ -22,12 +22,11 @@ MOST_PIXELS = 4
 CROP_AREA = (0.1, 1.0)
 CROP_RATIO = (0.8, 1.25)
 _KEY = 0x5EED  # keeps these numbers apart from those of other draws with the same seed and step
-_GREY = ("mnist", "fashion_mnist", "kmnist", "digits")
 
 
 def augmentation_of(dataset: str) -> Augmentation:
     """Rotation for grey characters, which are not the same mirrored; flip and shift for every other data set."""
-    return rotate if dataset in _GREY else flip_and_shift
+    return rotate if dataset in CHARACTERS else flip_and_shift
 
 
 def byte_augmentation_of(dataset: str) -> Augmentation | None:
@@ -35,7 +34,7 @@ def byte_augmentation_of(dataset: str) -> Augmentation | None:
 
     `tinyimagenet` and `tinyimagenet2` are the same images, the first with resized crops and the second with shifts.
     """
-    if dataset in _GREY:
+    if dataset in CHARACTERS:
         return None
     return flip_and_resized_crop if dataset == "tinyimagenet" else flip_and_crop
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tfprune.data.class_folders import class_files, class_names
@@ -18,6 +20,8 @@ PREPARED_ALIASES = ("digits", "tinyimagenet")
 SHORT_NAMES = {"fashion": "fashion_mnist", "kuzushiji": "kmnist", "flowers": "oxford_flowers102"}
 FOLDER = "folder"  # in place of a set's name: images in one folder per class
 PNG_PARTS = ("train", "test")
+# Sets of grey characters and clothes, which are not the same mirrored.
+CHARACTERS = ("mnist", "fashion_mnist", "kmnist", "digits")
 AUGMENTATIONS = ("flip", "crop", "rotate", "cutout")  # that `tfprune.data.augment.composed` makes, in their order
 
 
@@ -99,6 +103,19 @@ def prepared_facts(dataset: str, folder: str | Path | None = None, common_side: 
 def prepared_words(error: InputError) -> InputError:
     """The error in the words of a command line: the loaders speak of an input file's key, which is a flag there."""
     return InputError(str(error).replace("[Data] dataset = ", "--data="))
+
+
+@contextmanager
+def data_flag(name: str) -> Iterator[None]:
+    """Errors of the data room that come out of it speak of the flag that a command has for the data set.
+
+    Args:
+        name: of the flag.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise InputError(str(error).replace("--data=", f"--{name}=")) from None
 
 
 def find_image_folders(folder: str | Path | None) -> list[str]:

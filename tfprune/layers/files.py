@@ -14,6 +14,7 @@ from tfprune.layers.copying import plain_layer, remade
 from tfprune.layers.kernel_masks import masks_of_layer
 from tfprune.layers.state import copy_state
 from tfprune.layers.topology import named_layers
+from tfprune.records.atomic import atomic_copy, temporary_folder
 
 _REGISTER = "decorate it with @keras.saving.register_keras_serializable() and import it first, or give custom_objects"
 
@@ -55,6 +56,17 @@ def unreadable(path: str | Path, error: Exception) -> InputError:
         name = broken[-1].rpartition(".")[2]
         return InputError(f"cannot read {path}: {name} cannot be made of what the file says of it ({reason})")
     return InputError(f"cannot read {path}: not a Keras model, or a damaged one ({reason})")
+
+
+def save_model(model: keras.Model, path: Path) -> None:
+    """Writes a model to a `.keras` file, atomically.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    with temporary_folder() as place:
+        model.save(place / path.name)
+        atomic_copy(place / path.name, path)
 
 
 def take_plain_weights(model: keras.Model) -> None:

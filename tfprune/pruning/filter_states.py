@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -127,7 +128,7 @@ class StateSpace:
         found = []
         for path, factors in self.factors(state).items():
             kernel = self.kernels[path]
-            found.append((kernel, tf.math.multiply(kernel.value, tf.cast(product(factors), kernel.dtype))))
+            found.append((kernel, tf.math.multiply(kernel.value, tf.cast(math.prod(factors), kernel.dtype))))
         return found
 
     def kept(self, state: tf.Tensor) -> tf.Tensor:
@@ -148,16 +149,8 @@ class StateSpace:
             counts.setdefault(site.path, []).append(tf.reduce_sum(along))
             rest[site.path] //= len(site.bits)
         for path, found in counts.items():
-            kept += product(found) * rest[path]
+            kept += math.prod(found) * rest[path]
         return tf.cast(tf.cast(kept, tf.float64) / self._weights, tf.float32)
-
-
-def product(factors: Sequence[tf.Tensor]) -> tf.Tensor:
-    """The product of tensors that broadcast."""
-    total = factors[0]
-    for factor in factors[1:]:
-        total = total * factor
-    return total
 
 
 def channel_states(model: keras.Model, *, unknown: str = "barrier") -> StateSpace:

@@ -137,9 +137,13 @@ class TrainingLoop:
 
     def _step(self, stream, step, size):
         """Takes a step; gives `measures`, scalars."""
+        return self._update(*self._batch(stream, step, size))
+
+    def _batch(self, stream, step, size):
+        """What a step is taken on, at its learning rate."""
         if self._schedule is not None:
             self.optimizer.learning_rate.assign(self._schedule(step))
-        return self._update(*self.feed.batch(stream, step, size))
+        return self.feed.batch(stream, step, size)
 
     def _update(self, inputs, labels):
         with tf.GradientTape() as tape:

@@ -10,8 +10,9 @@ import tensorflow as tf
 from faults import killed_until_done, tree
 
 from tfprune.errors import InputError
-from tfprune.experiments.energy import files, recipe
-from tfprune.experiments.energy.recipe import EnergyPruning, finish, frozen_epoch, load_images, load_state, random_state
+from tfprune.experiments.energy import files, recipe, report
+from tfprune.experiments.energy.recipe import EnergyPruning, load_images, load_state, random_state
+from tfprune.experiments.energy.report import StateTests, finish, frozen_epoch
 from tfprune.experiments.energy.settings import EnergySettings
 from tfprune.experiments.energy.training import EnergyLoop
 from tfprune.layers.convert import masked
@@ -160,10 +161,10 @@ def test_validation_images_are_measured_in_the_best_state(images, trained):
 
 def test_the_report_leaves_the_network_as_it_is(trained):
     pruning = trained[0]
-    before, first = pruning.model.get_weights(), pruning.tested()
+    before, first = pruning.model.get_weights(), StateTests(pruning).table()
     for came, expected in zip(pruning.model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(came, expected)
-    assert first.equals(pruning.tested())  # the same random states again
+    assert first.equals(StateTests(pruning).table())  # the same random states again
 
 
 def test_running_averages_of_other_states_are_their_own(images):
@@ -171,7 +172,7 @@ def test_running_averages_of_other_states_are_their_own(images):
     pruning = EnergyPruning(replace(SETTINGS, nnmodel="resnet18", width=0.02, epochs=1), images)
     own, feed = weights_of(pruning.model), pruning.batches.feed()
     feed.begin(0, 0)
-    pruning._average()
+    StateTests(pruning).average()
     after = weights_of(pruning.model)
     changed = {path for path in own if not np.array_equal(own[path], after[path])}
     assert changed == {path for path in own if path.endswith(("moving_mean", "moving_variance"))}
@@ -212,7 +213,7 @@ def test_interactions_are_made_anew_for_each_epoch(images, tmp_path, monkeypatch
 
 def test_its_end_can_be_killed_at_any_write(trained, tmp_path, monkeypatch):
     pruning, training = trained
-    monkeypatch.setattr(recipe, "_latency", lambda model, small: {"latency_batch": 32})
+    monkeypatch.setattr(report, "_latency", lambda model, small: {"latency_batch": 32})
     facts = []
 
     def ends(place):

@@ -1,15 +1,14 @@
 """What a run of energy-based pruning may be asked for, which runs are the same, and the published flag files."""
 
-import json
 import os
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from absl import flags
+from command_lines import told_to
 
 from tfprune.cli.run import flags_command
 from tfprune.cli.words import parse
@@ -63,25 +62,6 @@ REFUSED = [
     (["--state_f=states.npz", "--model=simple"], "--state_f is for --model=ising and random. Received: --model=simple"),
     (["--out_path=/dev/null"], "--out_path: cannot use the folder /dev/null/digits_lenet_ising"),
 ]
-TOLD = """
-import contextlib, io, json, sys
-from absl import flags
-from tfprune.cli import app
-from tfprune.cli.run import flags_command
-from tfprune.experiments.energy.study import EnergyStudy
-
-told = []
-for words in json.load(sys.stdin):
-    values, code = flags.FlagValues(), 0
-    flags.DEFINE_bool("debug", False, "As that of every entry point.", flag_values=values)
-    with contextlib.redirect_stderr(io.StringIO()) as errors:
-        try:
-            app.run_command([flags_command(EnergyStudy)], "", values, words)
-        except SystemExit as end:
-            code = end.code
-    told.append([code, errors.getvalue()])
-print(json.dumps(told))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -94,13 +74,8 @@ def refusals(light, tmp_path_factory):
     (place / "broken.npz").write_bytes((place / "states.npz").read_bytes()[:100])
     np.savez(place / "other.npz", states=np.zeros(3))
     before = sorted(place.rglob("*"))
-    words = json.dumps([[*OFFLINE, *words] for words, _ in REFUSED])
-    environment = {**light, "TFDS_DATA_DIR": str(place / "none")}
-    done = subprocess.run(
-        [sys.executable, "-c", TOLD], capture_output=True, text=True, env=environment, cwd=place, input=words
-    )
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
+    words, environment = [[*OFFLINE, *words] for words, _ in REFUSED], {**light, "TFDS_DATA_DIR": str(place / "none")}
+    told = told_to("tfprune.experiments.energy.study:EnergyStudy", words, environment, place)
     assert [case for case, (code, _) in zip(REFUSED, told, strict=True) if code != 2] == []
     assert sorted(place.rglob("*")) == before
     return told

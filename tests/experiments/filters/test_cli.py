@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_lines import told_to
 
 import tfprune
 
@@ -34,25 +35,6 @@ REFUSED = [
 # Of a flag file, the last flag is refused, so those before it are known and allowed, and nothing is trained.
 TOO_SMALL = "--batch_size must be a whole number in [1, 1000000]. Received: 0"
 REFUSED += [([f"--flagfile={path}", "--batch_size=0"], TOO_SMALL) for path in FLAG_FILES]
-ALL_IN_ONE_PROCESS = """
-import contextlib, io, json, sys
-from absl import flags
-from tfprune.cli import app
-from tfprune.cli.run import flags_command
-from tfprune.experiments.filters.study import FilterStudy
-
-told = []
-for words in json.load(sys.stdin):
-    values, code = flags.FlagValues(), 0
-    flags.DEFINE_bool("debug", False, "As that of every entry point.", flag_values=values)
-    with contextlib.redirect_stderr(io.StringIO()) as errors:
-        try:
-            app.run_command([flags_command(FilterStudy)], "", values, words)
-        except SystemExit as end:
-            code = end.code
-    told.append([code, errors.getvalue()])
-print(json.dumps(told))
-"""
 DIES_IN_ITS_SECOND_EPOCH = """
 import os, pathlib, runpy, sys
 
@@ -76,11 +58,9 @@ def _python(*arguments, env=None, **more):
 def refusals(light, tmp_path_factory):
     """What became of the command lines that are refused, in a process without TensorFlow."""
     place = tmp_path_factory.mktemp("refused")
-    words = json.dumps([words for words, _ in REFUSED])
-    result = _python("-c", ALL_IN_ONE_PROCESS, env=light, cwd=place, input=words)
-    assert result.returncode == 0, result.stderr
+    told = told_to("tfprune.experiments.filters.study:FilterStudy", [words for words, _ in REFUSED], light, place)
     assert not list(place.iterdir())
-    return json.loads(result.stdout)
+    return told
 
 
 @pytest.mark.parametrize("case", range(len(REFUSED)), ids=lambda case: REFUSED[case][0][0])

@@ -228,7 +228,7 @@ def test_killed_and_resumed(finished, settings, monkeypatch):
     # A checkpoint knows the metrics that go with it.
     (folder / "logger").write_bytes(b"")
     # And once more between the last step and the end.
-    monkeypatch.setattr(recipe, "_save", _dies)
+    monkeypatch.setattr(recipe, "save_model", _dies)
     with pytest.raises(Killed):
         carry(settings, Dies())
     monkeypatch.undo()

@@ -59,7 +59,7 @@ def write_losses(folder: Path, name: str, log: MetricLog) -> None:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """A table that this module, or the original, wrote: numbers with spaces between, a first line of names from `#`.
+    """A table that this module wrote: numbers with spaces between, a first line of names from `#`.
 
     Raises:
         InputError: it cannot be read.

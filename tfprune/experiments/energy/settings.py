@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfprune.data.facts import AUGMENTATIONS, SHORT_NAMES
+from tfprune.data.facts import AUGMENTATIONS, CHARACTERS, SHORT_NAMES
 from tfprune.errors import InputError
 from tfprune.records.limits import MOST_BATCH, SEED_LIMIT
 from tfprune.records.settings import Settings, digest, setting
@@ -16,8 +16,6 @@ RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
 # Written out, so that TensorFlow need not be loaded; a test compares them with the registries.
 NETWORKS = (*RESNETS, "alexnet", "squeezenet", "resnext50", "lenet")
 WEIGHT_FILES = (".keras", ".safetensors", ".npz")
-# Characters look different mirrored; all other sets are distorted as usual for CIFAR-10.
-_CHARACTERS = ("fashion_mnist", "kmnist", "mnist", "digits")
 _DECAY = {"Adadelta": 1e-5, "SGD": 1.25e-4}
 _MOST_EPOCHS = 100_000
 
@@ -157,7 +155,7 @@ class EnergySettings(Settings):
     def distortions(self) -> tuple[str, ...]:
         """Names of what is done to training images."""
         if self.augmentation is None:
-            return () if SHORT_NAMES.get(self.dataset, self.dataset) in _CHARACTERS else ("flip", "crop")
+            return () if SHORT_NAMES.get(self.dataset, self.dataset) in CHARACTERS else ("flip", "crop")
         return tuple(name for name in self.augmentation if name != "none")
 
     @property
@@ -172,8 +170,3 @@ class EnergySettings(Settings):
         dataset = Path(os.path.abspath(self.dataset)).name or self.dataset
         words = dataset, self.nnmodel, self.model, digest(self.record(), 8)
         return "_".join(word.replace("/", "-").replace(":", "-") for word in words)
-
-
-def data_words(error: InputError) -> InputError:
-    """The error with the name that the flag of the data set has here."""
-    return InputError(str(error).replace("--data=", "--dataset="))

@@ -7,10 +7,9 @@ from pathlib import Path
 from tfprune.cli.early import check_readable
 from tfprune.cli.progress import ProgressBar
 from tfprune.cli.run import Study
-from tfprune.data.facts import named_set, prepared_facts
-from tfprune.errors import InputError
+from tfprune.data.facts import data_flag, named_set, prepared_facts
 from tfprune.experiments.energy import files
-from tfprune.experiments.energy.settings import EnergySettings, data_words
+from tfprune.experiments.energy.settings import EnergySettings
 from tfprune.records.result import result_path, write_result
 from tfprune.records.run_folder import RunFolder
 
@@ -38,10 +37,8 @@ class EnergyStudy(Study):
 
     def check(self) -> None:
         settings = self.settings
-        try:
+        with data_flag("dataset"):
             prepared_facts(*named_set(settings.dataset, settings.path_to_data), common_side=settings.side)
-        except InputError as error:
-            raise data_words(error) from None
         for flag in ("pre_trained_f", "state_f"):
             if (path := getattr(settings, flag)) is not None:
                 check_readable(path, f"--{flag}")
@@ -50,7 +47,8 @@ class EnergyStudy(Study):
         super().check()
 
     def train(self, folder: RunFolder, watch: ProgressBar) -> None:
-        from tfprune.experiments.energy.recipe import EnergyPruning, finish, load_images
+        from tfprune.experiments.energy.recipe import EnergyPruning, load_images
+        from tfprune.experiments.energy.report import finish
 
         watch.say(f"reading {self.settings.dataset}")
         images = load_images(self.settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import keras
@@ -10,7 +11,7 @@ import tensorflow as tf
 
 from tfprune.pruning.energies import margin_cost
 from tfprune.pruning.evolution import Population, diversity
-from tfprune.pruning.filter_states import StateSpace, product
+from tfprune.pruning.filter_states import StateSpace
 from tfprune.training.feeds import Feed
 from tfprune.training.loop import TrainingLoop, right
 
@@ -70,7 +71,7 @@ class MaskedLoop(TrainingLoop):
 
     def _descend_where(self, state, tape, scaled) -> None:
         """A step of the optimizer that leaves weights as they are which are off, whatever momentum they have."""
-        factors = {id(self.space.kernels[path]): product(found) for path, found in self.space.factors(state).items()}
+        factors = {id(self.space.kernels[path]): math.prod(found) for path, found in self.space.factors(state).items()}
         gradients = tape.gradient(scaled, [variable.value for variable in self._variables])
         gradients = [
             gradient * factors[id(variable)] if id(variable) in factors else gradient
@@ -144,9 +145,7 @@ class EnergyLoop(MaskedLoop):
         return self.population.best
 
     def _step(self, stream, step, size):
-        if self._schedule is not None:
-            self.optimizer.learning_rate.assign(self._schedule(step))
-        inputs, labels = self.feed.batch(stream, step, size)
+        inputs, labels = self._batch(stream, step, size)
 
         def costs(states):
             return self._costs(states, inputs[: self._state_batch], labels[: self._state_batch])

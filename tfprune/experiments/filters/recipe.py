@@ -21,9 +21,10 @@ from tfprune.experiments.filters.results import LAYOUT, METRICS, MODEL, TRAINED,
 from tfprune.experiments.filters.settings import FilterSettings, Phase
 from tfprune.experiments.filters.training import NAMES, FilterTrainer
 from tfprune.layers.convert import load_model
+from tfprune.layers.files import save_model
 from tfprune.models.torch_weights import load_torch_weights
 from tfprune.pruning.prune_filters import check_fractions, prune_filters
-from tfprune.records.atomic import atomic_copy, atomic_write_text, temporary_folder
+from tfprune.records.atomic import atomic_write_text
 from tfprune.records.result import Result, read_result, result_path, write_result
 from tfprune.records.run_folder import RunFolder, is_finished
 from tfprune.records.settings import digest
@@ -175,7 +176,7 @@ def _train(model, settings, trainer, folder: RunFolder, watch: Watch, head: dict
         f"{parameters:,} trainable parameters",
     )
     trained = trainer.train(model, phase, int(stream), folder, watch)
-    _save(model, folder.path(MODEL))
+    save_model(model, folder.path(MODEL))
     facts = {
         "kept_filters": kept_filters(model, settings.model),
         "parameters": parameters,
@@ -192,13 +193,6 @@ def _train(model, settings, trainer, folder: RunFolder, watch: Watch, head: dict
     folder.mark(TRAINED)
     folder.drop_checkpoint()
     watch.end(f"test accuracy {metrics['test_accuracy']:.4f}")
-
-
-def _save(model: keras.Model, path: Path) -> None:
-    with temporary_folder() as place:
-        file = place / MODEL
-        model.save(file)
-        atomic_copy(file, path)
 
 
 def _load(path: Path) -> keras.Model:

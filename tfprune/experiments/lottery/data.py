@@ -7,11 +7,11 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from tfprune.data.augment import byte_augmentation_of
+from tfprune.data.facts import data_flag
 from tfprune.data.image_folders import FolderBatches, FolderImages
 from tfprune.data.images import ImageSet
 from tfprune.data.prepared import load_prepared
-from tfprune.errors import InputError
-from tfprune.experiments.lottery.settings import DataSettings, data_words
+from tfprune.experiments.lottery.settings import DataSettings
 from tfprune.experiments.lottery.steps import iterations_per_epoch
 from tfprune.training.evaluation import Evaluator, StreamEvaluator
 from tfprune.training.feeds import Feed, RowsFeed, StreamFeed
@@ -135,10 +135,8 @@ def load_data(settings: DataSettings, path_to_data: str | None) -> LotteryData:
     }
     if settings.dataset_name == "imagenet":
         return StreamedData(FolderImages(path_to_data, **variant), settings)
-    try:
+    with data_flag("dataset_name"):
         images = load_prepared(settings.dataset_name, path_to_data, **variant)
-    except InputError as error:
-        raise data_words(error) from None
     return ResidentData(images, settings)
 
 

@@ -273,8 +273,3 @@ def check_fit(model: ModelSettings, dataset: DataSettings, training: TrainingSet
         )
     if is_zero(training.training_steps):
         raise InputError(f"--training_steps must be above 0. Received: {training.training_steps}")
-
-
-def data_words(error: InputError) -> InputError:
-    """The error with the name that the flag of the data set has here."""
-    return InputError(str(error).replace("--data=", "--dataset_name="))

@@ -14,12 +14,12 @@ import pandas as pd
 
 from tfprune.cli.early import check_output
 from tfprune.cli.run import FINISHED, TRAINED, UNFINISHED, Study
-from tfprune.data.facts import prepared_facts
+from tfprune.data.facts import data_flag, prepared_facts
 from tfprune.errors import InputError
 from tfprune.experiments.lottery import files
 from tfprune.experiments.lottery.names import MAIN, LotterySettings, PlainSettings
 from tfprune.experiments.lottery.replicate import Replicate
-from tfprune.experiments.lottery.settings import DataSettings, PlaceSettings, data_words
+from tfprune.experiments.lottery.settings import DataSettings, PlaceSettings
 from tfprune.experiments.lottery.steps import Step, iterations_per_epoch, parse_steps
 from tfprune.records.result import Result, result_path
 from tfprune.records.run_folder import RunFolder, is_finished
@@ -236,10 +236,8 @@ class LotteryStudy(Study):
 
     def _steps_per_epoch(self, dataset: DataSettings) -> int | None:
         """Batches in an epoch; None where counting the images takes long."""
-        try:
+        with data_flag("dataset_name"):
             facts = prepared_facts(dataset.dataset_name, self.place.path_to_data)
-        except InputError as error:
-            raise data_words(error) from None
         if facts.train is None:
             return None
         return iterations_per_epoch(facts.train, dataset.batch_size, dataset.subsample_fraction)
