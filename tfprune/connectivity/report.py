@@ -12,10 +12,9 @@ import pandas as pd
 from tfprune.connectivity.reachability import Reachability
 from tfprune.layers.barriers import EFFECTIVE, barriers
 from tfprune.layers.convert import masks_of
-from tfprune.layers.kernel_masks import masks_of_layer
+from tfprune.layers.kernel_masks import masked_kernels
 from tfprune.layers.masks import Masks
-from tfprune.layers.prunable import kernels_of, unsupported
-from tfprune.layers.topology import named_layers
+from tfprune.layers.prunable import prunable, unsupported
 
 
 @dataclass(frozen=True, repr=False)
@@ -162,16 +161,15 @@ def sparsity(
 
 def own_masks(model: keras.Model) -> Masks:
     """The masks of masked layers; in other layers a kernel's weights that are not 0."""
-    found = dict(masks_of(model))
-    for path, layer in named_layers(model):
-        if not masks_of_layer(layer):
-            for name, kernel in kernels_of(layer).items():
-                found[f"{path}/{name}"] = kernel.numpy() != 0
+    found, known = dict(masks_of(model)), {id(kernel) for kernel, _ in masked_kernels(model)}
+    for path, kernel in prunable(model).items():
+        if id(kernel) not in known:
+            found[path] = kernel.numpy() != 0
     return Masks(found)
 
 
 def _parameters(model: keras.Model) -> int:
-    masks = {id(mask) for _, layer in named_layers(model) for mask in masks_of_layer(layer).values()}
+    masks = {id(mask) for _, mask in masked_kernels(model)}
     return sum(int(np.prod(weight.shape)) for weight in model.weights if id(weight) not in masks)
 
 

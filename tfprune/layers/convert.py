@@ -12,12 +12,12 @@ from tfprune.errors import InputError
 from tfprune.layers.compiling import compile_alike
 from tfprune.layers.copying import layer_like, masked_layer, plain_layer, remade
 from tfprune.layers.files import take_plain_weights, unreadable
-from tfprune.layers.kernel_masks import masks_of_layer
+from tfprune.layers.kernel_masks import masked_kernels
 from tfprune.layers.lora import any_lora
 from tfprune.layers.masks import Masks
 from tfprune.layers.misread import warn_of_misread
 from tfprune.layers.own_models import warn_of_lost_class
-from tfprune.layers.prunable import kernels_of
+from tfprune.layers.prunable import prunable
 from tfprune.layers.state import copy_state
 from tfprune.layers.topology import named_layers, require_graph
 from tfprune.layers.verify import check_copy
@@ -145,13 +145,13 @@ def masks_of(model: keras.Model) -> Masks:
         InputError: a subclassed model or one without weights.
     """
     require_graph(model)
-    found = {}
-    for path, layer in named_layers(model):
-        variables = masks_of_layer(layer)
-        for name, kernel in kernels_of(layer).items():
-            array = np.ones(kernel.shape, bool) if name not in variables else variables[name].numpy()
-            found[f"{path}/{name}"] = array
-    return Masks(found)
+    masks = {id(kernel): mask for kernel, mask in masked_kernels(model)}
+    return Masks(
+        {
+            path: masks[id(kernel)].numpy() if id(kernel) in masks else np.ones(kernel.shape, bool)
+            for path, kernel in prunable(model).items()
+        }
+    )
 
 
 def set_masks(model: keras.Model, masks: Mapping[str, np.ndarray]) -> None:
@@ -165,14 +165,15 @@ def set_masks(model: keras.Model, masks: Mapping[str, np.ndarray]) -> None:
         InputError: they do not fit, or prune a layer that has no masks; names it.
     """
     masks = _as_masks(masks).check(model)
-    for path, layer in named_layers(model):
-        variables = masks_of_layer(layer)
-        for name in kernels_of(layer):
-            mask = masks[f"{path}/{name}"]
-            if name in variables:
-                variables[name].assign(mask)
-            elif not mask.all():
-                raise InputError(f"layer {path!r} has no masks: give tfprune.masked(model), not the plain model")
+    pairs = list(masked_kernels(model))
+    known = {id(kernel) for kernel, _ in pairs}
+    paths = {id(kernel): path for path, kernel in prunable(model).items()}
+    for key, path in paths.items():
+        if key not in known and not masks[path].all():
+            layer = path.rpartition("/")[0]
+            raise InputError(f"layer {layer!r} has no masks: give tfprune.masked(model), not the plain model")
+    for kernel, mask in pairs:
+        mask.assign(masks[paths[id(kernel)]])
 
 
 def _as_masks(masks: Mapping[str, np.ndarray]) -> Masks:

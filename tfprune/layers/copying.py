@@ -8,12 +8,14 @@ import keras
 from keras import ops, tree
 
 from tfprune.errors import InputError
-from tfprune.layers.kernel_masks import KernelMasks
+from tfprune.layers.kernel_masks import KernelMasks, MaskedKernels
 from tfprune.layers.kinds import KINDS, kind_of, plain_type
 from tfprune.layers.live import held, live_copy
 from tfprune.layers.lora import merged_config
 from tfprune.layers.masked import MASKED
+from tfprune.layers.masked_any import MaskedLayer, config_of, with_masks
 from tfprune.layers.own_models import model_like
+from tfprune.layers.prunable import has_kernels
 from tfprune.layers.state import copy_vocabularies
 from tfprune.layers.topology import is_graph, is_nested, layers_of, run
 from tfprune.records.reading import first_line
@@ -77,9 +79,13 @@ class _NotDrawn:
 
 
 def masked_layer(layer: keras.Operation) -> keras.Operation:
-    """A new layer of the masked class of a plain one, or of the layer's own class where there is none."""
-    plain = kind_of(layer) is not None and not isinstance(layer, KernelMasks)
-    return layer_like(layer, MASKED[type(layer)] if plain else None)
+    """A new layer, masked; of the layer's own class where that has masks already, or no kernels."""
+    if isinstance(layer, MaskedKernels):
+        return layer_like(layer)
+    if kind_of(layer) is not None:
+        return layer_like(layer, MASKED[type(layer)])
+    copy = layer_like(layer)
+    return with_masks(copy) if has_kernels(layer) else copy
 
 
 def plain_layer(layer: keras.Operation, change: Change = lambda config: config) -> keras.Operation:
@@ -93,8 +99,8 @@ def plain_layer(layer: keras.Operation, change: Change = lambda config: config) 
         InputError: a masked layer that has no counterpart in plain Keras, or a layer that cannot be copied; names it.
     """
     target = None
-    if isinstance(layer, KernelMasks):
-        if type(layer) is not MASKED[layer.plain_class]:
+    if isinstance(layer, MaskedKernels):
+        if isinstance(layer, KernelMasks) and type(layer) is not MASKED[layer.plain_class]:
             raise InputError(f"layer {layer.name!r}: {type(layer).__name__} has no counterpart in plain Keras")
         target = layer.plain_class
 
@@ -120,14 +126,16 @@ def layer_like(
     Args:
         layer: anything in a model's graph; a Keras operation that is no layer is given back.
         target: class of the new one; None for that of `layer`.
-        change: from the layer's configuration to that of the new one; a callable is a dict there, see
-            `tfprune.layers.live`.
+        change: from the layer's configuration (of the plain layer, where it is a `MaskedLayer`) to that of the new one;
+            a callable is a dict there, see `tfprune.layers.live`.
 
     Raises:
         InputError: a layer that cannot be copied; names it.
     """
     if not isinstance(layer, keras.layers.Layer):
         return layer  # a Keras operation has no state and may stand in two graphs
+    if isinstance(layer, MaskedLayer) and target is None:
+        return with_masks(layer_like(layer, layer.plain_class, change))
 
     def changed(config: dict) -> dict:
         return change(merged_config(layer, config))
@@ -136,7 +144,7 @@ def layer_like(
         try:
             copy = live_copy(layer, target, changed, _copy_of_nested)
         except Exception:  # code of the layer's author that does not take what stands in a callable's place
-            copy = (target or type(layer)).from_config(changed(layer.get_config()))
+            copy = (target or type(layer)).from_config(changed(config_of(layer)))
     except Exception as error:
         reason = first_line(error)
         raise InputError(f"layer {layer.name!r} ({type(layer).__name__}) cannot be copied: {reason}") from error

@@ -11,26 +11,46 @@ The mask is a factor, so what is no number stays none: a pruned weight that is i
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import keras
 from keras import ops
 
 from tfprune.errors import InputError
 from tfprune.layers.kinds import KINDS
 from tfprune.layers.lora import has_lora, kernel_variable
+from tfprune.layers.reading import called_with
 from tfprune.layers.stored import load_masked, load_plain, save_masked
+from tfprune.layers.topology import named_layers
 
 
-class KernelMasks:
+class MaskedKernels:
+    """What has masks: `KernelMasks`, and any other layer by `tfprune.layers.masked_any`.
+
+    Attributes:
+        plain_class: the class that computes the same without masks.
+    """
+
+    plain_class: type[keras.layers.Layer]
+
+    def kernels_and_masks(self) -> dict[str, tuple[keras.Variable, keras.Variable]]:
+        """Name of a kernel -> (kernel, mask)."""
+        raise NotImplementedError
+
+    def quantize(self, mode=None, **_):
+        """Raises InputError: a quantized kernel has no zeros for a mask to keep."""
+        raise InputError(f"layer {self.name!r} has masks and cannot be quantized: quantize tfprune.strip(model)")
+
+
+class KernelMasks(MaskedKernels):
     """Mixin in front of a Keras layer class that `tfprune.layers.kinds.KINDS` lists.
 
     Attributes:
-        plain_class: the Keras class that computes the same without masks.
         bias_mask: None; a subclass that also masks biases sets it.
 
     For each kernel attribute `<name>` there is a bool mask variable `<name>_mask`, all True at first.
     """
 
-    plain_class: type[keras.layers.Layer]
     bias_mask = None
 
     def build(self, input_shape):
@@ -38,42 +58,32 @@ class KernelMasks:
         self.lora_rank = None
         super().build(input_shape)
         for name in _names(self):
-            kernel = kernel_variable(self, name)
-            mask = self.add_weight(
-                name=f"{name}_mask", shape=kernel.shape, initializer="ones", dtype="bool", trainable=False
-            )
-            setattr(self, f"{name}_mask", mask)
-            if kernel.regularizer is not None:
-                kernel.regularizer = _OfKept(kernel.regularizer, mask)
-            if kernel.constraint is not None:
-                kernel.constraint = _OnKept(kernel.constraint, mask)
+            setattr(self, f"{name}_mask", add_mask(self, name, kernel_variable(self, name)))
         if rank:  # last, as it lets no variables come after it; and Keras's dense layer would forget α
             self.enable_lora(rank, lora_alpha=alpha)
 
     def call(self, inputs):
-        # All variables must be in the mapping: an outer stateless scope is not looked into from an inner one.
-        values = {id(variable): (variable, variable.value) for variable in self.variables}
+        values = {}
         for name in _names(self):
             kernel = kernel_variable(self, name)
             values[id(kernel)] = (kernel, ops.multiply(getattr(self, name), getattr(self, f"{name}_mask")))
         if has_lora(self):  # its update is in the kernel by now
             values[id(self.lora_kernel_b)] = (self.lora_kernel_b, ops.zeros_like(self.lora_kernel_b))
-        with keras.StatelessScope(list(values.values())):
-            return super().call(inputs)
+        return called_with(self, values, super().call, (inputs,), {})
 
-    def quantize(self, mode=None, **_):
-        """Raises InputError: a quantized kernel has no zeros for a mask to keep."""
-        raise InputError(f"layer {self.name!r} has masks and cannot be quantized: quantize tfprune.strip(model)")
+    def kernels_and_masks(self) -> dict[str, tuple[keras.Variable, keras.Variable]]:
+        """Kernel attribute name -> (kernel, mask)."""
+        return {name: (kernel_variable(self, name), getattr(self, f"{name}_mask")) for name in _names(self)}
 
     def save_own_variables(self, store):
         # A class that only inherits its plain class computes something else, and a low-rank update is in no kernel.
         own = "plain_class" in vars(type(self)) and not has_lora(self)
-        save_masked(self, store, _pairs(self), self.plain_class if own else None)
+        save_masked(self, store, self.kernels_and_masks(), self.plain_class if own else None)
 
     def load_own_variables(self, store):
         if store.keys():
-            load_masked(self, store, _pairs(self))
-        elif not load_plain(self, store, [mask for _, mask in _pairs(self).values()], self.plain_class):
+            load_masked(self, store, self.kernels_and_masks())
+        elif not load_plain(self, store, list(masks_of_layer(self).values()), self.plain_class):
             # Keras looks for the weights of a layer under the name of its class.
             raise InputError(
                 f"the file has no weights of the masked layer {self.name!r}: if it is of the plain model, load it into "
@@ -82,15 +92,27 @@ class KernelMasks:
 
 
 def masks_of_layer(layer: keras.Operation) -> dict[str, keras.Variable]:
-    """Kernel attribute name -> mask variable; empty for layers without masks."""
-    if not isinstance(layer, KernelMasks):
+    """Name of a kernel -> mask variable; empty for layers without masks."""
+    if not isinstance(layer, MaskedKernels):
         return {}
-    return {name: getattr(layer, f"{name}_mask") for name in _names(layer)}
+    return {name: mask for name, (_, mask) in layer.kernels_and_masks().items()}
 
 
-def _pairs(layer: KernelMasks) -> dict[str, tuple[keras.Variable, keras.Variable]]:
-    """Kernel attribute name -> (kernel, mask)."""
-    return {name: (kernel_variable(layer, name), mask) for name, mask in masks_of_layer(layer).items()}
+def masked_kernels(model: keras.Model) -> Iterator[tuple[keras.Variable, keras.Variable]]:
+    """(kernel, mask) of all layers of a model, in network order; a kernel that several layers have, once for each."""
+    for _, layer in named_layers(model):
+        if isinstance(layer, MaskedKernels):
+            yield from layer.kernels_and_masks().values()
+
+
+def add_mask(layer: keras.layers.Layer, name: str, kernel: keras.Variable) -> keras.Variable:
+    """A new mask, all True, among a layer's weights; what regularises or constrains the kernel sees kept weights."""
+    mask = layer.add_weight(name=f"{name}_mask", shape=kernel.shape, initializer="ones", dtype="bool", trainable=False)
+    if kernel.regularizer is not None:
+        kernel.regularizer = _OfKept(kernel.regularizer, mask)
+    if kernel.constraint is not None:
+        kernel.constraint = _OnKept(kernel.constraint, mask)
+    return mask
 
 
 def _names(layer: KernelMasks) -> list[str]:

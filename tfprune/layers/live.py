@@ -94,7 +94,7 @@ def live_copy(
     Raises:
         Exception: whatever `get_config` and `from_config` of the object raise.
     """
-    target = target or type(original)
+    target = target or _config_class(original)
     stand_ins = _StandIns(copy_model)
     try:
         config = change(stand_ins.of(original).get_config())
@@ -109,6 +109,11 @@ def live_copy(
         copy.dtype_policy = original.dtype_policy
     _release(copy, set())
     return copy
+
+
+def _config_class(original) -> type:
+    """The class whose configuration tells of an object: of a layer that was masked as it is, the plain one."""
+    return getattr(type(original), "configured_as", type(original))
 
 
 def _constructed(target: type, config: dict):
@@ -145,7 +150,7 @@ class _StandIns:
 
     def of(self, original):
         if id(original) not in self._made:
-            kind = type(original)
+            kind = _config_class(original)
             # Not through the class: that would make a new object, with new variables.
             stand_in = self._made[id(original)] = object.__new__(kind)
             internal = _INTERNAL if isinstance(original, keras.layers.Layer) else ()

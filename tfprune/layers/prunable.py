@@ -1,4 +1,4 @@
-"""Which variables of a model can be pruned: the kernels of dense layers and convolutions.
+"""Which variables of a model can be pruned: the kernels of dense layers and convolutions, and any other layer's.
 
 Biases and normalisation are never pruned. This lives in the layers' room, below surgery, connectivity, pruning and
 training, because all of them name weights by these paths.
@@ -11,23 +11,69 @@ from collections.abc import Iterable
 
 import keras
 
-from tfprune.layers.kernel_masks import masks_of_layer
+from tfprune.errors import InputError
+from tfprune.layers.inner import inner_layers, inner_variables
+from tfprune.layers.kernel_masks import masked_kernels
 from tfprune.layers.kinds import CHANNEL_WISE, kind_of
 from tfprune.layers.lora import refuse_lora
 from tfprune.layers.topology import named_layers, require_graph
 
 
 def kernels_of(layer: keras.Operation) -> dict[str, keras.Variable]:
-    """Attribute name -> prunable variable of one layer; empty if it has none.
+    """Name -> prunable variable of one layer, with those of layers within it; empty if it has none.
+
+    Of a layer of `tfprune.layers.kinds.KINDS` these are its kernels, named as its attributes; of any other see
+    `inner_kernels`.
 
     Raises:
         InputError: a kernel with a low-rank update (LoRA), which is not what the layer multiplies with.
     """
     kind = kind_of(layer)
     if kind is None:
-        return {}
+        return inner_kernels(layer)
     refuse_lora(layer)
     return {kernel.name: getattr(layer, kernel.name) for kernel in kind.kernels}
+
+
+def has_kernels(layer: keras.Operation) -> bool:
+    """Whether a layer has kernels, with or without a low-rank update."""
+    try:
+        return bool(kernels_of(layer))
+    except InputError:
+        return True
+
+
+def inner_kernels(layer: keras.Operation) -> dict[str, keras.Variable]:
+    """Name (see `tfprune.layers.inner`) -> variable: the kernels, matrices and tables that a layer consists of.
+
+    Those of layers of `KINDS` in it; of all others each trainable variable of floats of rank 2 or more, but no biases,
+    nothing that has one axis only (a token, a scale of channels), nothing of normalisation and of quantized layers.
+
+    Raises:
+        InputError: as for `kernels_of`.
+    """
+    if not isinstance(layer, keras.layers.Layer):
+        return {}
+    names = {id(variable): name for name, variable in inner_variables(layer).items()}
+    found: dict[int, keras.Variable] = {}
+    for _, one in inner_layers(layer):
+        found |= {id(variable): variable for variable in _own_kernels(one) if id(variable) in names}
+    return {names[key]: variable for key, variable in found.items()}
+
+
+def _own_kernels(layer: keras.layers.Layer) -> list[keras.Variable]:
+    if isinstance(layer, tuple(CHANNEL_WISE)) or getattr(layer, "quantization_mode", None):
+        return []
+    refuse_lora(layer)
+    kind = kind_of(layer)
+    if kind is not None:
+        return [getattr(layer, kernel.name) for kernel in kind.kernels] if layer.built else []
+    return [variable for variable in layer._trainable_variables if _is_kernel(variable)]  # also of frozen layers
+
+
+def _is_kernel(variable: keras.Variable) -> bool:
+    several = any(size != 1 for size in variable.shape[:-1])
+    return several and "float" in variable.dtype and not variable.name.endswith("bias")
 
 
 class Kernels(dict):
@@ -50,25 +96,31 @@ def prunable(model: keras.Model) -> Kernels:
     Returns:
         Path -> variable in network order, each shared variable once, in a dict that prints as a table. A path is
         the layer's path in the model and the kernel's name, as `block/conv/kernel`; `tfprune.layers.topology` says why
-        it is not Keras's `variable.path`.
+        it is not Keras's `variable.path`. Within a layer the name goes on by attributes, `lstm/cell.recurrent_kernel`.
 
     Raises:
         InputError: a subclassed model, one without weights, or a kernel with a low-rank update (LoRA); says what to do
             instead.
     """
     require_graph(model)
+    named = [(path, layer, kernels_of(layer)) for path, layer in named_layers(model)]
+    owners: dict[int, str] = {}
+    for path, _, kernels in sorted(named, key=lambda one: len(one[1]._flatten_layers())):
+        for variable in kernels.values():
+            owners.setdefault(id(variable), path)
     return Kernels(
         (f"{path}/{name}", variable)
-        for path, layer in named_layers(model)
-        for name, variable in kernels_of(layer).items()
+        for path, _, kernels in named
+        for name, variable in kernels.items()
+        if owners[id(variable)] == path
     )
 
 
 def unsupported(model: keras.Model) -> list[str]:
     """Paths of layers that have weight matrices or tables, frozen or not, and yet stay dense, in network order.
 
-    Kernels inside custom layers, embeddings, recurrent and quantized layers are among them. Biases, and what scales
-    single channels, are not.
+    Quantized layers are among them, and matrices that are not trainable. Biases, and what scales single channels, are
+    not.
 
     Raises:
         InputError: as for `prunable`.
@@ -86,7 +138,7 @@ def unsupported(model: keras.Model) -> list[str]:
 def share_of_parameters(model: keras.Model, operations: Iterable[keras.Operation]) -> float:
     """What part of a model's parameters these layers hold, in [0, 1]; masks are no parameters."""
     layers = [layer for _, layer in named_layers(model)]
-    masks = {id(mask) for layer in layers for mask in masks_of_layer(layer).values()}
+    masks = {id(mask) for _, mask in masked_kernels(model)}
 
     def size(of: Iterable[keras.Operation]) -> int:
         own = {id(weight): weight for one in of for weight in getattr(one, "weights", ()) if id(weight) not in masks}

@@ -10,6 +10,7 @@ from keras import ops, tree
 from tfprune.errors import InputError
 from tfprune.layers.kernel_masks import masks_of_layer
 from tfprune.layers.lora import merged_values
+from tfprune.layers.prunable import kernels_of
 from tfprune.records.atomic import temporary_folder
 
 _LOOKUPS = keras.layers.StringLookup, keras.layers.IntegerLookup
@@ -36,7 +37,7 @@ def copy_state(path: str, layer: keras.layers.Layer, new: keras.layers.Layer) ->
         if name in new_masks:
             new_masks[name].assign(mask)
         else:
-            kernel = getattr(new, name)
+            kernel = kernels_of(new)[name]
             kernel.assign(ops.where(mask, kernel, ops.zeros_like(kernel)))
 
 

@@ -19,6 +19,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfprune.layers.inner import own_variables
+
 _PRUNED = "_pruned"
 _LARGEST_PIECE = 1 << 30  # bytes; of HDF5 4 GiB
 
@@ -32,7 +34,7 @@ def save_masked(layer: keras.layers.Layer, store, pairs: Mapping[str, tuple], pl
         pairs: kernel's name -> (kernel, mask) of variables.
         plain: the Keras class whose variables come first among those of `layer`; None if there is none.
     """
-    variables = _variables(layer)
+    variables = own_variables(layer)
     numbers = {id(variable): str(index) for index, variable in enumerate(variables)}
     values: dict = dict(zip(numbers.values(), variables, strict=True))
     for kernel, mask in pairs.values():
@@ -56,7 +58,7 @@ def load_masked(layer: keras.layers.Layer, store, pairs: Mapping[str, tuple]) ->
     Raises:
         ValueError: they are those of another layer; it is unchanged then.
     """
-    variables = _variables(layer)
+    variables = own_variables(layer)
     keys = list(store.keys())
     stored = [key for key in keys if not key.endswith(_PRUNED)]
     if len(stored) != len(variables):
@@ -66,7 +68,7 @@ def load_masked(layer: keras.layers.Layer, store, pairs: Mapping[str, tuple]) ->
     numbers = {id(variable): str(index) for index, variable in enumerate(variables)}
     values = {id(variable): store[number] for variable, number in zip(variables, numbers.values(), strict=True)}
     for _, mask in pairs.values():
-        values[id(mask)] = _unpacked(values[id(mask)], tuple(mask.shape))
+        values[id(mask)] = unpacked(values[id(mask)], tuple(mask.shape))
     _check_shapes(layer, values)
     for kernel, mask in pairs.values():
         number = numbers[id(kernel)] + _PRUNED
@@ -89,7 +91,7 @@ def load_plain(layer: keras.layers.Layer, store, masks: list, plain: type) -> bo
     if path is None:
         return False
     store, own = store.get(path), {id(mask) for mask in masks}
-    variables = [variable for variable in _variables(layer) if id(variable) not in own]
+    variables = [variable for variable in own_variables(layer) if id(variable) not in own]
     if len(store.keys()) != len(variables):
         raise ValueError(f"Layer {layer.name!r} expected {len(variables)} variables, but received {len(store.keys())}")
     values = {id(variable): store[str(index)] for index, variable in enumerate(variables)}
@@ -99,13 +101,8 @@ def load_plain(layer: keras.layers.Layer, store, masks: list, plain: type) -> bo
     return True
 
 
-def _variables(layer: keras.layers.Layer) -> list[keras.Variable]:
-    """In the order in which `keras.layers.Layer.save_own_variables` numbers them."""
-    return layer._trainable_variables + layer._non_trainable_variables
-
-
 def _check_shapes(layer: keras.layers.Layer, values: Mapping[int, np.ndarray]) -> None:
-    for variable in _variables(layer):
+    for variable in own_variables(layer):
         found, own = np.shape(values.get(id(variable), variable)), tuple(variable.shape)
         if found != own:
             raise ValueError(
@@ -113,7 +110,7 @@ def _check_shapes(layer: keras.layers.Layer, values: Mapping[int, np.ndarray]) -
             )
 
 
-def _unpacked(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def unpacked(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     if array.dtype != np.uint8:
         return array != 0  # of a file of before
     size = int(np.prod(shape))

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import keras
 import numpy as np
 
 from tfprune.errors import InputError
+from tfprune.layers.inner import inner_variables
 from tfprune.layers.kernel_masks import masks_of_layer
 from tfprune.layers.topology import named_layers, require_graph
 
 Weights = dict[str, np.ndarray]
-
-_UNNAMED = re.compile(r"variable(_\d+)?")
 
 
 def weight_variables(model: keras.Model) -> dict[str, keras.Variable]:
@@ -40,23 +38,9 @@ def weight_variables(model: keras.Model) -> dict[str, keras.Variable]:
 
 
 def layer_variables(layer: keras.layers.Layer) -> dict[str, keras.Variable]:
-    """Name -> variable of a layer and of those within it, masks left out; in Keras's order.
-
-    A name is Keras's own where only one variable has it. Layers made of layers have several of one name (the kernels of
-    attention's projections): the first keeps it and the others are numbered in order, `kernel`, `kernel_1`, ... A
-    variable without a name counts as one named `variable`: Keras numbers these through all models of a process.
-    """
+    """Name -> variable of a layer and of those within it, masks left out; names as in `tfprune.layers.inner`."""
     masks = {id(mask) for mask in masks_of_layer(layer).values()}
-    variables = [variable for variable in layer.variables if id(variable) not in masks]
-    names = ["variable" if _UNNAMED.fullmatch(variable.name) else variable.name for variable in variables]
-    own, found = set(names), {}
-    for name, variable in zip(names, variables, strict=True):
-        free, number = name, 0
-        while free in found or (number and free in own):
-            number += 1
-            free = f"{name}_{number}"
-        found[free] = variable
-    return found
+    return {name: variable for name, variable in inner_variables(layer).items() if id(variable) not in masks}
 
 
 def _depth(layer: keras.layers.Layer) -> int:

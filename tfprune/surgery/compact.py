@@ -10,10 +10,9 @@ import numpy as np
 
 from tfprune.layers.barriers import CHANNELS, barriers
 from tfprune.layers.convert import masks_of, without_lora
-from tfprune.layers.kernel_masks import masks_of_layer
+from tfprune.layers.kernel_masks import masked_kernels
 from tfprune.layers.masks import Masks
-from tfprune.layers.prunable import kernels_of
-from tfprune.layers.topology import named_layers
+from tfprune.layers.prunable import prunable
 from tfprune.layers.verify import check_copy
 from tfprune.layers.weights import weights_of
 from tfprune.surgery.norms import fold_norms
@@ -108,13 +107,12 @@ def _without_weights(trace: Trace) -> np.ndarray:
 
 def _with_masks(model: keras.Model, masks: Masks) -> Iterator[tuple[keras.Variable, np.ndarray]]:
     """(variable, value) of what makes a model, plain or masked, compute with these masks."""
-    for path, layer in named_layers(model):
-        variables = masks_of_layer(layer)
-        for name, kernel in kernels_of(layer).items():
-            mask = masks[f"{path}/{name}"]
-            yield kernel, np.where(mask, kernel.numpy(), 0)
-            if name in variables:
-                yield variables[name], mask
+    paths = {}
+    for path, kernel in prunable(model).items():
+        paths[id(kernel)] = path
+        yield kernel, np.where(masks[path], kernel.numpy(), 0)
+    for kernel, mask in masked_kernels(model):
+        yield mask, masks[paths[id(kernel)]]
 
 
 def remaining(trace: Trace) -> np.ndarray:

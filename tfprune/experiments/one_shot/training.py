@@ -13,9 +13,8 @@ from tfprune.data.images import ImageSet
 from tfprune.experiments.one_shot.files import EVALUATE_EVERY
 from tfprune.experiments.one_shot.settings import OneShotSettings
 from tfprune.layers.convert import masked, set_masks
-from tfprune.layers.kernel_masks import masks_of_layer
+from tfprune.layers.kernel_masks import masked_kernels
 from tfprune.layers.prunable import prunable
-from tfprune.layers.topology import named_layers
 from tfprune.records.run_folder import RunFolder
 from tfprune.training.decay import KernelDecay
 from tfprune.training.evaluation import Evaluator
@@ -41,7 +40,7 @@ class SubnetworkTrainer:
         self.model = masked(model)
         # The cross-entropy is taken of the logits: of the probabilities it would lose digits.
         logits = keras.Model(self.model.inputs, self.model.layers[-1].input)
-        masks = {id(mask) for _, layer in named_layers(self.model) for mask in masks_of_layer(layer).values()}
+        masks = {id(mask) for _, mask in masked_kernels(self.model)}
         self._start = {
             id(variable): np.array(variable.numpy()) for variable in self.model.variables if id(variable) not in masks
         }
