@@ -109,36 +109,27 @@ EXACT = [
 ]
 
 
-def lstm(x):
-    return L.Dense(2)(L.LSTM(3)(L.Dense(3)(L.Reshape((3, 2))(x))))
+def stacked_cells(x):
+    cells = [L.LSTMCell(3), L.GRUCell(2)]
+    return L.Dense(2)(L.RNN(cells)(L.Dense(3)(L.Reshape((3, 2))(x))))
 
 
-def bidirectional(x):
-    return L.Dense(2)(L.Bidirectional(L.GRU(2, return_sequences=True))(L.Dense(3)(L.Reshape((3, 2))(x))))
+class Opaque(L.Layer):
+    """Its kernel is turned before any tensor of the graph meets it; TensorFlow hides the rest."""
+
+    def build(self, shape):
+        self.matrix = self.add_weight(shape=(3, shape[-1]), name="matrix")
+
+    def call(self, x):
+        return tf.tanh(tf.linalg.matvec(tf.convert_to_tensor(self.matrix), x))
 
 
-def distributed(x):
-    return L.Dense(2)(L.TimeDistributed(L.Dense(2))(L.Dense(3)(L.Reshape((3, 2))(x))))
-
-
-def additive_attention(x):
-    x = L.Reshape((3, 2))(x)
-    return L.Dense(2)(L.AdditiveAttention()([L.Dense(3)(x), L.Dense(3)(x)]))
-
-
-def grouped_attention(x):
-    x = L.Dense(4)(L.Reshape((3, 2))(x))
-    return L.Dense(2)(L.GroupQueryAttention(2, 2, 1)(x, L.Dense(4)(x)))
-
-
-def attention_scores(x):
-    x = L.Dense(4)(L.Reshape((3, 2))(x))
-    y, scores = L.MultiHeadAttention(2, 2)(x, x, return_attention_scores=True)
-    return [L.Dense(2)(y), L.Dense(2)(scores)]
+def opaque(x):
+    return L.Dense(2)(Opaque()(L.Dense(4)(x)))
 
 
 def operations(x):
-    x = ops.cumsum(L.Dense(4)(x), axis=1)
+    x = ops.cumprod(L.Dense(4)(x), axis=1)
     x = L.Dense(4)(ops.logical_not(ops.greater(x, 0)) * ops.tanh(x))
     return L.Dense(2)(ops.cross(x[:, :3], x[:, 1:]))
 
@@ -151,19 +142,7 @@ def entry_by_entry(x):
     return L.Dense(2)(Affine()(L.Dense(4)(x)) * L.Dense(4, use_bias=False)(x))
 
 
-BOUNDED = [
-    *(
-        with_a_mask,
-        lstm,
-        bidirectional,
-        distributed,
-        additive_attention,
-        grouped_attention,
-        attention_scores,
-        operations,
-    ),
-    *(a_lambda, entry_by_entry),
-]
+BOUNDED = [with_a_mask, stacked_cells, opaque, operations, a_lambda, entry_by_entry]
 
 
 def random_graph(seed):
@@ -175,7 +154,7 @@ def random_graph(seed):
         for _ in range(9):
             a, b = (results[int(len(results) * np.sqrt(rng.random()))] for _ in range(2))
             bias = bool(rng.integers(2))
-            kind = rng.choice(["dense", "dense", "dense", "times", "plus", "norm", "mixer", "two", "affine", "cumsum"])
+            kind = rng.choice(["dense", "dense", "dense", "times", "plus", "norm", "mixer", "two", "affine", "cumprod"])
             results.append(
                 {
                     "dense": lambda a=a, bias=bias: L.Dense(4, use_bias=bias)(a),
@@ -185,7 +164,7 @@ def random_graph(seed):
                     "mixer": lambda a=a: mixer(a),
                     "two": lambda a=a, b=b: Mixer(((4,), (4,)))(a, b)[1],
                     "affine": lambda a=a: affine(a),
-                    "cumsum": lambda a=a: ops.cumsum(a, axis=1),
+                    "cumprod": lambda a=a: ops.cumprod(a, axis=1),
                 }[kind]()
             )
         return [L.Dense(2)(results[-1]), L.Dense(1, use_bias=False)(results[-2])]
@@ -218,7 +197,7 @@ def test_no_weight_that_moves_the_outputs_is_called_ineffective(net):
     told_apart = False
     for masks in _random_masks(model):
         effective, expected = reachability(masks), seen(model, masks)
-        for path in masks:
+        for path in expected:
             missed = expected[path] & ~effective[path]
             assert not missed.any(), f"{path}: {np.argwhere(missed)[:3]}"
             if net in EXACT:
@@ -351,7 +330,8 @@ def test_refused():
 def test_named_once_with_their_share():
     x = keras.Input((6,))
     y = L.Dense(4, use_bias=False, name="dense")(x)
-    y = ops.cumsum(L.SimpleRNN(3, use_bias=False, name="rnn")(L.Reshape((4, 1))(y)), axis=-1)
+    cell = L.SimpleRNNCell(3, use_bias=False)
+    y = ops.cumprod(L.RNN(cell, name="rnn")(L.Reshape((4, 1))(y)), axis=-1)
     model = keras.Model(x, L.Lambda(ops.tanh, name="last")(y))
     share = "33.3"  # 3 + 9 of 24 + 12
     for call in (Reachability, sparsity, compact):
@@ -359,9 +339,9 @@ def test_named_once_with_their_share():
             warnings.simplefilter("always")
             call(model)
         (line,) = (str(one.message) for one in told)
-        assert line.count("'rnn' (SimpleRNN)") <= 1 and "\n" not in line
+        assert line.count("'rnn' (RNN)") <= 1 and "\n" not in line
         if call is not compact:  # which keeps the channels of recurrent layers by a rule
-            assert f"3 operations with {share} % of the parameters: 'rnn' (SimpleRNN), 'cumsum" in line
+            assert f"3 operations with {share} % of the parameters: 'rnn' (RNN), 'cumprod" in line
             assert "upper bound" in line
 
 

@@ -201,12 +201,16 @@ class Walk:
             known[key] = graph_inside(operation, args, kwargs, types_of(operation, args, kwargs))
         return known[key]
 
+    def knows(self, operation: keras.Operation) -> bool:
+        """Whether an operation has a rule."""
+        return _RULES.knows(operation)
+
     def _may_open(self, operation: keras.Operation) -> bool:
         if _RULES.knows(operation) or not isinstance(operation, keras.layers.Layer):
             return False
         if is_keras_composite(operation):
             return True
-        # A layer without weights, in the model itself, may be meant to stay unknown; inside of others nobody can teach it.
+        # One without weights may be meant to stay unknown; inside of others nobody can teach it.
         return not refuses() and not tf.executing_eagerly() and bool(self._is_inside or operation.weights)
 
     def _tensor(self, leaf):

@@ -53,7 +53,7 @@ class LeanWalk(Walk):
             return super()._call(operation, *args, **kwargs)
         args, kwargs = tree.map_structure(self._constant, (args, kwargs))
         paths = list(self.kernels_in(operation, args, kwargs))
-        if not paths or self._inside(operation, args, kwargs) is not None:
+        if not paths or not self.knows(operation) or self._inside(operation, args, kwargs) is not None:
             return super()._call(operation, *args, **kwargs)
         structure, leaves = (args, kwargs), tree.flatten((args, kwargs))
         places = [place for place, leaf in enumerate(leaves) if tf.is_tensor(leaf)]
@@ -94,6 +94,10 @@ class LeanWalk(Walk):
 
         outputs = layer(self._anchor, *given)
         return tree.pack_sequence_as(made_of[0], outputs)
+
+    def _made(self, path):
+        kernel = self._kernels.get(path)
+        return self._make(path) if kernel is None else kernel
 
     def _known(self, tensors: Sequence[tf.Tensor]):
         """What this walk knows of tensors beside their numbers."""
