@@ -14,7 +14,6 @@ from tfprune.connectivity import rules_recurrent
 from tfprune.connectivity.reachability import Reachability
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import prunable
-from tfprune.pruning.scores.synflow import synflow
 
 pytestmark = pytest.mark.usefixtures("float64")
 STEPS, FEATURES, UNITS = 3, 3, 2

@@ -7,6 +7,7 @@ other kernels than the layer's own, too.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -79,7 +80,10 @@ def graph_inside(layer: keras.Operation, args, kwargs, types) -> Inside | None:
         return None
     parts = list(layer._flatten_layers(include_self=False, recursive=True))
     nodes = [(part, len(part._inbound_nodes), len(part._outbound_nodes)) for part in parts]
+    misled = [part for part in parts if _is_misled(part)]
     try:
+        for part in misled:
+            vars(part)["compute_output_spec"] = functools.partial(keras.Operation.compute_output_spec, part)
         with tf.init_scope():  # now, while a walk may be traced
             model = _symbolic(layer, args, kwargs, types)
             shown = _shown(model)
@@ -92,6 +96,8 @@ def graph_inside(layer: keras.Operation, args, kwargs, types) -> Inside | None:
     except Exception:  # code of the layer's author
         return None
     finally:
+        for part in misled:
+            del vars(part)["compute_output_spec"]
         for part, inbound, outbound in nodes:
             del part._inbound_nodes[inbound:], part._outbound_nodes[outbound:]
 
@@ -99,6 +105,15 @@ def graph_inside(layer: keras.Operation, args, kwargs, types) -> Inside | None:
 def _is_own(layer: keras.Operation) -> bool:
     """Whether it is a layer of which nothing is known but its `call`: none of Keras's own."""
     return isinstance(layer, keras.layers.Layer) and not plain_type(layer).__module__.startswith("keras.")
+
+
+def _is_misled(part: keras.layers.Layer) -> bool:
+    """Whether a layer has another `call` than the class that says what comes out of it, with other arguments, too."""
+
+    def giver(name: str) -> type:
+        return next(kind for kind in type(part).__mro__ if name in vars(kind))
+
+    return giver("compute_output_spec") is not giver("call") and issubclass(giver("call"), giver("compute_output_spec"))
 
 
 def _has_mask(tensor: keras.KerasTensor) -> bool:
