@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -80,10 +80,10 @@ def graph_inside(layer: keras.Operation, args, kwargs, types) -> Inside | None:
         return None
     parts = list(layer._flatten_layers(include_self=False, recursive=True))
     nodes = [(part, len(part._inbound_nodes), len(part._outbound_nodes)) for part in parts]
-    misled = [part for part in parts if _is_misled(part)]
+    told = {id(part): (part, tell) for part in parts if (tell := _better_spec(part)) is not None}
     try:
-        for part in misled:
-            vars(part)["compute_output_spec"] = functools.partial(keras.Operation.compute_output_spec, part)
+        for part, tell in told.values():
+            vars(part)["compute_output_spec"] = functools.partial(tell, part)
         with tf.init_scope():  # now, while a walk may be traced
             model = _symbolic(layer, args, kwargs, types)
             shown = _shown(model)
@@ -96,7 +96,7 @@ def graph_inside(layer: keras.Operation, args, kwargs, types) -> Inside | None:
     except Exception:  # code of the layer's author
         return None
     finally:
-        for part in misled:
+        for part, _ in told.values():
             del vars(part)["compute_output_spec"]
         for part, inbound, outbound in nodes:
             del part._inbound_nodes[inbound:], part._outbound_nodes[outbound:]
@@ -107,13 +107,18 @@ def _is_own(layer: keras.Operation) -> bool:
     return isinstance(layer, keras.layers.Layer) and not plain_type(layer).__module__.startswith("keras.")
 
 
-def _is_misled(part: keras.layers.Layer) -> bool:
-    """Whether a layer has another `call` than the class that says what comes out of it, with other arguments, too."""
+def _better_spec(part: keras.layers.Layer) -> Callable | None:
+    """What tells the shape of a layer's outputs where its own way fails."""
 
     def giver(name: str) -> type:
         return next(kind for kind in type(part).__mro__ if name in vars(kind))
 
-    return giver("compute_output_spec") is not giver("call") and issubclass(giver("call"), giver("compute_output_spec"))
+    if giver("call") is layers.Softmax:
+        # Keras takes a product with a number for a sparse tensor, and cannot trace a softmax of one.
+        return lambda part, inputs, *args, **kwargs: keras.KerasTensor(inputs.shape, part.compute_dtype)
+    tells, calls = giver("compute_output_spec"), giver("call")
+    # Its `call` may have other arguments than the class that tells the shapes knows.
+    return keras.Operation.compute_output_spec if tells is not calls and issubclass(calls, tells) else None
 
 
 def _has_mask(tensor: keras.KerasTensor) -> bool:
