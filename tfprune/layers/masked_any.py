@@ -11,7 +11,6 @@ import functools
 from collections.abc import Callable
 
 import keras
-from keras import ops
 
 from tfprune.layers.kernel_masks import MaskedKernels, add_mask
 from tfprune.layers.prunable import inner_kernels
@@ -109,8 +108,7 @@ def _masked_class(plain: type) -> type:
 def _call_of(plain: type) -> Callable:
     @functools.wraps(plain.call)  # Keras reads the arguments' names
     def call(self, *args, **kwargs):
-        kept = {id(kernel): (kernel, ops.multiply(kernel, mask)) for kernel, mask in self.kernels_and_masks().values()}
-        return called_with(self, kept, functools.partial(plain.call, self), args, kwargs)
+        return called_with(self, self.kept_values(), functools.partial(plain.call, self), args, kwargs)
 
     return call
 
