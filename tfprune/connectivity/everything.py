@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 from keras import tree
 
-from tfprune.layers.prunable import kernels_of
+from tfprune.connectivity.own_call import own_call
 from tfprune.layers.rule_table import NoRule
 
 
@@ -16,19 +16,38 @@ def everything(walk, operation: keras.Operation, *args, **kwargs):
     """The rule of an operation that no rule knows.
 
     Each entry of its outputs depends on all entries of all tensors that it is called with, masks among them, and can be
-    other than 0 whatever these are. In the linear network it is their mean. Its own weights take no part, but those of
-    layers of the model that it holds as well do.
+    other than 0 whatever these are. Each weight of its kernels, and of layers of the model that it holds, is effective
+    where one of these entries is reached and one of its outputs needed. In the linear network it is its own call, if
+    that can be run (`tfprune.connectivity.own_call`), or the mean of its inputs, with those of its kernels.
 
     Raises:
-        NoRule: it has kernels that can be pruned, or the shapes of its outputs cannot be told.
+        NoRule: the shapes of its outputs cannot be told.
     """
-    if kernels_of(operation):
-        raise NoRule(f"{operation.name!r}: nothing says which of its kernels' weights do anything")
-    given = [x for x in tree.flatten((args, kwargs)) if tf.is_tensor(x)]
-    amount = total(walk, given)
-    amount += walk.read(operation, amount)
     specs = _specs(operation, args, kwargs)
+    tensors = [x for x in tree.flatten((args, kwargs)) if tf.is_tensor(x)]
+    given = [x for x in tensors if not walk.is_kernel(x)]
+    kernels = [*walk.kernels_in(operation).values(), *(walk.kernel_of(x) for x in tensors if walk.is_kernel(x))]
+    if not walk.boolean:
+        return _linear(walk, operation, args, kwargs, given, kernels, specs)
+    amount = total(walk, given)
+    amount += walk.read(kernels, amount)
     return tree.map_structure(lambda spec: walk.lift(tf.ones(spec.shape) * amount), specs)
+
+
+def _linear(walk, operation: keras.Operation, args, kwargs, given: Sequence[tf.Tensor], variables, specs):
+    kernels = [(variable, walk.kernel(variable)) for variable in variables]
+
+    def mean(flat: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        amount = total(walk, flat[: len(given)])
+        amount *= 1 + tf.add_n([tf.zeros([]), *map(tf.reduce_mean, flat[len(given) :])])
+        return [tf.ones(spec.shape) * amount for spec in tree.flatten(specs)]
+
+    if kernels and isinstance(operation, keras.layers.Layer):
+        try:
+            return own_call(operation, args, kwargs, types_of(operation, args, kwargs), kernels, mean)
+        except Exception:  # code of the layer's author
+            pass
+    return tree.pack_sequence_as(specs, mean([*given, *(kernel for _, kernel in kernels)]))
 
 
 def total(walk, given: Sequence[tf.Tensor]) -> tf.Tensor:

@@ -8,7 +8,7 @@ Where there is none, what runs inside a layer takes its place (`tfprune.connecti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -16,9 +16,10 @@ import tensorflow as tf
 from keras import tree
 
 from tfprune.connectivity.everything import everything, total, types_of
-from tfprune.connectivity.inside import graph_inside
+from tfprune.connectivity.inside import Inside, Reads, graph_inside, is_keras_composite, without_masks
 from tfprune.errors import InputError
 from tfprune.layers.barriers import graphs, meet, refuses
+from tfprune.layers.kinds import plain_type
 from tfprune.layers.prunable import prunable
 from tfprune.layers.rule_table import NoRule, Rule, RuleTable
 from tfprune.layers.topology import flat_inputs, is_nested, run
@@ -26,7 +27,22 @@ from tfprune.layers.topology import flat_inputs, is_nested, run
 # Masks only say of which entries these take averages in training.
 _MASKED_IN_TRAINING = (keras.layers.BatchNormalization,)
 
-_RULES = RuleTable(
+# Their rules know what a mask does.
+_TAKE_MASKS = (keras.layers.Softmax,)
+
+
+class _Rules(RuleTable):
+    """A rule may also be registered by the name of a layer class of a package that is not installed everywhere."""
+
+    def _known(self, operation: keras.Operation) -> Rule | None:
+        found = super()._known(operation)
+        if found is None and isinstance(operation, keras.layers.Layer):
+            kind = plain_type(operation)
+            found = self._operations.get(f"{kind.__module__.split('.')[0]}.{kind.__name__}")
+        return found
+
+
+_RULES = _Rules(
     "nothing says which outputs of {what} depend on which inputs", "tfprune.connectivity.graph.register_rule"
 )
 
@@ -69,18 +85,56 @@ class Walk:
         self._kernels = kernels
         self._step = step
         self._is_inside = 0  # how deep in the graphs inside layers
+        self._made_of: dict[int, tuple] = {}  # id of a tensor -> it, so that it keeps the id, and its variable
+        self._inside_known: dict[tuple, keras.Model | None] = {}
         self._masks: list[tf.Tensor] = []  # of nested models, whose graph does not say which layers take them
         self._paths = {id(variable): path for path, variable in prunable(model).items()}
 
     def kernel(self, variable: keras.Variable):
         """The tensor that stands for a kernel; one that cannot be pruned (a quantized layer's) is all ones."""
         path = self._paths.get(id(variable))
-        return tf.ones(variable.shape) if path is None else self._kernels[path]
+        kernel = tf.ones(variable.shape) if path is None else self._made(path)
+        self._made_of[id(kernel)] = kernel, variable
+        return kernel
 
-    def read(self, operation: keras.Operation, amount: tf.Tensor):
-        """What kernels of the model add to `amount`, a scalar, in a barrier that holds their layers, too."""
-        kernels = [self.kernel(variable) for variable in held_kernels(self._paths, operation).values()]
+    def _made(self, path: str):
+        return self._kernels[path]
+
+    def is_kernel(self, tensor) -> bool:
+        """Whether a tensor stands for a kernel, so that no input leads to it."""
+        return id(tensor) in self._made_of
+
+    def kernel_of(self, tensor) -> keras.Variable | None:
+        """The variable that a tensor of `kernel` stands for."""
+        return self._made_of.get(id(tensor), (None, None))[1]
+
+    def paths_of(self, variables: Iterable[keras.Variable]) -> dict[str, keras.Variable]:
+        """Path -> kernel of the model, for those among some variables."""
+        return {self._paths[id(one)]: one for one in variables if id(one) in self._paths}
+
+    def kernels_in(self, operation: keras.Operation, args=(), kwargs=None) -> dict[str, keras.Variable]:
+        """Path -> kernel of the model that an operation has among its weights, or is called with."""
+        operands = [x for x in tree.flatten((args, kwargs or {})) if isinstance(x, keras.Variable)]
+        return self.paths_of([*getattr(operation, "weights", ()), *operands])
+
+    def read(self, variables: Iterable[keras.Variable], amount: tf.Tensor):
+        """What kernels of the model add to `amount`, a scalar, where only their being read is known."""
+        kernels = [self.kernel(variable) for variable in self.paths_of(variables).values()]
         return amount * tf.add_n([tf.zeros([]), *map(tf.reduce_mean, kernels)])
+
+    def linear(self, function: Callable, *tensors, cut: bool = True):
+        """`function(*tensors)`, which adds up and moves entries, among them those of kernels; a rule's step between.
+
+        Args:
+            function: linear in all tensors together, except for kernels.
+            cut: whether the step that follows a layer follows here, too: whole numbers stay small.
+        """
+        outputs = function(*tensors)
+        return self.cut(outputs) if cut else outputs
+
+    def cut(self, x):
+        """x after the step that follows a layer."""
+        return x if self._step is None else self._step(x)
 
     def use(self, variable: keras.Variable, times: int) -> None:
         """Notes that each weight of a kernel took part in `times` multiply-adds of an example."""
@@ -116,13 +170,17 @@ class Walk:
 
     def apply(self, operation: keras.Operation, *args, **kwargs):
         """What the rule of an operation gives, or the barrier that stands for it."""
+        if isinstance(operation, Reads):
+            outputs, given = args
+            return outputs + self.read(operation.variables, total(self, given))
         rule = _RULES.find(operation, everything)
         if rule is everything:
             return everything(self, operation, *args, **kwargs)
         known, masks = kwargs, self._masks
         if isinstance(operation, keras.layers.Layer):
-            known = {key: value for key, value in kwargs.items() if key not in ("training", "mask")}
-            masks = masks if isinstance(operation, _MASKED_IN_TRAINING) else [*masks, *_masks(kwargs)]
+            taken = ("training",) if isinstance(operation, _TAKE_MASKS) else ("training", "mask")
+            known = {key: value for key, value in kwargs.items() if key not in taken}
+            masks = masks if isinstance(operation, (*_MASKED_IN_TRAINING, *_TAKE_MASKS)) else [*masks, *_masks(kwargs)]
         try:
             outputs = rule(self, operation, *args, **known)
         except NoRule:
@@ -132,13 +190,13 @@ class Walk:
         # What a mask leaves out or lets in can change every output.
         return tree.map_structure(lambda x: x + total(self, masks), outputs) if self.boolean and masks else outputs
 
-    def _inside(self, operation: keras.Operation, args, kwargs) -> keras.Model | None:
+    def _inside(self, operation: keras.Operation, args, kwargs) -> Inside | None:
         """The graph that takes an operation's place, where no rule knows it."""
-        if refuses() or tf.executing_eagerly() or _RULES.knows(operation):
+        if _RULES.knows(operation) or not (is_keras_composite(operation) or not (refuses() or tf.executing_eagerly())):
             return None
-        args, kwargs = tree.map_structure(self._tensor, (args, kwargs))
+        args, kwargs = tree.map_structure(self._tensor, (args, without_masks(operation, kwargs)))
         shapes = [tuple(x.shape) if tf.is_tensor(x) else repr(x) for x in tree.flatten((args, kwargs))]
-        key, known = (id(operation), *shapes), graphs()
+        key, known = (id(operation), *shapes), self._inside_known if refuses() else graphs()
         if key not in known:
             known[key] = graph_inside(operation, args, kwargs, types_of(operation, args, kwargs))
         return known[key]
@@ -150,11 +208,14 @@ class Walk:
     def _constant(self, leaf):
         """Constants of a graph as NumPy's arrays, so that no rule takes them for what the input leads to."""
         if isinstance(leaf, keras.Variable):
-            return np.ones(leaf.shape, np.float32)  # whatever it will hold
+            return leaf if id(leaf) in self._paths else np.ones(leaf.shape, np.float32)  # whatever it will hold
         if not tf.is_tensor(leaf) or not hasattr(leaf, "numpy") or tf.executing_eagerly():
             return leaf
         # What a layer has made of its variables may be another number tomorrow.
         return np.ones(leaf.shape, np.float32) if self._is_inside and leaf.dtype.is_floating else leaf.numpy()
+
+    def _filled(self, leaf):
+        return self.kernel(leaf) if isinstance(leaf, keras.Variable) else leaf
 
     def _call(self, operation: keras.Operation, *args, **kwargs):
         if is_nested(operation):
@@ -166,21 +227,24 @@ class Walk:
         args, kwargs = tree.map_structure(self._constant, (args, kwargs))
         inner = self._inside(operation, args, kwargs)
         if inner is not None:
-            given = [x for x in tree.flatten((args, kwargs)) if tf.is_tensor(self._tensor(x))]
-            self._is_inside += 1
-            outputs = self.run(inner, given)
-            self._is_inside -= 1
-            return tree.pack_sequence_as(inner.output, outputs)
+            return self._run_inside(inner, args, kwargs, without_masks(operation, kwargs))
+        args, kwargs = tree.map_structure(self._filled, (args, kwargs))
         outputs = self.apply(operation, *args, **kwargs)
         if self._step is None or any(outputs is given for given in args):
             return outputs
         return tree.map_structure(self._step, outputs)
 
-
-def held_kernels(paths: Mapping[int, str], operation: keras.Operation) -> dict[str, keras.Variable]:
-    """Path -> kernel of the model that an operation has among its weights."""
-    weights = getattr(operation, "weights", ())
-    return {paths[id(variable)]: variable for variable in weights if id(variable) in paths}
+    def _run_inside(self, inner: Inside, args, kwargs, unmasked):
+        masks = [self._tensor(mask) for key, mask in kwargs.items() if mask is not unmasked[key]]
+        outside, self._masks = self._masks, [*self._masks, *masks]
+        given = [x for x in tree.flatten((args, unmasked)) if tf.is_tensor(self._tensor(x))]
+        self._is_inside += 1
+        outputs = self.run(inner.model, given)
+        self._is_inside -= 1
+        self._masks = outside
+        if inner.unseen:
+            outputs = [self._call(Reads(inner.unseen), output, given) for output in outputs]
+        return tree.pack_sequence_as(inner.model.output, outputs)
 
 
 def _masks(kwargs: Mapping) -> list[tf.Tensor]:

@@ -15,9 +15,9 @@ import keras
 import tensorflow as tf
 from keras import tree
 
-from tfprune.connectivity.graph import Walk, held_kernels
+from tfprune.connectivity.graph import Walk
 from tfprune.layers.kinds import plain_type
-from tfprune.layers.prunable import kernels_of, prunable
+from tfprune.layers.prunable import prunable
 from tfprune.layers.topology import is_nested
 
 
@@ -49,38 +49,60 @@ class LeanWalk(Walk):
         return outputs
 
     def _call(self, operation: keras.Operation, *args, **kwargs):
-        # Kernels inside of layers can be none of the model's.
-        paths = [self._paths[id(kernel)] for kernel in kernels_of(operation).values() if id(kernel) in self._paths]
-        if not paths:
+        if is_nested(operation):
             return super()._call(operation, *args, **kwargs)
-        call = super()._call  # of layers with kernels, each takes one tensor and returns one
+        args, kwargs = tree.map_structure(self._constant, (args, kwargs))
+        paths = list(self.kernels_in(operation, args, kwargs))
+        if not paths or self._inside(operation, args, kwargs) is not None:
+            return super()._call(operation, *args, **kwargs)
+        structure, leaves = (args, kwargs), tree.flatten((args, kwargs))
+        places = [place for place, leaf in enumerate(leaves) if tf.is_tensor(leaf)]
+        given = [leaves[place] for place in places]
+        known, made_of = self._known(given), []
 
-        def made(trigger: tf.Tensor) -> dict[str, tf.Tensor]:
-            with tf.control_dependencies([trigger]):
+        def call(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+            """Flat outputs for other tensors in the same places."""
+            self._learn(tensors, known)
+            filled = list(leaves)
+            for place, tensor in zip(places, tensors, strict=True):
+                filled[place] = tensor
+            args, kwargs = tree.pack_sequence_as(structure, filled)
+            made_of[:] = [super(LeanWalk, self)._call(operation, *args, **kwargs)]
+            return tree.flatten(made_of[0])
+
+        def made(triggers: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
+            with tf.control_dependencies(triggers):
                 self._kernels = {path: self._make(path) for path in paths}
             return self._kernels
 
         @tf.custom_gradient
-        def layer(inputs, anchor):
-            def gradient(upstream):
+        def layer(anchor, *tensors):
+            def gradient(*upstream):
                 uses = dict(self.uses)
                 kernels = made(upstream)
                 with tf.GradientTape() as tape:
-                    tape.watch((inputs, kernels))
-                    outputs = call(operation, inputs)
-                back, gradients = tape.gradient(outputs, (inputs, kernels), upstream, "zero")
+                    tape.watch((tensors, kernels))
+                    outputs = call(tensors)
+                back, gradients = tape.gradient(outputs, (tensors, kernels), list(upstream), "zero")
                 self.uses = uses
                 for path in paths:
                     self._take(path, kernels[path], gradients[path])
-                return back, tf.zeros_like(anchor)
+                return tf.zeros_like(anchor), *back
 
-            made(inputs)
-            return call(operation, inputs), gradient
+            made(tensors)
+            return call(tensors), gradient
 
-        return layer(args[0] if args else kwargs["inputs"], self._anchor)
+        outputs = layer(self._anchor, *given)
+        return tree.pack_sequence_as(made_of[0], outputs)
 
-    def read(self, operation, amount):
-        paths = list(held_kernels(self._paths, operation))
+    def _known(self, tensors: Sequence[tf.Tensor]):
+        """What this walk knows of tensors beside their numbers."""
+
+    def _learn(self, tensors: Sequence[tf.Tensor], known) -> None:
+        """Says the same of the tensors that take their place."""
+
+    def read(self, variables, amount):
+        paths = list(self.paths_of(variables))
         if not paths:
             return tf.zeros([])
 
@@ -130,22 +152,27 @@ class InfluenceWalk(LeanWalk):
         self._live: dict[int, tuple[tf.Tensor, tf.Tensor]] = {}
 
     def product(self, function, *factors):
-        if sum(map(tf.is_tensor, factors)) == 1:
-            return function(*factors)
-        live = [self._live_of(factor) if tf.is_tensor(factor) else factor for factor in factors]
-        terms = [
-            function(*live[:place], factor, *live[place + 1 :])
-            for place, factor in enumerate(factors)
-            if tf.is_tensor(factor)
-        ]
-        return tf.add_n(terms)
+        free = [place for place, factor in enumerate(factors) if tf.is_tensor(factor) and not self.is_kernel(factor)]
+        if len(free) <= 1:
+            return self.linear(function, *factors, cut=False)
+        live = [self._live_of(factor) if place in free else factor for place, factor in enumerate(factors)]
+        outputs = tf.add_n([function(*live[:place], factors[place], *live[place + 1 :]) for place in free])
+        self._note(outputs, function(*live))
+        return outputs
+
+    def linear(self, function, *tensors, cut=True):
+        outputs = super().linear(function, *tensors, cut=cut)
+        if self._live_walk is not None:
+            live = [self._live_of(x) if tf.is_tensor(x) and not self.is_kernel(x) else x for x in tensors]
+            self._note(outputs, function(*live))
+        return outputs
 
     def mix(self, x, axes, keeps_zero=False):
         if not keeps_zero:
             return _anywhere(x, axes)
         live = self._live_of(x)
         mixed = x + live * _sum(x, axes)
-        self._live[id(mixed)] = mixed, live
+        self._note(mixed, live)
         return mixed
 
     def lift(self, x, where=None):
@@ -155,6 +182,16 @@ class InfluenceWalk(LeanWalk):
 
     def _tensor(self, leaf):
         return leaf.depends if isinstance(leaf, Fact) else leaf
+
+    def _note(self, x, live) -> None:
+        self._live[id(x)] = x, tf.stop_gradient(tf.cast(live > 0.5, live.dtype))
+
+    def _known(self, tensors):
+        return None if self._live_walk is None else [self._live_of(x) for x in tensors]
+
+    def _learn(self, tensors, known):
+        if known is not None:
+            self._live = {id(x): (x, live) for x, live in zip(tensors, known, strict=True)}
 
     def _live_of(self, x):
         if self._live_walk is None:
@@ -194,9 +231,8 @@ class _LiveWalk(Walk):
         super().__init__(model, dict.fromkeys(prunable(model)), step, boolean=True)
         self._make = make
 
-    def kernel(self, variable):
-        path = self._paths.get(id(variable))
-        return tf.ones(variable.shape) if path is None else self._make(path)
+    def _made(self, path):
+        return self._make(path)
 
     def mix(self, x, axes, keeps_zero=False):
         return x if keeps_zero else _anywhere(x, axes)

@@ -1,41 +1,94 @@
 """The graph inside a layer that is made of layers: what its `call` runs, as a Functional model of the same layers.
 
 A layer's `call` on symbolic tensors gives that graph, if it is one: `call` may depend on numbers, or on what is no
-tensor. So the graph is run once beside the layer, on random numbers, and taken only if both compute the same.
+tensor. So the graph is run once beside the layer, on random numbers, and taken only if both compute the same, with
+other kernels than the layer's own, too.
 """
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import ops, tree
+from keras import layers, ops, tree
+
+from tfprune.layers.kinds import plain_type
+from tfprune.layers.topology import is_nested
 
 _CLOSE = 1e-4  # of the largest number of an output
 
+# Of Keras's own layers those that only call others. The masks they are called with reach their parts unseen.
+_COMPOSITES = (
+    *(layers.MultiHeadAttention, layers.GroupQueryAttention),
+    *(layers.Bidirectional, layers.TimeDistributed, layers.SpectralNormalization),
+)
+_HIDDEN_MASKS = ("mask", "query_mask", "value_mask", "key_mask")
 
-def graph_inside(layer: keras.Operation, args, kwargs, types) -> keras.Model | None:
-    """The Functional model of one example that a layer's `call` runs; None where there is none that does the same.
+
+@dataclass(frozen=True)
+class Inside:
+    """What is inside a layer.
+
+    Attributes:
+        model: Functional model of one example. Its inputs are the tensors that the layer is called with, in the order
+            of `keras.tree.flatten`. It has the layers of the layer, which have no trace of it.
+        unseen: weight matrices and tables of the layer that the graph holds as numbers or does not show at all.
+    """
+
+    model: keras.Model
+    unseen: tuple[keras.Variable, ...]
+
+
+class Reads(keras.Operation):
+    """Stands behind an output of a layer's inner graph for the kernels that the graph does not show.
+
+    It is called with that output and a list of all that the layer is called with.
+    """
+
+    def __init__(self, variables: Sequence[keras.Variable]):
+        super().__init__()
+        self.variables = variables
+
+
+def is_keras_composite(operation: keras.Operation) -> bool:
+    """Whether it is a layer of Keras's that only calls others, as a rule of its own would say."""
+    kind = plain_type(operation)
+    return any(issubclass(kind, base) and kind.call is base.call for base in _COMPOSITES)
+
+
+def without_masks(operation: keras.Operation, kwargs: Mapping) -> dict:
+    """The arguments of one of Keras's composites with None for the masks that its parts would hide."""
+    hidden = _HIDDEN_MASKS if is_keras_composite(operation) else ()
+    return {key: None if key in hidden else value for key, value in kwargs.items()}
+
+
+def graph_inside(layer: keras.Operation, args, kwargs, types) -> Inside | None:
+    """What a layer's `call` runs for one example; None where there is no graph that does the same.
 
     Args:
         layer: of a graph.
         args, kwargs: of a call, with tensors (1, ...).
         types: type of every tensor among them, None for floats.
-
-    Returns:
-        Model whose inputs are the tensors in the order of `keras.tree.flatten`. It has the layers of `layer`, which
-        have no trace of it.
     """
-    if not _is_composite(layer) or any(_has_mask(x) for node in layer._inbound_nodes for x in node.input_tensors):
-        return None
+    if not is_keras_composite(layer):
+        if not _is_composite(layer) or any(_has_mask(x) for node in layer._inbound_nodes for x in node.input_tensors):
+            return None
     parts = list(layer._flatten_layers(include_self=False, recursive=True))
     nodes = [(part, len(part._inbound_nodes), len(part._outbound_nodes)) for part in parts]
     try:
         with tf.init_scope():  # now, while a walk may be traced
             model = _symbolic(layer, args, kwargs, types)
-            return model if _computes_the_same(model, layer, args, kwargs) else None
+            shown = _shown(model)
+            kernels = [
+                weight for weight in layer.weights if len(weight.shape) >= 2 and weight.dtype.startswith("float")
+            ]
+            unseen = tuple(kernel for kernel in kernels if id(kernel) not in shown)
+            seen = [kernel for kernel in kernels if id(kernel) in shown]
+            return Inside(model, unseen) if _computes_the_same(model, layer, args, kwargs, seen) else None
     except Exception:  # code of the layer's author
         return None
     finally:
@@ -44,10 +97,8 @@ def graph_inside(layer: keras.Operation, args, kwargs, types) -> keras.Model | N
 
 
 def _is_composite(layer: keras.Operation) -> bool:
-    """Whether it is a layer of others, and not one of Keras's own, that has layers with weights inside."""
-    if not isinstance(layer, keras.layers.Layer) or type(layer).__module__.startswith("keras."):
-        return False
-    return any(part.weights for part in layer._flatten_layers(include_self=False, recursive=True))
+    """Whether it is a layer of which nothing is known but its `call`: none of Keras's own."""
+    return isinstance(layer, keras.layers.Layer) and not plain_type(layer).__module__.startswith("keras.")
 
 
 def _has_mask(tensor: keras.KerasTensor) -> bool:
@@ -65,18 +116,47 @@ def _symbolic(layer, args, kwargs, types) -> keras.Model:
         return x
 
     args, kwargs = tree.map_structure(symbolic, (args, kwargs))
-    return keras.Model(fresh, layer.call(*args, **kwargs), name=layer.name)
+    if issubclass(plain_type(layer), layers.TimeDistributed):
+        return keras.Model(fresh, _step_by_step(layer, *args, **kwargs), name=layer.name)
+    # A masked layer's own `call` puts numbers in place of its kernels.
+    return keras.Model(fresh, plain_type(layer).call(layer, *args, **kwargs), name=layer.name)
 
 
-def _computes_the_same(model: keras.Model, layer, args, kwargs) -> bool:
+def _step_by_step(distributed: layers.TimeDistributed, inputs, training=None, mask=None):
+    """What a `TimeDistributed` layer does, with calls of its layer that a graph shows."""
+    if tuple(inputs.shape)[1] is None:
+        raise ValueError("an open number of steps")
+    return ops.stack([distributed.layer(inputs[:, at]) for at in range(inputs.shape[1])], axis=1)
+
+
+def _shown(model: keras.Model) -> set[int]:
+    """Ids of the variables that a walk along a graph meets."""
+    shown: set[int] = set()
+    for operation in model.operations:
+        shown |= {id(weight) for weight in getattr(operation, "weights", ())}
+        if not is_nested(operation):
+            given = [node.arguments for node in operation._inbound_nodes]
+            leaves = tree.flatten([(one.args, one.kwargs) for one in given])
+            shown |= {id(leaf) for leaf in leaves if isinstance(leaf, keras.Variable)}
+    return shown
+
+
+def _computes_the_same(model: keras.Model, layer, args, kwargs, kernels: Sequence[keras.Variable]) -> bool:
     rng = np.random.default_rng(0)
     numbers = [_random(x, rng) for x in model.inputs]
     left = iter(numbers)
     args, kwargs = tree.map_structure(lambda x: next(left) if tf.is_tensor(x) else x, (args, kwargs))
-    if "training" in inspect.signature(layer.call).parameters:
+    plain, call = plain_type(layer), layer
+    if type(layer) is not plain:
+
+        def call(*args, **kwargs):
+            return plain.call(layer, *args, **kwargs)
+
+    if "training" in inspect.signature(plain.call).parameters:
         kwargs = {**kwargs, "training": False}
-    with keras.StatelessScope():
-        expected = [ops.convert_to_numpy(x) for x in tree.flatten(layer(*args, **kwargs))]
+    others = [(kernel, ops.convert_to_tensor(rng.normal(size=kernel.shape) * 0.5, kernel.dtype)) for kernel in kernels]
+    with keras.StatelessScope(others):
+        expected = [ops.convert_to_numpy(x) for x in tree.flatten(call(*args, **kwargs))]
         found = [ops.convert_to_numpy(x) for x in tree.flatten(model(numbers, training=False))]
     return len(expected) == len(found) and all(map(_alike, expected, found))
 

@@ -14,7 +14,7 @@ from tfprune.layers import kinds
 from tfprune.layers.rule_table import NoRule
 
 # Far above the reciprocal of the smallest weight that bilinear interpolation gives to a pixel it uses.
-_INTERPOLATION = 2.0**20
+INTERPOLATION = 2.0**20
 
 
 @register_rule(
@@ -26,6 +26,7 @@ _INTERPOLATION = 2.0**20
     layers.Identity,
     layers.Masking,
     *kinds.AUGMENTATIONS,
+    *("keras.LayerScale", "keras_hub.LayerScale"),
 )
 def _pass_on(walk: Walk, layer, inputs):
     return inputs
@@ -51,11 +52,6 @@ def _rescaling(walk: Walk, layer, inputs):
 def _standardise(walk: Walk, layer, inputs):
     # Once trained it scales entry by entry, and takes a mean off.
     return walk.lift(inputs)
-
-
-@register_rule(layers.Softmax)
-def _softmax(walk: Walk, layer, inputs):
-    return walk.lift(walk.mix(inputs, _axes(layer.axis, inputs)))
 
 
 @register_rule(layers.LayerNormalization)
@@ -102,7 +98,7 @@ def _resize(walk: Walk, layer, inputs):
         raise NoRule(f"{layer.name!r}: {interpolation} interpolation has no rule, only nearest and bilinear do")
     arguments = {"training": False} if isinstance(layer, layers.RandomCrop) else {}
     outputs = layer.call(inputs, **arguments)
-    return outputs * _INTERPOLATION if walk.boolean else outputs
+    return outputs * INTERPOLATION if walk.boolean else outputs
 
 
 @register_rule(*kinds.POOLS)
@@ -151,30 +147,29 @@ def _dot(walk: Walk, layer, inputs):
     return walk.product(lambda *factors: plain.call(list(factors)), *inputs)
 
 
-@register_rule(layers.Embedding)
-def _embedding(walk: Walk, layer, inputs):
-    """A dense table: every feature of a token depends on the token."""
-    return walk.lift(ops.repeat(ops.expand_dims(inputs, -1), layer.output_dim, axis=-1))
+@register_rule(
+    *(layers.CategoryEncoding, layers.Hashing, layers.HashedCrossing, layers.Discretization),
+    *(layers.StringLookup, layers.IntegerLookup),
+)
+def _encode(walk: Walk, layer, inputs, count_weights=None):
+    """Entry by entry where the shape stays; a class of an entry, or of all entries of the last axis, otherwise."""
+    given = inputs if isinstance(inputs, (list, tuple)) else [inputs]
+    if count_weights is not None:
+        given = [*given, count_weights]
+    summed = reduce(ops.add, given)
+    shape = tuple(_encoded_shape(layer, given[0].shape, inputs))
+    if shape != tuple(summed.shape):
+        total = ops.sum if walk.boolean else ops.mean
+        summed = summed[..., None] if len(shape) > len(summed.shape) else total(summed, axis=-1, keepdims=True)
+        summed = ops.broadcast_to(summed, shape)
+    return walk.lift(summed)
 
 
-@register_rule(layers.MultiHeadAttention)
-def _attention(walk: Walk, layer, query, value, key=None, use_causal_mask=False, return_attention_scores=False, **_):
-    """Dense kernels: every feature depends on all features of its query and of the keys and values it looks at."""
-    if return_attention_scores:
-        raise NoRule(f"{layer.name!r}: nothing says which attention scores depend on which inputs")
-    given = (query, value) if key is None else (query, value, key)
-    if not walk.boolean or len(query.shape) != 3:
-        total = sum(ops.sum(x, axis=list(range(1, len(x.shape))), keepdims=True) for x in given)
-        return total + ops.zeros_like(query)
-    looks = np.ones((query.shape[1], value.shape[1]), np.float32)
-    looks = np.tril(looks) if use_causal_mask else looks
-    choice = np.float32(looks.sum(axis=1) > 1)[:, None]  # a softmax of one entry chooses nothing
-    query, value, key = (ops.sum(x, axis=-1, keepdims=True) for x in (query, value, value if key is None else key))
-    sums = ops.matmul(looks, value) + choice * (query + ops.matmul(looks, key))
-    features = layer.compute_output_shape(given[0].shape, given[1].shape)[2:]
-    sums = ops.reshape(sums, (1, sums.shape[1], *[1] * len(features)))
-    outputs = ops.broadcast_to(sums, (1, sums.shape[1], *features))
-    return walk.lift(outputs) if layer._use_bias else outputs
+def _encoded_shape(layer, shape, inputs):
+    if layer.output_mode == "int":
+        return shape
+    count = getattr(layer, "num_tokens", None) or getattr(layer, "num_bins", None) or layer.vocabulary_size()
+    return (*shape, count) if layer.output_mode == "one_hot" and shape[-1] != 1 else (*shape[:-1], count)
 
 
 def _axes(axis, x) -> list[int]:

@@ -19,11 +19,12 @@ from tfprune.connectivity.graph import Walk, ones_input
 from tfprune.layers.topology import is_nested
 
 # Of these the output is linear in each argument; of every other operation it is linear in all of them together.
-_PRODUCT_LAYERS = (layers.Multiply, layers.Dot)
+_PRODUCT_LAYERS = (layers.Multiply, layers.Dot, layers.Attention, layers.AdditiveAttention)
 _PRODUCT_OPERATIONS = frozenset(
     {
         *("Multiply", "Divide", "TrueDivide", "DivideNoNan", "Power", "FloorDivide", "Mod"),
-        *("Matmul", "Dot", "Tensordot", "Einsum"),
+        *("Matmul", "Dot", "Tensordot", "Einsum", "Inner", "Outer"),
+        *("LogicalAnd", "DotProductAttention"),
     }
 )
 
@@ -90,7 +91,7 @@ class _ScaledWalk(Walk):
         if is_nested(operation) or self._inside(operation, args, kwargs) is not None:
             return super()._call(operation, *args, **kwargs)
         given = [leaf for leaf in tree.flatten((args, kwargs)) if isinstance(leaf, Scaled)]
-        if len(given) == 1 or _multiplies(operation):
+        if not given or len(given) == 1 or _multiplies(operation):
             exponent = tf.add_n([leaf.exponent for leaf in given])
             args, kwargs = tree.map_structure(_value, (args, kwargs))
         else:
