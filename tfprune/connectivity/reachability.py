@@ -30,6 +30,7 @@ from tfprune.errors import InputError
 from tfprune.layers.barriers import EFFECTIVE, barriers
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import prunable
+from tfprune.layers.subclassed import as_graph
 
 CONVENTIONS = ("influence", "paper")
 
@@ -69,7 +70,7 @@ class Reachability:
     ):
         if convention not in CONVENTIONS:
             raise InputError(f"convention must be one of {', '.join(CONVENTIONS)}. Received: {convention!r}")
-        self._model = model
+        self._model = model = as_graph(model)
         self._convention = convention
         self._input_shape = input_shape
         self.uses: dict[str, int] = {}

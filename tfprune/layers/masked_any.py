@@ -67,7 +67,7 @@ class MaskedLayer(MaskedKernels):
     def _add_masks(self) -> None:
         """Of kernels that have none yet: some layers get some weights with `build` and others with their first call."""
         known = self.kernels_and_masks()
-        if not self.built or len(self.variables) == vars(self).get("_variables_seen"):
+        if len(self.variables) == vars(self).get("_variables_seen"):
             return
         new = {name: kernel for name, kernel in inner_kernels(self).items() if name not in known}
         if new:

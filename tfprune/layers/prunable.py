@@ -16,7 +16,7 @@ from tfprune.layers.inner import inner_layers, inner_variables
 from tfprune.layers.kernel_masks import masked_kernels
 from tfprune.layers.kinds import CHANNEL_WISE, kind_of
 from tfprune.layers.lora import kernel_variable, refuse_lora
-from tfprune.layers.topology import named_layers, require_graph
+from tfprune.layers.topology import named_layers, require_built
 
 
 def kernels_of(layer: keras.Operation) -> dict[str, keras.Variable]:
@@ -96,7 +96,7 @@ def prunable(model: keras.Model) -> Kernels:
         InputError: a subclassed model, one without weights, or a kernel with a low-rank update (LoRA); says what to do
             instead.
     """
-    require_graph(model)
+    require_built(model)
     named = [(path, layer, kernels_of(layer)) for path, layer in named_layers(model)]
     owners: dict[int, str] = {}
     for path, _, kernels in sorted(named, key=lambda one: len(one[1]._flatten_layers())):
@@ -119,7 +119,7 @@ def unsupported(model: keras.Model) -> list[str]:
     Raises:
         InputError: as for `prunable`.
     """
-    require_graph(model)
+    require_built(model)
     return [
         path
         for path, layer in named_layers(model)
@@ -149,7 +149,7 @@ def frozen_kernels(model: keras.Model) -> list[str]:
     Raises:
         InputError: as for `prunable`.
     """
-    require_graph(model)
+    require_built(model)
     trained = {id(variable) for variable in model.trainable_variables}
     return [
         f"{path}/{name}"

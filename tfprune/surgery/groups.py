@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from tfprune.layers.barriers import CHANNELS, barriers
-from tfprune.layers.topology import require_graph
+from tfprune.layers.subclassed import as_graph
 from tfprune.layers.weights import weights_of
 from tfprune.surgery.trace import Trace
 
@@ -66,7 +66,7 @@ def channel_groups(model: keras.Model) -> list[Group]:
     Raises:
         InputError: a subclassed model.
     """
-    require_graph(model)
+    model = as_graph(model)
     weights = weights_of(model)
     with barriers(model) as met:
         trace = Trace(model, weights)
