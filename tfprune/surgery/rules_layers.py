@@ -16,15 +16,10 @@ from tfprune.surgery.trace import Trace, register_rule
 
 # Each of these looks at several features at once, or has weights that this room doesn't cut: they keep all channels.
 register_rule(
-    layers.LayerNormalization,
-    layers.GroupNormalization,
-    layers.RMSNormalization,
-    layers.UnitNormalization,
     layers.Normalization,
     layers.Softmax,
     layers.Masking,
     layers.Dot,
-    layers.Embedding,
     layers.MultiHeadAttention,
     layers.GroupQueryAttention,
     layers.Attention,
@@ -39,7 +34,6 @@ register_rule(
     layers.Bidirectional,
     layers.TimeDistributed,
     layers.SpectralNormalization,
-    layers.ReversibleEmbedding,
     layers.Resizing,
     layers.RandomCrop,
     *kinds.AUGMENTATIONS,
