@@ -86,7 +86,13 @@ def test_what_the_outputs_need_is_fixed_and_not_held():
     assert (first.fixed, first.held, last.fixed, last.held) == (True, True, True, False)
     groups = {group.name: group for group in channel_groups(model)}
     assert groups["a/kernel[1]"].held.all() and groups["a/kernel[1]"].fixed.all()
-    assert [part.path for part in groups["a/kernel[1]"].parts] == ["a/kernel", "a/bias", "n/gamma", "n/beta", "b/kernel"]
+    assert [part.path for part in groups["a/kernel[1]"].parts] == [
+        "a/kernel",
+        "a/bias",
+        "n/gamma",
+        "n/beta",
+        "b/kernel",
+    ]
     assert not groups["b/kernel[1]"].held.any()
 
 

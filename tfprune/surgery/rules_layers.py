@@ -20,8 +20,6 @@ register_rule(
     layers.Softmax,
     layers.Masking,
     layers.Dot,
-    layers.MultiHeadAttention,
-    layers.GroupQueryAttention,
     layers.Attention,
     layers.AdditiveAttention,
     layers.LSTM,

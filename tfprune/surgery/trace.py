@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -159,12 +159,16 @@ class Trace:
         given = [x for x in tree.flatten((args, kwargs)) if isinstance(x, Signal)]
         for x in given:
             self.channels.fix(x.channels)
-        own = [one for one in getattr(operation, "variables", ()) if id(one) in self._shared]
-        read = [x for x in tree.flatten((args, kwargs)) if isinstance(x, keras.Variable)]
-        self._whole |= {self._variables[id(one)] for one in (*own, *read) if id(one) in self._variables}
+        self._note_whole(one for one in getattr(operation, "variables", ()) if id(one) in self._shared)
+        self._note_whole(x for x in tree.flatten((args, kwargs)) if isinstance(x, keras.Variable))
         outputs = tree.map_structure(self.fixed, spec)
         self.links.append(Opaque(given, tree.flatten(outputs)))
         return outputs
+
+    def keep_whole(self, layer: keras.layers.Layer, spec, *args, **kwargs):
+        """`keep` for one use of a layer whose rule binds channels to its variables in other uses: all of them stay."""
+        self._note_whole(layer.variables)
+        return self.keep(layer, spec, *args, **kwargs)
 
     def slotwise(
         self, inputs: Sequence[Signal], spec, function: Callable, axis: int | None = None, index=None, uses=None
@@ -279,7 +283,7 @@ class Trace:
         specs = tree.map_structure(lambda x: x.spec if isinstance(x, Signal) else x, (args, kwargs))
         spec = operation.compute_output_spec(*specs[0], **specs[1])
         if isinstance(kwargs.get("mask"), Signal):
-            return self.keep(operation, spec, *args, **kwargs)
+            return self.keep_whole(operation, spec, *args, **kwargs)
         return rule(self, operation, spec, *args, **kwargs)
 
     def _entering(self, model: keras.Model, inputs: list[Signal]) -> list[Signal]:
@@ -299,6 +303,9 @@ class Trace:
         if key not in kernels:
             kernels[key] = make()
         return kernels[key]
+
+    def _note_whole(self, variables: Iterable[keras.Variable]) -> None:
+        self._whole |= {self._variables[id(one)] for one in variables if id(one) in self._variables}
 
     def _leave_whole(self) -> None:
         """Variables that an operation reads of which nothing is known stay as they are, whoever else has them."""
