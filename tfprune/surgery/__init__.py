@@ -8,4 +8,5 @@ from tfprune.surgery import (  # noqa: F401
     rules_layers,
     rules_mixing,
     rules_operations,
+    rules_recurrent,
 )

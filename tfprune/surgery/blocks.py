@@ -42,7 +42,6 @@ class Attending:
         others: queries, keys and gates; (signal, index) as for `values`.
         index: output block k averages the values' block index[k].
         output: what comes out.
-        masks: what every weight depends on besides.
         scores: the weights themselves, where they are an output.
     """
 
@@ -52,11 +51,10 @@ class Attending:
         index: np.ndarray,
         others: Sequence[tuple[Signal, np.ndarray]],
         output: Signal,
-        masks: Sequence[Signal] = (),
         scores: Signal | None = None,
     ):
         self._values, self._index, self._others, self._output = values, index, others, output
-        self._masks, self._scores = masks, scores
+        self._scores = scores
 
     def forward(self) -> None:
         self._output.constant[:] = np.where(self._is_empty, 0.0, np.nan)
@@ -68,8 +66,6 @@ class Attending:
             needed = needed | self._scores.needed
         for other, index in self._others:
             other.needed[index[needed]] = True
-        for mask in self._masks:
-            mask.needed |= needed.any()
 
     @property
     def _is_empty(self) -> np.ndarray:

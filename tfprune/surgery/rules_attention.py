@@ -98,9 +98,10 @@ def _call_of(layer, args, kwargs) -> _Call | None:
     key = value if key is None else key
     rank = len(query.spec.shape)
     shape = getattr(mask.spec if isinstance(mask, Signal) else mask, "shape", ())
+    masks = [mask, *(given.pop(f"{name}_mask", None) for name in ("query", "value", "key"))]
     if any(isinstance(x, Signal) for x in given.values()) or len(shape) > rank:
         return None
-    masks = (mask,) if isinstance(mask, Signal) else ()
+    masks = tuple(x for x in masks if isinstance(x, Signal))
     return _Call(query, key, value, masks, bool(given.get("return_attention_scores")))
 
 
@@ -124,8 +125,6 @@ class _Attention:
             trace.bind(layer, dense.kernel, 0, given[name].channels)
             self._along(dense, 1, repeated if name in ("query", "gate") else heads)
         trace.bind(layer, layer._output_dense.kernel, 0, repeated)
-        for mask in call.masks:
-            trace.channels.fix(mask.channels)
 
     def key_width(self) -> np.ndarray:
         """Channels of the numbers of which scores are made; all stay, because the scores' scale is their number's."""
@@ -161,10 +160,11 @@ class _Attention:
         if "gate" in self._denses:
             others.append((self._made("gate", 1, self.query), same))
         heads = self._signal(self._repeated)
-        trace.links.append(Attending(values, index, others, heads, call.masks, *scores))
+        trace.links.append(Attending(values, index, others, heads, *scores))
         numbers = self._averaged()
         for axis, x in ((1, numbers), (0, heads)):
             trace.links.append(self._reader(dense, axis).use(x, output, uniform=False))
+        trace.depend([output, *scores], *call.masks)
         return (output, *scores) if scores else output
 
     def _averaged(self) -> Signal:

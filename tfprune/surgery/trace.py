@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -16,7 +17,8 @@ from tfprune.layers.rule_table import Rule, RuleTable
 from tfprune.layers.topology import flat_inputs, is_nested, named_layers, run
 from tfprune.layers.weights import weight_variables
 from tfprune.surgery.channels import Channels, Signal
-from tfprune.surgery.links import Opaque, Product, Slotwise
+from tfprune.surgery.links import Condition, Opaque, Product, Slotwise
+from tfprune.surgery.units import Units
 
 _RULES = RuleTable(
     "nothing says what {what} does to channels, so that none can be removed around it",
@@ -35,7 +37,8 @@ def register_rule(*operations: type | str) -> Callable[[Rule], Rule]:
     in place of tensors, and `spec`, the KerasTensor that comes out (or a structure of them); it returns as many
     signals. `trace.keep` is a rule by itself, right for every layer: its inputs and outputs keep all their channels.
     For a layer that does the same to every feature, and gives a constant for a constant, return
-    `trace.slotwise([x], spec, function)`.
+    `trace.slotwise([x], spec, function)`. A layer that is called with a mask keeps all channels, except where its rule
+    takes `mask` by this name; see `trace.depend`.
 
     Args:
         *operations: layer classes, which stand for their subclasses too unless these override `call`; names of Keras
@@ -104,7 +107,7 @@ class Trace:
         self._whole: set[str] = set()
         prunable(model)  # refuses kernels with low-rank updates
         inputs = [self.fixed(keras.KerasTensor(tensor.shape, tensor.dtype)) for tensor in model.inputs]
-        self.outputs = run(model, inputs, self._call)
+        self.outputs = run(model, inputs, self.call)
         self.channels.reason = None
         for output in self.outputs:
             self.channels.fix(output.channels)
@@ -198,6 +201,13 @@ class Trace:
         self.links.append(Slotwise(pairs, output, function, uses))
         return output
 
+    def depend(self, outputs: Sequence[Signal], *given: Signal | None) -> None:
+        """Says that all of some outputs depend on masks besides, whose own channels stay; None is none."""
+        for one in given:
+            if isinstance(one, Signal):
+                self.channels.fix(one.channels)
+                self.links.append(Condition(one, outputs))
+
     def bind(
         self, layer: keras.layers.Layer, name: str | keras.Variable, axis: int, channels: np.ndarray
     ) -> np.ndarray:
@@ -237,6 +247,20 @@ class Trace:
         """
         self._edits.setdefault(id(layer), edit)
 
+    def call(self, operation: keras.Operation, *args, **kwargs):
+        """What comes out of an operation, a layer within another one, too, called with signals in place of tensors."""
+        self.channels.reason = operation
+        if is_nested(operation):
+            (given,) = args or (kwargs["inputs"],)
+            outputs = run(operation, self._entering(operation, flat_inputs(operation, given)), self.call)
+            return outputs[0] if len(outputs) == 1 else outputs
+        rule = _rule_from_elsewhere(operation) or _RULES.find(operation, Trace.keep, default=Trace.keep)
+        specs = tree.map_structure(lambda x: x.spec if isinstance(x, Signal) else x, (args, kwargs))
+        spec = operation.compute_output_spec(*specs[0], **specs[1])
+        if isinstance(kwargs.get("mask"), Signal) and "mask" not in inspect.signature(rule).parameters:
+            return self.keep_whole(operation, spec, *args, **kwargs)
+        return rule(self, operation, spec, *args, **kwargs)
+
     # What `compact` uses.
 
     def edit_of(self, layer: keras.layers.Layer) -> Edit | None:
@@ -264,7 +288,7 @@ class Trace:
             link.forward()
         kernels = [*self.kernels.values(), *self.readers.values()]
         for kernel in kernels:
-            if isinstance(kernel, Product):
+            if isinstance(kernel, (Product, Units)):
                 kernel.fold()
         for output in self.outputs:
             output.needed[:] = True
@@ -272,19 +296,6 @@ class Trace:
             link.backward()
         for kernel in kernels:
             kernel.cut()
-
-    def _call(self, operation: keras.Operation, *args, **kwargs):
-        self.channels.reason = operation
-        if is_nested(operation):
-            (given,) = args or (kwargs["inputs"],)
-            outputs = run(operation, self._entering(operation, flat_inputs(operation, given)), self._call)
-            return outputs[0] if len(outputs) == 1 else outputs
-        rule = _rule_from_elsewhere(operation) or _RULES.find(operation, Trace.keep, default=Trace.keep)
-        specs = tree.map_structure(lambda x: x.spec if isinstance(x, Signal) else x, (args, kwargs))
-        spec = operation.compute_output_spec(*specs[0], **specs[1])
-        if isinstance(kwargs.get("mask"), Signal):
-            return self.keep_whole(operation, spec, *args, **kwargs)
-        return rule(self, operation, spec, *args, **kwargs)
 
     def _entering(self, model: keras.Model, inputs: list[Signal]) -> list[Signal]:
         """Inputs of a nested model: in all its uses they have the same channels."""
