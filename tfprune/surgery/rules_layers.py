@@ -16,30 +16,17 @@ from tfprune.surgery.trace import Trace, register_rule
 
 # Each of these looks at several features at once, or has weights that this room doesn't cut: they keep all channels.
 register_rule(
-    layers.LayerNormalization,
-    layers.GroupNormalization,
-    layers.RMSNormalization,
-    layers.UnitNormalization,
     layers.Normalization,
     layers.Softmax,
     layers.Masking,
     layers.Dot,
-    layers.Embedding,
-    layers.MultiHeadAttention,
-    layers.GroupQueryAttention,
     layers.Attention,
     layers.AdditiveAttention,
-    layers.LSTM,
-    layers.GRU,
-    layers.SimpleRNN,
     layers.RNN,
     layers.ConvLSTM1D,
     layers.ConvLSTM2D,
     layers.ConvLSTM3D,
-    layers.Bidirectional,
-    layers.TimeDistributed,
     layers.SpectralNormalization,
-    layers.ReversibleEmbedding,
     layers.Resizing,
     layers.RandomCrop,
     *kinds.AUGMENTATIONS,
@@ -107,7 +94,7 @@ def _rescaling(trace: Trace, layer, spec, inputs, **_):
 
 
 @register_rule(layers.BatchNormalization)
-def _batch_normalization(trace: Trace, layer, spec, inputs, **_):
+def _batch_normalization(trace: Trace, layer, spec, inputs, mask=None, **_):  # masks take part in training only
     x = trace.along(inputs, layer.axis)
     for name in kinds.CHANNEL_WISE[layers.BatchNormalization]:
         trace.bind(layer, name, 0, x.channels)
@@ -133,9 +120,11 @@ def _zero_padding(trace: Trace, layer, spec, inputs, **_):
 
 
 @register_rule(*kinds.GLOBAL_POOLS)
-def _global_pool(trace: Trace, layer, spec, inputs, **_):
+def _global_pool(trace: Trace, layer, spec, inputs, mask=None, **_):
     x = trace.along(inputs, channel_axis(layer))
-    return trace.slotwise([x], spec, np.copy, axis=channel_axis(layer) if layer.keepdims else 1)
+    output = trace.slotwise([x], spec, np.copy, axis=channel_axis(layer) if layer.keepdims else 1)
+    trace.depend([output], mask)
+    return output
 
 
 @register_rule(layers.Flatten)
