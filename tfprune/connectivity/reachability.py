@@ -44,7 +44,7 @@ class Reachability:
             shapes if the model has several inputs. Paths can depend on the image size.
         convention: `"influence"` or `"paper"`, see the top of this module.
         unknown: what becomes of operations that no rule knows. `"barrier"`: layers that are made of others are looked
-            into, see `tfprune.connectivity.inside`; of any other, each output depends on every entry of every input and
+            into, see `tfprune.layers.inside`; of any other, each output depends on every entry of every input and
             can be other than 0, so what is called effective is an upper bound. `"refuse"`.
 
     Attributes:

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import tree
 
-from tfprune.layers.barriers import kind_name
+from tfprune.layers.barriers import kind_name, refuses
 from tfprune.layers.kinds import plain_type
 from tfprune.layers.prunable import prunable
 from tfprune.layers.rule_table import Rule, RuleTable
@@ -18,6 +18,7 @@ from tfprune.layers.topology import flat_inputs, is_nested, named_layers, run
 from tfprune.layers.weights import weight_variables
 from tfprune.surgery.channels import Channels, Signal
 from tfprune.surgery.links import Condition, Opaque, Product, Slotwise
+from tfprune.surgery.opened import Opened, call_of
 from tfprune.surgery.units import Units
 
 _RULES = RuleTable(
@@ -86,6 +87,7 @@ class Trace:
         outputs: signals of the model's outputs.
         axes: path of a variable -> {axis: channels along it}.
         inner_inputs: id of an input tensor of a nested model -> its signal.
+        opened: id of a layer that was looked into -> what is inside.
 
     Raises:
         InputError: a layer without a rule; names it.
@@ -100,6 +102,8 @@ class Trace:
         self.signals: list[Signal] = []
         self.axes: dict[str, dict[int, np.ndarray]] = {}
         self.inner_inputs: dict[int, Signal] = {}
+        self.opened: dict[int, Opened] = {}
+        self._looked: set[int] = set()
         self._edits: dict[int, Edit] = {}
         self._paths = {id(layer): path for path, layer in named_layers(model)}
         self._variables = {id(variable): path for path, variable in weight_variables(model).items()}
@@ -254,9 +258,14 @@ class Trace:
             (given,) = args or (kwargs["inputs"],)
             outputs = run(operation, self._entering(operation, flat_inputs(operation, given)), self.call)
             return outputs[0] if len(outputs) == 1 else outputs
-        rule = _rule_from_elsewhere(operation) or _RULES.find(operation, Trace.keep, default=Trace.keep)
         specs = tree.map_structure(lambda x: x.spec if isinstance(x, Signal) else x, (args, kwargs))
+        opened = self._open(operation, specs)
+        if opened is not None and opened.call == call_of(*specs):
+            return self._through(opened, [x for x in tree.flatten((args, kwargs)) if isinstance(x, Signal)])
+        rule = _rule_from_elsewhere(operation) or _RULES.find(operation, Trace.keep, default=Trace.keep)
         spec = operation.compute_output_spec(*specs[0], **specs[1])
+        if opened is not None:  # called in another way than before
+            return self.keep_whole(operation, spec, *args, **kwargs)
         if isinstance(kwargs.get("mask"), Signal) and "mask" not in inspect.signature(rule).parameters:
             return self.keep_whole(operation, spec, *args, **kwargs)
         return rule(self, operation, spec, *args, **kwargs)
@@ -296,6 +305,23 @@ class Trace:
             link.backward()
         for kernel in kernels:
             kernel.cut()
+
+    def _open(self, operation: keras.Operation, specs: tuple) -> Opened | None:
+        """What is inside a layer that no rule knows, as its first call says."""
+        if refuses() or knows(operation):
+            return None
+        if id(operation) not in self._looked:
+            self._looked.add(id(operation))
+            opened = Opened.of(operation, *specs)
+            if opened is not None:
+                self.opened[id(operation)] = opened
+        return self.opened.get(id(operation))
+
+    def _through(self, opened: Opened, given: list[Signal]):
+        start = len(self.signals)
+        outputs = run(opened.graph, self._entering(opened.graph, given), self.call)
+        opened.signals += [*given, *self.signals[start:]]
+        return tree.pack_sequence_as(opened.graph.output, outputs)
 
     def _entering(self, model: keras.Model, inputs: list[Signal]) -> list[Signal]:
         """Inputs of a nested model: in all its uses they have the same channels."""
