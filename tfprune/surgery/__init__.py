@@ -9,4 +9,5 @@ from tfprune.surgery import (  # noqa: F401
     rules_mixing,
     rules_operations,
     rules_recurrent,
+    rules_shapes,
 )

@@ -17,7 +17,6 @@ from tfprune.surgery.trace import Trace, register_rule
 # Each of these looks at several features at once, or has weights that this room doesn't cut: they keep all channels.
 register_rule(
     layers.Normalization,
-    layers.Softmax,
     layers.Masking,
     layers.Dot,
     layers.Attention,
@@ -27,7 +26,6 @@ register_rule(
     layers.ConvLSTM2D,
     layers.ConvLSTM3D,
     layers.SpectralNormalization,
-    layers.Resizing,
     layers.RandomCrop,
     *kinds.AUGMENTATIONS,
     # These read the model's inputs, numbers or texts, entry by entry or as sentences.
@@ -136,24 +134,6 @@ def _flatten(trace: Trace, layer, spec, inputs, **_):
     width = shape[x.axis]
     index = np.tile(np.arange(width), math.prod(shape[1:]) // width)
     return trace.slotwise([x], spec, np.copy, axis=1, index=index)
-
-
-@register_rule(layers.Reshape)
-def _reshape(trace: Trace, layer, spec, inputs, **_):
-    """Channels go along where each of the new last axis's slots holds parts of one of them."""
-    width = spec.shape[-1] if len(spec.shape) > 1 else None
-    x = trace.along(inputs, -1)
-    if width is None or x.axis is None or width % len(x.channels) or layer.target_shape.count(-1) > 1:
-        return trace.keep(layer, spec, inputs)
-    index = np.tile(np.arange(len(x.channels)), width // len(x.channels))
-    target = trace.bind(layer, "target_shape", len(spec.shape) - 1, x.channels[index])
-
-    def edit(config, count, biased):
-        if config["target_shape"][-1] != -1:
-            config["target_shape"] = (*config["target_shape"][:-1], count(target))
-
-    trace.edit(layer, edit)
-    return trace.slotwise([x], spec, np.copy, axis=-1, index=index)
 
 
 @register_rule(layers.Permute)
