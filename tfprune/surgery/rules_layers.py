@@ -19,8 +19,6 @@ register_rule(
     layers.Normalization,
     layers.Masking,
     layers.Dot,
-    layers.Attention,
-    layers.AdditiveAttention,
     layers.RNN,
     layers.ConvLSTM1D,
     layers.ConvLSTM2D,
@@ -50,6 +48,8 @@ register_rule(
     layers.UpSampling1D,
     layers.UpSampling2D,
     layers.UpSampling3D,
+    # Whole examples are left out in training.
+    *("keras.StochasticDepth", "keras_hub.DropPath", "keras_hub.DINOV2DropPath", "keras_hub.DINOV3DropPath"),
 )
 def _pass_on(trace: Trace, layer, spec, inputs, **_):
     x = trace.along(inputs, channel_axis(layer)) if hasattr(layer, "data_format") else inputs
@@ -66,6 +66,21 @@ def _activation(trace: Trace, layer, spec, inputs, **_):
 @register_rule(layers.ReLU, layers.LeakyReLU, layers.ELU)
 def _elementwise(trace: Trace, layer, spec, inputs, **_):
     return trace.slotwise([inputs], spec, on_constants(layer.call))
+
+
+@register_rule("keras.LayerScale", "keras_hub.DINOV2LayerScale", "keras_hub.DINOV3LayerScale")
+def _layer_scale(trace: Trace, layer, spec, inputs, **_):
+    x = trace.along(inputs, -1)
+    name = "gamma" if hasattr(layer, "gamma") else "lambda1"
+    scales = trace.path(layer, name)
+    channels = trace.bind(layer, name, 0, x.channels)
+    width = "projection_dim" if hasattr(layer, "projection_dim") else "hidden_dim"
+    trace.edit(layer, lambda config, count, biased: config.update({width: count(channels)}))
+
+    def function(constants):
+        return product(constants, trace.weights[scales])
+
+    return trace.slotwise([x], spec, function, uses=lambda constants: (trace.weights[scales] != 0,))
 
 
 @register_rule(layers.PReLU)
