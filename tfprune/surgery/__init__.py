@@ -9,4 +9,6 @@ from tfprune.surgery import (  # noqa: F401
     rules_mixing,
     rules_operations,
     rules_recurrent,
+    rules_scores,
+    rules_shapes,
 )
