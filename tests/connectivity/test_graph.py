@@ -160,8 +160,8 @@ def test_a_subclass_that_computes_something_else_is_unknown():
 
 def test_unknown_operation_is_named():
     inputs = keras.Input((3,))
-    model = keras.Model(inputs, ops.cumsum(inputs, axis=-1))
-    with pytest.raises(InputError, match="Cumsum"):
+    model = keras.Model(inputs, ops.cumprod(inputs, axis=-1))
+    with pytest.raises(InputError, match="Cumprod"):
         Reachability(model, unknown="refuse")
 
 
@@ -174,14 +174,17 @@ def test_open_sizes_need_an_input_shape():
     assert Reachability(model, (8, 8, 3)).uses == {next(iter(prunable(model))): 36}
 
 
-def test_integer_inputs_and_dense_tables():
+def test_integer_inputs_and_tables():
     inputs = keras.Input((5,), dtype="int32")
     x = L.Embedding(10, 4)(inputs)
     x = L.MultiHeadAttention(2, 2)(x, x)
     model = keras.Model(inputs, L.Dense(2, name="head")(L.GlobalAveragePooling1D()(x)))
     assert [tensor.dtype for tensor in ones_input(model)] == [tf.float32]
-    masks = {"head/kernel": np.eye(4, 2, dtype=bool)}
-    np.testing.assert_array_equal(effective_masks(model, masks)["head/kernel"], masks["head/kernel"])
+    masks = {path: np.ones(kernel.shape, bool) for path, kernel in prunable(model).items()}
+    masks["head/kernel"] = np.eye(4, 2, dtype=bool)
+    effective = effective_masks(model, masks)
+    np.testing.assert_array_equal(effective["head/kernel"], masks["head/kernel"])
+    assert effective.kept == masks["head/kernel"].sum() + 10 * 4 + 3 * 16 + 2 * 2 * 2  # of four outputs, two are read
 
 
 def test_missing_kernel():

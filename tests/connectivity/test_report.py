@@ -73,14 +73,6 @@ def test_nothing_left(model, masks):
     assert "inf" in str(report)
 
 
-def test_dense_layers_without_masks_are_named():
-    inputs = keras.Input((4, 3))
-    model = keras.Model(inputs, L.Dense(2)(L.MultiHeadAttention(1, 2, name="look")(inputs, inputs)))
-    report = sparsity(model)
-    assert report.unsupported == ["look"]
-    assert "look" in str(report)
-
-
 def test_wrong_masks(model):
     with pytest.raises(InputError, match="no such kernel"):
         sparsity(model, {"nowhere/kernel": np.ones((2, 2), bool)})

@@ -192,7 +192,7 @@ class Walk:
 
     def _inside(self, operation: keras.Operation, args, kwargs) -> Inside | None:
         """The graph that takes an operation's place, where no rule knows it."""
-        if _RULES.knows(operation) or not (is_keras_composite(operation) or not (refuses() or tf.executing_eagerly())):
+        if not self._may_open(operation):
             return None
         args, kwargs = tree.map_structure(self._tensor, (args, without_masks(operation, kwargs)))
         shapes = [tuple(x.shape) if tf.is_tensor(x) else repr(x) for x in tree.flatten((args, kwargs))]
@@ -201,6 +201,14 @@ class Walk:
             types = types_of(operation, args, kwargs)
             known[key] = graph_inside(operation, *tree.map_structure(lambda x: _spec(x, types), (args, kwargs)))
         return known[key]
+
+    def _may_open(self, operation: keras.Operation) -> bool:
+        if _RULES.knows(operation) or not isinstance(operation, keras.layers.Layer):
+            return False
+        if is_keras_composite(operation):
+            return True
+        # A layer without weights, in the model itself, may be meant to stay unknown; inside of others nobody can teach it.
+        return not refuses() and not tf.executing_eagerly() and bool(self._is_inside or operation.weights)
 
     def _tensor(self, leaf):
         """The tensor in what this walk hands from one operation to the next; anything else as it is."""

@@ -12,9 +12,9 @@ from tfprune.connectivity.graph import Walk, register_rule
 
 @register_rule(layers.Embedding)
 def _embedding(walk: Walk, layer, inputs):
-    """Any token may come: a feature depends on its token where any row has it. The linear network has the mean row.
+    """Any token may come: a feature depends on its token where any row has it. To look up is no multiplication.
 
-    To look up is no multiplication.
+    In the linear network it is the mean row.
     """
     return looked_up(walk, walk.kernel(layer.embeddings), inputs)
 

@@ -74,8 +74,8 @@ def graph_inside(layer: keras.Operation, args, kwargs) -> Inside | None:
         layer: of a graph.
         args, kwargs: of a call, with `keras.KerasTensor`s.
     """
-    masked = any(_has_mask(x) for node in layer._inbound_nodes for x in node.input_tensors)
-    if not is_keras_composite(layer) and (masked or not _is_composite(layer)):
+    given = [x for node in layer._inbound_nodes for x in node.input_tensors]
+    if not is_keras_composite(layer) and (not _is_own(layer) or any(map(_has_mask, given))):
         return None
     parts = list(layer._flatten_layers(include_self=False, recursive=True))
     nodes = [(part, len(part._inbound_nodes), len(part._outbound_nodes)) for part in parts]
@@ -96,7 +96,7 @@ def graph_inside(layer: keras.Operation, args, kwargs) -> Inside | None:
             del part._inbound_nodes[inbound:], part._outbound_nodes[outbound:]
 
 
-def _is_composite(layer: keras.Operation) -> bool:
+def _is_own(layer: keras.Operation) -> bool:
     """Whether it is a layer of which nothing is known but its `call`: none of Keras's own."""
     return isinstance(layer, keras.layers.Layer) and not plain_type(layer).__module__.startswith("keras.")
 
