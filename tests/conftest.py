@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+# On CPUs TensorFlow has convolutions with channels first in oneDNN only, which is off on some CPUs by itself.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(Path(__file__).parent))  # for `faults`
 SHARED = Path(os.environ.get("TFPRUNE_SHARED", ROOT.parent / "shared"))

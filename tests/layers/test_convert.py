@@ -50,14 +50,14 @@ def _assert_same(outputs, others):
 
 def test_paths_are_unique_and_survive_copies_and_files(rich_model, tmp_path):
     paths = ["block/same/kernel", "shared/kernel", "branch/same/kernel", "one/kernel", "two/kernel"]
+    paths += [f"attention/{name}_dense.kernel" for name in ("query", "key", "value", "output")]
     assert sorted(prunable(rich_model)) == sorted(paths)
-    assert unsupported(rich_model) == ["attention"]
+    assert unsupported(rich_model) == []
     order = list(prunable(rich_model))
     sparse = masked(rich_model, _random_masks(rich_model))
     sparse.save(tmp_path / "model.keras")
     for model in (sparse, strip(sparse), keras.saving.load_model(tmp_path / "model.keras")):
         assert list(prunable(model)) == order
-        assert unsupported(model) == ["attention"]
 
 
 def test_rich_model_there_and_back(rich_model, batch, tmp_path):
@@ -144,10 +144,12 @@ class NoConfig(L.Layer):
         return inputs
 
 
-def test_own_subclasses_stay_dense_and_are_named():
+def test_own_subclasses_are_masked_as_they_are():
     model = keras.Sequential([keras.Input((3,)), OwnDense(2, name="own"), L.Dense(2, name="plain")])
-    assert unsupported(model) == ["own"]
-    assert [type(layer).__name__ for layer in masked(model).layers] == ["OwnDense", "MaskedDense"]
+    assert list(prunable(model)) == ["own/kernel", "plain/kernel"] and unsupported(model) == []
+    own, plain = masked(model).layers
+    assert isinstance(own, OwnDense) and type(own) is not OwnDense and type(plain).__name__ == "MaskedDense"
+    assert [type(layer) for layer in strip(masked(model)).layers] == [OwnDense, L.Dense]
 
 
 def test_layers_that_cannot_be_copied_are_named():

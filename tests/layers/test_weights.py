@@ -128,9 +128,10 @@ def test_every_weight_is_there_once(name):
 def test_names_within_a_layer_do_not_depend_on_what_came_before():
     paths = [path.split("/") for path in weights_of(_sequences("custom"))]
     names = [name for layer, name in paths if layer == "it"]
-    cell = [(f"kernel_{i}", f"recurrent_kernel{end}", f"bias_{j}") for i, end, j in ((3, "", 2), (4, "_1", 3))]
-    inner = ["kernel", "bias", "kernel_2", "bias_1"]
-    assert names == ["variable", "variable_1", "kernel_1", *inner, *cell[0], *cell[1]]
+    ways = [f"pair.{way}_layer.cell" for way in ("forward", "backward")]
+    cells = [[f"{way}.{name}" for name in ("kernel", "recurrent_kernel", "bias")] for way in ways]
+    inner = [f"{layer}.{name}" for layer in ("first", "second") for name in ("kernel", "bias")]
+    assert names == ["one", "two", "kernel_1", *inner, *cells[0], *cells[1]]
 
 
 def test_a_layer_in_a_layer_has_its_weights_under_its_own_path():

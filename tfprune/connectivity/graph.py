@@ -3,12 +3,12 @@
 Biases, activations and normalisation are dropped, max-pools become average-pools, and the kernels are arguments: the
 linear network of a model. On all-ones input and with kernels |w| it gives SynFlow's objective; with masks for kernels
 and a step after each layer it gives reachability. What an operation does is a rule, found by the operation's type.
-Where there is none, what runs inside a layer takes its place (`tfprune.connectivity.inside`), or a barrier.
+Where there is none, what runs inside a layer takes its place (`tfprune.layers.inside`), or a barrier.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -16,9 +16,9 @@ import tensorflow as tf
 from keras import tree
 
 from tfprune.connectivity.everything import everything, total, types_of
-from tfprune.connectivity.inside import Inside, Reads, graph_inside, is_keras_composite, without_masks
 from tfprune.errors import InputError
 from tfprune.layers.barriers import graphs, meet, refuses
+from tfprune.layers.inside import Inside, Reads, graph_inside, is_keras_composite, without_masks
 from tfprune.layers.kinds import plain_type
 from tfprune.layers.prunable import prunable
 from tfprune.layers.rule_table import NoRule, Rule, RuleTable
@@ -198,7 +198,8 @@ class Walk:
         shapes = [tuple(x.shape) if tf.is_tensor(x) else repr(x) for x in tree.flatten((args, kwargs))]
         key, known = (id(operation), *shapes), self._inside_known if refuses() else graphs()
         if key not in known:
-            known[key] = graph_inside(operation, args, kwargs, types_of(operation, args, kwargs))
+            types = types_of(operation, args, kwargs)
+            known[key] = graph_inside(operation, *tree.map_structure(lambda x: _spec(x, types), (args, kwargs)))
         return known[key]
 
     def knows(self, operation: keras.Operation) -> bool:
@@ -261,6 +262,11 @@ class Walk:
 
 def _masks(kwargs: Mapping) -> list[tf.Tensor]:
     return [x for key, x in kwargs.items() if (key == "mask" or key.endswith("_mask")) and tf.is_tensor(x)]
+
+
+def _spec(leaf, types: Iterator):
+    """What stands for a tensor of a walk in a new graph."""
+    return keras.KerasTensor(leaf.shape, next(types) or keras.config.floatx()) if tf.is_tensor(leaf) else leaf
 
 
 def evaluate(model, kernels, inputs=None, step=None, boolean=False, input_shape=None) -> list[tf.Tensor]:

@@ -30,6 +30,7 @@ from tfprune.errors import InputError
 from tfprune.layers.barriers import EFFECTIVE, barriers
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import prunable
+from tfprune.layers.subclassed import as_graph
 
 CONVENTIONS = ("influence", "paper")
 
@@ -43,7 +44,7 @@ class Reachability:
             shapes if the model has several inputs. Paths can depend on the image size.
         convention: `"influence"` or `"paper"`, see the top of this module.
         unknown: what becomes of operations that no rule knows. `"barrier"`: layers that are made of others are looked
-            into, see `tfprune.connectivity.inside`; of any other, each output depends on every entry of every input and
+            into, see `tfprune.layers.inside`; of any other, each output depends on every entry of every input and
             can be other than 0, so what is called effective is an upper bound. `"refuse"`.
 
     Attributes:
@@ -69,7 +70,7 @@ class Reachability:
     ):
         if convention not in CONVENTIONS:
             raise InputError(f"convention must be one of {', '.join(CONVENTIONS)}. Received: {convention!r}")
-        self._model = model
+        self._model = model = as_graph(model)
         self._convention = convention
         self._input_shape = input_shape
         self.uses: dict[str, int] = {}

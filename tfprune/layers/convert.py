@@ -19,7 +19,8 @@ from tfprune.layers.misread import warn_of_misread
 from tfprune.layers.own_models import warn_of_lost_class
 from tfprune.layers.prunable import prunable
 from tfprune.layers.state import copy_state
-from tfprune.layers.topology import named_layers, require_graph
+from tfprune.layers.subclassed import as_graph, taken_out
+from tfprune.layers.topology import named_layers, require_built
 from tfprune.layers.verify import check_copy
 from tfprune.records.arrays import check_archive
 
@@ -48,10 +49,9 @@ def masked(model: keras.Model, masks: Mapping[str, np.ndarray] | None = None, *,
             `tfprune.layers.own_models`).
 
     Raises:
-        InputError: a subclassed model or one without weights, masks that do not fit, a layer that cannot be copied, or
+        InputError: a model without weights, masks that do not fit, a layer that cannot be copied, or
             a copy that computes something else than the model.
     """
-    require_graph(model)
     copy = _copy(model, masked_layer)
     take_plain_weights(copy)
     if verify:
@@ -73,10 +73,9 @@ def strip(model: keras.Model, *, compiled: bool = True, verify: bool = True) -> 
         verify: as for `masked`.
 
     Raises:
-        InputError: a subclassed model, a masked layer that has no counterpart in plain Keras, a layer that cannot be
+        InputError: a masked layer that has no counterpart in plain Keras, a layer that cannot be
             copied, or a copy that computes something else than the model; names it.
     """
-    require_graph(model)
     copy = _copy(model, plain_layer, compiled)
     if verify:
         check_copy(copy, model)
@@ -91,9 +90,8 @@ def rebuilt(model: keras.Model, change: Callable[[keras.layers.Layer, dict], dic
         change: gives the configuration of a layer's copy; may change the one it is handed.
 
     Raises:
-        InputError: a subclassed model or one without weights, or a layer that cannot be copied.
+        InputError: a model without weights, or a layer that cannot be copied.
     """
-    require_graph(model)
     copy = _copy(model, lambda layer: layer_like(layer, None, lambda config: change(layer, config)))
     take_plain_weights(copy)
     return copy
@@ -105,7 +103,7 @@ def without_lora(model: keras.Model) -> keras.Model:
     Raises:
         InputError: as for `rebuilt`, or a quantized layer with an update.
     """
-    require_graph(model)
+    require_built(model)
     if not any_lora(model):
         return model
     copy = _copy(model, layer_like, compiled=False)
@@ -142,9 +140,9 @@ def masks_of(model: keras.Model) -> Masks:
     """The masks of a model; all True for kernels of layers that are not masked.
 
     Raises:
-        InputError: a subclassed model or one without weights.
+        InputError: a model without weights.
     """
-    require_graph(model)
+    require_built(model)
     masks = {id(kernel): mask for kernel, mask in masked_kernels(model)}
     return Masks(
         {
@@ -181,10 +179,12 @@ def _as_masks(masks: Mapping[str, np.ndarray]) -> Masks:
 
 
 def _copy(model: keras.Model, convert: Callable, compiled: bool = True) -> keras.Model:
-    copy = remade(model, convert)
-    warn_of_lost_class(model, copy)
-    for (path, layer), (_, new) in zip(named_layers(model), named_layers(copy), strict=True):
+    graph = as_graph(model)
+    copy = remade(graph, convert)
+    warn_of_lost_class(graph, copy)
+    for (path, layer), (_, new) in zip(named_layers(graph), named_layers(copy), strict=True):
         copy_state(path, layer, new)
+    copy = taken_out(copy, model)
     if compiled and model.compiled:
         compile_alike(copy, model)
     return copy

@@ -23,7 +23,13 @@ from tfprune.records.reading import first_line
 Change = Callable[[dict], dict]
 
 
-def remade(model: keras.Model, convert: Callable, input_shape: Callable | None = None) -> keras.Model:
+def remade(
+    model: keras.Model,
+    convert: Callable,
+    input_shape: Callable | None = None,
+    inside: Callable = lambda layer: None,
+    made: dict[int, keras.Operation] | None = None,
+) -> keras.Model:
     """The graph of a model with other layers, which have initial weights.
 
     Args:
@@ -31,11 +37,13 @@ def remade(model: keras.Model, convert: Callable, input_shape: Callable | None =
         convert: from a layer or operation to the one in its place.
         input_shape: from an input tensor of the model or a nested one to the shape, with batch axis, in its place; None
             keeps all shapes.
+        inside: from a layer to the Functional model of its parts that takes its place, or None.
+        made: is filled with id of a layer or model -> the one in its place.
 
     Returns:
         Model of the same class where it can be kept, see `tfprune.layers.own_models`.
     """
-    copies: dict[int, keras.Operation] = {}  # shared layers and shared models stay shared
+    copies = {} if made is None else made  # shared layers and shared models stay shared
     inputs: dict[int, keras.KerasTensor] = {}  # and so do inputs, which a model may have in common with a nested one
 
     def input_like(tensor):
@@ -56,8 +64,8 @@ def remade(model: keras.Model, convert: Callable, input_shape: Callable | None =
 
     def copy_of(operation: keras.Operation) -> keras.Operation:
         if id(operation) not in copies:
-            inner = is_nested(operation)
-            copies[id(operation)] = _copy_graph(operation, copy_of, input_like) if inner else convert(operation)
+            graph = operation if is_nested(operation) else inside(operation)
+            copies[id(operation)] = convert(operation) if graph is None else _copy_graph(graph, copy_of, input_like)
         return copies[id(operation)]
 
     copy = copy_of(model)
@@ -172,7 +180,11 @@ def _copy_graph(model: keras.Model, copy_of: Callable, input_like: Callable) -> 
     def call(operation: keras.Operation, *args, **kwargs):
         if kwargs.get("mask", args) is None:  # what stands in a layer's place may know of no masks
             del kwargs["mask"]
-        return copy_of(operation)(*args, **kwargs)
+        copy = copy_of(operation)
+        if is_nested(copy) and not is_nested(operation):  # its parts take its tensors in order
+            given = [x for x in tree.flatten((args, kwargs)) if isinstance(x, keras.KerasTensor)]
+            return copy(given[0] if len(given) == 1 else given)
+        return copy(*args, **kwargs)
 
     outputs = run(model, tree.flatten(inputs), call)
     return model_like(model, inputs, tree.pack_sequence_as(model.output, outputs))

@@ -13,6 +13,7 @@ from tfprune.errors import InputError
 from tfprune.layers.copying import plain_layer, remade
 from tfprune.layers.kernel_masks import masks_of_layer
 from tfprune.layers.state import copy_state
+from tfprune.layers.subclassed import as_graph, taken_out
 from tfprune.layers.topology import named_layers
 from tfprune.records.atomic import atomic_copy, temporary_folder
 
@@ -107,11 +108,12 @@ class _Loading:
 def _load_plain(model: keras.Model, filepath: str | Path, arguments: dict) -> bool:
     """Whether the file is one of the plain counterpart, and then its weights are in `model`."""
     try:
-        plain = remade(model, plain_layer)
-        pairs = list(zip(named_layers(model), named_layers(plain), strict=True))
+        graph = as_graph(model)
+        plain = remade(graph, plain_layer)
+        pairs = list(zip(named_layers(graph), named_layers(plain), strict=True))
         for (path, layer), (_, new) in pairs:
             copy_state(path, layer, new)
-        plain.load_weights(filepath, **arguments)
+        taken_out(plain, model).load_weights(filepath, **arguments)
     except (ValueError, KeyError):
         return False
     for (path, layer), (_, new) in pairs:

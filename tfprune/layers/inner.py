@@ -16,7 +16,7 @@ import keras
 from tfprune.layers.topology import is_graph, layers_of
 
 _UNNAMED = re.compile(r"variable(_\d+)?")
-# Keras's own lists of what a layer has, beside the attributes.
+# Keras's own lists of what a layer has, beside the attributes; TensorFlow's are left out, too.
 _LISTS = frozenset({"_layers", "_metrics", "_trainable_variables", "_non_trainable_variables", "_seed_generators"})
 
 
@@ -76,7 +76,7 @@ def _parts(layer: keras.layers.Layer) -> Iterator[tuple[str, keras.layers.Layer]
         yield from ((str(place), inner) for place, inner in enumerate(layers_of(layer)))
     names: dict[int, str] = {}
     for key, value in vars(layer).items():
-        if key not in _LISTS and not key.startswith("_self_"):  # TensorFlow's own
+        if key not in _LISTS and not key.startswith(("_self_unconditional", "_self_tracked")):
             for name, inner in _held(key.lstrip("_"), value):
                 names.setdefault(id(inner), name)
     for place, inner in enumerate(layer._layers):

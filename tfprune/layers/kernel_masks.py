@@ -18,7 +18,7 @@ from keras import ops
 
 from tfprune.errors import InputError
 from tfprune.layers.kinds import KINDS
-from tfprune.layers.lora import has_lora, kernel_variable
+from tfprune.layers.lora import has_lora, kernel_variable, updates_of
 from tfprune.layers.reading import called_with
 from tfprune.layers.stored import load_masked, load_plain, save_masked
 from tfprune.layers.topology import named_layers
@@ -36,6 +36,14 @@ class MaskedKernels:
     def kernels_and_masks(self) -> dict[str, tuple[keras.Variable, keras.Variable]]:
         """Name of a kernel -> (kernel, mask)."""
         raise NotImplementedError
+
+    def kept_values(self) -> list[tuple]:
+        """(variable, tensor in its place) of what makes the plain layer compute with kept weights only."""
+        updates = {id(kernel): (total, b) for kernel, total, b in updates_of(self)}
+        pairs = self.kernels_and_masks().values()
+        values = [(kernel, ops.multiply(updates.get(id(kernel), (kernel,))[0], mask)) for kernel, mask in pairs]
+        # An update is in its kernel by now.
+        return [*values, *((b, ops.zeros_like(b)) for _, b in updates.values())]
 
     def quantize(self, mode=None, **_):
         """Raises InputError: a quantized kernel has no zeros for a mask to keep."""
@@ -63,13 +71,7 @@ class KernelMasks(MaskedKernels):
             self.enable_lora(rank, lora_alpha=alpha)
 
     def call(self, inputs):
-        values = {}
-        for name in _names(self):
-            kernel = kernel_variable(self, name)
-            values[id(kernel)] = (kernel, ops.multiply(getattr(self, name), getattr(self, f"{name}_mask")))
-        if has_lora(self):  # its update is in the kernel by now
-            values[id(self.lora_kernel_b)] = (self.lora_kernel_b, ops.zeros_like(self.lora_kernel_b))
-        return called_with(self, values, super().call, (inputs,), {})
+        return called_with(self, self.kept_values(), super().call, (inputs,), {})
 
     def kernels_and_masks(self) -> dict[str, tuple[keras.Variable, keras.Variable]]:
         """Kernel attribute name -> (kernel, mask)."""

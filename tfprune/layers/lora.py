@@ -35,9 +35,9 @@ def refuse_lora(layer: keras.Operation) -> None:
     """For what speaks of kernels as they are.
 
     Raises:
-        InputError: the layer has a low-rank update; says how to merge it.
+        InputError: the layer, or one within it, has a low-rank update; says how to merge it.
     """
-    if has_lora(layer):
+    if any(_updated(layer)):
         raise InputError(
             f"layer {layer.name!r} has a low-rank update (LoRA) beside its kernel: merge it first, with "
             "tfprune.masked(model) or, without masks, tfprune.strip(model)"
@@ -68,13 +68,24 @@ def merged_values(layer: keras.layers.Layer, variables: Sequence[keras.Variable]
             raise InputError(
                 f"layer {layer.name!r} is quantized and has a low-rank update (LoRA): they cannot be merged"
             )
-        name = "embeddings" if isinstance(inner, layers.Embedding) else "kernel"
+        name = _updated_name(inner)
         kernel, *pair = (getattr(inner, key) for key in (f"_{name}", f"lora_{name}_a", f"lora_{name}_b"))
         a, b = (np.asarray(matrix, np.float64) for matrix in pair)
         value = kernel.numpy()
         sums[id(kernel)] = (value + inner.lora_alpha / inner.lora_rank * (a @ b)).astype(value.dtype)
         gone.update(map(id, pair))
     return [sums.get(id(variable), variable) for variable in variables if id(variable) not in gone]
+
+
+def updates_of(layer: keras.layers.Layer) -> Iterator[tuple]:
+    """(kernel W, tensor W + α/r·A·B, variable B) of each low-rank update of a layer and of those within it."""
+    for inner in _updated(layer):
+        name = _updated_name(inner)
+        yield getattr(inner, f"_{name}"), getattr(inner, name), getattr(inner, f"lora_{name}_b")
+
+
+def _updated_name(layer: keras.layers.Layer) -> str:
+    return "embeddings" if isinstance(layer, layers.Embedding) else "kernel"
 
 
 def _updated(layer: keras.Operation) -> Iterator[keras.layers.Layer]:

@@ -11,7 +11,6 @@ import functools
 from collections.abc import Callable
 
 import keras
-from keras import ops
 
 from tfprune.layers.kernel_masks import MaskedKernels, add_mask
 from tfprune.layers.prunable import inner_kernels
@@ -68,7 +67,7 @@ class MaskedLayer(MaskedKernels):
     def _add_masks(self) -> None:
         """Of kernels that have none yet: some layers get some weights with `build` and others with their first call."""
         known = self.kernels_and_masks()
-        if not self.built or len(self.variables) == vars(self).get("_variables_seen"):
+        if len(self.variables) == vars(self).get("_variables_seen"):
             return
         new = {name: kernel for name, kernel in inner_kernels(self).items() if name not in known}
         if new:
@@ -109,8 +108,7 @@ def _masked_class(plain: type) -> type:
 def _call_of(plain: type) -> Callable:
     @functools.wraps(plain.call)  # Keras reads the arguments' names
     def call(self, *args, **kwargs):
-        kept = {id(kernel): (kernel, ops.multiply(kernel, mask)) for kernel, mask in self.kernels_and_masks().values()}
-        return called_with(self, kept, functools.partial(plain.call, self), args, kwargs)
+        return called_with(self, self.kept_values(), functools.partial(plain.call, self), args, kwargs)
 
     return call
 

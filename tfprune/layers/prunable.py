@@ -7,16 +7,16 @@ training, because all of them name weights by these paths.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 
 import keras
 
-from tfprune.errors import InputError
 from tfprune.layers.inner import inner_layers, inner_variables
 from tfprune.layers.kernel_masks import masked_kernels
 from tfprune.layers.kinds import CHANNEL_WISE, kind_of
-from tfprune.layers.lora import refuse_lora
-from tfprune.layers.topology import named_layers, require_graph
+from tfprune.layers.lora import kernel_variable, refuse_lora
+from tfprune.layers.topology import named_layers, require_built
 
 
 def kernels_of(layer: keras.Operation) -> dict[str, keras.Variable]:
@@ -28,29 +28,24 @@ def kernels_of(layer: keras.Operation) -> dict[str, keras.Variable]:
     Raises:
         InputError: a kernel with a low-rank update (LoRA), which is not what the layer multiplies with.
     """
+    refuse_lora(layer)
     kind = kind_of(layer)
     if kind is None:
         return inner_kernels(layer)
-    refuse_lora(layer)
     return {kernel.name: getattr(layer, kernel.name) for kernel in kind.kernels}
 
 
 def has_kernels(layer: keras.Operation) -> bool:
-    """Whether a layer has kernels, with or without a low-rank update."""
-    try:
-        return bool(kernels_of(layer))
-    except InputError:
-        return True
+    """Whether a layer has kernels, with or without low-rank updates."""
+    return kind_of(layer) is not None or bool(inner_kernels(layer))
 
 
 def inner_kernels(layer: keras.Operation) -> dict[str, keras.Variable]:
     """Name (see `tfprune.layers.inner`) -> variable: the kernels, matrices and tables that a layer consists of.
 
     Those of layers of `KINDS` in it; of all others each trainable variable of floats of rank 2 or more, but no biases,
-    nothing that has one axis only (a token, a scale of channels), nothing of normalisation and of quantized layers.
-
-    Raises:
-        InputError: as for `kernels_of`.
+    nothing that has one axis only (a token, a scale of channels), nothing of normalisation and of quantized layers. A
+    low-rank update (LoRA) is beside its kernel, and no kernel itself.
     """
     if not isinstance(layer, keras.layers.Layer):
         return {}
@@ -64,16 +59,15 @@ def inner_kernels(layer: keras.Operation) -> dict[str, keras.Variable]:
 def _own_kernels(layer: keras.layers.Layer) -> list[keras.Variable]:
     if isinstance(layer, tuple(CHANNEL_WISE)) or getattr(layer, "quantization_mode", None):
         return []
-    refuse_lora(layer)
     kind = kind_of(layer)
     if kind is not None:
-        return [getattr(layer, kernel.name) for kernel in kind.kernels] if layer.built else []
+        return [kernel_variable(layer, kernel.name) for kernel in kind.kernels] if layer.built else []
     return [variable for variable in layer._trainable_variables if _is_kernel(variable)]  # also of frozen layers
 
 
 def _is_kernel(variable: keras.Variable) -> bool:
     several = any(size != 1 for size in variable.shape[:-1])
-    return several and "float" in variable.dtype and not variable.name.endswith("bias")
+    return several and "float" in variable.dtype and not re.search(r"^lora_|bias$", variable.name)
 
 
 class Kernels(dict):
@@ -102,7 +96,7 @@ def prunable(model: keras.Model) -> Kernels:
         InputError: a subclassed model, one without weights, or a kernel with a low-rank update (LoRA); says what to do
             instead.
     """
-    require_graph(model)
+    require_built(model)
     named = [(path, layer, kernels_of(layer)) for path, layer in named_layers(model)]
     owners: dict[int, str] = {}
     for path, _, kernels in sorted(named, key=lambda one: len(one[1]._flatten_layers())):
@@ -125,7 +119,7 @@ def unsupported(model: keras.Model) -> list[str]:
     Raises:
         InputError: as for `prunable`.
     """
-    require_graph(model)
+    require_built(model)
     return [
         path
         for path, layer in named_layers(model)
@@ -155,7 +149,7 @@ def frozen_kernels(model: keras.Model) -> list[str]:
     Raises:
         InputError: as for `prunable`.
     """
-    require_graph(model)
+    require_built(model)
     trained = {id(variable) for variable in model.trainable_variables}
     return [
         f"{path}/{name}"

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 
 import keras
 
 
-def called_with(layer: keras.layers.Layer, values: Mapping[int, tuple], call: Callable, args, kwargs):
+def called_with(layer: keras.layers.Layer, values: Sequence[tuple], call: Callable, args, kwargs):
     """`call(*args, **kwargs)`, in which some variables read as other tensors.
 
     What it assigns to variables is assigned, and what it adds to losses is added to those of `layer`.
 
     Args:
         layer: that calls.
-        values: id of a variable -> (variable, tensor).
+        values: (variable, tensor in its place).
     """
-    with _Reading(list(values.values())) as scope:
+    with _Reading(values) as scope:
         outputs = call(*args, **kwargs)
     for variable, value in scope.assigned.values():
         variable.assign(value)
@@ -32,7 +32,7 @@ class _Reading(keras.StatelessScope):
         assigned: id of a variable -> (variable, its new value).
     """
 
-    def __init__(self, values: list[tuple]):
+    def __init__(self, values: Sequence[tuple]):
         super().__init__(values, collect_losses=True)
         self.assigned: dict[int, tuple] = {}
 

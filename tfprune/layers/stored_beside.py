@@ -44,10 +44,10 @@ def save_beside(layer: keras.layers.Layer, store, save: Callable) -> None:
         else:
             group[name] = value
     with _without_masks(layer):
-        _with_zeros(pairs, save)(store)
+        _with_zeros(layer, save)(store)
     for owner in _owners(layer, pairs):
         _once(
-            owner, "save_own_variables", lambda given, owner=owner: _with_zeros(pairs, owner.save_own_variables)(given)
+            owner, "save_own_variables", lambda given, owner=owner: _with_zeros(layer, owner.save_own_variables)(given)
         )
 
 
@@ -107,9 +107,9 @@ def _once(layer: keras.layers.Layer, name: str, function: Callable) -> None:
     vars(layer)[name] = call
 
 
-def _with_zeros(pairs: Mapping[str, tuple], save: Callable) -> Callable:
+def _with_zeros(layer: keras.layers.Layer, save: Callable) -> Callable:
     def call(store) -> None:
-        with keras.StatelessScope([(kernel, ops.multiply(kernel, mask)) for kernel, mask in pairs.values()]):
+        with keras.StatelessScope(layer.kept_values()):
             save(store)
 
     return call

@@ -23,7 +23,21 @@ def require_graph(model: keras.Model) -> None:
     """Refuses what is not a built Sequential or Functional model, or has a nested one that is not built.
 
     Raises:
-        InputError: not a Keras model, not built, or subclassed; says what to do instead.
+        InputError: as for `require_built`, or subclassed; says what to do instead.
+    """
+    require_built(model)
+    if not is_graph(model):
+        raise InputError(
+            f"model {model.name!r} is a subclassed model ({type(model).__name__}), whose graph is not known: build it "
+            "with the functional API, keras.Model(inputs, outputs), or as keras.Sequential"
+        )
+
+
+def require_built(model: keras.Model) -> None:
+    """Refuses what is not a built Keras model, or has a nested graph that is not built.
+
+    Raises:
+        InputError: not a Keras model, or not built; says what to do instead.
     """
     if any(kind.__module__.split(".")[0] == "tf_keras" for kind in type(model).__mro__):
         raise InputError(
@@ -34,21 +48,23 @@ def require_graph(model: keras.Model) -> None:
         raise InputError(f"a Keras model is needed. Received: {type(model).__name__}")
     for path, inner in [("", model), *_inner_models(model, "")]:
         name = f"model {path or inner.name!r}"
-        if not is_graph(inner):
-            raise InputError(
-                f"{name} is a subclassed model ({type(inner).__name__}), whose graph is not known: build it with the "
-                "functional API, keras.Model(inputs, outputs), or as keras.Sequential"
-            )
         if not inner.built:
-            raise InputError(f"{name} has no weights yet: give it a keras.Input or call model.build(input_shape)")
-        if not getattr(inner, "inputs", None):  # a Sequential model whose graph Keras gave up
+            how = "give it a keras.Input" if is_graph(inner) else "call it on an example"
+            raise InputError(f"{name} has no weights yet: {how} or call model.build(input_shape)")
+        if is_graph(inner) and not getattr(inner, "inputs", None):  # a Sequential model whose graph Keras gave up
             raise InputError(
                 f"the graph of {name} is not known: give it a keras.Input, and each own layer a compute_output_shape"
             )
 
 
 def named_layers(model: keras.Model) -> Iterator[tuple[str, keras.layers.Layer]]:
-    """(path, layer) of every layer that is not itself a graph of layers, in network order, each shared layer once."""
+    """(path, layer) of every layer that is not itself a graph of layers, in network order, each shared layer once.
+
+    A subclassed model is one layer, whose path is its name.
+    """
+    if not is_graph(model):
+        yield model.name, model
+        return
     seen: set[int] = set()
 
     def visit(inner: keras.Model, prefix: str):

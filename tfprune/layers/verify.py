@@ -12,6 +12,7 @@ from keras import ops, tree
 
 from tfprune.errors import InputError
 from tfprune.layers.made_up import made_up_inputs
+from tfprune.layers.subclassed import as_graph
 from tfprune.layers.topology import run
 
 Values = Sequence[tuple[keras.Variable, object]]
@@ -37,6 +38,7 @@ def check_copy(copy: keras.Model, model: keras.Model, values: Values = ()) -> No
     """
     if not tf.executing_eagerly() or tf.distribute.has_strategy():
         return
+    copy, model = as_graph(copy), as_graph(model)
     inputs, expected = _first_run(model, values)
     if expected is None:
         return

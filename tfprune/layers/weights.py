@@ -10,7 +10,7 @@ import numpy as np
 from tfprune.errors import InputError
 from tfprune.layers.inner import inner_variables
 from tfprune.layers.kernel_masks import masks_of_layer
-from tfprune.layers.topology import named_layers, require_graph
+from tfprune.layers.topology import named_layers, require_built
 
 Weights = dict[str, np.ndarray]
 
@@ -22,7 +22,7 @@ def weight_variables(model: keras.Model) -> dict[str, keras.Variable]:
     is that of `tfprune.prunable`. Masks and the states of random generators are no weights. A variable that several
     layers have is there once: where a layer holds another one of the model, under the inner one.
     """
-    require_graph(model)
+    require_built(model)
     named = [(path, layer, layer_variables(layer)) for path, layer in named_layers(model)]
     owners: dict[int, str] = {}
     for path, _, variables in sorted(named, key=lambda one: _depth(one[1])):

@@ -16,6 +16,7 @@ from tfprune.layers.barriers import EFFECTIVE, barriers
 from tfprune.layers.convert import masks_of
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import prunable
+from tfprune.layers.subclassed import as_graph
 from tfprune.pruning.batches import as_batches
 from tfprune.pruning.competing import Ignored, competing
 from tfprune.pruning.compiled import chosen_loss, loss_notice
@@ -119,6 +120,7 @@ def prune(
     if not tf.executing_eagerly():
         raise InputError("prune computes at once: call it outside of tf.Graph and tf.function")
     chosen = get_pruner(pruner).changed(scope, quota, schedule)
+    compiled, model = model, as_graph(model)
     if not prunable(model):
         raise InputError(f"model {model.name!r} has no kernels that can be pruned")
     _check_weights(model)
@@ -138,8 +140,8 @@ def prune(
     with Progress(bool(verbose)) as progress, barriers(model, unknown) as met:
         batches = as_batches(data, batch_size, steps, len(model.inputs))
         if _needs_data(chosen):
-            loss = chosen_loss(model, loss)
-            told.append(loss_notice(model, loss))
+            loss = chosen_loss(compiled, loss)
+            told.append(loss_notice(compiled, loss))
         batches = None if batches is None else progress.batches(batches)
         scores = _Scores(model, batches, seed, completed, highest, loss=loss, input_shape=input_shape)
         effective = _Effective(model, completed, input_shape, convention, progress, unknown)

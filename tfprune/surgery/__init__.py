@@ -1,4 +1,14 @@
 """Channel groups, smaller models with the same outputs, and the way out as files."""
 
 # Importing the rules registers them.
-from tfprune.surgery import rules_kernels, rules_layers, rules_operations  # noqa: F401
+from tfprune.surgery import (  # noqa: F401
+    rules_attention,
+    rules_embeddings,
+    rules_kernels,
+    rules_layers,
+    rules_mixing,
+    rules_operations,
+    rules_recurrent,
+    rules_scores,
+    rules_shapes,
+)

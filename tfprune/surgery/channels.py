@@ -12,14 +12,19 @@ class Channels:
     A channel is an index along one axis of a tensor, with all that lies there. The same number on several tensors, or
     several times on one (after Flatten), and numbers that are coupled, stand for one thing that goes or stays.
 
+    A class is in one of three states. Free: its channels can leave. Fixed: they never go. Held: an operation reads all
+    of them at once, as layer normalisation does, so that without one of them the others become something else; they
+    stay like fixed ones, except where a caller asks for their removal and takes what that makes of the outputs.
+
     Attributes:
-        reason: the operation that fixes channels at the moment; None for the model's own inputs and outputs.
+        reason: the operation that fixes or holds channels at the moment; None for the model's own inputs and outputs.
     """
 
     def __init__(self):
         self._parents: list[int] = []
         self._sources: list[int] = []
         self._fixed: dict[int, keras.Operation | None] = {}
+        self._held: dict[int, keras.Operation | None] = {}
         self.reason: keras.Operation | None = None
 
     def new(self, count: int, fixed: bool = False) -> np.ndarray:
@@ -37,6 +42,11 @@ class Channels:
         for number in numbers.tolist():
             self._fixed.setdefault(number, self.reason)
 
+    def hold(self, numbers: np.ndarray) -> None:
+        """Says that an operation mixes these channels, and those coupled with them."""
+        for number in numbers.tolist():
+            self._held.setdefault(number, self.reason)
+
     def couple(self, first: np.ndarray, second: np.ndarray) -> None:
         """Says that channels go together, pair by pair."""
         if first is second or np.array_equal(first, second):
@@ -52,18 +62,26 @@ class Channels:
 
     @property
     def fixed(self) -> np.ndarray:
-        """Whether every channel's class is fixed; bool array."""
-        classes = self.classes
-        fixed = np.zeros(len(classes), bool)
-        fixed[classes[sorted(self._fixed)]] = True
-        return fixed[classes]
+        """Whether every channel's class has to stay where nobody says otherwise, fixed or held; bool array."""
+        return self._marked({**self._fixed, **self._held})
+
+    @property
+    def held(self) -> np.ndarray:
+        """Whether every channel's class is held and not fixed: it can go where a caller says so; bool array."""
+        return self._marked(self._held) & ~self._marked(self._fixed)
 
     def reasons(self, numbers: np.ndarray) -> list:
-        """What has first fixed any of these channels, or of those coupled with them, in the graph's order."""
+        """What has first fixed or held any of these channels, or of those coupled with them."""
         classes = self.classes
         asked = set(classes[numbers].tolist())
-        found = [reason for number, reason in self._fixed.items() if classes[number] in asked]
-        return list(dict.fromkeys(found))
+        marks = [*self._fixed.items(), *self._held.items()]
+        return list(dict.fromkeys(reason for number, reason in marks if classes[number] in asked))
+
+    def _marked(self, marks: dict[int, keras.Operation | None]) -> np.ndarray:
+        classes = self.classes
+        marked = np.zeros(len(classes), bool)
+        marked[classes[sorted(marks)]] = True
+        return marked[classes]
 
     @property
     def sources(self) -> np.ndarray:

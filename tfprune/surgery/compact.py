@@ -13,6 +13,7 @@ from tfprune.layers.convert import masks_of, without_lora
 from tfprune.layers.kernel_masks import masked_kernels
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import prunable
+from tfprune.layers.subclassed import as_graph, taken_out
 from tfprune.layers.verify import check_copy
 from tfprune.layers.weights import weights_of
 from tfprune.surgery.norms import fold_norms
@@ -64,6 +65,7 @@ def compact(
             is to be refused, or one that cannot be copied (names it); outputs that are not those of the masked model.
     """
     model = without_lora(model)
+    own, model = model, as_graph(model)
     with barriers(model, unknown) as met:
         small, held = _compacted(model, masks, fold_batchnorm, verify)
     met.tell(CHANNELS)
@@ -71,7 +73,7 @@ def compact(
         warnings.warn(
             f"nothing can leave model {model.name!r}: its channels without weights are kept by {held}", stacklevel=2
         )
-    return small
+    return taken_out(small, own)
 
 
 def _compacted(model: keras.Model, masks, fold_batchnorm: bool, verify: bool) -> tuple[keras.Model, str]:

@@ -21,6 +21,8 @@ class FilterSet:
     Attributes:
         channels: int array, classes of the trace's channels.
         fixed: whether all of them have to stay.
+        held: whether they stay only because an operation mixes them, see `tfprune.surgery.channels.Channels`; then they
+            are fixed for all but callers who remove them knowingly.
         members: path of every kernel that makes channels of the set, in the graph's order -> int array, for every
             filter of the kernel the index in `channels` of what it makes, -1 for channels of other sets. Several
             filters make one channel where each channel has several depthwise filters.
@@ -28,20 +30,21 @@ class FilterSet:
 
     channels: np.ndarray
     fixed: bool
+    held: bool
     members: dict[str, np.ndarray]
 
 
 def filter_sets(trace: Trace) -> list[FilterSet]:
     """The filter sets of a traced model, in the graph's order; each filter of every kernel of the trace is in one."""
-    classes, fixed = trace.channels.classes, trace.channels.fixed
+    classes, fixed, held = trace.channels.classes, trace.channels.fixed, trace.channels.held
     made = {path: classes[kernel.made] for path, kernel in trace.kernels.items()}
-    label = fixed.astype(int)
+    label = fixed.astype(int) + held
     for channels in made.values():
         by_this = np.zeros(len(classes), bool)
         by_this[channels] = True
         label = np.unique(2 * label + by_this, return_inverse=True)[1]
     by_any = np.unique(np.concatenate([np.zeros(0, int), *made.values()]))
-    return [_set(by_any[label[by_any] == one], fixed, made) for one in dict.fromkeys(label[by_any].tolist())]
+    return [_set(by_any[label[by_any] == one], fixed, held, made) for one in dict.fromkeys(label[by_any].tolist())]
 
 
 def without(trace: Trace, gone: Iterable[np.ndarray]) -> np.ndarray:
@@ -53,8 +56,8 @@ def without(trace: Trace, gone: Iterable[np.ndarray]) -> np.ndarray:
     return stays[classes]
 
 
-def _set(channels: np.ndarray, fixed: np.ndarray, made: dict[str, np.ndarray]) -> FilterSet:
+def _set(channels: np.ndarray, fixed: np.ndarray, held: np.ndarray, made: dict[str, np.ndarray]) -> FilterSet:
     index = np.full(len(fixed), -1)
     index[channels] = np.arange(len(channels))
     members = {path: index[of] for path, of in made.items() if index[of].max(initial=-1) >= 0}
-    return FilterSet(channels, bool(fixed[channels[0]]), members)
+    return FilterSet(channels, bool(fixed[channels[0]]), bool(held[channels[0]]), members)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from tfprune.layers.barriers import CHANNELS, barriers
-from tfprune.layers.topology import require_graph
+from tfprune.layers.subclassed import as_graph
 from tfprune.layers.weights import weights_of
 from tfprune.surgery.trace import Trace
 
@@ -42,12 +42,15 @@ class Group:
         size: number of channels; with channel c go the indices `part.indices(c)` of every part.
         fixed: bool array, (size,): channels that have to stay, because the model's inputs or outputs have them, or an
             operation that mixes features.
+        held: bool array, (size,): those of them that stay only because an operation like layer normalisation reads all
+            at once; without one of them the others become something else.
         parts: in network order.
     """
 
     name: str
     size: int
     fixed: np.ndarray
+    held: np.ndarray
     parts: tuple[Part, ...]
 
 
@@ -66,22 +69,22 @@ def channel_groups(model: keras.Model) -> list[Group]:
     Raises:
         InputError: a subclassed model.
     """
-    require_graph(model)
+    model = as_graph(model)
     weights = weights_of(model)
     with barriers(model) as met:
         trace = Trace(model, weights)
     met.tell(CHANNELS)
-    classes, fixed = trace.channels.classes, trace.channels.fixed
+    classes, fixed, held = trace.channels.classes, trace.channels.fixed, trace.channels.held
     group_of = _joined(classes, trace.channels.sources)
     parts: dict[int, list[tuple[str, int, np.ndarray]]] = {}
     for path in weights:
         for axis, channels in sorted(trace.axes.get(path, {}).items()):
             for group in dict.fromkeys(group_of[channels].tolist()):
                 parts.setdefault(group, []).append((path, axis, channels))
-    return [_group(members, group, group_of, classes, fixed) for group, members in parts.items()]
+    return [_group(members, group, group_of, classes, fixed, held) for group, members in parts.items()]
 
 
-def _group(members, group: int, group_of, classes, fixed) -> Group:
+def _group(members, group: int, group_of, classes, fixed, held) -> Group:
     inside = np.flatnonzero((group_of == group) & (classes == np.arange(len(classes))))
     number = np.full(len(classes), -1)
     number[inside] = np.arange(len(inside))
@@ -89,7 +92,7 @@ def _group(members, group: int, group_of, classes, fixed) -> Group:
         Part(path, axis, np.where(group_of[channels] == group, number[classes[channels]], -1))
         for path, axis, channels in members
     )
-    return Group(f"{members[0][0]}[{members[0][1]}]", len(inside), fixed[inside], parts)
+    return Group(f"{members[0][0]}[{members[0][1]}]", len(inside), fixed[inside], held[inside], parts)
 
 
 def _joined(classes: np.ndarray, sources: np.ndarray) -> np.ndarray:

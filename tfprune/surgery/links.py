@@ -29,6 +29,19 @@ class Opaque:
             given.needed[:] = True
 
 
+class Condition:
+    """What an operation reads besides its inputs, a mask for example: every channel of the outputs depends on it."""
+
+    def __init__(self, given: Signal, outputs: Sequence[Signal]):
+        self._given, self._outputs = given, outputs
+
+    def forward(self) -> None:
+        """Says nothing: what is constant is so under every condition."""
+
+    def backward(self) -> None:
+        self._given.needed |= any(output.needed.any() for output in self._outputs)
+
+
 class Slotwise:
     """Each output channel is a function of one channel of every input, the same at all positions.
 

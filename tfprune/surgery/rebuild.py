@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
+
 import keras
 import numpy as np
 
@@ -10,7 +12,7 @@ from tfprune.layers.copying import plain_layer, remade
 from tfprune.layers.own_models import warn_of_lost_class
 from tfprune.layers.state import build_inner, take_over
 from tfprune.layers.topology import named_layers
-from tfprune.layers.weights import layer_variables
+from tfprune.layers.weights import layer_variables, weight_variables
 from tfprune.surgery.trace import Trace
 
 
@@ -25,17 +27,15 @@ def rebuild(model: keras.Model, trace: Trace, stays: np.ndarray) -> keras.Model:
     Returns:
         Model with the same names of layers; not compiled.
     """
-    paths = {id(layer): path for path, layer in named_layers(model)}
 
     def count(channels: np.ndarray) -> int:
         return int(np.count_nonzero(stays[channels]))
 
     def smaller(layer: keras.Operation) -> keras.Operation:
-        path = paths.get(id(layer))
-
         def change(config: dict) -> dict:
-            if path in trace.edits:
-                trace.edits[path](config, count, f"{path}/bias" in trace.weights)
+            edit = trace.edit_of(layer)
+            if edit is not None:
+                edit(config, count, trace.path(layer, "bias") in trace.weights)
             return config
 
         return plain_layer(layer, change)
@@ -48,20 +48,39 @@ def rebuild(model: keras.Model, trace: Trace, stays: np.ndarray) -> keras.Model:
         shape[signal.axis] = count(signal.channels)
         return tuple(shape)
 
-    copy = remade(model, smaller, input_shape)
+    def inside(layer: keras.Operation) -> keras.Model | None:
+        opened = trace.opened.get(id(layer))
+        return opened.graph if opened is not None and opened.shrinks(stays) else None
+
+    made: dict[int, keras.Operation] = {}
+    copy = remade(model, smaller, input_shape, inside, made)
     warn_of_lost_class(model, copy)
-    for (path, layer), (_, new) in zip(named_layers(model), named_layers(copy), strict=True):
-        _assign(path, layer, new, trace, stays)
+    paths = {id(variable): path for path, variable in weight_variables(model).items()}
+    for path, layer in _copied(model, inside):
+        if id(layer) in made:  # inputs are not
+            _assign(path, layer, made[id(layer)], trace, stays, paths)
     return copy
 
 
-def _assign(path: str, layer, new, trace: Trace, stays: np.ndarray) -> None:
+def _copied(model: keras.Model, inside: Callable, prefix: str = "") -> Iterator[tuple[str, keras.layers.Layer]]:
+    """(path, layer) of the layers that have a copy each: of a model, and of layers whose parts take their place."""
+    for path, layer in named_layers(model):
+        graph = inside(layer)
+        if graph is None:
+            yield prefix + path, layer
+        else:
+            yield from _copied(graph, inside, f"{prefix}{path}/")
+
+
+def _assign(path: str, layer, new, trace: Trace, stays: np.ndarray, known: Mapping[int, str]) -> None:
     build_inner(layer, new)
     old, copies = layer_variables(layer), layer_variables(new)
+    # Biases come and go; states of generators have no path.
+    paths = {name: known.get(id(old[name]), "") if name in old else trace.path(layer, name) for name in copies}
     values = {
-        name: _value(f"{path}/{name}", old.get(name), trace, stays)
+        name: _value(paths[name], old.get(name), trace, stays)
         for name in copies
-        if name in old or f"{path}/{name}" in trace.weights  # biases come and go
+        if name in old or paths[name] in trace.weights
     }
     fits = set(values) == set(copies) and set(old) - set(copies) <= {"bias"}
     if not fits or any(values[name].shape != tuple(variable.shape) for name, variable in copies.items()):

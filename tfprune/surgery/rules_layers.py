@@ -16,31 +16,14 @@ from tfprune.surgery.trace import Trace, register_rule
 
 # Each of these looks at several features at once, or has weights that this room doesn't cut: they keep all channels.
 register_rule(
-    layers.LayerNormalization,
-    layers.GroupNormalization,
-    layers.RMSNormalization,
-    layers.UnitNormalization,
     layers.Normalization,
-    layers.Softmax,
     layers.Masking,
     layers.Dot,
-    layers.Embedding,
-    layers.MultiHeadAttention,
-    layers.GroupQueryAttention,
-    layers.Attention,
-    layers.AdditiveAttention,
-    layers.LSTM,
-    layers.GRU,
-    layers.SimpleRNN,
     layers.RNN,
     layers.ConvLSTM1D,
     layers.ConvLSTM2D,
     layers.ConvLSTM3D,
-    layers.Bidirectional,
-    layers.TimeDistributed,
     layers.SpectralNormalization,
-    layers.ReversibleEmbedding,
-    layers.Resizing,
     layers.RandomCrop,
     *kinds.AUGMENTATIONS,
     # These read the model's inputs, numbers or texts, entry by entry or as sentences.
@@ -65,6 +48,8 @@ register_rule(
     layers.UpSampling1D,
     layers.UpSampling2D,
     layers.UpSampling3D,
+    # Whole examples are left out in training.
+    *("keras.StochasticDepth", "keras_hub.DropPath", "keras_hub.DINOV2DropPath", "keras_hub.DINOV3DropPath"),
 )
 def _pass_on(trace: Trace, layer, spec, inputs, **_):
     x = trace.along(inputs, channel_axis(layer)) if hasattr(layer, "data_format") else inputs
@@ -81,6 +66,21 @@ def _activation(trace: Trace, layer, spec, inputs, **_):
 @register_rule(layers.ReLU, layers.LeakyReLU, layers.ELU)
 def _elementwise(trace: Trace, layer, spec, inputs, **_):
     return trace.slotwise([inputs], spec, on_constants(layer.call))
+
+
+@register_rule("keras.LayerScale", "keras_hub.DINOV2LayerScale", "keras_hub.DINOV3LayerScale")
+def _layer_scale(trace: Trace, layer, spec, inputs, **_):
+    x = trace.along(inputs, -1)
+    name = "gamma" if hasattr(layer, "gamma") else "lambda1"
+    scales = trace.path(layer, name)
+    channels = trace.bind(layer, name, 0, x.channels)
+    width = "projection_dim" if hasattr(layer, "projection_dim") else "hidden_dim"
+    trace.edit(layer, lambda config, count, biased: config.update({width: count(channels)}))
+
+    def function(constants):
+        return product(constants, trace.weights[scales])
+
+    return trace.slotwise([x], spec, function, uses=lambda constants: (trace.weights[scales] != 0,))
 
 
 @register_rule(layers.PReLU)
@@ -107,7 +107,7 @@ def _rescaling(trace: Trace, layer, spec, inputs, **_):
 
 
 @register_rule(layers.BatchNormalization)
-def _batch_normalization(trace: Trace, layer, spec, inputs, **_):
+def _batch_normalization(trace: Trace, layer, spec, inputs, mask=None, **_):  # masks take part in training only
     x = trace.along(inputs, layer.axis)
     for name in kinds.CHANNEL_WISE[layers.BatchNormalization]:
         trace.bind(layer, name, 0, x.channels)
@@ -133,9 +133,11 @@ def _zero_padding(trace: Trace, layer, spec, inputs, **_):
 
 
 @register_rule(*kinds.GLOBAL_POOLS)
-def _global_pool(trace: Trace, layer, spec, inputs, **_):
+def _global_pool(trace: Trace, layer, spec, inputs, mask=None, **_):
     x = trace.along(inputs, channel_axis(layer))
-    return trace.slotwise([x], spec, np.copy, axis=channel_axis(layer) if layer.keepdims else 1)
+    output = trace.slotwise([x], spec, np.copy, axis=channel_axis(layer) if layer.keepdims else 1)
+    trace.depend([output], mask)
+    return output
 
 
 @register_rule(layers.Flatten)
@@ -147,24 +149,6 @@ def _flatten(trace: Trace, layer, spec, inputs, **_):
     width = shape[x.axis]
     index = np.tile(np.arange(width), math.prod(shape[1:]) // width)
     return trace.slotwise([x], spec, np.copy, axis=1, index=index)
-
-
-@register_rule(layers.Reshape)
-def _reshape(trace: Trace, layer, spec, inputs, **_):
-    """Channels go along where each of the new last axis's slots holds parts of one of them."""
-    width = spec.shape[-1] if len(spec.shape) > 1 else None
-    x = trace.along(inputs, -1)
-    if width is None or x.axis is None or width % len(x.channels) or layer.target_shape.count(-1) > 1:
-        return trace.keep(layer, spec, inputs)
-    index = np.tile(np.arange(len(x.channels)), width // len(x.channels))
-    target = trace.bind(layer, "target_shape", len(spec.shape) - 1, x.channels[index])
-
-    def edit(config, count, biased):
-        if config["target_shape"][-1] != -1:
-            config["target_shape"] = (*config["target_shape"][:-1], count(target))
-
-    trace.edit(layer, edit)
-    return trace.slotwise([x], spec, np.copy, axis=-1, index=index)
 
 
 @register_rule(layers.Permute)

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import inspect
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import keras
 import numpy as np
 from keras import tree
 
-from tfprune.layers.barriers import kind_name
+from tfprune.layers.barriers import kind_name, refuses
+from tfprune.layers.kinds import plain_type
 from tfprune.layers.prunable import prunable
 from tfprune.layers.rule_table import Rule, RuleTable
 from tfprune.layers.topology import flat_inputs, is_nested, named_layers, run
+from tfprune.layers.weights import weight_variables
 from tfprune.surgery.channels import Channels, Signal
-from tfprune.surgery.links import Opaque, Product, Slotwise
+from tfprune.surgery.links import Condition, Opaque, Product, Slotwise
+from tfprune.surgery.opened import Opened, call_of
+from tfprune.surgery.units import Units
 
 _RULES = RuleTable(
     "nothing says what {what} does to channels, so that none can be removed around it",
     "tfprune.surgery.trace.register_rule",
 )
+
+_ELSEWHERE: dict[str, Rule] = {}  # `package.Class` -> rule
 
 Edit = Callable[[dict, Callable[[np.ndarray], int], bool], None]
 
@@ -30,13 +38,35 @@ def register_rule(*operations: type | str) -> Callable[[Rule], Rule]:
     in place of tensors, and `spec`, the KerasTensor that comes out (or a structure of them); it returns as many
     signals. `trace.keep` is a rule by itself, right for every layer: its inputs and outputs keep all their channels.
     For a layer that does the same to every feature, and gives a constant for a constant, return
-    `trace.slotwise([x], spec, function)`.
+    `trace.slotwise([x], spec, function)`. A layer that is called with a mask keeps all channels, except where its rule
+    takes `mask` by this name; see `trace.depend`.
 
     Args:
-        *operations: layer classes, which stand for their subclasses too unless these override `call`; or names of
-            Keras operations (`"Add"` for `keras.ops.add`).
+        *operations: layer classes, which stand for their subclasses too unless these override `call`; names of Keras
+            operations (`"Add"` for `keras.ops.add`); or names of layer classes of packages that need not be installed,
+            with the package's (`"keras_hub.PositionEmbedding"`).
     """
-    return _RULES.register(*operations)
+    elsewhere = {name for name in operations if isinstance(name, str) and "." in name}
+
+    def register(rule: Rule) -> Rule:
+        _ELSEWHERE.update(dict.fromkeys(elsewhere, rule))
+        return _RULES.register(*(one for one in operations if one not in elsewhere))(rule)
+
+    return register
+
+
+def knows(operation: keras.Operation) -> bool:
+    """Whether an operation has a rule."""
+    return _rule_from_elsewhere(operation) is not None or _RULES.knows(operation)
+
+
+def _rule_from_elsewhere(operation: keras.Operation) -> Rule | None:
+    kind = plain_type(operation)
+    for base in kind.__mro__:
+        rule = _ELSEWHERE.get(f"{base.__module__.split('.')[0]}.{base.__name__}")
+        if rule is not None:
+            return rule if kind.call is base.call else None
+    return None
 
 
 class Trace:
@@ -49,13 +79,15 @@ class Trace:
     Attributes:
         channels: all channels.
         links: links in the graph's order.
-        kernels: the `Product` or `Filters` of every layer that has one; separable convolutions have both.
+        kernels: what makes channels of weights, by the path of the variable: `Product`, `Filters`, ...; a separable
+            convolution has both of these, attention one for each projection. Where a variable makes channels along a
+            second axis, too, as the widths of heads, the key is that of `channel_groups`: `block/mha/value.kernel[2]`.
+        readers: the same of what only reads channels, where these are not those of the variable's entry in `kernels`.
         signals: every signal once.
         outputs: signals of the model's outputs.
         axes: path of a variable -> {axis: channels along it}.
-        edits: path of a layer -> function(config, count, biased) that puts the numbers of channels into its
-            configuration; `count(channels)` says how many stay, `biased` whether the layer has a bias.
         inner_inputs: id of an input tensor of a nested model -> its signal.
+        opened: id of a layer that was looked into -> what is inside.
 
     Raises:
         InputError: a layer without a rule; names it.
@@ -66,23 +98,46 @@ class Trace:
         self.weights = weights
         self.links: list = []
         self.kernels: dict[str, object] = {}
+        self.readers: dict[str, object] = {}
         self.signals: list[Signal] = []
         self.axes: dict[str, dict[int, np.ndarray]] = {}
-        self.edits: dict[str, Edit] = {}
         self.inner_inputs: dict[int, Signal] = {}
+        self.opened: dict[int, Opened] = {}
+        self._looked: set[int] = set()
+        self._edits: dict[int, Edit] = {}
         self._paths = {id(layer): path for path, layer in named_layers(model)}
+        self._variables = {id(variable): path for path, variable in weight_variables(model).items()}
+        self._shared = _shared_variables(model)
+        self._whole: set[str] = set()
         prunable(model)  # refuses kernels with low-rank updates
         inputs = [self.fixed(keras.KerasTensor(tensor.shape, tensor.dtype)) for tensor in model.inputs]
-        self.outputs = run(model, inputs, self._call)
+        self.outputs = run(model, inputs, self.call)
         self.channels.reason = None
         for output in self.outputs:
             self.channels.fix(output.channels)
+        self._leave_whole()
 
     # What rules use.
 
-    def path(self, layer: keras.layers.Layer, name: str) -> str:
-        """Path of a layer's variable."""
-        return f"{self._paths[id(layer)]}/{name}"
+    def path_of(self, variable: keras.Variable) -> str:
+        """Path of a variable in `weights`, wherever it is in the model."""
+        return self._variables[id(variable)]
+
+    def path(self, layer: keras.layers.Layer, name: str | keras.Variable) -> str:
+        """Path of a variable, or of what a layer has under a name; of what it could have, beside its other variables.
+
+        Args:
+            layer: of the graph, or within one.
+            name: of an attribute, or the variable itself.
+        """
+        path = self._variables.get(id(getattr(layer, name, None) if isinstance(name, str) else name))
+        if path is not None:
+            return path
+        if id(layer) in self._paths:
+            return f"{self._paths[id(layer)]}/{name}"
+        beside = [self._variables[id(one)] for one in layer.variables if id(one) in self._variables]
+        first = beside[0] if beside else f"{layer.name}-{id(layer)}/"
+        return first[: max(first.rfind("/"), first.rfind(".")) + 1] + name
 
     def signal(self, spec: keras.KerasTensor, axis: int, channels: np.ndarray) -> Signal:
         """A new signal; `axis` may be negative."""
@@ -111,9 +166,16 @@ class Trace:
         given = [x for x in tree.flatten((args, kwargs)) if isinstance(x, Signal)]
         for x in given:
             self.channels.fix(x.channels)
+        self._note_whole(one for one in getattr(operation, "variables", ()) if id(one) in self._shared)
+        self._note_whole(x for x in tree.flatten((args, kwargs)) if isinstance(x, keras.Variable))
         outputs = tree.map_structure(self.fixed, spec)
         self.links.append(Opaque(given, tree.flatten(outputs)))
         return outputs
+
+    def keep_whole(self, layer: keras.layers.Layer, spec, *args, **kwargs):
+        """`keep` for one use of a layer whose rule binds channels to its variables in other uses: all of them stay."""
+        self._note_whole(layer.variables)
+        return self.keep(layer, spec, *args, **kwargs)
 
     def slotwise(
         self, inputs: Sequence[Signal], spec, function: Callable, axis: int | None = None, index=None, uses=None
@@ -143,7 +205,16 @@ class Trace:
         self.links.append(Slotwise(pairs, output, function, uses))
         return output
 
-    def bind(self, layer: keras.layers.Layer, name: str, axis: int, channels: np.ndarray) -> np.ndarray:
+    def depend(self, outputs: Sequence[Signal], *given: Signal | None) -> None:
+        """Says that all of some outputs depend on masks besides, whose own channels stay; None is none."""
+        for one in given:
+            if isinstance(one, Signal):
+                self.channels.fix(one.channels)
+                self.links.append(Condition(one, outputs))
+
+    def bind(
+        self, layer: keras.layers.Layer, name: str | keras.Variable, axis: int, channels: np.ndarray
+    ) -> np.ndarray:
         """Says that a variable has these channels along an axis; in each further use of the layer they are coupled.
 
         Returns:
@@ -153,7 +224,7 @@ class Trace:
         self.channels.couple(bound, channels)
         return bound
 
-    def outputs_of(self, layer: keras.layers.Layer, name: str, axis: int) -> np.ndarray:
+    def outputs_of(self, layer: keras.layers.Layer, name: str | keras.Variable, axis: int) -> np.ndarray:
         """The channels that a layer makes, along an axis of its kernel: new in its first use, the same later."""
         path = self.path(layer, name)
         bound = self.axes.setdefault(path, {})
@@ -161,18 +232,54 @@ class Trace:
             bound[axis] = self.channels.new(self.weights[path].shape[axis])
         return bound[axis]
 
-    def kernel(self, layer: keras.layers.Layer, name: str, make: Callable[[], object]):
-        """The `Product` or `Filters` of a layer, made in its first use."""
-        path = self.path(layer, name)
-        if path not in self.kernels:
-            self.kernels[path] = make()
-        return self.kernels[path]
+    def kernel(self, layer: keras.layers.Layer, name: str | keras.Variable, make: Callable[[], object]):
+        """The `Product`, `Filters`, ... of a variable, made in its first use."""
+        return self._made(self.kernels, self.path(layer, name), make)
+
+    def second(self, variable: keras.Variable, axis: int, make: Callable[[], object], reads: bool = False):
+        """The same for channels that a variable makes, or reads, along a further axis; see `kernels` and `readers`."""
+        key = f"{self.path_of(variable)}[{axis}]"
+        return self._made(self.readers if reads else self.kernels, key, make)
 
     def edit(self, layer: keras.layers.Layer, edit: Edit) -> None:
-        """See `edits`."""
-        self.edits.setdefault(self._paths[id(layer)], edit)
+        """Says how the numbers of channels get into a layer's configuration; what is said first counts.
+
+        Args:
+            layer: of the graph, or within one.
+            edit: called as `edit(config, count, biased)`; `count(channels)` says how many stay, `biased` whether the
+                layer has a bias.
+        """
+        self._edits.setdefault(id(layer), edit)
+
+    def call(self, operation: keras.Operation, *args, **kwargs):
+        """What comes out of an operation, a layer within another one, too, called with signals in place of tensors."""
+        self.channels.reason = operation
+        if is_nested(operation):
+            (given,) = args or (kwargs["inputs"],)
+            outputs = run(operation, self._entering(operation, flat_inputs(operation, given)), self.call)
+            return outputs[0] if len(outputs) == 1 else outputs
+        specs = tree.map_structure(lambda x: x.spec if isinstance(x, Signal) else x, (args, kwargs))
+        opened = self._open(operation, specs)
+        if opened is not None and opened.call == call_of(*specs):
+            return self._through(opened, [x for x in tree.flatten((args, kwargs)) if isinstance(x, Signal)])
+        rule = _rule_from_elsewhere(operation) or _RULES.find(operation, Trace.keep, default=Trace.keep)
+        spec = operation.compute_output_spec(*specs[0], **specs[1])
+        if opened is not None:  # called in another way than before
+            return self.keep_whole(operation, spec, *args, **kwargs)
+        if isinstance(kwargs.get("mask"), Signal) and "mask" not in inspect.signature(rule).parameters:
+            return self.keep_whole(operation, spec, *args, **kwargs)
+        return rule(self, operation, spec, *args, **kwargs)
 
     # What `compact` uses.
+
+    def edit_of(self, layer: keras.layers.Layer) -> Edit | None:
+        """What `edit` was told of a layer."""
+        return self._edits.get(id(layer))
+
+    @property
+    def edits(self) -> dict[str, Edit]:
+        """Path of a layer of the graph -> what `edit` was told of it."""
+        return {self._paths[key]: edit for key, edit in self._edits.items() if key in self._paths}
 
     def keepers(self, channels: np.ndarray) -> str:
         """Which operations keep these channels from leaving, in words; empty if the model's own outputs alone do."""
@@ -188,28 +295,33 @@ class Trace:
             signal.reset()
         for link in self.links:
             link.forward()
-        for kernel in self.kernels.values():
-            if isinstance(kernel, Product):
+        kernels = [*self.kernels.values(), *self.readers.values()]
+        for kernel in kernels:
+            if isinstance(kernel, (Product, Units)):
                 kernel.fold()
         for output in self.outputs:
             output.needed[:] = True
         for link in reversed(self.links):
             link.backward()
-        for kernel in self.kernels.values():
+        for kernel in kernels:
             kernel.cut()
 
-    def _call(self, operation: keras.Operation, *args, **kwargs):
-        self.channels.reason = operation
-        if is_nested(operation):
-            (given,) = args or (kwargs["inputs"],)
-            outputs = run(operation, self._entering(operation, flat_inputs(operation, given)), self._call)
-            return outputs[0] if len(outputs) == 1 else outputs
-        rule = _RULES.find(operation, Trace.keep, default=Trace.keep)
-        specs = tree.map_structure(lambda x: x.spec if isinstance(x, Signal) else x, (args, kwargs))
-        spec = operation.compute_output_spec(*specs[0], **specs[1])
-        if isinstance(kwargs.get("mask"), Signal):
-            return self.keep(operation, spec, *args, **kwargs)
-        return rule(self, operation, spec, *args, **kwargs)
+    def _open(self, operation: keras.Operation, specs: tuple) -> Opened | None:
+        """What is inside a layer that no rule knows, as its first call says."""
+        if refuses() or knows(operation):
+            return None
+        if id(operation) not in self._looked:
+            self._looked.add(id(operation))
+            opened = Opened.of(operation, *specs)
+            if opened is not None:
+                self.opened[id(operation)] = opened
+        return self.opened.get(id(operation))
+
+    def _through(self, opened: Opened, given: list[Signal]):
+        start = len(self.signals)
+        outputs = run(opened.graph, self._entering(opened.graph, given), self.call)
+        opened.signals += [*given, *self.signals[start:]]
+        return tree.pack_sequence_as(opened.graph.output, outputs)
 
     def _entering(self, model: keras.Model, inputs: list[Signal]) -> list[Signal]:
         """Inputs of a nested model: in all its uses they have the same channels."""
@@ -222,3 +334,27 @@ class Trace:
             self.channels.couple(first.channels, x.channels)
             entering.append(x)
         return entering
+
+    @staticmethod
+    def _made(kernels: dict[str, object], key: str, make: Callable[[], object]):
+        if key not in kernels:
+            kernels[key] = make()
+        return kernels[key]
+
+    def _note_whole(self, variables: Iterable[keras.Variable]) -> None:
+        self._whole |= {self._variables[id(one)] for one in variables if id(one) in self._variables}
+
+    def _leave_whole(self) -> None:
+        """Variables that an operation reads of which nothing is known stay as they are, whoever else has them."""
+        for path in self._whole:
+            for channels in self.axes.get(path, {}).values():
+                self.channels.fix(channels)
+            for kernels in (self.kernels, self.readers):
+                for key in [key for key in kernels if key == path or key.startswith(f"{path}[")]:
+                    del kernels[key]
+
+
+def _shared_variables(model: keras.Model) -> set[int]:
+    """Ids of variables that several layers of the graph hold."""
+    counts = Counter(id(variable) for _, layer in named_layers(model) for variable in layer.variables)
+    return {key for key, count in counts.items() if count > 1}

@@ -21,6 +21,7 @@ from tfprune.layers.kinds import plain_type
 from tfprune.layers.topology import is_nested
 
 _CLOSE = 1e-4  # of the largest number of an output
+_OPEN = 2, 8  # examples, and what stands for other sizes that are open
 
 # Of Keras's own layers those that only call others. The masks they are called with reach their parts unseen.
 _COMPOSITES = (
@@ -35,8 +36,8 @@ class Inside:
     """What is inside a layer.
 
     Attributes:
-        model: Functional model of one example. Its inputs are the tensors that the layer is called with, in the order
-            of `keras.tree.flatten`. It has the layers of the layer, which have no trace of it.
+        model: Functional model. Its inputs are the tensors that the layer is called with, in the order of
+            `keras.tree.flatten`. It has the layers of the layer, which have no trace of it.
         unseen: weight matrices and tables of the layer that the graph holds as numbers or does not show at all.
     """
 
@@ -67,13 +68,12 @@ def without_masks(operation: keras.Operation, kwargs: Mapping) -> dict:
     return {key: None if key in hidden else value for key, value in kwargs.items()}
 
 
-def graph_inside(layer: keras.Operation, args, kwargs, types) -> Inside | None:
-    """What a layer's `call` runs for one example; None where there is no graph that does the same.
+def graph_inside(layer: keras.Operation, args, kwargs) -> Inside | None:
+    """What a layer's `call` runs; None where there is no graph that does the same.
 
     Args:
         layer: of a graph.
-        args, kwargs: of a call, with tensors (1, ...).
-        types: type of every tensor among them, None for floats.
+        args, kwargs: of a call, with `keras.KerasTensor`s.
     """
     given = [x for node in layer._inbound_nodes for x in node.input_tensors]
     if not is_keras_composite(layer) and (not _is_own(layer) or any(map(_has_mask, given))):
@@ -85,7 +85,7 @@ def graph_inside(layer: keras.Operation, args, kwargs, types) -> Inside | None:
         for part, tell in told.values():
             vars(part)["compute_output_spec"] = functools.partial(tell, part)
         with tf.init_scope():  # now, while a walk may be traced
-            model = _symbolic(layer, args, kwargs, types)
+            model = _symbolic(layer, args, kwargs)
             shown = _shown(model)
             kernels = [
                 weight for weight in layer.weights if len(weight.shape) >= 2 and weight.dtype.startswith("float")
@@ -126,12 +126,12 @@ def _has_mask(tensor: keras.KerasTensor) -> bool:
     return getattr(tensor, "_keras_mask", None) is not None
 
 
-def _symbolic(layer, args, kwargs, types) -> keras.Model:
-    types, fresh = iter(types), []
+def _symbolic(layer, args, kwargs) -> keras.Model:
+    fresh = []
 
     def symbolic(x):
-        if tf.is_tensor(x):
-            fresh.append(keras.Input(batch_shape=tuple(x.shape), dtype=next(types) or keras.config.floatx()))
+        if isinstance(x, keras.KerasTensor):
+            fresh.append(keras.Input(batch_shape=tuple(x.shape), dtype=x.dtype))
             return fresh[-1]
         return x
 
@@ -165,7 +165,7 @@ def _computes_the_same(model: keras.Model, layer, args, kwargs, kernels: Sequenc
     rng = np.random.default_rng(0)
     numbers = [_random(x, rng) for x in model.inputs]
     left = iter(numbers)
-    args, kwargs = tree.map_structure(lambda x: next(left) if tf.is_tensor(x) else x, (args, kwargs))
+    args, kwargs = tree.map_structure(lambda x: next(left) if isinstance(x, keras.KerasTensor) else x, (args, kwargs))
     plain, call = plain_type(layer), layer
     if type(layer) is not plain:
 
@@ -182,7 +182,8 @@ def _computes_the_same(model: keras.Model, layer, args, kwargs, kernels: Sequenc
 
 
 def _random(spec: keras.KerasTensor, rng: np.random.Generator):
-    numbers = rng.normal(size=spec.shape) if "float" in spec.dtype else rng.integers(0, 2, spec.shape)
+    shape = [_OPEN[axis > 0] if size is None else size for axis, size in enumerate(spec.shape)]
+    numbers = rng.normal(size=shape) if "float" in spec.dtype else rng.integers(0, 2, shape)
     return ops.convert_to_tensor(numbers, spec.dtype)
 
 

@@ -1,0 +1,72 @@
+"""Channels that are several numbers each, such as the heads of attention and the units of recurrent layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tfprune.surgery.channels import Signal
+from tfprune.surgery.links import Product, Weights
+
+
+class Projection(Product):
+    """A kernel between channels and blocks of them: 0 is the only constant that a block is known to be.
+
+    Args:
+        weights: path -> array; the kernel is changed in it.
+        kernel, bias: their paths; a bias may be missing in `weights`.
+        in_axis, out_axis: the kernel's axes of input channels and of blocks.
+        bias_axis: the bias's axis of blocks.
+    """
+
+    def __init__(self, weights: Weights, kernel: str, bias: str, in_axis: int, out_axis: int, bias_axis: int):
+        super().__init__(weights, kernel, bias, in_axis, out_axis)
+        self._bias_axis = bias_axis
+
+    @property
+    def bias(self) -> np.ndarray:
+        """(outputs,): 0 where a block has no bias, NaN where it has."""
+        bias = self._weights.get(self._bias)
+        if bias is None:
+            return np.zeros(self.kernel.shape[-1])
+        other = tuple(axis for axis in range(bias.ndim) if axis != self._bias_axis)
+        return np.where(bias.any(axis=other), np.nan, 0.0)
+
+
+class Attending:
+    """Attention, block by block: averages of values, by weights that queries and keys say.
+
+    Args:
+        values: whose blocks are averaged: an average of zeros is 0.
+        others: queries, keys and gates; (signal, index) as for `values`.
+        index: output block k averages the values' block index[k].
+        output: what comes out.
+        scores: the weights themselves, where they are an output.
+    """
+
+    def __init__(
+        self,
+        values: Signal,
+        index: np.ndarray,
+        others: Sequence[tuple[Signal, np.ndarray]],
+        output: Signal,
+        scores: Signal | None = None,
+    ):
+        self._values, self._index, self._others, self._output = values, index, others, output
+        self._scores = scores
+
+    def forward(self) -> None:
+        self._output.constant[:] = np.where(self._is_empty, 0.0, np.nan)
+
+    def backward(self) -> None:
+        needed = self._output.needed & ~self._is_empty
+        self._values.needed[self._index[needed]] = True
+        if self._scores is not None:
+            needed = needed | self._scores.needed
+        for other, index in self._others:
+            other.needed[index[needed]] = True
+
+    @property
+    def _is_empty(self) -> np.ndarray:
+        return self._values.constant[self._index] == 0
