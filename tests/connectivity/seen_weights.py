@@ -80,7 +80,7 @@ def inlined(model, opened):
     def call(operation, *args, **kwargs):
         return operation.call(*args, **kwargs) if isinstance(operation, opened) else operation(*args, **kwargs)
 
-    inputs = [keras.Input(batch_shape=x.shape, dtype=x.dtype) for x in model.inputs]
+    inputs = [keras.Input(batch_shape=(SAMPLES, *x.shape[1:]), dtype=x.dtype) for x in model.inputs]
     return keras.Model(inputs, run(model, inputs, call))
 
 

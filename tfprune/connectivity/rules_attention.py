@@ -64,7 +64,7 @@ def _concatenated(walk: Walk, query, key):
     return walk.linear(lambda q, k: ops.sum(q[:, :, None] + k[:, None], axis=-1), query, key)
 
 
-def _looked_at(walk: Walk, layer, scores, value, causal: bool, with_scores: bool):
+def _looked_at(walk: Walk, scores, value, causal: bool, with_scores: bool):
     if not walk.boolean:
         outputs = ops.matmul(scores, value)
         return (outputs, scores) if with_scores else outputs

@@ -138,8 +138,17 @@ def _symbolic(layer, args, kwargs) -> keras.Model:
     args, kwargs = tree.map_structure(symbolic, (args, kwargs))
     if issubclass(plain_type(layer), layers.TimeDistributed):
         return keras.Model(fresh, _step_by_step(layer, *args, **kwargs), name=layer.name)
+    if issubclass(plain_type(layer), layers.MultiHeadAttention) and layer._value_dim != layer._key_dim:
+        return keras.Model(fresh, _attention_by_scores(layer, args, kwargs), name=layer.name)
     # A masked layer's own `call` puts numbers in place of its kernels.
     return keras.Model(fresh, plain_type(layer).call(layer, *args, **kwargs), name=layer.name)
+
+
+def _attention_by_scores(layer: layers.MultiHeadAttention, args, kwargs):
+    """What attention gives, without Keras's fused operation, which tells the width of keys for that of values."""
+    with_scores = {**kwargs, "return_attention_scores": True}
+    outputs = plain_type(layer).call(layer, *args, **with_scores)
+    return outputs if kwargs.get("return_attention_scores") else outputs[0]
 
 
 def _step_by_step(distributed: layers.TimeDistributed, inputs, training=None, mask=None):
