@@ -5,28 +5,71 @@ from __future__ import annotations
 import numpy as np
 from keras import KerasTensor
 
-from tfprune.layers.kinds import KINDS, TRANSPOSED, Kernel, channel_axis, channel_kernels, plain_type, resize, spatial
+from tfprune.layers.kinds import (
+    KINDS,
+    TRANSPOSED,
+    Kernel,
+    channel_axis,
+    channel_kernels,
+    kind_of,
+    plain_type,
+    resize,
+    spatial,
+)
 from tfprune.surgery.activations import is_elementwise, on_constants
 from tfprune.surgery.channels import Signal
+from tfprune.surgery.grouped import Grouped
 from tfprune.surgery.links import Filters, Product
 from tfprune.surgery.trace import Trace, register_rule
 
 
 @register_rule(*KINDS)
 def _through_kernels(trace: Trace, layer, spec, inputs, **_):
-    kernels = channel_kernels(layer)
-    if not kernels:
-        return trace.keep(layer, spec, inputs)
+    kernels, groups = channel_kernels(layer), getattr(layer, "groups", 1)
     output = trace.along(inputs, channel_axis(layer))
-    for kernel in kernels:
-        output = _through(trace, layer, kernel, output, spec, is_last=kernel is kernels[-1])
-    made = output.channels
-    trace.edit(layer, lambda config, count, biased: resize(layer, config, count(made), biased))
+    if groups > 1 and kind_of(layer) is not None and output.axis is not None:
+        output = _through_groups(trace, layer, output, spec)
+    elif kernels:
+        for kernel in kernels:
+            output = _through(trace, layer, kernel, output, spec, is_last=kernel is kernels[-1])
+        made = output.channels
+        trace.edit(layer, lambda config, count, biased: resize(layer, config, count(made), biased))
+    else:
+        return trace.keep(layer, spec, inputs)
     if layer.activation is None:
         return output
     if not is_elementwise(layer.activation):
         return trace.keep(layer, spec, output)
     return trace.slotwise([output], spec, on_constants(layer.activation))
+
+
+def _through_groups(trace: Trace, layer, given: Signal, spec) -> Signal:
+    """Many narrow groups leave one by one; of few wide ones each loses the same of its channels."""
+    path, groups = trace.path(layer, "kernel"), layer.groups
+    rank = trace.weights[path].ndim
+    outputs = trace.outputs_of(layer, "kernel", rank - 1)
+    trace.bind(layer, "bias", 0, outputs)
+    by_group = [channels.reshape(groups, -1) for channels in (given.channels, outputs)]
+    whole = groups >= by_group[0].shape[1]
+    if whole:
+        every = np.concatenate(by_group, axis=1)
+        for other in every.T[1:]:
+            trace.channels.couple(every[:, 0], other)
+    else:
+        for parts in by_group:
+            for part in parts[1:]:
+                trace.channels.couple(parts[0], part)
+        trace.bind(layer, "kernel", rank - 2, by_group[0][0])
+
+    def edit(config, count, biased):
+        resize(layer, config, count(outputs), biased)
+        config["groups"] = count(by_group[0][:, 0]) if whole else groups
+
+    trace.edit(layer, edit)
+    grouped = trace.kernel(layer, "kernel", lambda: Grouped(trace.weights, path, trace.path(layer, "bias"), groups))
+    output = trace.signal(spec, channel_axis(layer), outputs)
+    trace.links.append(grouped.use(given, output))
+    return output
 
 
 def _through(trace: Trace, layer, kernel: Kernel, given: Signal, spec, is_last: bool) -> Signal:
