@@ -18,24 +18,23 @@ from tfprune.layers.kinds import (
 )
 from tfprune.surgery.activations import is_elementwise, on_constants
 from tfprune.surgery.channels import Signal
-from tfprune.surgery.grouped import Grouped
 from tfprune.surgery.links import Filters, Product
 from tfprune.surgery.trace import Trace, register_rule
 
 
 @register_rule(*KINDS)
 def _through_kernels(trace: Trace, layer, spec, inputs, **_):
-    kernels, groups = channel_kernels(layer), getattr(layer, "groups", 1)
+    kernels = channel_kernels(layer)
+    if not kernels and not _is_depthwise(layer):
+        return trace.keep(layer, spec, inputs)
     output = trace.along(inputs, channel_axis(layer))
-    if groups > 1 and kind_of(layer) is not None and output.axis is not None:
+    if not kernels:
         output = _through_groups(trace, layer, output, spec)
-    elif kernels:
+    else:
         for kernel in kernels:
             output = _through(trace, layer, kernel, output, spec, is_last=kernel is kernels[-1])
         made = output.channels
         trace.edit(layer, lambda config, count, biased: resize(layer, config, count(made), biased))
-    else:
-        return trace.keep(layer, spec, inputs)
     if layer.activation is None:
         return output
     if not is_elementwise(layer.activation):
@@ -43,32 +42,35 @@ def _through_kernels(trace: Trace, layer, spec, inputs, **_):
     return trace.slotwise([output], spec, on_constants(layer.activation))
 
 
+class _FiltersOfGroups(Filters):
+    """A grouped convolution's kernel (..., 1, outputs) with as many groups as inputs and outputs."""
+
+    @property
+    def kernel(self) -> np.ndarray:
+        """View (..., inputs, 1)."""
+        return super().kernel.swapaxes(-1, -2)
+
+
+def _is_depthwise(layer) -> bool:
+    """Whether a convolution has a group, of one channel, for each that it makes."""
+    groups = getattr(layer, "groups", 1)
+    return groups > 1 and kind_of(layer) is not None and layer.kernel.shape[-2:] == (1, groups)
+
+
 def _through_groups(trace: Trace, layer, given: Signal, spec) -> Signal:
-    """Many narrow groups leave one by one; of few wide ones each loses the same of its channels."""
-    path, groups = trace.path(layer, "kernel"), layer.groups
-    rank = trace.weights[path].ndim
-    outputs = trace.outputs_of(layer, "kernel", rank - 1)
-    trace.bind(layer, "bias", 0, outputs)
-    by_group = [channels.reshape(groups, -1) for channels in (given.channels, outputs)]
-    whole = groups >= by_group[0].shape[1]
-    if whole:
-        every = np.concatenate(by_group, axis=1)
-        for other in every.T[1:]:
-            trace.channels.couple(every[:, 0], other)
-    else:
-        for parts in by_group:
-            for part in parts[1:]:
-                trace.channels.couple(parts[0], part)
-        trace.bind(layer, "kernel", rank - 2, by_group[0][0])
+    path = trace.path(layer, "kernel")
+    shape = trace.weights[path].shape
+    channels = trace.bind(layer, "kernel", len(shape) - 1, given.channels)
+    trace.bind(layer, "bias", 0, channels)
 
     def edit(config, count, biased):
-        resize(layer, config, count(outputs), biased)
-        config["groups"] = count(by_group[0][:, 0]) if whole else groups
+        resize(layer, config, count(channels), biased)
+        config["groups"] = count(channels)
 
     trace.edit(layer, edit)
-    grouped = trace.kernel(layer, "kernel", lambda: Grouped(trace.weights, path, trace.path(layer, "bias"), groups))
-    output = trace.signal(spec, channel_axis(layer), outputs)
-    trace.links.append(grouped.use(given, output))
+    filters = trace.kernel(layer, "kernel", lambda: _FiltersOfGroups(trace.weights, path, trace.path(layer, "bias")))
+    output = trace.signal(spec, channel_axis(layer), given.channels)
+    trace.links.append(filters.use(given, output, _is_uniform(layer, shape[:-2], given.spec.shape)))
     return output
 
 

@@ -17,7 +17,6 @@ from tfprune.layers.rule_table import Rule, RuleTable
 from tfprune.layers.topology import flat_inputs, is_nested, named_layers, run
 from tfprune.layers.weights import weight_variables
 from tfprune.surgery.channels import Channels, Signal
-from tfprune.surgery.grouped import Grouped
 from tfprune.surgery.links import Condition, Opaque, Product, Slotwise
 from tfprune.surgery.opened import Opened, call_of
 from tfprune.surgery.units import Units
@@ -301,7 +300,7 @@ class Trace:
             link.forward()
         kernels = [*self.kernels.values(), *self.readers.values()]
         for kernel in kernels:
-            if isinstance(kernel, (Product, Grouped, Units)):
+            if isinstance(kernel, (Product, Units)):
                 kernel.fold()
         for output in self.outputs:
             output.needed[:] = True
