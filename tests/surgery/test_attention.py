@@ -140,6 +140,29 @@ def test_without_a_part_of_the_values(case):
     _assert_close(_outputs(small, given), _outputs(model, given))
 
 
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("case", ["value_dim", "dropout", "no_bias"])
+def test_without_a_part_of_queries_and_keys(case, call):
+    """The scale of the scores, which is that of the width, stays what it was."""
+    layer = L.MultiHeadAttention(4, 3, name="a", **MHA[case])
+    model, given = _cross(layer, **CALLS[call])
+    small = _without(model, (_path(model, layer.query_dense.kernel), 2), [1])
+    assert small.get_layer("a").key_dim == 2 and small.get_layer("a").value_dim == layer.value_dim
+    old = _zeroed(model, [_off(layer.query_dense.kernel, 2, [1])])
+    if layer.use_bias:
+        _zeroed(model, [_off(layer.query_dense.bias, 1, [1])])
+    _assert_close(_outputs(small, given), _outputs(model, given))
+    small = compact(model)
+    assert small.get_layer("a").key_dim == 2
+    _assert_close(_outputs(small, given), _outputs(model, given))
+    assert compact(small).get_layer("a").key_dim == 2
+    _assert_close(_outputs(compact(small), given), _outputs(model, given))
+    set_weights(model, old)
+    _zeroed(model, [_off(layer.key_dense.kernel, 2, [1])])
+    assert compact(model).get_layer("a").key_dim == (3 if layer.use_bias else 2)
+    _assert_close(_outputs(compact(model), given), _outputs(model, given))
+
+
 def test_features_that_no_head_reads_and_that_nobody_needs():
     layer = L.MultiHeadAttention(4, 3, name="a")
     model, given = _cross(layer)
@@ -242,6 +265,15 @@ def test_groups_of_queries(call, gate):
     small = compact(model)
     assert (small.get_layer("a").num_query_heads, small.get_layer("a").num_key_value_heads) == (4, 2)
     _assert_close(_outputs(small, given), expected)
+    # The width is one for all three.
+    set_weights(model, old)
+    small = _without(model, (_path(model, layer._key_dense.kernel), 2), [0])
+    assert small.get_layer("a").head_dim == 2
+    narrow = [_off(layer._query_dense.kernel, 2, [0]), _off(layer._query_dense.bias, 1, [0])]
+    _zeroed(model, [*narrow, _off(layer._output_dense.kernel, 1, [0])])
+    _assert_close(_outputs(small, given), _outputs(model, given))
+    _assert_close(_outputs(compact(model), given), _outputs(model, given))
+    assert compact(model).get_layer("a").head_dim == 2
     set_weights(model, old)
     _zeroed(model, [_off(layer._output_dense.kernel, 0, [2])])  # one of the two is alive
     small = compact(model)

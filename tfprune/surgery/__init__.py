@@ -3,6 +3,7 @@
 # Importing the rules registers them.
 from tfprune.surgery import (  # noqa: F401
     rules_attention,
+    rules_blocks,
     rules_embeddings,
     rules_kernels,
     rules_layers,

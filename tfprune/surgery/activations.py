@@ -19,6 +19,8 @@ _NAMES = (
 # What a room has under one of these names is the same function everywhere; not all have all.
 _ROOMS = (activations, ops, tf.nn, tf.math)
 _FUNCTIONS = {id(getattr(room, name)) for room in _ROOMS for name in _NAMES if hasattr(room, name)} | {id(tf.identity)}
+# Of packages that need not be installed.
+_ELSEWHERE = {"keras_hub.src.utils.keras_utils.gelu_approximate"}
 _LAYERS = (layers.ReLU, layers.LeakyReLU, layers.ELU)
 
 
@@ -34,6 +36,8 @@ def is_elementwise(activation) -> bool:
         return plain and is_elementwise(activation.func)
     if type(activation) is layers.Activation:
         return is_elementwise(activation.activation)
+    if f"{getattr(activation, '__module__', '')}.{getattr(activation, '__qualname__', '')}" in _ELSEWHERE:
+        return True
     return activation is None or id(activation) in _FUNCTIONS or type(activation) in _LAYERS
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -70,3 +70,30 @@ class Attending:
     @property
     def _is_empty(self) -> np.ndarray:
         return self._values.constant[self._index] == 0
+
+
+class Scores:
+    """Sums over channels of what each makes of two inputs; all outputs depend on all that are not 0 throughout.
+
+    Args:
+        inputs: two signals with the same channels.
+        outputs: signals that depend on the sums.
+        is_empty: constants of the inputs -> bools, whether a channel adds nothing.
+    """
+
+    def __init__(self, inputs: Sequence[Signal], outputs: Sequence[Signal], is_empty: Callable):
+        self._inputs, self._outputs, self._is_empty = inputs, outputs, is_empty
+
+    def forward(self) -> None:
+        """Says nothing of the outputs: what averages make of constants, their own link knows."""
+
+    def backward(self) -> None:
+        if any(output.needed.any() for output in self._outputs):
+            empty = self._is_empty(*(given.constant for given in self._inputs))
+            for given in self._inputs:
+                given.needed |= ~empty
+
+
+def product_is_empty(query: np.ndarray, key: np.ndarray) -> np.ndarray:
+    """Where a product of two constants is 0; bool array."""
+    return (query == 0) | (key == 0)

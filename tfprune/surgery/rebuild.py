@@ -94,4 +94,5 @@ def _value(path: str, old: keras.Variable | None, trace: Trace, stays: np.ndarra
     value = trace.weights[path] if path in trace.weights else old.numpy()
     for axis, channels in trace.axes.get(path, {}).items():
         value = np.compress(stays[channels], value, axis)
-    return value
+    factor = trace.factors[path](stays) if path in trace.factors else 1
+    return value if factor == 1 else (value * factor).astype(value.dtype)

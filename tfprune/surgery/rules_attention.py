@@ -9,7 +9,7 @@ import numpy as np
 from keras import KerasTensor, layers
 
 from tfprune.layers.kinds import plain_type
-from tfprune.surgery.blocks import Attending, Projection
+from tfprune.surgery.blocks import Attending, Projection, Scores, product_is_empty
 from tfprune.surgery.channels import Signal
 from tfprune.surgery.links import Product
 from tfprune.surgery.trace import Trace, register_rule
@@ -29,7 +29,8 @@ def _cached(trace: Trace, layer, spec, *args, **kwargs):
     if call is None or layer._output_shape is not None:
         return trace.keep_whole(layer, spec, *args, **kwargs)
     # Keys and values stand in one cache, so that both are as wide.
-    trace.channels.fix(trace.outputs_of(layer, layer.value_dense.kernel, 2))
+    for dense in (layer.key_dense, layer.value_dense):
+        trace.channels.fix(trace.outputs_of(layer, dense.kernel, 2))
     return _multi_head_of(trace, layer, spec, call)
 
 
@@ -127,11 +128,16 @@ class _Attention:
         trace.bind(layer, layer._output_dense.kernel, 0, repeated)
 
     def key_width(self) -> np.ndarray:
-        """Channels of the numbers of which scores are made; all stay, because the scores' scale is their number's."""
-        widths = self._trace.outputs_of(self._layer, self._denses["query"].kernel, 2)
-        self._along(self._denses["query"], 2, widths)
+        """Channels of the numbers of which scores are made, n⁻¹ᐟ² times the sum of n: fewer are multiplied by more."""
+        trace, query = self._trace, self._denses["query"]
+        widths = trace.outputs_of(self._layer, query.kernel, 2)
+        self._along(query, 2, widths)
         self._along(self._denses["key"], 2, widths)
-        self._trace.channels.fix(widths)
+        if self._layer._flash_attention:  # which takes some widths only
+            trace.channels.fix(widths)
+        for variable in (query.kernel, query.bias):
+            if variable is not None:
+                trace.factors[trace.path_of(variable)] = lambda stays: float(np.sqrt(stays[widths].mean()))
         return widths
 
     def value_width(self) -> np.ndarray:
@@ -161,6 +167,8 @@ class _Attention:
             others.append((self._made("gate", 1, self.query), same))
         heads = self._signal(self._repeated)
         trace.links.append(Attending(values, index, others, heads, *scores))
+        parts = [self._made(name, 2, given) for name, given in (("query", self.query), ("key", self.key))]
+        trace.links.append(Scores(parts, [heads, *scores], product_is_empty))
         numbers = self._averaged()
         for axis, x in ((1, numbers), (0, heads)):
             trace.links.append(self._reader(dense, axis).use(x, output, uniform=False))

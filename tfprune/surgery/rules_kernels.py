@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 from keras import KerasTensor
 
-from tfprune.layers.kinds import KINDS, TRANSPOSED, Kernel, channel_axis, channel_kernels, plain_type, resize, spatial
+from tfprune.layers.kinds import (
+    KINDS,
+    TRANSPOSED,
+    Kernel,
+    channel_axis,
+    channel_kernels,
+    kind_of,
+    plain_type,
+    resize,
+    spatial,
+)
 from tfprune.surgery.activations import is_elementwise, on_constants
 from tfprune.surgery.channels import Signal
 from tfprune.surgery.links import Filters, Product
@@ -15,18 +25,53 @@ from tfprune.surgery.trace import Trace, register_rule
 @register_rule(*KINDS)
 def _through_kernels(trace: Trace, layer, spec, inputs, **_):
     kernels = channel_kernels(layer)
-    if not kernels:
+    if not kernels and not _is_depthwise(layer):
         return trace.keep(layer, spec, inputs)
     output = trace.along(inputs, channel_axis(layer))
-    for kernel in kernels:
-        output = _through(trace, layer, kernel, output, spec, is_last=kernel is kernels[-1])
-    made = output.channels
-    trace.edit(layer, lambda config, count, biased: resize(layer, config, count(made), biased))
+    if not kernels:
+        output = _through_groups(trace, layer, output, spec)
+    else:
+        for kernel in kernels:
+            output = _through(trace, layer, kernel, output, spec, is_last=kernel is kernels[-1])
+        made = output.channels
+        trace.edit(layer, lambda config, count, biased: resize(layer, config, count(made), biased))
     if layer.activation is None:
         return output
     if not is_elementwise(layer.activation):
         return trace.keep(layer, spec, output)
     return trace.slotwise([output], spec, on_constants(layer.activation))
+
+
+class _FiltersOfGroups(Filters):
+    """A grouped convolution's kernel (..., 1, outputs) with as many groups as inputs and outputs."""
+
+    @property
+    def kernel(self) -> np.ndarray:
+        """View (..., inputs, 1)."""
+        return super().kernel.swapaxes(-1, -2)
+
+
+def _is_depthwise(layer) -> bool:
+    """Whether a convolution has a group, of one channel, for each that it makes."""
+    groups = getattr(layer, "groups", 1)
+    return groups > 1 and kind_of(layer) is not None and layer.kernel.shape[-2:] == (1, groups)
+
+
+def _through_groups(trace: Trace, layer, given: Signal, spec) -> Signal:
+    path = trace.path(layer, "kernel")
+    shape = trace.weights[path].shape
+    channels = trace.bind(layer, "kernel", len(shape) - 1, given.channels)
+    trace.bind(layer, "bias", 0, channels)
+
+    def edit(config, count, biased):
+        resize(layer, config, count(channels), biased)
+        config["groups"] = count(channels)
+
+    trace.edit(layer, edit)
+    filters = trace.kernel(layer, "kernel", lambda: _FiltersOfGroups(trace.weights, path, trace.path(layer, "bias")))
+    output = trace.signal(spec, channel_axis(layer), given.channels)
+    trace.links.append(filters.use(given, output, _is_uniform(layer, shape[:-2], given.spec.shape)))
+    return output
 
 
 def _through(trace: Trace, layer, kernel: Kernel, given: Signal, spec, is_last: bool) -> Signal:

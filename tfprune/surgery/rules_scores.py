@@ -2,42 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from keras import layers, tree
 
 from tfprune.layers.kinds import plain_type
+from tfprune.surgery.blocks import Scores, product_is_empty
 from tfprune.surgery.channels import Signal
 from tfprune.surgery.trace import Trace, register_rule
-
-
-class _Scores:
-    """Sums over channels of what each makes of two inputs; all outputs depend on all that are not 0 throughout.
-
-    Args:
-        inputs: two signals with the same channels.
-        outputs: signals that depend on the sums.
-        is_empty: constants of the inputs -> bools, whether a channel adds nothing.
-    """
-
-    def __init__(self, inputs: Sequence[Signal], outputs: Sequence[Signal], is_empty: Callable):
-        self._inputs, self._outputs, self._is_empty = inputs, outputs, is_empty
-
-    def forward(self) -> None:
-        """Says nothing of the outputs: what averages make of constants, their own link knows."""
-
-    def backward(self) -> None:
-        if any(output.needed.any() for output in self._outputs):
-            empty = self._is_empty(*(given.constant for given in self._inputs))
-            for given in self._inputs:
-                given.needed |= ~empty
 
 
 @register_rule(layers.Attention)
 def _attention(trace: Trace, layer, spec, inputs, mask=None, return_attention_scores=False, **_):
     # A channel of a concatenated score is tanh(query + key), which is 0 where both are.
-    is_empty = _product_is_empty if layer.score_mode == "dot" else _sum_is_empty
+    is_empty = product_is_empty if layer.score_mode == "dot" else _sum_is_empty
     return _averages(trace, layer, spec, inputs, mask, return_attention_scores, is_empty)
 
 
@@ -68,13 +47,9 @@ def _averages(trace: Trace, layer, spec, inputs, mask, with_scores: bool, is_emp
     outputs = [trace.slotwise([value], first, constants, axis=-1)]
     if with_scores:
         outputs.append(trace.fixed(spec[1]))
-    trace.links.append(_Scores([query, key], outputs, is_empty))
+    trace.links.append(Scores([query, key], outputs, is_empty))
     trace.depend(outputs, *masks)
     return tuple(outputs) if with_scores else outputs[0]
-
-
-def _product_is_empty(query: np.ndarray, key: np.ndarray) -> np.ndarray:
-    return (query == 0) | (key == 0)
 
 
 def _sum_is_empty(query: np.ndarray, key: np.ndarray) -> np.ndarray:

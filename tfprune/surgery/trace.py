@@ -83,6 +83,8 @@ class Trace:
             convolution has both of these, attention one for each projection. Where a variable makes channels along a
             second axis, too, as the widths of heads, the key is that of `channel_groups`: `block/mha/value.kernel[2]`.
         readers: the same of what only reads channels, where these are not those of the variable's entry in `kernels`.
+        factors: path of a variable -> function(stays), where a layer computes with the number of its channels: by what
+            the smaller variable is multiplied; `stays` as `rebuild` takes it.
         signals: every signal once.
         outputs: signals of the model's outputs.
         axes: path of a variable -> {axis: channels along it}.
@@ -99,6 +101,7 @@ class Trace:
         self.links: list = []
         self.kernels: dict[str, object] = {}
         self.readers: dict[str, object] = {}
+        self.factors: dict[str, Callable[[np.ndarray], float]] = {}
         self.signals: list[Signal] = []
         self.axes: dict[str, dict[int, np.ndarray]] = {}
         self.inner_inputs: dict[int, Signal] = {}

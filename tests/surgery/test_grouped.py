@@ -1,0 +1,72 @@
+"""Convolutions with a group for each channel filter channels that others make, as depthwise ones do."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers as L
+
+from tfprune.layers.weights import weights_of
+from tfprune.surgery.compact import compact
+from tfprune.surgery.filter_sets import without
+from tfprune.surgery.rebuild import rebuild
+from tfprune.surgery.trace import Trace
+
+X = np.random.default_rng(0).normal(size=(2, 6, 6, 3))
+
+
+def _model(groups, filters, padding="same", use_bias=True):
+    layers = [
+        L.Conv2D(4, 1, name="a"),
+        L.Conv2D(filters, 3, groups=groups, padding=padding, use_bias=use_bias, activation="relu", name="g"),
+        L.Conv2D(2, 1, name="last"),
+    ]
+    model = keras.Sequential([keras.Input((6, 6, 3)), *layers])
+    rng = np.random.default_rng(0)
+    for variable in model.weights:
+        variable.assign(rng.normal(0, 0.6, variable.shape))
+    return model
+
+
+def _off(variable, axis, indices):
+    value = variable.numpy()
+    np.moveaxis(value, axis, 0)[indices] = 0
+    variable.assign(value)
+
+
+def _assert_same(small, model):
+    expected, found = model(X).numpy(), small(X).numpy()
+    assert np.abs(expected - found).max() <= 1e-5 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_without_two_channels(bias):
+    model = _model(4, 4, use_bias=bias)
+    trace = Trace(model, weights_of(model))
+    small = rebuild(model, trace, without(trace, [trace.channels.classes[trace.kernels["a/kernel"].made[[1, 2]]]]))
+    _off(model.get_layer("last").kernel, 2, [1, 2])
+    # a 3 x 2 + 2, g 9 positions x 2 channels and their biases, last 2 x 2 + 2
+    assert small.count_params() == 8 + 18 + 2 * bias + 6
+    for one in (small, compact(model)):
+        _assert_same(one, model)
+        assert (one.get_layer("g").filters, one.get_layer("g").groups) == (2, 2)
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_constants_go_through(padding):
+    model = _model(4, 4, padding)
+    _off(model.get_layer("a").kernel, 3, [1, 3])
+    _off(model.get_layer("a").bias, 0, [1])
+    small = compact(model)
+    _assert_same(small, model)
+    # Among zeros of padding what is constant and not 0 varies.
+    assert small.get_layer("g").groups == (3 if padding == "same" else 2)
+
+
+@pytest.mark.parametrize("filters", [2, 8])
+@pytest.mark.filterwarnings("ignore:nothing can leave")
+def test_other_groups_keep_their_channels(filters):
+    model = _model(2 if filters == 2 else 4, filters)
+    _off(model.get_layer("last").kernel, 2, [1])
+    small = compact(model)
+    _assert_same(small, model)
+    assert small.get_layer("g").filters == filters and small.get_layer("a").filters == 4
