@@ -1,0 +1,154 @@
+"""A model as layers that make channels: which channels each makes, and which can only leave together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from tfprune.errors import InputError
+from tfprune.layers.barriers import barriers
+from tfprune.layers.convert import masks_of, without_lora
+from tfprune.layers.kinds import channel_kernels, kind_of
+from tfprune.layers.prunable import prunable
+from tfprune.layers.topology import named_layers
+from tfprune.layers.verify import check_copy
+from tfprune.layers.weights import weights_of
+from tfprune.surgery.filter_sets import FilterSet, filter_sets, without
+from tfprune.surgery.links import Filters
+from tfprune.surgery.rebuild import rebuild
+from tfprune.surgery.trace import Trace
+
+
+@dataclass(frozen=True)
+class Maker:
+    """A layer that makes channels.
+
+    Attributes:
+        path: of the layer; of one within a layer of the graph, with its attribute: `block/attention.query_dense`.
+        parent: path of the layer of the graph.
+        layer: of the graph.
+        kernels: paths of the kernels that make its channels, in the graph's order.
+        channels: int array, class of the trace's channels for each one as the layer counts them: the filters of a
+            convolution, the units of a dense layer; of other layers each once, in the order in which they are made.
+        inner: whether no variable outside the layer of the graph has any of them.
+    """
+
+    path: str
+    parent: str
+    layer: keras.layers.Layer
+    kernels: tuple[str, ...]
+    channels: np.ndarray
+    inner: bool
+
+    @property
+    def is_convolution(self) -> bool:
+        """Whether its channels are filters: of plain, transposed and separable convolutions."""
+        kind = kind_of(self.layer)
+        return kind is not None and kind.size == "filters" and bool(channel_kernels(self.layer))
+
+    def makes(self, one: FilterSet) -> bool:
+        """Whether channels of a set are its."""
+        return any(kernel in one.members for kernel in self.kernels)
+
+
+class ChannelNetwork:
+    """A model's channels, what makes them, and which can only leave together.
+
+    Attributes:
+        model: the model, low-rank updates (LoRA) merged.
+        trace: of the model, with pruned weights at 0.
+        classes: of the trace's channels.
+        makers: path -> `Maker`, in network order.
+        sets: all filter sets.
+        barriers: what the trace has met.
+
+    Raises:
+        InputError: a subclassed model, or a layer without a rule that is to be refused.
+    """
+
+    def __init__(self, model: keras.Model, unknown: str = "barrier"):
+        self.model = model = without_lora(model)
+        weights = weights_of(model)
+        self._prunable = prunable(model)
+        for path, mask in masks_of(model).items():
+            weights[path][~mask] = 0
+        with barriers(model, unknown) as self.barriers:
+            self.trace = Trace(model, weights)
+        self.classes = self.trace.channels.classes
+        self.makers = {maker.path: maker for maker in self._makers()}
+        self.sets = filter_sets(self.trace)
+
+    def smaller(self, gone: Iterable[np.ndarray], verify: bool) -> keras.Model:
+        """The model without some classes of channels, in plain Keras.
+
+        Args:
+            gone: int arrays of classes.
+            verify: whether it is compared with the model in which nothing makes or reads these channels.
+
+        Raises:
+            InputError: they leave nothing of a layer or a tensor (says of which); a layer that cannot be copied; other
+                outputs.
+        """
+        stays = without(self.trace, gone)
+        for maker in self.makers.values():
+            if not stays[maker.channels].any():
+                count = len(maker.channels)
+                raise InputError(f"layer {maker.path!r} would lose all of its {count} channels; at least one must stay")
+        for signal in self.trace.signals:
+            if len(signal.channels) and not stays[signal.channels].any():
+                told = f"a tensor of shape {tuple(signal.spec.shape)} would lose all of its {len(signal.channels)}"
+                raise InputError(f"{told} channels; at least one must stay")
+        small = rebuild(self.model, self.trace, stays)
+        if verify:
+            check_copy(small, self.model, self._kernels_without(~stays))
+        return small
+
+    def _kernels_without(self, gone: np.ndarray) -> list[tuple[keras.Variable, np.ndarray]]:
+        """Every kernel, and its values where it neither makes nor reads these channels of the trace."""
+        found = []
+        for path, variable in self._prunable.items():
+            value = self.trace.weights[path].copy()
+            for axis, channels in self.trace.axes.get(path, {}).items():
+                np.moveaxis(value, axis, 0)[gone[channels]] = 0
+            found.append((variable, value))
+        return found
+
+    def _makers(self) -> Iterator[Maker]:
+        kernels: dict[str, dict[str, list[str]]] = {}
+        for path, kernel in self.trace.kernels.items():
+            # Depthwise kernels filter channels that others make.
+            if not isinstance(kernel, Filters):
+                own = owner(path)
+                kernels.setdefault(path.rpartition("/")[0], {}).setdefault(own, []).append(path)
+        homes = self._homes()
+        for parent, layer in named_layers(self.model):
+            for path, paths in kernels.get(parent, {}).items():
+                made = self.classes[self.trace.kernels[paths[0]].made]
+                channels = made if kind_of(layer) is not None else _once(made)
+                yield Maker(path, parent, layer, tuple(paths), channels, bool((homes[made] >= 0).all()))
+
+    def _homes(self) -> np.ndarray:
+        """Of every class the number of the only layer of the graph whose variables have it; -1 for none or several."""
+        homes, met = np.full(len(self.classes), -1), np.zeros(len(self.classes), bool)
+        layers: dict[str, int] = {}
+        for path, axes in self.trace.axes.items():
+            layer = layers.setdefault(path.rpartition("/")[0], len(layers))
+            for channels in axes.values():
+                has = self.classes[channels]
+                homes[has] = np.where(~met[has] | (homes[has] == layer), layer, -1)
+                met[has] = True
+        return homes
+
+
+def owner(path: str) -> str:
+    """Path of what a variable belongs to: `block` for `block/kernel`, `block/dense` for `block/dense.kernel`."""
+    layer, _, name = path.rpartition("/")
+    inner = name.rpartition(".")[0]
+    return f"{layer}/{inner}" if inner else layer
+
+
+def _once(values: np.ndarray) -> np.ndarray:
+    return np.array(list(dict.fromkeys(values.tolist())), int)
