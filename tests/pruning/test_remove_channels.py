@@ -1,13 +1,13 @@
 """Exactly the channels that are asked for leave, with all that belongs to them."""
 
+import channel_networks as networks
 import keras
 import numpy as np
 import pytest
+from channel_networks import CASES, READERS, drawn, left_of, outputs_of, zeroed
 from keras import layers as L
 
 import tfprune
-from tests.pruning import channel_networks as networks
-from tests.pruning.channel_networks import CASES, READERS, drawn, left_of, outputs_of, zeroed
 from tfprune.layers.weights import weights_of
 
 

@@ -94,7 +94,7 @@ def chosen(makers: Mapping[str, Maker], layers: Layers) -> Choice:
     """
     everything = Choice(makers)
     if layers is None:
-        return everything
+        return Choice({path: maker for path, maker in makers.items() if maker.first})
     several = isinstance(layers, (list, tuple, set, frozenset))
     if several and not layers:
         raise InputError("layers must choose at least one layer; received none")
@@ -123,7 +123,7 @@ def _selected(everything: Choice, selector: Selector) -> list[Maker]:
         )
     fitting: dict[str, list[Maker]] = {}
     for maker in everything.makers.values():
-        if wanted(maker.layer):
+        if maker.first and wanted(maker.layer):
             fitting.setdefault(maker.parent, []).append(maker)
     if not fitting:
         raise InputError(f"layers: no layer that makes channels {what}; they are {', '.join(everything.makers)}")
@@ -138,7 +138,9 @@ def _own(scope: str, makers: list[Maker]) -> list[Maker]:
 
 
 def _scopes(maker: Maker) -> list[str]:
-    """Paths that a maker is found by: its own, and those of what it is part of."""
+    """Paths that a maker is found by: its own, and those of what it is part of if that is known for its channels."""
+    if not maker.first:
+        return [maker.path]
     models = maker.parent.split("/")
     inner = maker.path[len(maker.parent) + 1 :].split(".") if maker.path != maker.parent else []
     above = ["/".join(models[: end + 1]) for end in range(len(models))]

@@ -27,12 +27,14 @@ class Maker:
     """A layer that makes channels.
 
     Attributes:
-        path: of the layer; of one within a layer of the graph, with its attribute: `block/attention.query_dense`.
+        path: of the layer; of one within a layer of the graph, with its attribute: `block/attention.query_dense`; of
+            the kernel, if the layer makes other channels first.
         parent: path of the layer of the graph.
         layer: of the graph.
         kernels: paths of the kernels that make its channels, in the graph's order.
         channels: int array, class of the trace's channels for each one as the layer counts them: the filters of a
             convolution, the units of a dense layer; of other layers each once, in the order in which they are made.
+        first: whether these are the channels that the layer is known for.
         inner: whether no variable outside the layer of the graph has any of them.
     """
 
@@ -41,6 +43,7 @@ class Maker:
     layer: keras.layers.Layer
     kernels: tuple[str, ...]
     channels: np.ndarray
+    first: bool
     inner: bool
 
     @property
@@ -117,18 +120,27 @@ class ChannelNetwork:
         return found
 
     def _makers(self) -> Iterator[Maker]:
-        kernels: dict[str, dict[str, list[str]]] = {}
+        made: dict[str, list[str]] = {}
         for path, kernel in self.trace.kernels.items():
-            # Depthwise kernels filter channels that others make.
-            if not isinstance(kernel, Filters):
-                own = owner(path)
-                kernels.setdefault(path.rpartition("/")[0], {}).setdefault(own, []).append(path)
+            if not isinstance(kernel, Filters):  # these filter channels that others make
+                made.setdefault(path.rpartition("/")[0], []).append(path)
         homes = self._homes()
         for parent, layer in named_layers(self.model):
-            for path, paths in kernels.get(parent, {}).items():
-                made = self.classes[self.trace.kernels[paths[0]].made]
-                channels = made if kind_of(layer) is not None else _once(made)
-                yield Maker(path, parent, layer, tuple(paths), channels, bool((homes[made] >= 0).all()))
+            for path, kernels in self._alike(made.get(parent, ())).items():
+                channels = self.classes[self.trace.kernels[kernels[0]].made]
+                inner = bool((homes[channels] >= 0).all())
+                channels = channels if kind_of(layer) is not None else _once(channels)
+                yield Maker(path, parent, layer, tuple(kernels), channels, path == owner(kernels[0]), inner)
+
+    def _alike(self, kernels: Iterable[str]) -> dict[str, list[str]]:
+        """Path of a maker -> those of these kernels that make its channels."""
+        found: dict[str, list[str]] = {}
+        known: dict[tuple, str] = {}
+        for kernel in kernels:
+            of, channels = owner(kernel), _once(self.classes[self.trace.kernels[kernel].made])
+            path = known.setdefault((of, channels.tobytes()), kernel if of in found else of)
+            found.setdefault(path, []).append(kernel)
+        return found
 
     def _homes(self) -> np.ndarray:
         """Of every class the number of the only layer of the graph whose variables have it; -1 for none or several."""
