@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 import keras
-import numpy as np
 
 from tfprune.errors import InputError, did_you_mean
 from tfprune.pruning.channel_network import Maker
@@ -53,6 +52,23 @@ class Choice:
         Raises:
             InputError: nothing, or several; starts with the name of the argument.
         """
+        scope = self._scope(name, argument)
+        return _own(scope, self._scopes[scope])
+
+    def one(self, name: str, argument: str) -> Maker:
+        """What a name stands for, where that is one.
+
+        Raises:
+            InputError: as for `find`, or there are channels of several kinds.
+        """
+        scope = self._scope(name, argument)
+        first, *others = [self.makers[scope]] if scope in self.makers else _own(scope, self._scopes[scope])
+        if others:
+            kinds = ", ".join(f"{maker.path!r} ({len(maker.channels)})" for maker in (first, *others))
+            raise InputError(f"{argument}: {name!r} makes channels of several kinds, name one of {kinds}")
+        return first
+
+    def _scope(self, name: str, argument: str) -> str:
         found = [path for path in self._scopes if path == name] or [
             path for path in self._scopes if path.endswith(f"/{name}")
         ]
@@ -61,19 +77,7 @@ class Choice:
             near = "" if found else did_you_mean(name, self._scopes)
             layers = self.kind.split()[0]
             raise InputError(f"{argument}: {name!r} {problem}, the paths of {layers}s with {self.what}{near}")
-        return _own(found[0], self._scopes[found[0]])
-
-    def channels(self, name: str, argument: str) -> tuple[str, np.ndarray]:
-        """Path of the layer that a name stands for, and the classes of its channels as the layer counts them.
-
-        Raises:
-            InputError: as for `find`, or the layer makes channels of several kinds.
-        """
-        first, *others = self.find(name, argument)
-        if any(not np.array_equal(first.channels, other.channels) for other in others):
-            kinds = ", ".join(f"{maker.path!r} ({len(maker.channels)})" for maker in (first, *others))
-            raise InputError(f"{argument}: {name!r} makes channels of several kinds, name one of {kinds}")
-        return first.path if not others else first.parent, first.channels
+        return found[0]
 
 
 def convolutions(makers: Mapping[str, Maker]) -> Choice:

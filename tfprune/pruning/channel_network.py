@@ -27,8 +27,8 @@ class Maker:
     """A layer that makes channels.
 
     Attributes:
-        path: of the layer; of one within a layer of the graph, with its attribute: `block/attention.query_dense`; of
-            the kernel, if the layer makes other channels first.
+        path: of the layer; of one within a layer of the graph, with its attribute, `block/dense`, or of what holds all
+            that makes these channels, `block/attention` for heads; of the kernel, if the layer makes others first.
         parent: path of the layer of the graph.
         layer: of the graph.
         kernels: paths of the kernels that make its channels, in the graph's order.
@@ -120,27 +120,22 @@ class ChannelNetwork:
         return found
 
     def _makers(self) -> Iterator[Maker]:
-        made: dict[str, list[str]] = {}
+        made: dict[str, dict[tuple, list[str]]] = {}
         for path, kernel in self.trace.kernels.items():
             if not isinstance(kernel, Filters):  # these filter channels that others make
-                made.setdefault(path.rpartition("/")[0], []).append(path)
+                alike = made.setdefault(path.rpartition("/")[0], {})
+                alike.setdefault(tuple(dict.fromkeys(self.classes[kernel.made].tolist())), []).append(path)
         homes = self._homes()
         for parent, layer in named_layers(self.model):
-            for path, kernels in self._alike(made.get(parent, ())).items():
-                channels = self.classes[self.trace.kernels[kernels[0]].made]
-                inner = bool((homes[channels] >= 0).all())
-                channels = channels if kind_of(layer) is not None else _once(channels)
-                yield Maker(path, parent, layer, tuple(kernels), channels, path == owner(kernels[0]), inner)
-
-    def _alike(self, kernels: Iterable[str]) -> dict[str, list[str]]:
-        """Path of a maker -> those of these kernels that make its channels."""
-        found: dict[str, list[str]] = {}
-        known: dict[tuple, str] = {}
-        for kernel in kernels:
-            of, channels = owner(kernel), _once(self.classes[self.trace.kernels[kernel].made])
-            path = known.setdefault((of, channels.tobytes()), kernel if of in found else of)
-            found.setdefault(path, []).append(kernel)
-        return found
+            taken: set[str] = set()
+            for once, kernels in made.get(parent, {}).items():
+                path = next(path for path in _paths(kernels) if path not in taken)
+                taken.add(path)
+                as_counted = (
+                    self.classes[self.trace.kernels[kernels[0]].made] if kind_of(layer) else np.array(once, int)
+                )
+                inner = bool((homes[as_counted] >= 0).all())
+                yield Maker(path, parent, layer, tuple(kernels), as_counted, path != kernels[0], inner)
 
     def _homes(self) -> np.ndarray:
         """Of every class the number of the only layer of the graph whose variables have it; -1 for none or several."""
@@ -162,5 +157,12 @@ def owner(path: str) -> str:
     return f"{layer}/{inner}" if inner else layer
 
 
-def _once(values: np.ndarray) -> np.ndarray:
-    return np.array(list(dict.fromkeys(values.tolist())), int)
+def _paths(kernels: list[str]) -> list[str]:
+    """Names for what makes the same channels by these kernels, best first: of all, of the first one, its kernel's."""
+    layer, _, _ = kernels[0].rpartition("/")
+    inner = [owner(kernel)[len(layer) + 1 :].split(".") for kernel in kernels]
+    same = next(
+        (end for end, names in enumerate(zip(*inner, strict=False)) if len(set(names)) > 1), min(map(len, inner))
+    )
+    common = ".".join(inner[0][:same])
+    return [f"{layer}/{common}" if common else layer, owner(kernels[0]), kernels[0]]

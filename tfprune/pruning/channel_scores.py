@@ -64,10 +64,11 @@ def _given(network: ChannelNetwork, scoring: Mapping[str, np.ndarray]) -> list[t
     """(classes, scores) of each layer that has some."""
     everything, found = Choice(network.makers), {}
     for name, values in scoring.items():
-        path, classes = everything.channels(name, "scoring")
-        if path in found:
-            raise InputError(f"scoring: {name!r} is the layer {path!r}, which has scores already")
-        found[path] = classes, _checked(values, len(classes), f"scoring of layer {name!r}")
+        maker = everything.one(name, "scoring")
+        if maker.path in found:
+            raise InputError(f"scoring: {name!r} is the layer {maker.path!r}, which has scores already")
+        scores = _checked(values, len(maker.channels), f"scoring of layer {name!r}")
+        found[maker.path] = maker.channels, scores
     return list(found.values())
 
 

@@ -50,12 +50,12 @@ def remove_channels(
     network.barriers.tell(CHANNELS)
     everything, gone = Choice(network.makers), {}
     for name, indices in channels.items():
-        path, made = everything.channels(name, "channels")
-        if path in gone:
-            raise InputError(f"channels: {name!r} is the layer {path!r}, which is named already")
-        leaving = _checked(name, indices, len(made))
-        _check_free(network, name, made, leaving)
-        gone[path] = made[leaving]
+        maker = everything.one(name, "channels")
+        if maker.path in gone:
+            raise InputError(f"channels: {name!r} is the layer {maker.path!r}, which is named already")
+        leaving = _checked(name, indices, len(maker.channels))
+        _check_free(network, name, maker.channels, leaving)
+        gone[maker.path] = maker.channels[leaving]
     return network.smaller(gone.values(), verify)
 
 
