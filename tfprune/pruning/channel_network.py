@@ -28,13 +28,13 @@ class Maker:
 
     Attributes:
         path: of the layer; of one within a layer of the graph, with its attribute, `block/dense`, or of what holds all
-            that makes these channels, `block/attention` for heads; of the kernel, if the layer makes others first.
+            that makes these channels, `block/attention` for heads.
         parent: path of the layer of the graph.
         layer: of the graph.
         kernels: paths of the kernels that make its channels, in the graph's order.
         channels: int array, class of the trace's channels for each one as the layer counts them: the filters of a
             convolution, the units of a dense layer; of other layers each once, in the order in which they are made.
-        first: whether these are the channels that the layer is known for.
+        first: False for further channels that a layer makes by the same kernels, as the width of heads beside heads.
         inner: whether no variable outside the layer of the graph has any of them.
     """
 
@@ -128,14 +128,17 @@ class ChannelNetwork:
         homes = self._homes()
         for parent, layer in named_layers(self.model):
             taken: set[str] = set()
+            owners: set[str] = set()
             for once, kernels in made.get(parent, {}).items():
                 path = next(path for path in _paths(kernels) if path not in taken)
+                first = owners.isdisjoint(map(owner, kernels))
                 taken.add(path)
+                owners.update(map(owner, kernels))
                 as_counted = (
                     self.classes[self.trace.kernels[kernels[0]].made] if kind_of(layer) else np.array(once, int)
                 )
                 inner = bool((homes[as_counted] >= 0).all())
-                yield Maker(path, parent, layer, tuple(kernels), as_counted, path != kernels[0], inner)
+                yield Maker(path, parent, layer, tuple(kernels), as_counted, first, inner)
 
     def _homes(self) -> np.ndarray:
         """Of every class the number of the only layer of the graph whose variables have it; -1 for none or several."""
