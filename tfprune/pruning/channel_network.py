@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import keras
@@ -120,25 +121,19 @@ class ChannelNetwork:
         return found
 
     def _makers(self) -> Iterator[Maker]:
-        made: dict[str, dict[tuple, list[str]]] = {}
+        alike: dict[str, dict[tuple, list[str]]] = {}  # of each layer: channels -> kernels that make them
         for path, kernel in self.trace.kernels.items():
             if not isinstance(kernel, Filters):  # these filter channels that others make
-                alike = made.setdefault(path.rpartition("/")[0], {})
-                alike.setdefault(tuple(dict.fromkeys(self.classes[kernel.made].tolist())), []).append(path)
+                once = tuple(dict.fromkeys(self.classes[kernel.made].tolist()))
+                alike.setdefault(path.rpartition("/")[0], {}).setdefault(once, []).append(path)
         homes = self._homes()
         for parent, layer in named_layers(self.model):
-            taken: set[str] = set()
-            owners: set[str] = set()
-            for once, kernels in made.get(parent, {}).items():
-                path = next(path for path in _paths(kernels) if path not in taken)
-                first = owners.isdisjoint(map(owner, kernels))
-                taken.add(path)
-                owners.update(map(owner, kernels))
-                as_counted = (
-                    self.classes[self.trace.kernels[kernels[0]].made] if kind_of(layer) else np.array(once, int)
-                )
-                inner = bool((homes[as_counted] >= 0).all())
-                yield Maker(path, parent, layer, tuple(kernels), as_counted, first, inner)
+            groups, owners = alike.get(parent, {}), set()
+            for (once, kernels), path in zip(groups.items(), _names(parent, groups.values()), strict=True):
+                made = self.classes[self.trace.kernels[kernels[0]].made] if kind_of(layer) else np.array(once, int)
+                own = {owner(kernel) for kernel in kernels}
+                yield Maker(path, parent, layer, tuple(kernels), made, not own & owners, bool((homes[made] >= 0).all()))
+                owners |= own
 
     def _homes(self) -> np.ndarray:
         """Of every class the number of the only layer of the graph whose variables have it; -1 for none or several."""
@@ -160,12 +155,13 @@ def owner(path: str) -> str:
     return f"{layer}/{inner}" if inner else layer
 
 
-def _paths(kernels: list[str]) -> list[str]:
-    """Names for what makes the same channels by these kernels, best first: of all, of the first one, its kernel's."""
-    layer, _, _ = kernels[0].rpartition("/")
-    inner = [owner(kernel)[len(layer) + 1 :].split(".") for kernel in kernels]
-    same = next(
-        (end for end, names in enumerate(zip(*inner, strict=False)) if len(set(names)) > 1), min(map(len, inner))
-    )
-    common = ".".join(inner[0][:same])
-    return [f"{layer}/{common}" if common else layer, owner(kernels[0]), kernels[0]]
+def _names(layer: str, groups: Collection[list[str]]) -> list[str]:
+    """A path for each group of kernels within a layer: of what holds them all, else of what the first belongs to."""
+    names: list[str] = []
+    for kernels in groups:
+        inner = [owner(kernel)[len(layer) + 1 :].split(".") for kernel in kernels]
+        common = ".".join(os.path.commonprefix(inner)) if len(groups) > 1 else ""
+        names.append(f"{layer}/{common}" if common else layer)
+        if names[-1] in names[:-1]:
+            names[-1] = owner(kernels[0]) if owner(kernels[0]) not in names[:-1] else kernels[0]
+    return names
