@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 
 import keras
 import numpy as np
@@ -160,7 +160,8 @@ def _names(layer: str, groups: Collection[list[str]]) -> list[str]:
     names: list[str] = []
     for kernels in groups:
         inner = [owner(kernel)[len(layer) + 1 :].split(".") for kernel in kernels]
-        common = ".".join(os.path.commonprefix(inner)) if len(groups) > 1 else ""
+        shared = takewhile(lambda parts: len(set(parts)) == 1, zip(*inner, strict=False)) if len(groups) > 1 else ()
+        common = ".".join(parts[0] for parts in shared)
         names.append(f"{layer}/{common}" if common else layer)
         if names[-1] in names[:-1]:
             names[-1] = owner(kernels[0]) if owner(kernels[0]) not in names[:-1] else kernels[0]
