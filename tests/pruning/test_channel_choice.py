@@ -18,7 +18,7 @@ def makers_of(*rows):
     found, start = {}, 0
     for path, parent, count, first, inner in rows:
         layer = (Block if "block" in parent else keras.layers.Dense)(**({} if "block" in parent else {"units": count}))
-        found[path] = Maker(path, parent, layer, (f"{path}/kernel",), np.arange(start, start + count), first, inner)
+        found[path] = Maker(path, parent, (layer,), (f"{path}/kernel",), np.arange(start, start + count), first, inner)
         start += count
     return found
 

@@ -127,7 +127,7 @@ def _selected(everything: Choice, selector: Selector) -> list[Maker]:
         )
     fitting: dict[str, list[Maker]] = {}
     for maker in everything.makers.values():
-        if maker.first and wanted(maker.layer):
+        if maker.first and any(map(wanted, maker.layers)):
             fitting.setdefault(maker.parent, []).append(maker)
     if not fitting:
         raise InputError(f"layers: no layer that makes channels {what}; they are {', '.join(everything.makers)}")

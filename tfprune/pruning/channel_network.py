@@ -31,7 +31,7 @@ class Maker:
         path: of the layer; of one within a layer of the graph, with its attribute, `block/dense`, or of what holds all
             that makes these channels, `block/attention` for heads.
         parent: path of the layer of the graph.
-        layer: of the graph.
+        layers: the layer of the graph, and those within it that hold the first kernel, from the outermost on.
         kernels: paths of the kernels that make its channels, in the graph's order.
         channels: int array, class of the trace's channels for each one as the layer counts them: the filters of a
             convolution, the units of a dense layer; of other layers each once, in the order in which they are made.
@@ -41,7 +41,7 @@ class Maker:
 
     path: str
     parent: str
-    layer: keras.layers.Layer
+    layers: tuple[keras.layers.Layer, ...]
     kernels: tuple[str, ...]
     channels: np.ndarray
     first: bool
@@ -50,8 +50,8 @@ class Maker:
     @property
     def is_convolution(self) -> bool:
         """Whether its channels are filters: of plain, transposed and separable convolutions."""
-        kind = kind_of(self.layer)
-        return kind is not None and kind.size == "filters" and bool(channel_kernels(self.layer))
+        kind = kind_of(self.layers[0])
+        return kind is not None and kind.size == "filters" and bool(channel_kernels(self.layers[0]))
 
     def makes(self, one: FilterSet) -> bool:
         """Whether channels of a set are its."""
@@ -132,8 +132,16 @@ class ChannelNetwork:
             for (once, kernels), path in zip(groups.items(), _names(parent, groups.values()), strict=True):
                 made = self.classes[self.trace.kernels[kernels[0]].made] if kind_of(layer) else np.array(once, int)
                 own = {owner(kernel) for kernel in kernels}
-                yield Maker(path, parent, layer, tuple(kernels), made, not own & owners, bool((homes[made] >= 0).all()))
+                inner = bool((homes[made] >= 0).all())
+                yield Maker(
+                    path, parent, self._holders(layer, kernels[0]), tuple(kernels), made, not own & owners, inner
+                )
                 owners |= own
+
+    def _holders(self, layer: keras.layers.Layer, kernel: str) -> tuple[keras.layers.Layer, ...]:
+        variable = self._prunable.get(kernel.partition("[")[0])
+        within = layer._flatten_layers(include_self=False)  # Keras has no public name for it
+        return (layer, *(one for one in within if any(variable is own for own in one.variables)))
 
     def _homes(self) -> np.ndarray:
         """Of every class the number of the only layer of the graph whose variables have it; -1 for none or several."""

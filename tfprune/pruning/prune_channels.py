@@ -52,8 +52,8 @@ def prune_channels(
             those named that its channels are coupled with, and else loses nothing.
         seed: of random scores; a non-negative integer.
         layers: whose channels may leave, with all that are coupled with them: a layer's path or name (that of a nested
-            model stands for all layers in it), a class of layers, a function of a layer, or a list of these; None for
-            all that make channels. Of what is not named but fits, layers that have to stay as they are do.
+            model stands for all layers in it), a class of layers, a function of a layer, or a list of these, which
+            layers within a layer fit, too; None for all that make channels. Of what is not named but fits, layers that have to stay as they are do.
         verify: runs the small model, and `model` with the removed channels at 0, on a small made-up input and compares
             the outputs; nothing is checked where no input can be made that the model takes.
         unknown: what becomes of operations that no rule of `tfprune.surgery` knows: around a `"barrier"` all channels
