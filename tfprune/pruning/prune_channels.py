@@ -25,7 +25,7 @@ def prune_channels(
     verify: bool = True,
     unknown: str = "barrier",
 ) -> keras.Model:
-    """A smaller model without the channels that score lowest: filters, units of dense layers; no data is used.
+    """A smaller model without the channels that score lowest, filters, units and others; no data is used.
 
     Of n channels ⌊(1 − fraction)·n⌋ are kept, with their biases and everything that belongs to them further on:
     normalisation with its running averages, depthwise filters, and the inputs of the next layers. Equal scores are
@@ -52,8 +52,10 @@ def prune_channels(
             those named that its channels are coupled with, and else loses nothing.
         seed: of random scores; a non-negative integer.
         layers: whose channels may leave, with all that are coupled with them: a layer's path or name (that of a nested
-            model stands for all layers in it), a class of layers, a function of a layer, or a list of these, which
-            layers within a layer fit, too; None for all that make channels. Of what is not named but fits, layers that have to stay as they are do.
+            model stands for all layers in it), a class of layers, a function that says of a layer whether it is meant,
+            or a list of these; None for all that make channels. Classes and functions are asked of layers within
+            layers, too; what they fit stays whole where it has to. The name of a layer that holds several which make
+            channels means those that no other layer has: of attention the heads.
         verify: runs the small model, and `model` with the removed channels at 0, on a small made-up input and compares
             the outputs; nothing is checked where no input can be made that the model takes.
         unknown: what becomes of operations that no rule of `tfprune.surgery` knows: around a `"barrier"` all channels
@@ -88,7 +90,8 @@ def prune_channels(
 def channel_layers(model: keras.Model, layers: Layers = None) -> dict[str, int]:
     """Path of every layer that makes channels -> their number, in network order.
 
-    Those that cannot lose any are among them. A layer within a layer of the graph has a path with its attribute.
+    Those that cannot lose any are among them. What is within a layer of the graph has a path with its attribute:
+    `block/attention`.
 
     Args:
         model: built Sequential or Functional model.
