@@ -22,6 +22,8 @@ from tfprune.surgery.links import Filters
 from tfprune.surgery.rebuild import rebuild
 from tfprune.surgery.trace import Trace
 
+_NEEDED = "the model's outputs or an operation that mixes features need all of them"
+
 
 @dataclass(frozen=True)
 class Maker:
@@ -109,6 +111,11 @@ class ChannelNetwork:
         if verify:
             check_copy(small, self.model, self._kernels_without(~stays))
         return small
+
+    def needed(self, classes: np.ndarray) -> str:
+        """Why some of these classes of channels have to stay, in words."""
+        named = self.trace.keepers(classes[self.trace.channels.fixed[classes]])
+        return f"{_NEEDED}: {named}" if named else _NEEDED
 
     def _kernels_without(self, gone: np.ndarray) -> list[tuple[keras.Variable, np.ndarray]]:
         """Every kernel, and its values where it neither makes nor reads these channels of the trace."""

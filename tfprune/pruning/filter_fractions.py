@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from tfprune.errors import InputError, did_you_mean_fraction
 from tfprune.pruning.channel_choice import Choice
-from tfprune.pruning.channel_network import Maker
+from tfprune.pruning.channel_network import ChannelNetwork, Maker
 from tfprune.surgery.filter_sets import FilterSet
-
-NEEDED = "the model's outputs or an operation that mixes features need all of them"
-Keepers = Callable[[np.ndarray], str]
 
 Fractions = float | Sequence[float] | Mapping[str, float]
 
@@ -24,24 +21,24 @@ def kept_filters(count: int, fraction: float) -> int:
     return int((1 - fraction) * count + 1e-9)
 
 
-def fractions_of_sets(fractions: Fractions, choice: Choice, sets: Sequence[FilterSet], keepers: Keepers) -> list[float]:
-    """The fraction of every filter set.
+def fractions_of_sets(fractions: Fractions, choice: Choice, network: ChannelNetwork) -> list[float]:
+    """The fraction of every filter set of a network.
 
     Args:
         fractions: as for `tfprune.prune_channels`.
         choice: layers that may lose channels.
-        sets: all filter sets of the model.
-        keepers: channels -> which operations need them all, in words, as `Trace.keepers`.
+        network: of the model.
 
     Raises:
         InputError: see `tfprune.prune_channels`.
     """
     if isinstance(fractions, np.ndarray):
         fractions = fractions.tolist()
+    sets = network.sets
     losing = [[] if one.fixed else choice.of(one) for one in sets]
     able = list(dict.fromkeys(layer for layers in losing for layer in layers))
     if not able:
-        needed = f"{NEEDED}{_by(sets, choice.makers.values(), keepers)}" if choice.makers else "there is none"
+        needed = _needed(choice.makers.values(), network) if choice.makers else "there is none"
         raise InputError(f"no {choice.kind} can lose {choice.what}: {needed}")
     if isinstance(fractions, Mapping):
         asked = _by_layer(fractions, choice)
@@ -54,19 +51,14 @@ def fractions_of_sets(fractions: Fractions, choice: Choice, sets: Sequence[Filte
         losing = _without_single(losing, sets, fraction, choice)
     for makers, fraction in asked:
         if fraction and not any(maker.path in able for maker in makers):
-            needed = f"{NEEDED}{_by(sets, makers, keepers)}"
             told = f"layer {makers[0].path!r} cannot lose {choice.what}, received fraction {fraction:g}"
-            raise InputError(f"{told}: {needed}")
+            raise InputError(f"{told}: {_needed(makers, network)}")
     given = {maker.path: fraction for makers, fraction in asked for maker in makers}
     return [_agreed(given, layers, len(one.channels), choice.what) for one, layers in zip(sets, losing, strict=True)]
 
 
-def _by(sets: Sequence[FilterSet], makers: Iterable[Maker], keepers: Keepers) -> str:
-    """What needs the channels of these layers, for the end of a message."""
-    makers = list(makers)
-    channels = [one.channels for one in sets if one.fixed and any(maker.makes(one) for maker in makers)]
-    named = keepers(np.concatenate(channels)) if channels else ""
-    return f": {named}" if named else ""
+def _needed(makers: Iterable[Maker], network: ChannelNetwork) -> str:
+    return network.needed(np.concatenate([maker.channels for maker in makers]))
 
 
 def _without_single(

@@ -83,7 +83,7 @@ def prune_channels(
     network = ChannelNetwork(model, unknown)
     network.barriers.tell(CHANNELS)
     choice = chosen(network.makers, layers)
-    shares = fractions_of_sets(fractions, choice, network.sets, network.trace.keepers)
+    shares = fractions_of_sets(fractions, choice, network)
     return without_lowest(network, choice, shares, scoring, seed, verify)
 
 

@@ -51,7 +51,7 @@ def prune_filters(
     network = ChannelNetwork(model, unknown)
     network.barriers.tell(CHANNELS)
     choice = convolutions(network.makers) if layers is None else chosen(network.makers, layers)
-    shares = fractions_of_sets(fractions, choice, network.sets, network.trace.keepers)
+    shares = fractions_of_sets(fractions, choice, network)
     return without_lowest(network, choice, shares, scoring, seed, verify)
 
 
@@ -94,4 +94,4 @@ def check_fractions(model: keras.Model, fractions: Fractions) -> None:
         InputError: as for `prune_filters`, scoring and weights aside.
     """
     network = ChannelNetwork(model)
-    fractions_of_sets(fractions, convolutions(network.makers), network.sets, network.trace.keepers)
+    fractions_of_sets(fractions, convolutions(network.makers), network)

@@ -11,7 +11,6 @@ from tfprune.errors import InputError
 from tfprune.layers.barriers import CHANNELS
 from tfprune.pruning.channel_choice import Choice
 from tfprune.pruning.channel_network import ChannelNetwork
-from tfprune.pruning.filter_fractions import NEEDED
 
 
 def remove_channels(
@@ -81,6 +80,5 @@ def _check_free(network: ChannelNetwork, name: str, made: np.ndarray, leaving: n
     """Refuses channels that something needs; `made` are the classes of all of the layer."""
     bound = leaving[network.trace.channels.fixed[made[leaving]]]
     if len(bound):
-        needed = network.trace.keepers(made[bound])
-        told = f"channels of {name!r}: {', '.join(map(str, bound))} cannot leave: {NEEDED}"
-        raise InputError(f"{told}: {needed}" if needed else told)
+        told = f"channels of {name!r}: {', '.join(map(str, bound))} cannot leave"
+        raise InputError(f"{told}: {network.needed(made[bound])}")
