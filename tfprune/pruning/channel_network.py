@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 
 import keras
@@ -68,14 +68,20 @@ class ChannelNetwork:
         trace: of the model, with pruned weights at 0.
         classes: of the trace's channels.
         makers: path -> `Maker`, in network order.
+        fixed: bool array, whether each of the trace's channels has to stay.
         sets: all filter sets.
         barriers: what the trace has met.
+
+    Args:
+        model: built Sequential or Functional model.
+        unknown: as for `tfprune.prune_channels`.
+        renormalize: whether channels may leave that normalisation over features reads.
 
     Raises:
         InputError: a subclassed model, or a layer without a rule that is to be refused.
     """
 
-    def __init__(self, model: keras.Model, unknown: str = "barrier"):
+    def __init__(self, model: keras.Model, unknown: str = "barrier", renormalize: bool = False):
         self.model = model = without_lora(model)
         weights = weights_of(model)
         self._prunable = prunable(model)
@@ -85,14 +91,17 @@ class ChannelNetwork:
             self.trace = Trace(model, weights)
         self.classes = self.trace.channels.classes
         self.makers = {maker.path: maker for maker in self._makers()}
-        self.sets = filter_sets(self.trace)
+        channels = self.trace.channels
+        self.fixed = channels.fixed & ~channels.held if renormalize else channels.fixed
+        self.sets = [replace(one, fixed=bool(self.fixed[one.channels[0]])) for one in filter_sets(self.trace)]
 
     def smaller(self, gone: Iterable[np.ndarray], verify: bool) -> keras.Model:
         """The model without some classes of channels, in plain Keras.
 
         Args:
             gone: int arrays of classes.
-            verify: whether it is compared with the model in which nothing makes or reads these channels.
+            verify: whether it is compared with the model in which nothing makes or reads these channels; what only
+                normalises over fewer cannot be.
 
         Raises:
             InputError: they leave nothing of a layer or a tensor (says of which); a layer that cannot be copied; other
@@ -108,14 +117,17 @@ class ChannelNetwork:
                 told = f"a tensor of shape {tuple(signal.spec.shape)} would lose all of its {len(signal.channels)}"
                 raise InputError(f"{told} channels; at least one must stay")
         small = rebuild(self.model, self.trace, stays)
-        if verify:
+        if verify and not self.trace.channels.held[~stays].any():
             check_copy(small, self.model, self._kernels_without(~stays))
         return small
 
     def needed(self, classes: np.ndarray) -> str:
         """Why some of these classes of channels have to stay, in words."""
-        named = self.trace.keepers(classes[self.trace.channels.fixed[classes]])
-        return f"{_NEEDED}: {named}" if named else _NEEDED
+        bound = classes[self.fixed[classes]]
+        named = self.trace.keepers(bound)
+        told = f"{_NEEDED}: {named}" if named else _NEEDED
+        held = len(bound) and self.trace.channels.held[bound].all()
+        return f"{told}; with renormalize=True they can leave" if held else told
 
     def _kernels_without(self, gone: np.ndarray) -> list[tuple[keras.Variable, np.ndarray]]:
         """Every kernel, and its values where it neither makes nor reads these channels of the trace."""

@@ -22,6 +22,7 @@ def prune_channels(
     seed: int = 0,
     *,
     layers: Layers = None,
+    renormalize: bool = False,
     verify: bool = True,
     unknown: str = "barrier",
 ) -> keras.Model:
@@ -56,8 +57,12 @@ def prune_channels(
             or a list of these; None for all that make channels. Classes and functions are asked of layers within
             layers, too; what they fit stays whole where it has to. The name of a layer that holds several which make
             channels means those that no other layer has: of attention the heads.
+        renormalize: whether channels may leave that normalisation over features reads (layer normalisation), as the
+            width of a transformer is. It then works on those that stay, so that the outputs are not those said above:
+            they are those of the model whose normalisation leaves the others out.
         verify: runs the small model, and `model` with the removed channels at 0, on a small made-up input and compares
-            the outputs; nothing is checked where no input can be made that the model takes.
+            the outputs; nothing is checked where no input can be made that the model takes, or where normalisation
+            loses channels.
         unknown: what becomes of operations that no rule of `tfprune.surgery` knows: around a `"barrier"` all channels
             stay; `"refuse"` refuses layers and operations of others, and treats Keras's operations in that way.
 
@@ -80,7 +85,7 @@ def prune_channels(
     the default scores; Fang et al. 2023, "DepGraph: towards any structural pruning", arXiv 2301.12900, of coupled
     channels as groups.
     """
-    network = ChannelNetwork(model, unknown)
+    network = ChannelNetwork(model, unknown, renormalize)
     network.barriers.tell(CHANNELS)
     choice = chosen(network.makers, layers)
     shares = fractions_of_sets(fractions, choice, network)

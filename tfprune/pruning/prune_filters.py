@@ -20,6 +20,7 @@ def prune_filters(
     seed: int = 0,
     *,
     layers: Layers = None,
+    renormalize: bool = False,
     verify: bool = True,
     unknown: str = "barrier",
 ) -> keras.Model:
@@ -31,7 +32,7 @@ def prune_filters(
     the depthwise and the pointwise one that it consists of.
 
     Args:
-        model, scoring, seed, verify, unknown: as for `prune_channels`.
+        model, scoring, seed, renormalize, verify, unknown: as for `prune_channels`.
         fractions: of filters to prune, in [0, 1). One number for all convolutions that can lose filters (where there is
             only one filter, it stays); or one per convolution of `filter_layers(model)`, in that order; or layer path
             (or name, where only one has it) -> fraction, as for `prune_channels`.
@@ -48,7 +49,7 @@ def prune_filters(
 
     Reference: Singh, Li & Plumbley 2022, "An operator norm based passive filter pruning method for efficient CNNs".
     """
-    network = ChannelNetwork(model, unknown)
+    network = ChannelNetwork(model, unknown, renormalize)
     network.barriers.tell(CHANNELS)
     choice = convolutions(network.makers) if layers is None else chosen(network.makers, layers)
     shares = fractions_of_sets(fractions, choice, network)

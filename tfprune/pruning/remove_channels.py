@@ -14,7 +14,12 @@ from tfprune.pruning.channel_network import ChannelNetwork
 
 
 def remove_channels(
-    model: keras.Model, channels: Mapping[str, Sequence[int]], *, verify: bool = True, unknown: str = "barrier"
+    model: keras.Model,
+    channels: Mapping[str, Sequence[int]],
+    *,
+    renormalize: bool = False,
+    verify: bool = True,
+    unknown: str = "barrier",
 ) -> keras.Model:
     """A smaller model without exactly these channels of these layers, and without what is coupled with them.
 
@@ -29,7 +34,7 @@ def remove_channels(
         channels: layer path (or name, where only one has it) -> indices of the channels that leave, each once, in any
             order: filters of convolutions, units of dense layers. How many each layer has is told by
             `tfprune.pruning.prune_channels.channel_layers(model)`.
-        verify, unknown: as for `tfprune.prune_channels`.
+        renormalize, verify, unknown: as for `tfprune.prune_channels`.
 
     Returns:
         Model in plain Keras with the same inputs, outputs and layer names; masked weights are 0; not compiled.
@@ -45,7 +50,7 @@ def remove_channels(
     """
     if not isinstance(channels, Mapping):
         raise InputError(f"channels must be layer path -> list of indices; received {type(channels).__name__}")
-    network = ChannelNetwork(model, unknown)
+    network = ChannelNetwork(model, unknown, renormalize)
     network.barriers.tell(CHANNELS)
     everything, gone = Choice(network.makers), {}
     for name, indices in channels.items():
@@ -78,7 +83,7 @@ def _checked(name: str, indices, count: int) -> np.ndarray:
 
 def _check_free(network: ChannelNetwork, name: str, made: np.ndarray, leaving: np.ndarray) -> None:
     """Refuses channels that something needs; `made` are the classes of all of the layer."""
-    bound = leaving[network.trace.channels.fixed[made[leaving]]]
+    bound = leaving[network.fixed[made[leaving]]]
     if len(bound):
         told = f"channels of {name!r}: {', '.join(map(str, bound))} cannot leave"
         raise InputError(f"{told}: {network.needed(made[bound])}")
