@@ -79,16 +79,17 @@ def test_what_a_variable_belongs_to():
 
 
 @pytest.mark.parametrize(
-    "groups, names",
+    "groups, inner, names",
     [
-        ([["l/kernel"]], ["l"]),
-        ([["l/cell.kernel", "l/cell.recurrent_kernel"]], ["l"]),
-        ([["l/ahead.cell.kernel"], ["l/back.cell.kernel"]], ["l/ahead.cell", "l/back.cell"]),
-        ([["l/value.kernel", "l/query.kernel"], ["l/value.kernel[2]"], ["l/out.kernel"]], ["l", "l/value", "l/out"]),
-        ([["l/att.value.kernel", "l/att.query.kernel"], ["l/wide.kernel"]], ["l/att", "l/wide"]),
-        ([["l/a.kernel", "l/b.kernel"], ["l/c.kernel", "l/d.kernel"]], ["l", "l/c"]),
-        ([["l/a.kernel"], ["l/a.kernel[2]"]], ["l/a", "l/a.kernel[2]"]),
+        ([["l/kernel"]], [0], ["l"]),
+        ([["l/cell.kernel", "l/cell.recurrent_kernel"]], [0], ["l"]),
+        ([["l/ahead.cell.kernel"], ["l/back.cell.kernel"]], [0, 0], ["l/ahead.cell", "l/back.cell"]),
+        ([["l/v.kernel", "l/q.kernel"], ["l/v.kernel[2]"], ["l/out.kernel"]], [1, 1, 0], ["l", "l/v", "l/out"]),
+        ([["l/att.v.kernel", "l/att.q.kernel"], ["l/wide.kernel"]], [1, 1], ["l/att", "l/wide"]),
+        ([["l/att.out.kernel", "l/down.kernel"], ["l/wide.kernel"]], [0, 1], ["l/att.out", "l/wide"]),
+        ([["l/a.kernel", "l/b.kernel"], ["l/c.kernel", "l/d.kernel"]], [1, 1], ["l", "l/c"]),
+        ([["l/a.kernel"], ["l/a.kernel[2]"]], [1, 1], ["l/a", "l/a.kernel[2]"]),
     ],
 )
-def test_paths_of_what_makes_the_same(groups, names):
-    assert _names("l", groups) == names
+def test_paths_of_what_makes_the_same(groups, inner, names):
+    assert _names("l", groups, inner) == names

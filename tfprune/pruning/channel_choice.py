@@ -62,11 +62,14 @@ class Choice:
             InputError: as for `find`, or there are channels of several kinds.
         """
         scope = self._scope(name, argument)
-        first, *others = [self.makers[scope]] if scope in self.makers else _own(scope, self._scopes[scope])
-        if others:
-            kinds = ", ".join(f"{maker.path!r} ({len(maker.channels)})" for maker in (first, *others))
-            raise InputError(f"{argument}: {name!r} makes channels of several kinds, name one of {kinds}")
-        return first
+        first, *others = found = _own(scope, self._scopes[scope])
+        if not others:
+            return first
+        for maker in found:
+            if maker.path == scope:
+                return maker
+        kinds = ", ".join(f"{maker.path!r} ({len(maker.channels)})" for maker in found)
+        raise InputError(f"{argument}: {name!r} makes channels of several kinds, name one of {kinds}")
 
     def _scope(self, name: str, argument: str) -> str:
         found = [path for path in self._scopes if path == name] or [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
@@ -14,6 +14,7 @@ from tfprune.layers.barriers import barriers
 from tfprune.layers.convert import masks_of, without_lora
 from tfprune.layers.kinds import channel_kernels, kind_of
 from tfprune.layers.prunable import prunable
+from tfprune.layers.subclassed import as_graph, taken_out
 from tfprune.layers.topology import named_layers
 from tfprune.layers.verify import check_copy
 from tfprune.layers.weights import weights_of
@@ -35,8 +36,7 @@ class Maker:
         parent: path of the layer of the graph.
         layers: the layer of the graph, and those within it that hold the first kernel, from the outermost on.
         kernels: paths of the kernels that make its channels, in the graph's order.
-        channels: int array, class of the trace's channels for each one as the layer counts them: the filters of a
-            convolution, the units of a dense layer; of other layers each once, in the order in which they are made.
+        channels: int array, class of the trace's channels of each one, in the order in which the layer makes them.
         first: False for further channels that a layer makes by the same kernels, as the width of heads beside heads.
         inner: whether no variable outside the layer of the graph has any of them.
     """
@@ -52,8 +52,9 @@ class Maker:
     @property
     def is_convolution(self) -> bool:
         """Whether its channels are filters: of plain, transposed and separable convolutions."""
-        kind = kind_of(self.layers[0])
-        return kind is not None and kind.size == "filters" and bool(channel_kernels(self.layers[0]))
+        layer = self.layers[-1]
+        kind = kind_of(layer)
+        return kind is not None and kind.size == "filters" and bool(channel_kernels(layer))
 
     def makes(self, one: FilterSet) -> bool:
         """Whether channels of a set are its."""
@@ -64,7 +65,7 @@ class ChannelNetwork:
     """A model's channels, what makes them, and which can only leave together.
 
     Attributes:
-        model: the model, low-rank updates (LoRA) merged.
+        model: the model as a graph, low-rank updates (LoRA) merged.
         trace: of the model, with pruned weights at 0.
         classes: of the trace's channels.
         makers: path -> `Maker`, in network order.
@@ -73,7 +74,7 @@ class ChannelNetwork:
         barriers: what the trace has met.
 
     Args:
-        model: built Sequential or Functional model.
+        model: a built one.
         unknown: as for `tfprune.prune_channels`.
         renormalize: whether channels may leave that normalisation over features reads.
 
@@ -82,7 +83,8 @@ class ChannelNetwork:
     """
 
     def __init__(self, model: keras.Model, unknown: str = "barrier", renormalize: bool = False):
-        self.model = model = without_lora(model)
+        self._own = without_lora(model)
+        self.model = model = as_graph(self._own)
         weights = weights_of(model)
         self._prunable = prunable(model)
         for path, mask in masks_of(model).items():
@@ -119,7 +121,7 @@ class ChannelNetwork:
         small = rebuild(self.model, self.trace, stays)
         if verify and not self.trace.channels.held[~stays].any():
             check_copy(small, self.model, self._kernels_without(~stays))
-        return small
+        return taken_out(small, self._own)
 
     def needed(self, classes: np.ndarray) -> str:
         """Why some of these classes of channels have to stay, in words."""
@@ -143,18 +145,17 @@ class ChannelNetwork:
         alike: dict[str, dict[tuple, list[str]]] = {}  # of each layer: channels -> kernels that make them
         for path, kernel in self.trace.kernels.items():
             if not isinstance(kernel, Filters):  # these filter channels that others make
-                once = tuple(dict.fromkeys(self.classes[kernel.made].tolist()))
-                alike.setdefault(path.rpartition("/")[0], {}).setdefault(once, []).append(path)
+                made = tuple(self.classes[kernel.made].tolist())
+                alike.setdefault(path.rpartition("/")[0], {}).setdefault(made, []).append(path)
         homes = self._homes()
         for parent, layer in named_layers(self.model):
             groups, owners = alike.get(parent, {}), set()
-            for (once, kernels), path in zip(groups.items(), _names(parent, groups.values()), strict=True):
-                made = self.classes[self.trace.kernels[kernels[0]].made] if kind_of(layer) else np.array(once, int)
+            inner = [bool((homes[list(made)] >= 0).all()) for made in groups]
+            names = _names(parent, list(groups.values()), inner)
+            for path, (made, kernels), within in zip(names, groups.items(), inner, strict=True):
                 own = {owner(kernel) for kernel in kernels}
-                inner = bool((homes[made] >= 0).all())
-                yield Maker(
-                    path, parent, self._holders(layer, kernels[0]), tuple(kernels), made, not own & owners, inner
-                )
+                layers = self._holders(layer, kernels[0])
+                yield Maker(path, parent, layers, tuple(kernels), np.array(made, int), not own & owners, within)
                 owners |= own
 
     def _holders(self, layer: keras.layers.Layer, kernel: str) -> tuple[keras.layers.Layer, ...]:
@@ -182,14 +183,19 @@ def owner(path: str) -> str:
     return f"{layer}/{inner}" if inner else layer
 
 
-def _names(layer: str, groups: Collection[list[str]]) -> list[str]:
-    """A path for each group of kernels within a layer: of what holds them all, else of what the first belongs to."""
+def _names(layer: str, groups: Sequence[list[str]], inner: Sequence[bool]) -> list[str]:
+    """A path for each group of kernels within a layer: of what holds them all, else of what the first belongs to.
+
+    Args:
+        layer: its path.
+        groups: paths of kernels that make the same channels.
+        inner: of each group whether no other layer has these.
+    """
     names: list[str] = []
-    for kernels in groups:
-        inner = [owner(kernel)[len(layer) + 1 :].split(".") for kernel in kernels]
-        shared = takewhile(lambda parts: len(set(parts)) == 1, zip(*inner, strict=False)) if len(groups) > 1 else ()
-        common = ".".join(parts[0] for parts in shared)
-        names.append(f"{layer}/{common}" if common else layer)
-        if names[-1] in names[:-1]:
-            names[-1] = owner(kernels[0]) if owner(kernels[0]) not in names[:-1] else kernels[0]
+    for kernels, within in zip(groups, inner, strict=True):
+        first, *others = [owner(kernel)[len(layer) + 1 :].split(".") for kernel in kernels]
+        shared = takewhile(lambda parts: len(set(parts)) == 1, zip(first, *others if within else (), strict=False))
+        common = ".".join(parts[0] for parts in shared) if len(groups) > 1 else ""
+        name = f"{layer}/{common}" if common else layer
+        names.append(next(one for one in (name, owner(kernels[0]), kernels[0]) if one not in names))
     return names
