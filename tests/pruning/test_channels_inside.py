@@ -117,3 +117,55 @@ def test_normalisation_stays_as_it_is_unless_asked():
     assert channel_layers(tfprune.prune_channels(model, "l2", 0.5)) == {"table": 8, "up": 3, "down": 8, "last": 3}
     small = tfprune.prune_channels(model, "l2", 0.5, renormalize=True)
     assert channel_layers(small) == {"table": 4, "up": 3, "down": 4, "last": 3}
+
+
+@keras.saving.register_keras_serializable("tests")
+class Block(L.Layer):
+    """A feed-forward block in one layer, of 6 features."""
+
+    def __init__(self, width, **kwargs):
+        super().__init__(**kwargs)
+        self.width = width
+        self.wide, self.narrow = L.Dense(width, "relu"), L.Dense(6)
+
+    def call(self, x):
+        return x + self.narrow(self.wide(x))
+
+    def get_config(self):
+        return {**super().get_config(), "width": self.width}
+
+
+def test_layers_within_a_layer():
+    """A unit has 6 weights in, a bias and 6 out."""
+    x = inputs = keras.Input((4,))
+    x = Block(8, name="block")(L.Dense(6, name="first")(x))
+    model = drawn(keras.Model(inputs, L.Dense(3, name="last")(x)))
+    assert channel_layers(model) == {"first": 6, "block/wide": 8, "block/narrow": 6, "last": 3}
+    for layers in ("block", "block/wide", "wide", lambda layer: getattr(layer, "units", 0) == 8):
+        small = tfprune.prune_channels(model, "l2", 0.25, layers=layers)
+        assert model.count_params() - small.count_params() == 2 * 13
+    small = tfprune.remove_channels(model, {"block": [3, 0]})
+    expected = outputs_of(off(model, {"block/narrow.kernel": (0, [0, 3])}))
+    np.testing.assert_allclose(outputs_of(small), expected, atol=1e-5 * np.abs(expected).max())
+
+
+class Images(keras.Model):
+    def __init__(self):
+        super().__init__(name="images")
+        self.conv, self.pool, self.last = L.Conv2D(6, 3), L.GlobalAveragePooling2D(), L.Dense(3)
+
+    def call(self, x):
+        return self.last(keras.ops.relu(self.pool(self.conv(x))))
+
+
+def test_subclassed_models():
+    """A filter has 9 · 2 weights, a bias, and 3 that read it."""
+    model = Images()
+    given = np.random.default_rng(0).normal(size=(2, 8, 8, 2))
+    model(given)
+    drawn(model)
+    small = tfprune.prune_filters(model, "l2", 0.5)
+    assert model.count_params() - small.count_params() == 3 * (18 + 1 + 3)
+    small = tfprune.remove_channels(model, {"conv": [1, 4]})
+    expected = off(model, {"images/last.kernel": (0, [1, 4])})(given)
+    np.testing.assert_allclose(small(given), expected, atol=1e-5)
