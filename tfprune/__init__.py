@@ -23,8 +23,10 @@ __all__ = [
     "masks_of",
     "prunable",
     "prune",
+    "prune_channels",
     "prune_filters",
     "read_results",
+    "remove_channels",
     "run",
     "save_masks",
     "search_filters",
@@ -44,8 +46,10 @@ if TYPE_CHECKING:
     from tfprune.layers.convert import load_model, masked, masks_of, set_masks, strip
     from tfprune.layers.masks import Masks, load_masks, save_masks
     from tfprune.layers.prunable import prunable, unsupported
+    from tfprune.pruning.prune_channels import prune_channels
     from tfprune.pruning.prune_filters import prune_filters
     from tfprune.pruning.pruner import prune
+    from tfprune.pruning.remove_channels import remove_channels
     from tfprune.pruning.search_filters import search_filters
     from tfprune.surgery.compact import compact
     from tfprune.surgery.export import ExportError, export
@@ -66,8 +70,10 @@ _HOMES = {
     "masks_of": "tfprune.layers.convert",
     "prunable": "tfprune.layers.prunable",
     "prune": "tfprune.pruning.pruner",
+    "prune_channels": "tfprune.pruning.prune_channels",
     "prune_filters": "tfprune.pruning.prune_filters",
     "read_results": "tfprune.experiments.results",
+    "remove_channels": "tfprune.pruning.remove_channels",
     "run": "tfprune.experiments.run",
     "save_masks": "tfprune.layers.masks",
     "search_filters": "tfprune.pruning.search_filters",

@@ -1,9 +1,14 @@
 """A small network with everything that scoring could disturb: batch norm, dropout, a frozen layer, an optimizer."""
 
+import sys
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 from keras import layers
+
+sys.path.append(str(Path(__file__).parent))  # for `channel_networks`
 
 
 @pytest.fixture(scope="session")

@@ -64,11 +64,21 @@ def score_filters(kernels: Mapping[str, np.ndarray], scoring: str, seed: int = 0
         InputError: unknown scoring, a negative seed, or NaN or infinite weights; names the kernel.
     """
     function = get_filter_score(scoring)
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise InputError(f"seed must be a non-negative integer; received {seed!r}")
-    for name, kernel in kernels.items():
-        if not np.isfinite(kernel).all():
-            raise InputError(f"kernel {name!r} holds NaN or infinite weights")
+    check_seed(seed)
+    check_kernels(kernels)
     tensors = [tf.cast(tf.convert_to_tensor(kernel), tf.float64) for kernel in kernels.values()]
     scores = function(tensors, np.random.default_rng(seed))
     return {name: score.numpy().astype(np.float32) for name, score in zip(kernels, scores, strict=True)}
+
+
+def check_seed(seed: int) -> None:
+    """Refuses what is no non-negative integer."""
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise InputError(f"seed must be a non-negative integer; received {seed!r}")
+
+
+def check_kernels(kernels: Mapping[str, np.ndarray]) -> None:
+    """Refuses NaN and infinite weights; names the kernel."""
+    for name, kernel in kernels.items():
+        if not np.isfinite(kernel).all():
+            raise InputError(f"kernel {name!r} holds NaN or infinite weights")

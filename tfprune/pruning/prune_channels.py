@@ -1,0 +1,139 @@
+"""Whole channels leave a model: scored without data, removed with everything that belongs to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from tfprune.errors import InputError
+from tfprune.layers.barriers import CHANNELS
+from tfprune.pruning.channel_choice import Choice, Layers, chosen
+from tfprune.pruning.channel_network import ChannelNetwork
+from tfprune.pruning.channel_scores import Scoring, class_scores
+from tfprune.pruning.filter_fractions import Fractions, fractions_of_sets, kept_filters
+
+
+def prune_channels(
+    model: keras.Model,
+    scoring: Scoring = "operator_norm",
+    fractions: Fractions = 0.5,
+    seed: int = 0,
+    *,
+    layers: Layers = None,
+    renormalize: bool = False,
+    verify: bool = True,
+    unknown: str = "barrier",
+) -> keras.Model:
+    """A smaller model without the channels that score lowest, filters, units and others; no data is used.
+
+    Of n channels ⌊(1 − fraction)·n⌋ are kept, with their biases and everything that belongs to them further on:
+    normalisation with its running averages, depthwise filters, and the inputs of the next layers. Equal scores are
+    pruned from the first channel on. The outputs are those of the model with the removed channels at 0 wherever a layer
+    reads them: constants that biases and normalisation make of them are not folded, fine-tuning is meant to follow.
+
+    Channels that are added, multiplied or otherwise coupled leave together: they have one fraction, and one score, the
+    sum of those of all kernels that make the channel, each over the largest absolute score of its kernel. Where layers
+    have only some channels in common, or some that have to stay, those are counted and pruned apart. Masked weights
+    count as 0.
+
+        small = tfprune.prune_channels(transformer, "l2", 0.5, layers="ffn_1")  # half of a feed-forward width
+
+    Args:
+        model: built Sequential or Functional model, plain or masked; is left as it is.
+        scoring: a name of `tfprune.pruning.filter_scores.FILTER_SCORES`: `"operator_norm"`, `"operator_norm_absolute"`,
+            `"l1_norm"`, `"l2"`, `"gm_norm"` or `"random"`; or a function `(layer path, kernel) -> scores` of a kernel
+            as array (positions, inputs, outputs) that gives one score for each output, (outputs,), higher means keep,
+            and is called for each kernel that makes the channels; or layer path (or name) -> one score for each
+            channel of this layer: then kernels of other layers do not count.
+        fractions: of channels to prune, in [0, 1). One number for all layers that can lose channels (where there is
+            only one, it stays); or one per layer of `channel_layers(model, layers)`, in that order; or layer path
+            (or name, where only one has it) -> fraction. A layer that such a mapping leaves out shares the fraction of
+            those named that its channels are coupled with, and else loses nothing.
+        seed: of random scores; a non-negative integer.
+        layers: whose channels may leave, with all that are coupled with them: a layer's path or name (that of a nested
+            model stands for all layers in it), a class of layers, a function that says of a layer whether it is meant,
+            or a list of these; None for all that make channels. Classes and functions are asked of layers within
+            layers, too; what they fit stays whole where it has to. The name of a layer that holds several which make
+            channels means those that no other layer has: of attention the heads.
+        renormalize: whether channels may leave that normalisation over features reads (layer normalisation), as the
+            width of a transformer is. It then works on those that stay, so that the outputs are not those said above:
+            they are those of the model whose normalisation leaves the others out.
+        verify: runs the small model, and `model` with the removed channels at 0, on a small made-up input and compares
+            the outputs; nothing is checked where no input can be made that the model takes, or where normalisation
+            loses channels.
+        unknown: what becomes of operations that no rule of `tfprune.surgery` knows: around a `"barrier"` all channels
+            stay; `"refuse"` refuses layers and operations of others, and treats Keras's operations in that way.
+
+    Returns:
+        Model in plain Keras with the same inputs, outputs and layer names; masked weights are 0; not compiled.
+
+    Warns:
+        UserWarning: one number would leave nothing of layers with a single channel; names them. Once, in a line: the
+            operations that are barriers, and their share of the parameters.
+
+    Raises:
+        InputError: unknown scoring, scores that are not as many numbers as there are channels; layers that the model
+            has not, or that make no channels; unusable fractions, one that leaves a layer nothing (says the largest
+            allowed), different ones for coupled layers, one for a layer that cannot lose channels because the model's
+            outputs or an operation that mixes features need them all (names it); nothing that can lose any; NaN or
+            infinite weights; a subclassed model, a layer that no rule of `tfprune.surgery` knows and that is to be
+            refused, or one that cannot be copied; outputs that are not those said above.
+
+    Reference: Singh, Li & Plumbley 2022, "An operator norm based passive filter pruning method for efficient CNNs", of
+    the default scores; Fang et al. 2023, "DepGraph: towards any structural pruning", arXiv 2301.12900, of coupled
+    channels as groups.
+    """
+    network = ChannelNetwork(model, unknown, renormalize)
+    network.barriers.tell(CHANNELS)
+    choice = chosen(network.makers, layers)
+    shares = fractions_of_sets(fractions, choice, network)
+    return without_lowest(network, choice, shares, scoring, seed, verify)
+
+
+def channel_layers(model: keras.Model, layers: Layers = None) -> dict[str, int]:
+    """Path of every layer that makes channels -> their number, in network order.
+
+    Those that cannot lose any are among them. What is within a layer of the graph has a path with its attribute:
+    `block/attention`.
+
+    Args:
+        model: built Sequential or Functional model.
+        layers: as for `prune_channels`.
+
+    Raises:
+        InputError: a subclassed model, or layers that it has not.
+    """
+    makers = chosen(ChannelNetwork(model).makers, layers).makers
+    return {path: len(maker.channels) for path, maker in makers.items()}
+
+
+def without_lowest(
+    network: ChannelNetwork, choice: Choice, shares: Sequence[float], scoring: Scoring, seed: int, verify: bool
+) -> keras.Model:
+    """The model without the lowest channels.
+
+    Args:
+        network: of the model.
+        choice: whose channels are scored.
+        shares: the fraction of each filter set of the network.
+        scoring, seed, verify: as for `prune_channels`.
+
+    Raises:
+        InputError: as for `prune_channels`.
+    """
+    scores = class_scores(network, choice.makers.values(), scoring, seed)
+    gone = []
+    for filters, share in zip(network.sets, shares, strict=True):
+        if share:
+            of_set = scores[filters.channels]
+            if np.isnan(of_set).any():
+                raise InputError(f"scoring has nothing for layer {choice.of(filters)[0]!r}, which is to lose channels")
+            gone.append(filters.channels[_lowest(of_set, share)])
+    return network.smaller(gone, verify)
+
+
+def _lowest(scores: np.ndarray, fraction: float) -> np.ndarray:
+    """Indices of the scores to prune, the first of equal ones first."""
+    return np.argsort(scores, kind="stable")[: len(scores) - kept_filters(len(scores), fraction)]
