@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import keras
 import numpy as np
+from keras import ops
 
 from tfprune.layers.barriers import CHANNELS, barriers
 from tfprune.layers.convert import masks_of, without_lora
@@ -19,6 +20,8 @@ from tfprune.layers.weights import weights_of
 from tfprune.surgery.norms import fold_norms
 from tfprune.surgery.rebuild import rebuild
 from tfprune.surgery.trace import Trace
+
+_BIASES = "/bias", ".bias"
 
 
 def compact(
@@ -79,10 +82,19 @@ def compact(
 def _compacted(model: keras.Model, masks, fold_batchnorm: bool, verify: bool) -> tuple[keras.Model, str]:
     """The smaller model; what keeps channels that no weight makes, in words, where it is not smaller."""
     masks = masks_of(model) if masks is None else (masks if isinstance(masks, Masks) else Masks(masks)).check(model)
+    small, held = _smaller(model, masks)
+    if fold_batchnorm:
+        small = fold_norms(small)
+    if verify:
+        check_copy(small, model, _with_masks(model, masks))
+    return small, held
+
+
+def _smaller(model: keras.Model, masks: Masks) -> tuple[keras.Model, str]:
     weights = weights_of(model)
-    own_biases = {path for path in weights if path.endswith("/bias")}
+    own_biases = {path for path in weights if path.endswith(_BIASES)}
     for path, mask in masks.items():
-        weights[path] = np.where(mask, weights[path], np.zeros_like(weights[path]))
+        weights[path][~mask] = 0
     trace = Trace(model, weights)
     empty = _without_weights(trace)
     stays, settled = None, False
@@ -90,15 +102,10 @@ def _compacted(model: keras.Model, masks, fold_batchnorm: bool, verify: bool) ->
         trace.settle()
         before, stays = stays, remaining(trace)
         settled = before is not None and np.array_equal(before, stays)
-    for path in [path for path in weights if path.endswith("/bias") and path not in own_biases]:
+    for path in [path for path in weights if path.endswith(_BIASES) and path not in own_biases]:
         if not weights[path].any():
             del weights[path]
-    small = rebuild(model, trace, stays)
-    if fold_batchnorm:
-        small = fold_norms(small)
-    if verify:
-        check_copy(small, model, list(_with_masks(model, masks)))
-    return small, trace.keepers(empty) if stays.all() else ""
+    return rebuild(model, trace, stays), trace.keepers(empty) if stays.all() else ""
 
 
 def _without_weights(trace: Trace) -> np.ndarray:
@@ -107,14 +114,13 @@ def _without_weights(trace: Trace) -> np.ndarray:
     return np.concatenate([np.zeros(0, int), *made])
 
 
-def _with_masks(model: keras.Model, masks: Masks) -> Iterator[tuple[keras.Variable, np.ndarray]]:
-    """(variable, value) of what makes a model, plain or masked, compute with these masks."""
-    paths = {}
-    for path, kernel in prunable(model).items():
-        paths[id(kernel)] = path
-        yield kernel, np.where(masks[path], kernel.numpy(), 0)
-    for kernel, mask in masked_kernels(model):
-        yield mask, masks[paths[id(kernel)]]
+def _with_masks(model: keras.Model, masks: Masks) -> list[tuple]:
+    """(variable, tensor in its place) of what makes a model, plain or masked, compute with these masks."""
+    kernels = prunable(model)
+    paths = {id(kernel): path for path, kernel in kernels.items()}
+    # Tensors at once: of a big model, arrays and tensors side by side would be one copy more.
+    own = [(kernel, ops.where(masks[path], kernel, ops.zeros([], kernel.dtype))) for path, kernel in kernels.items()]
+    return [*own, *((mask, masks[paths[id(kernel)]]) for kernel, mask in masked_kernels(model))]
 
 
 def remaining(trace: Trace) -> np.ndarray:
