@@ -79,7 +79,7 @@ class ChannelNetwork:
         renormalize: whether channels may leave that normalisation over features reads.
 
     Raises:
-        InputError: a subclassed model, or a layer without a rule that is to be refused.
+        InputError: a model that is not built, or a layer without a rule that is to be refused.
     """
 
     def __init__(self, model: keras.Model, unknown: str = "barrier", renormalize: bool = False):

@@ -41,7 +41,7 @@ def prune_channels(
         small = tfprune.prune_channels(transformer, "l2", 0.5, layers="ffn_1")  # half of a feed-forward width
 
     Args:
-        model: built Sequential or Functional model, plain or masked; is left as it is.
+        model: built, plain or masked; is left as it is.
         scoring: a name of `tfprune.pruning.filter_scores.FILTER_SCORES`: `"operator_norm"`, `"operator_norm_absolute"`,
             `"l1_norm"`, `"l2"`, `"gm_norm"` or `"random"`; or a function `(layer path, kernel) -> scores` of a kernel
             as array (positions, inputs, outputs) that gives one score for each output, (outputs,), higher means keep,
@@ -67,7 +67,8 @@ def prune_channels(
             stay; `"refuse"` refuses layers and operations of others, and treats Keras's operations in that way.
 
     Returns:
-        Model in plain Keras with the same inputs, outputs and layer names; masked weights are 0; not compiled.
+        Model in plain Keras with the same inputs, outputs and layer names; a layer whose parts get smaller becomes a
+        nested model of these, a subclassed model a Functional one; masked weights are 0; not compiled.
 
     Warns:
         UserWarning: one number would leave nothing of layers with a single channel; names them. Once, in a line: the
@@ -78,8 +79,8 @@ def prune_channels(
             has not, or that make no channels; unusable fractions, one that leaves a layer nothing (says the largest
             allowed), different ones for coupled layers, one for a layer that cannot lose channels because the model's
             outputs or an operation that mixes features need them all (names it); nothing that can lose any; NaN or
-            infinite weights; a subclassed model, a layer that no rule of `tfprune.surgery` knows and that is to be
-            refused, or one that cannot be copied; outputs that are not those said above.
+            infinite weights; a model that is not built, a layer that no rule of `tfprune.surgery` knows and that is to
+            be refused, or one that cannot be copied; outputs that are not those said above.
 
     Reference: Singh, Li & Plumbley 2022, "An operator norm based passive filter pruning method for efficient CNNs", of
     the default scores; Fang et al. 2023, "DepGraph: towards any structural pruning", arXiv 2301.12900, of coupled
@@ -99,11 +100,11 @@ def channel_layers(model: keras.Model, layers: Layers = None) -> dict[str, int]:
     `block/attention`.
 
     Args:
-        model: built Sequential or Functional model.
+        model: built, plain or masked.
         layers: as for `prune_channels`.
 
     Raises:
-        InputError: a subclassed model, or layers that it has not.
+        InputError: a model that is not built, or layers that it has not.
     """
     makers = chosen(ChannelNetwork(model).makers, layers).makers
     return {path: len(maker.channels) for path, maker in makers.items()}

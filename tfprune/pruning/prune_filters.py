@@ -39,7 +39,8 @@ def prune_filters(
         layers: as for `prune_channels`; None for all convolutions.
 
     Returns:
-        Model in plain Keras with the same inputs, outputs and layer names; masked weights are 0; not compiled.
+        Model in plain Keras with the same inputs, outputs and layer names; a layer whose parts get smaller becomes a
+        nested model of these, a subclassed model a Functional one; masked weights are 0; not compiled.
 
     Warns:
         UserWarning: as `prune_channels`.
@@ -63,7 +64,7 @@ def filter_layers(model: keras.Model) -> dict[str, int]:
     and grouped ones.
 
     Raises:
-        InputError: a subclassed model.
+        InputError: a model that is not built.
     """
     makers = convolutions(ChannelNetwork(model).makers).makers
     return {path: len(maker.channels) for path, maker in makers.items()}

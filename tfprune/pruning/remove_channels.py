@@ -30,14 +30,15 @@ def remove_channels(
         small = tfprune.remove_channels(model, {"conv1": [0, 5], "dense": [7]})
 
     Args:
-        model: built Sequential or Functional model, plain or masked; is left as it is.
+        model: built, plain or masked; is left as it is.
         channels: layer path (or name, where only one has it) -> indices of the channels that leave, each once, in any
             order: filters of convolutions, units of dense layers. How many each layer has is told by
             `tfprune.pruning.prune_channels.channel_layers(model)`.
         renormalize, verify, unknown: as for `tfprune.prune_channels`.
 
     Returns:
-        Model in plain Keras with the same inputs, outputs and layer names; masked weights are 0; not compiled.
+        Model in plain Keras with the same inputs, outputs and layer names; a layer whose parts get smaller becomes a
+        nested model of these, a subclassed model a Functional one; masked weights are 0; not compiled.
 
     Warns:
         UserWarning: once, in a line: the operations that are barriers, and their share of the parameters.
@@ -45,8 +46,8 @@ def remove_channels(
     Raises:
         InputError: names of layers that the model has not, or that make no channels; indices out of range, given twice,
             or that leave a layer none; channels that the model's outputs or an operation that mixes features need
-            (names it); a subclassed model, a layer that no rule of `tfprune.surgery` knows and that is to be refused,
-            or one that cannot be copied; outputs that are not those said above.
+            (names it); a model that is not built, a layer that no rule of `tfprune.surgery` knows and that is to be
+            refused, or one that cannot be copied; outputs that are not those said above.
     """
     if not isinstance(channels, Mapping):
         raise InputError(f"channels must be layer path -> list of indices; received {type(channels).__name__}")
