@@ -29,7 +29,7 @@ class OwnDense(L.Dense):
 
 @registered
 class Block(L.Layer):
-    """Layers in a list, which get their weights when the block is first called; a matrix, noise, averages and a loss."""
+    """Layers in a list, which get weights when the block is first called; a matrix, noise, averages and a loss."""
 
     def __init__(self, width, **kwargs):
         super().__init__(**kwargs)
@@ -131,7 +131,7 @@ def _tied():
 
 def _subclassed():
     model = Subclassed(name="net")
-    model.build((None, 6))
+    model(np.zeros((1, 6), "int32"))
     return model
 
 

@@ -99,7 +99,7 @@ def _gradients(model, x):
 @pytest.mark.parametrize("name", NAMES)
 def test_compact_computes_the_same(name):
     model, x = _made(name)
-    sparse, masks = _sparse(model, 0.15)
+    sparse, _ = _sparse(model, 0.15)
     small = tfprune.compact(sparse)
     _close(np.asarray(small(x)), np.asarray(sparse(x)))
     assert small.count_params() <= model.count_params()

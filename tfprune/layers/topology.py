@@ -48,9 +48,10 @@ def require_built(model: keras.Model) -> None:
         raise InputError(f"a Keras model is needed. Received: {type(model).__name__}")
     for path, inner in [("", model), *_inner_models(model, "")]:
         name = f"model {path or inner.name!r}"
+        if not is_graph(inner) and not inner.weights:  # `build` of a subclassed model builds none of its layers
+            raise InputError(f"{name} ({type(inner).__name__}) has no weights yet: call it on an example, model(x)")
         if not inner.built:
-            how = "give it a keras.Input" if is_graph(inner) else "call it on an example"
-            raise InputError(f"{name} has no weights yet: {how} or call model.build(input_shape)")
+            raise InputError(f"{name} has no weights yet: give it a keras.Input or call model.build(input_shape)")
         if is_graph(inner) and not getattr(inner, "inputs", None):  # a Sequential model whose graph Keras gave up
             raise InputError(
                 f"the graph of {name} is not known: give it a keras.Input, and each own layer a compute_output_shape"
