@@ -21,7 +21,9 @@ def own(x, y, m):
 
 
 def across(x, y, m):
-    return L.Dense(2)(L.MultiHeadAttention(2, 3, value_dim=2, use_bias=False)(L.Dense(4)(x), L.Dense(3, use_bias=False)(y)))
+    return L.Dense(2)(
+        L.MultiHeadAttention(2, 3, value_dim=2, use_bias=False)(L.Dense(4)(x), L.Dense(3, use_bias=False)(y))
+    )
 
 
 def causal(x, y, m):
@@ -36,7 +38,7 @@ def causal_first(x, y, m):
 
 def with_dropout_and_causal(x, y, m):
     """Softmax is a layer with a mask here."""
-    x = L.EinsumDense("btf,tfg->btg", (4, 4), bias_axes="tg")(x)
+    x = L.Dense(4, use_bias=False)(x)
     return L.MultiHeadAttention(2, 2, use_bias=False, dropout=0.5)(x, x, use_causal_mask=True)[:, :2]
 
 
@@ -117,7 +119,9 @@ def test_a_head_that_nobody_reads(convention):
     masks = {path: np.ones(kernel.shape, bool) for path, kernel in prunable(model).items()}
     masks["look/output_dense.kernel"][1] = False
     reachability = Reachability(model, convention=convention)
-    assert reachability(masks).counts == {f"look/{part}_dense.kernel": 6 for part in ("query", "key", "value", "output")}
+    assert reachability(masks).counts == {
+        f"look/{part}_dense.kernel": 6 for part in ("query", "key", "value", "output")
+    }
     assert reachability.uses == {f"look/{part}_dense.kernel": 3 for part in ("query", "key", "value", "output")}
     masks["look/value_dense.kernel"][:, 0] = False
     assert reachability(masks).kept == 0

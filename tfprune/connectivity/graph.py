@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from keras import tree
 
-from tfprune.connectivity.everything import everything, total, types_of
+from tfprune.connectivity.everything import everything, is_tensor, total, types_of
 from tfprune.errors import InputError
 from tfprune.layers.barriers import graphs, meet, refuses
 from tfprune.layers.inside import Inside, Reads, graph_inside, is_keras_composite, without_masks
@@ -195,7 +195,7 @@ class Walk:
         if not self._may_open(operation):
             return None
         args, kwargs = tree.map_structure(self._tensor, (args, without_masks(operation, kwargs)))
-        shapes = [tuple(x.shape) if tf.is_tensor(x) else repr(x) for x in tree.flatten((args, kwargs))]
+        shapes = [tuple(x.shape) if is_tensor(x) else repr(x) for x in tree.flatten((args, kwargs))]
         key, known = (id(operation), *shapes), self._inside_known if refuses() else graphs()
         if key not in known:
             types = types_of(operation, args, kwargs)
@@ -250,7 +250,7 @@ class Walk:
     def _run_inside(self, inner: Inside, args, kwargs, unmasked):
         masks = [self._tensor(mask) for key, mask in kwargs.items() if mask is not unmasked[key]]
         outside, self._masks = self._masks, [*self._masks, *masks]
-        given = [x for x in tree.flatten((args, unmasked)) if tf.is_tensor(self._tensor(x))]
+        given = [x for x in tree.flatten((args, unmasked)) if is_tensor(self._tensor(x))]
         self._is_inside += 1
         outputs = self.run(inner.model, given)
         self._is_inside -= 1
@@ -266,7 +266,7 @@ def _masks(kwargs: Mapping) -> list[tf.Tensor]:
 
 def _spec(leaf, types: Iterator):
     """What stands for a tensor of a walk in a new graph."""
-    return keras.KerasTensor(leaf.shape, next(types) or keras.config.floatx()) if tf.is_tensor(leaf) else leaf
+    return keras.KerasTensor(leaf.shape, next(types) or keras.config.floatx()) if is_tensor(leaf) else leaf
 
 
 def evaluate(model, kernels, inputs=None, step=None, boolean=False, input_shape=None) -> list[tf.Tensor]:
