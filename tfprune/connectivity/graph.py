@@ -54,7 +54,8 @@ def register_rule(*operations: type | str) -> Callable[[Rule], Rule]:
     `mask` left out) and returns the output. It must be linear in each argument without a constant term, and where
     `walk.boolean` is true its outputs and gradients must be whole numbers ≥ 0: those ≥ 1 are reachable. That is, take
     a sum where the layer takes an average. `walk.kernel(layer.kernel)` is the kernel to use, `walk.product`,
-    `walk.mix`, `walk.lift` and `walk.linear` say what multiplies, normalises, shifts and adds up. For a layer through which every feature
+    `walk.mix`, `walk.lift`
+    and `walk.linear` say what multiplies, normalises, shifts and adds up. For a layer through which every feature
     passes on its own, `@register_rule(MyLayer)` on a function that returns its input is enough. What a layer that is
     not Keras's adds need not be told: its output counts as one that can be other than 0 wherever it is a factor.
 
