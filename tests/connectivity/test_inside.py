@@ -151,11 +151,12 @@ def test_agrees_with_what_is_seen(net):
         reachability = Reachability(model)  # before any weight is drawn: those of the blocks are 0
     assert reachability.barriers == ()
     assert nodes == {id(layer): len(layer._inbound_nodes) for layer in model._flatten_layers(recursive=True)}
+    draw(model, Masks.dense(model), np.random.default_rng(1))  # the flat model has the scales of blocks as numbers
     told_apart, flat = False, inlined(model, OPENED)
     assert len(prunable(flat)) == len(prunable(model))
     for masks in _random_masks(model):
         outside = same_weights(masks, model, flat)
-        draw(model, masks, np.random.default_rng(1))  # what the block adds to its layers, too
+        draw(model, masks, np.random.default_rng(1))
         effective, expected = reachability(masks), seen(flat, outside, numbers=False)
         found = same_weights(effective, model, flat)
         for path in expected:

@@ -50,6 +50,11 @@ def _linear(walk, operation: keras.Operation, args, kwargs, given: Sequence[tf.T
     return tree.pack_sequence_as(specs, mean([*given, *(kernel for _, kernel in kernels)]))
 
 
+def is_tensor(x) -> bool:
+    """Whether it is a tensor of a walk; TensorFlow takes Keras's variables for tensors, too."""
+    return tf.is_tensor(x) and not isinstance(x, keras.Variable)
+
+
 def total(walk, given: Sequence[tf.Tensor]) -> tf.Tensor:
     """Scalar: the sum of all entries of some tensors, of their means where the walk does not count."""
     reduce = tf.reduce_sum if walk.boolean else tf.reduce_mean

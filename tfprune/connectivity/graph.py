@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from keras import tree
 
-from tfprune.connectivity.everything import everything, total, types_of
+from tfprune.connectivity.everything import everything, is_tensor, total, types_of
 from tfprune.errors import InputError
 from tfprune.layers.barriers import graphs, meet, refuses
 from tfprune.layers.inside import Inside, Reads, graph_inside, is_keras_composite, without_masks
@@ -54,7 +54,8 @@ def register_rule(*operations: type | str) -> Callable[[Rule], Rule]:
     `mask` left out) and returns the output. It must be linear in each argument without a constant term, and where
     `walk.boolean` is true its outputs and gradients must be whole numbers ≥ 0: those ≥ 1 are reachable. That is, take
     a sum where the layer takes an average. `walk.kernel(layer.kernel)` is the kernel to use, `walk.product`,
-    `walk.mix` and `walk.lift` say what multiplies, normalises and shifts. For a layer through which every feature
+    `walk.mix`, `walk.lift`
+    and `walk.linear` say what multiplies, normalises, shifts and adds up. For a layer through which every feature
     passes on its own, `@register_rule(MyLayer)` on a function that returns its input is enough. What a layer that is
     not Keras's adds need not be told: its output counts as one that can be other than 0 wherever it is a factor.
 
@@ -195,7 +196,7 @@ class Walk:
         if not self._may_open(operation):
             return None
         args, kwargs = tree.map_structure(self._tensor, (args, without_masks(operation, kwargs)))
-        shapes = [tuple(x.shape) if tf.is_tensor(x) else repr(x) for x in tree.flatten((args, kwargs))]
+        shapes = [tuple(x.shape) if is_tensor(x) else repr(x) for x in tree.flatten((args, kwargs))]
         key, known = (id(operation), *shapes), self._inside_known if refuses() else graphs()
         if key not in known:
             types = types_of(operation, args, kwargs)
@@ -250,7 +251,7 @@ class Walk:
     def _run_inside(self, inner: Inside, args, kwargs, unmasked):
         masks = [self._tensor(mask) for key, mask in kwargs.items() if mask is not unmasked[key]]
         outside, self._masks = self._masks, [*self._masks, *masks]
-        given = [x for x in tree.flatten((args, unmasked)) if tf.is_tensor(self._tensor(x))]
+        given = [x for x in tree.flatten((args, unmasked)) if is_tensor(self._tensor(x))]
         self._is_inside += 1
         outputs = self.run(inner.model, given)
         self._is_inside -= 1
@@ -266,7 +267,7 @@ def _masks(kwargs: Mapping) -> list[tf.Tensor]:
 
 def _spec(leaf, types: Iterator):
     """What stands for a tensor of a walk in a new graph."""
-    return keras.KerasTensor(leaf.shape, next(types) or keras.config.floatx()) if tf.is_tensor(leaf) else leaf
+    return keras.KerasTensor(leaf.shape, next(types) or keras.config.floatx()) if is_tensor(leaf) else leaf
 
 
 def evaluate(model, kernels, inputs=None, step=None, boolean=False, input_shape=None) -> list[tf.Tensor]:

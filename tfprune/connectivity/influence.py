@@ -15,6 +15,7 @@ import keras
 import tensorflow as tf
 from keras import tree
 
+from tfprune.connectivity.everything import is_tensor
 from tfprune.connectivity.graph import Walk
 from tfprune.layers.kinds import plain_type
 from tfprune.layers.prunable import prunable
@@ -56,7 +57,7 @@ class LeanWalk(Walk):
         if not paths or not self.knows(operation) or self._inside(operation, args, kwargs) is not None:
             return super()._call(operation, *args, **kwargs)
         structure, leaves = (args, kwargs), tree.flatten((args, kwargs))
-        places = [place for place, leaf in enumerate(leaves) if tf.is_tensor(leaf)]
+        places = [place for place, leaf in enumerate(leaves) if is_tensor(leaf)]
         given = [leaves[place] for place in places]
         known, made_of = self._known(given), []
 

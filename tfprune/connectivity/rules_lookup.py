@@ -39,8 +39,8 @@ def _position_embedding(walk: Walk, layer, inputs, start_index=0, positions=None
     kernel = walk.kernel(layer.position_embeddings)
     if positions is not None or not isinstance(start_index, int):  # from which any row may come
         rows = ops.broadcast_to(ops.sum(kernel, axis=0), (length, width))
-        return _constant(walk, ops.broadcast_to(rows, inputs.shape), [inputs, positions, start_index])
-    return _constant(walk, ops.broadcast_to(kernel[start_index : start_index + length], inputs.shape), [inputs])
+        return constant_rows(walk, ops.broadcast_to(rows, inputs.shape), [inputs, positions, start_index])
+    return constant_rows(walk, ops.broadcast_to(kernel[start_index : start_index + length], inputs.shape), [inputs])
 
 
 def looked_up(walk: Walk, kernel, tokens):
@@ -50,7 +50,8 @@ def looked_up(walk: Walk, kernel, tokens):
     return walk.linear(lambda x: x[..., None] * reduce(kernel, axis=0), tokens)
 
 
-def _constant(walk: Walk, rows, given):
+def constant_rows(walk: Walk, rows, given):
+    """What comes of kernel entries that no input multiplies; they are effective if something of `given` arrives."""
     if not walk.boolean:
         return rows
     arrived = ops.max(ops.stack([ops.max(x) for x in given if tf.is_tensor(x)]))

@@ -13,7 +13,7 @@ from keras import ops, tree
 
 from tfprune.connectivity.graph import Walk, register_rule
 from tfprune.connectivity.rules_layers import INTERPOLATION
-from tfprune.connectivity.rules_lookup import looked_up
+from tfprune.connectivity.rules_lookup import constant_rows, looked_up
 from tfprune.layers.rule_table import NoRule
 
 
@@ -68,6 +68,10 @@ def _layer_norm(walk: Walk, operation, x, gamma=None, beta=None):
 @register_rule("Add", "Subtract", "Maximum", "Minimum")
 def _add(walk: Walk, operation, x1, x2):
     """A difference or a maximum is a sum here: two paths must not cancel."""
+    kernels = [walk.is_kernel(x) for x in (x1, x2)]
+    if kernels[0] != kernels[1] and tf.is_tensor(x1) and tf.is_tensor(x2):
+        x, rows = (x2, x1) if kernels[0] else (x1, x2)
+        return walk.linear(ops.add, x, constant_rows(walk, rows, [x]))
     constant = [not tf.is_tensor(x) for x in (x1, x2)]
     if not any(constant):
         return ops.add(x1, x2)

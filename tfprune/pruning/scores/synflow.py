@@ -20,9 +20,10 @@ def synflow(
 ) -> dict[str, np.ndarray]:
     """|w| ∘ ∂R/∂|w| over a power of two common to all, R the sum of outputs of the linear network with kernels |w|.
 
-    Its input is all ones; biases, activations and normalisation are dropped and max-pools average. An operation that is
-    a barrier gives the mean of all that it reads. Scores are ≥ 0, and
-    0 where no path from input to output goes through the weight. Other arguments as in `tfprune.pruning.scores`.
+    Its input is all ones; biases, activations and normalisation are dropped and max-pools average. A barrier with
+    kernels runs its own call, see `tfprune.connectivity.own_call`; one without gives the mean of what it reads. What
+    recurrent layers do says `tfprune.connectivity.rules_recurrent`. Scores are ≥ 0, and 0 where no path from input to
+    output goes through the weight. Other arguments as in `tfprune.pruning.scores`.
 
     Args:
         input_shape: shape of one input without the batch axis, where the model leaves sizes open.
