@@ -24,6 +24,14 @@ class Projection(Product):
         super().__init__(weights, kernel, bias, in_axis, out_axis)
         self._bias_axis = bias_axis
 
+    def cut(self) -> None:
+        """Sets to 0 what leads to blocks that nothing needs, their biases, too: these count for blocks across them."""
+        super().cut()
+        bias = self._weights.get(self._bias)
+        if bias is not None:
+            needed = np.any([use.output.needed for use in self._uses], axis=0)
+            np.moveaxis(bias, self._bias_axis, -1)[..., ~needed] = 0
+
     @property
     def bias(self) -> np.ndarray:
         """(outputs,): 0 where a block has no bias, NaN where it has."""
