@@ -116,12 +116,26 @@ class Subclassed(keras.Model):
         return self.dense(inputs)
 
 
-def test_subclassed_models_are_refused_with_what_to_do():
+class Untraceable(Subclassed):
+    def call(self, inputs):
+        return self.dense(np.asarray(inputs))
+
+
+def test_subclassed_models_that_cannot_be_served_are_refused_with_what_to_do():
     model = Subclassed()
-    model.build((None, 3))
+    model.build((None, 3))  # which builds no layer of it
     for function in (prunable, unsupported, masked, strip, masks_of, Masks.dense):
-        with pytest.raises(InputError, match=r"subclassed model \(Subclassed\).*functional API"):
+        with pytest.raises(
+            InputError, match=r"^model 'subclassed' \(Subclassed\) has no weights yet: call it on an ex"
+        ):
             function(model)
+    model = Untraceable(name="net")
+    model(np.zeros((1, 3), "f4"))
+    assert list(prunable(model)) == ["net/dense.kernel"]
+    with pytest.raises(
+        InputError, match=r"^model 'net' \(Untraceable\) is subclassed, and cannot be called .*functional"
+    ):
+        masked(model)
 
 
 def test_models_without_weights_and_other_things_are_refused():

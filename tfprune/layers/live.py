@@ -14,6 +14,8 @@ from types import MethodType
 
 import keras
 
+from tfprune.layers.subclassed import GRAPH
+
 _OBJECTS = (keras.Operation, keras.optimizers.Optimizer, keras.metrics.Metric, keras.losses.Loss)
 # What every layer has for itself is no part of a configuration, except for the regulariser.
 _INTERNAL = set(vars(keras.layers.Layer())) - {"activity_regularizer"}
@@ -155,7 +157,8 @@ class _StandIns:
             stand_in = self._made[id(original)] = object.__new__(kind)
             internal = _INTERNAL if isinstance(original, keras.layers.Layer) else ()
             for name, value in vars(original).items():
-                vars(stand_in)[name] = value if name in internal else self._value(value)
+                if name != GRAPH:
+                    vars(stand_in)[name] = value if name in internal else self._value(value)
             vars(stand_in)["get_build_config"] = _no_config  # the copy is built where the original was: by its owner
             if not _is_of_keras(kind):
                 self.classes[keras.saving.get_registered_name(kind)] = kind

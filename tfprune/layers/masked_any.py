@@ -71,11 +71,13 @@ class MaskedLayer(MaskedKernels):
             return
         new = {name: kernel for name, kernel in inner_kernels(self).items() if name not in known}
         if new:
+            locked = self._tracker.locked
             self._tracker.unlock()  # as Keras does for weights that come late
             pairs = {name: (kernel, add_mask(self, name, kernel)) for name, kernel in new.items()}
             # Not by `setattr`: what a dictionary holds would be tracked a second time.
             vars(self)["_kernels_and_masks"] = {**known, **pairs}
-            self._tracker.lock()
+            if locked:
+                self._tracker.lock()
         vars(self)["_variables_seen"] = len(self.variables)
 
 

@@ -8,9 +8,11 @@ import keras
 from keras import ops, tree
 
 from tfprune.errors import InputError
-from tfprune.layers.kernel_masks import masks_of_layer
+from tfprune.layers.kernel_masks import KernelMasks, masks_of_layer
+from tfprune.layers.kinds import plain_type
 from tfprune.layers.lora import merged_values
 from tfprune.layers.prunable import kernels_of
+from tfprune.layers.stored_beside import without_masks
 from tfprune.records.atomic import temporary_folder
 
 _LOOKUPS = keras.layers.StringLookup, keras.layers.IntegerLookup
@@ -80,11 +82,17 @@ def _copy_vocabulary(old: keras.layers.Layer, new: keras.layers.Layer) -> None:
 
 
 def _copy_own(old: keras.layers.Layer, new: keras.layers.Layer) -> None:
-    """What a user's layer writes into a model's file by methods of its own."""
-    if type(new).load_own_variables is not keras.layers.Layer.load_own_variables and not masks_of_layer(new):
+    """What a user's layer writes into a model's file by methods of its own, variables aside."""
+    plain = plain_type(new)
+    if not plain.load_own_variables.__module__.startswith("keras.") and not isinstance(new, KernelMasks):
         store: dict = {}
-        old.save_own_variables(store)
-        new.load_own_variables(store)
+        with without_masks(old), without_masks(new):
+            if [one.shape for one in old.variables] == [one.shape for one in new.variables]:
+                values = [variable.numpy() for variable in new.variables]
+                plain.save_own_variables(old, store)
+                plain.load_own_variables(new, store)
+                for variable, value in zip(new.variables, values, strict=True):
+                    variable.assign(value)
     if hasattr(new, "load_assets"):
         with temporary_folder() as folder:
             old.save_assets(str(folder))

@@ -16,6 +16,7 @@ import numpy as np
 from keras import ops
 
 from tfprune.layers.inner import inner_layers, own_variables
+from tfprune.layers.kernel_masks import masks_of_layer
 from tfprune.layers.stored import unpacked
 
 _PRUNED = "_pruned"
@@ -43,7 +44,7 @@ def save_beside(layer: keras.layers.Layer, store, save: Callable) -> None:
             store[_OWN_KEYS + name] = value
         else:
             group[name] = value
-    with _without_masks(layer):
+    with without_masks(layer):
         _with_zeros(layer, save)(store)
     for owner in _owners(layer, pairs):
         _once(
@@ -67,7 +68,7 @@ def load_beside(layer: keras.layers.Layer, store, load: Callable) -> None:
     if unknown:
         raise ValueError(f"Layer {layer.name!r} has no masked kernel {unknown[0]!r}; it has {', '.join(pairs)}")
     masks = {name: unpacked(found[name], tuple(mask.shape)) for name, (_, mask) in pairs.items() if name in found}
-    with _without_masks(layer):
+    with without_masks(layer):
         load({key: store[key] for key in keys if not key.startswith(_OWN_KEYS)})
     for name, array in masks.items():
         pairs[name][1].assign(array)
@@ -116,9 +117,9 @@ def _with_zeros(layer: keras.layers.Layer, save: Callable) -> Callable:
 
 
 @contextmanager
-def _without_masks(layer: keras.layers.Layer) -> Iterator[None]:
+def without_masks(layer: keras.layers.Layer) -> Iterator[None]:
     """Meanwhile, Keras finds the variables of the plain layer."""
-    masks = {id(mask) for _, mask in layer.kernels_and_masks().values()}
+    masks = {id(mask) for mask in masks_of_layer(layer).values()}
     every = list(layer._non_trainable_variables)
     layer._non_trainable_variables[:] = [variable for variable in every if id(variable) not in masks]
     try:
