@@ -14,6 +14,10 @@ import tfprune
 
 TESTS = Path(__file__).parents[1]
 NAMES = list(any_layers.NETWORKS)
+QUICK = "embedding", "lstm", "attention", "own dense", "own block", "subclassed", "encoder"
+every = pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
+)
 pytestmark = [pytest.mark.filterwarnings("ignore:.*no rule knows"), pytest.mark.filterwarnings("ignore:layer collapse")]
 
 
@@ -33,7 +37,7 @@ def _close(found, expected, relative=1e-5):
     assert np.abs(found - expected).max() <= relative * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every
 def test_masks_leave_weights_out_of_the_outputs(name):
     """The masked model computes what the plain one does with zeros written into its kernels; nothing else differs."""
     model, x = _made(name)
@@ -57,7 +61,7 @@ def _is_matrix(variable):
     return len(variable.shape) > 1 and max(variable.shape[:-1]) > 1 and variable.name != "bias"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every
 def test_pruned_weights_stay_out_through_training(name):
     model, x = _made(name)
     sparse, masks = _sparse(model)
@@ -74,7 +78,7 @@ def test_pruned_weights_stay_out_through_training(name):
         assert (values != before[path])[masks[path]].any() or not masks[path].any()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every
 def test_gradients_are_those_of_the_kept_weights(name):
     """Of a pruned weight 0; of a kept one that of the plain model with zeros."""
     model, x = _made(name)
@@ -96,7 +100,7 @@ def _gradients(model, x):
     return {path: np.asarray(tf.convert_to_tensor(one)) for path, one in zip(kernels, gradients, strict=True)}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every
 def test_compact_computes_the_same(name):
     model, x = _made(name)
     sparse, _ = _sparse(model, 0.15)
@@ -105,7 +109,7 @@ def test_compact_computes_the_same(name):
     assert small.count_params() <= model.count_params()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every
 def test_no_path_is_lost_with_ineffective_weights(name):
     """What an entry of the input changes in the outputs, it still changes once all that is not effective is gone."""
     model, x = _made(name)
@@ -130,7 +134,7 @@ def _changes(model, x):
 
 
 @pytest.mark.parametrize("pruner", ["magnitude/global", "lamp", "snip", "synflow", "random/erk"])
-@pytest.mark.parametrize("name", ["lstm", "attention", "own block", "subclassed", "cells"])
+@pytest.mark.parametrize("name", ["attention", "own block", "subclassed"])
 def test_every_pruner_finds_the_kernels(name, pruner):
     model, x = _made(name)
     masks = tfprune.prune(model, pruner, 0.5, data=(x, np.arange(len(x)) % 3), input_shape=x.shape[1:])
@@ -138,6 +142,7 @@ def test_every_pruner_finds_the_kernels(name, pruner):
     assert abs(masks.kept - 0.5 * masks.size) <= len(masks)
 
 
+@pytest.mark.slow
 def test_files_are_read_in_a_fresh_process(tmp_path):
     """Masks, weights and values of pruned weights are there; Keras alone reads the weights of the plain model."""
     expected = {}
