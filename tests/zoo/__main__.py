@@ -1,8 +1,8 @@
 """Tries every network of the zoo, each in a process of its own, and writes the table `docs/zoo.md`.
 
-    python -m tests.zoo                            all networks; the outcomes are kept in --results
-    python -m tests.zoo user/gpt hub/Bert          these only, their outcomes replace older ones; no table
-    python -m tests.zoo --table                    the table alone, of the outcomes that are there
+python -m tests.zoo                            all networks; the outcomes are kept in --results
+python -m tests.zoo user/gpt hub/Bert          these only, their outcomes replace older ones; no table
+python -m tests.zoo --table                    the table alone, of the outcomes that are there
 """
 
 from __future__ import annotations

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from zoo.subject import Subject, difference, variation
 
 import tfprune
-from zoo.subject import Subject, difference, variation
 
 TOLERANCE = 1e-5  # of the outputs' scale
 _CONVOLUTIONS = tuple(
@@ -136,13 +136,18 @@ def compact(subject: Subject) -> str:
 
 
 def channels(subject: Subject) -> str:
-    """Half of the filters leave, or a quarter of all channels where no convolution has any to lose."""
-    model, note = subject.model, "filters"
+    """Half of the filters leave; where there are none, or all have to stay, a quarter of all channels; says which."""
+    model = subject.model
     before = subject.outputs(model)
-    if any(isinstance(layer, _CONVOLUTIONS) for layer in model._flatten_layers()):
-        narrow = tfprune.prune_filters(model, "l1_norm", 0.5)
-    else:
-        note, narrow = "channels", tfprune.prune_channels(model, "l2", 0.25)
+    try:
+        if not any(isinstance(layer, _CONVOLUTIONS) for layer in model._flatten_layers()):
+            raise tfprune.InputError("no convolution of the model can lose filters: there is none")
+        note, narrow = "filters", tfprune.prune_filters(model, "l1_norm", 0.5)
+    except tfprune.InputError as error:
+        if not str(error).startswith("no convolution of the model can lose filters"):
+            raise
+        note = f"channels ({error})"
+        narrow = tfprune.prune_channels(model, "l2", 0.25)
     after = subject.outputs(narrow)
     if [y.shape for y in after] != [y.shape for y in before]:
         raise WrongResult("outputs of another shape")
@@ -150,8 +155,8 @@ def channels(subject: Subject) -> str:
         raise WrongResult("outputs are not finite")
     share = narrow.count_params() / model.count_params()
     if not share < 1:
-        raise AssertionError(f"no {note} left: {share:.1%} of the parameters")
-    return f"{note}: {share:.0%} of the parameters"
+        raise AssertionError(f"nothing left: {share:.1%} of the parameters")
+    return f"{share:.0%} of the parameters, by {note}"
 
 
 CAPABILITIES: dict[str, Callable[[Subject], str]] = {

@@ -6,10 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
-
 from zoo import hub, user_blocks, user_images, user_sequences
-
-GROUPS = ("applications", "user", "hub")
 
 
 @dataclass(frozen=True)

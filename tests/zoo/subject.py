@@ -5,9 +5,9 @@ from __future__ import annotations
 import keras
 import numpy as np
 from keras import tree
+from zoo.networks import NETWORKS
 
 import tfprune
-from zoo.networks import NETWORKS
 
 BATCH, OPEN, VOCABULARY = 4, 16, 20
 
@@ -75,7 +75,9 @@ class Subject:
         """How far outputs move, in parts of their scale, when each weight does by one part in 10 million."""
         expected, weights = self.outputs(model), model.get_weights()
         floats = [np.issubdtype(value.dtype, np.floating) for value in weights]
-        noise = [1e-7 * self._rng.normal(size=value.shape) if one else 0 for value, one in zip(weights, floats, strict=True)]
+        noise = [
+            1e-7 * self._rng.normal(size=value.shape) if one else 0 for value, one in zip(weights, floats, strict=True)
+        ]
         model.set_weights([(value * (1 + by)).astype(value.dtype) for value, by in zip(weights, noise, strict=True)])
         moved = difference(expected, self.outputs(model))
         model.set_weights(weights)

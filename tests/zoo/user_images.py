@@ -99,8 +99,8 @@ def siamese():
     x = L.MaxPooling2D()(L.Conv2D(16, 3, activation="relu")(x))
     tower = keras.Model(image, L.Dense(8)(L.Flatten()(x)), name="tower")
     left, right = keras.Input((16, 16, 1), name="left"), keras.Input((16, 16, 1), name="right")
-    squares = ops.sum(ops.square(tower(left) - tower(right)), axis=-1, keepdims=True)
-    return keras.Model([left, right], L.Dense(1, activation="sigmoid")(ops.sqrt(squares + 1e-6)))
+    square = ops.mean(ops.square(tower(left) - tower(right)), axis=-1, keepdims=True)
+    return keras.Model([left, right], L.Dense(1, activation="sigmoid")(ops.sqrt(square + 1e-6)))
 
 
 def _normal(x):
