@@ -24,6 +24,7 @@ class Subject:
     """
 
     def __init__(self, name: str):
+        keras.utils.clear_session()
         keras.utils.set_random_seed(0)
         self.name, self._rng = name, np.random.default_rng(0)
         self.model = NETWORKS[name].make()
