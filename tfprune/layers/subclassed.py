@@ -15,7 +15,7 @@ from tfprune.errors import InputError
 from tfprune.layers.topology import is_graph, layers_of, require_built
 
 # Two underscores: Keras goes through all other attributes when it saves a model.
-_GRAPH = "__tfprune_graph"
+GRAPH = "__tfprune_graph"
 
 
 def as_graph(model: keras.Model) -> keras.Model:
@@ -27,9 +27,9 @@ def as_graph(model: keras.Model) -> keras.Model:
     require_built(model)
     if is_graph(model):
         return model
-    if _GRAPH not in vars(model):
-        vars(model)[_GRAPH] = _graph_around(model)
-    return vars(model)[_GRAPH]
+    if GRAPH not in vars(model):
+        vars(model)[GRAPH] = _graph_around(model)
+    return vars(model)[GRAPH]
 
 
 def taken_out(graph: keras.Model, model: keras.Model) -> keras.Model:
@@ -38,7 +38,7 @@ def taken_out(graph: keras.Model, model: keras.Model) -> keras.Model:
         return graph
     (inner,) = [layer for layer in layers_of(graph) if layer.name == model.name]
     if isinstance(inner, keras.Model) and not is_graph(inner):
-        vars(inner)[_GRAPH] = graph
+        vars(inner)[GRAPH] = graph
     return inner
 
 
