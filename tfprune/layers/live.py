@@ -17,9 +17,8 @@ import keras
 from tfprune.layers.subclassed import GRAPH
 
 _OBJECTS = (keras.Operation, keras.optimizers.Optimizer, keras.metrics.Metric, keras.losses.Loss)
-# What every layer has for itself is no part of a configuration, except for the regulariser; nor is a subclassed model's
-# graph, which has the model in it.
-_INTERNAL = {*vars(keras.layers.Layer()), GRAPH} - {"activity_regularizer"}
+# What every layer has for itself is no part of a configuration, except for the regulariser.
+_INTERNAL = set(vars(keras.layers.Layer())) - {"activity_regularizer"}
 
 
 class _Reference(str):
