@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import keras
@@ -86,6 +87,7 @@ def compaction_report(
     before_of, met = _counted(before, input_shape, unknown)
     after_of, _ = _counted(after, input_shape, unknown)
     met.tell(FLOPS)
+    after_of = _by_layer(after_of, before_of)
     names = {path for path, _ in named_layers(after)}
     if set(before_of) <= names:  # a normalisation that became part of another layer has no weights left
         after_of = {path: after_of.pop(path, Size(0, 0, 0)) for path in before_of} | after_of
@@ -93,6 +95,15 @@ def compaction_report(
         other = sorted(set(before_of) ^ set(after_of))
         raise InputError(f"models {before.name!r} and {after.name!r} have different layers: {', '.join(other[:3])}")
     return CompactionReport(_total(before_of), _total(after_of), before_of, after_of)
+
+
+def _by_layer(sizes: dict[str, Size], layers: Iterable[str]) -> dict[str, Size]:
+    """Sizes of the parts of a layer as one, where a nested model of smaller parts has taken its place."""
+    found: dict[str, Size] = {}
+    for path, size in sizes.items():
+        whole = next((layer for layer in layers if path.startswith(f"{layer}/")), path)
+        found[whole] = _total({"": found.get(whole, Size(0, 0, 0)), path: size})
+    return found
 
 
 def size_of(model: keras.Model, input_shape=None, *, unknown: str = "barrier") -> Size:
