@@ -15,7 +15,7 @@ from tfprune.errors import InputError
 from tfprune.layers.barriers import FLOPS, Barriers, barriers
 from tfprune.layers.prunable import prunable
 from tfprune.layers.subclassed import as_graph
-from tfprune.layers.topology import named_layers
+from tfprune.layers.topology import is_graph, named_layers
 from tfprune.layers.weights import weight_variables
 
 
@@ -87,7 +87,7 @@ def compaction_report(
     before_of, met = _counted(before, input_shape, unknown)
     after_of, _ = _counted(after, input_shape, unknown)
     met.tell(FLOPS)
-    after_of = _by_layer(after_of, before_of)
+    after_of = _by_layer(after_of, before_of) if is_graph(before) else {before.name: _total(after_of)}
     names = {path for path, _ in named_layers(after)}
     if set(before_of) <= names:  # a normalisation that became part of another layer has no weights left
         after_of = {path: after_of.pop(path, Size(0, 0, 0)) for path in before_of} | after_of
