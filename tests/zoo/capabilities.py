@@ -90,7 +90,10 @@ def saved(subject: Subject) -> str:
     except Exception as error:
         _unless_plain_fails(lambda: _through_file(subject.model, keras.saving.load_model), error)
         raise
-    if tfprune.masks_of(loaded) != subject.masks:
+    masks = tfprune.masks_of(loaded)
+    if list(masks) != list(subject.masks):
+        raise AssertionError("layers have other names than those saved")
+    if masks != subject.masks:
         raise WrongResult("the masks read are not those saved")
     worst = {"loaded": difference(subject.outputs(sparse), subject.outputs(loaded))}
     _check(worst, subject, sparse)

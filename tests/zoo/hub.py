@@ -14,9 +14,9 @@ _GROUPED = {
     "num_key_value_heads": 2,
 }
 _RESNET = {
-    "input_conv_filters": [16],
+    "input_conv_filters": [64],
     "input_conv_kernel_sizes": [3],
-    "stackwise_num_filters": [16, 24],
+    "stackwise_num_filters": [64, 32],
     "stackwise_num_blocks": [2, 2],
     "stackwise_num_strides": [1, 2],
     "block_type": "basic_block",
@@ -108,7 +108,7 @@ NETWORKS = {
     "Gemma": _backbone("Gemma", **_GROUPED, head_dim=4),
     "T5": _backbone("T5", **_TEXT),
     "Bart": _backbone("Bart", **_TEXT, **_SHORT),
-    "Whisper": _backbone("Whisper", **_TEXT, max_encoder_sequence_length=8, max_decoder_sequence_length=16),
+    "Whisper": _backbone("Whisper", **_TEXT, max_encoder_sequence_length=16, max_decoder_sequence_length=16),
     "ViT": _backbone("ViT", **_VIT),
     "ResNet": _backbone("ResNet", **_RESNET),
     "EfficientNet": _backbone("EfficientNet", **_EFFICIENT),

@@ -85,9 +85,14 @@ class Subject:
         return moved
 
     def _stir(self) -> None:
-        """Biases, shifts, scales and averages, which are all alike in a new model, become different numbers."""
+        """Biases, shifts, scales and averages, which are all alike in a new model, become different numbers.
+
+        Not what `Normalization` holds: that takes effect when it is adapted alone.
+        """
+        layers = [one for one in self.model._flatten_layers() if isinstance(one, keras.layers.Normalization)]
+        adapted = {id(variable) for layer in layers for variable in layer.variables}
         for variable in self.model.weights:
-            if "float" not in variable.dtype or len(variable.shape) != 1:
+            if "float" not in variable.dtype or len(variable.shape) != 1 or id(variable) in adapted:
                 continue
             value = variable.numpy()
             if "gamma" in variable.name or "scale" in variable.name or "variance" in variable.name:

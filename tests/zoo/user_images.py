@@ -100,7 +100,7 @@ def siamese():
     tower = keras.Model(image, L.Dense(8)(L.Flatten()(x)), name="tower")
     left, right = keras.Input((16, 16, 1), name="left"), keras.Input((16, 16, 1), name="right")
     square = ops.mean(ops.square(tower(left) - tower(right)), axis=-1, keepdims=True)
-    return keras.Model([left, right], L.Dense(1)(ops.sqrt(square + 1e-6)))
+    return keras.Model([left, right], ops.sqrt(square + 1e-6))
 
 
 def _normal(x):

@@ -94,7 +94,13 @@ def with_masks(layer: keras.layers.Layer) -> keras.layers.Layer:
 
 def config_of(layer: keras.layers.Layer) -> dict:
     """The configuration of a layer, of a `MaskedLayer` that of the plain one."""
-    return super(MaskedLayer, layer).get_config() if isinstance(layer, MaskedLayer) else layer.get_config()
+    if not isinstance(layer, MaskedLayer):
+        return layer.get_config()
+    # Keras writes the constructor's arguments by itself where a class has no `get_config`: as this one has one, a plain
+    # object with the same attributes is asked.
+    plain = object.__new__(layer.plain_class)
+    vars(plain).update(vars(layer))
+    return plain.get_config()
 
 
 @functools.cache
