@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tfprune.errors import InputError
 from tfprune.layers.convert import strip
+from tfprune.layers.subclassed import as_graph
 from tfprune.quiet import quiet_conversion
 from tfprune.records.atomic import atomic_copy, temporary_folder
 from tfprune.surgery.examples import CHUNK, in_batches, random_examples, read_examples
@@ -109,7 +110,7 @@ def export(
     path = Path(path)
     kind = format_of(path)
     _check_arguments(kind, path, precision, representative)
-    plain = strip(model, compiled=False, verify=False)  # the file is compared with the model
+    plain = as_graph(strip(model, compiled=False, verify=False))  # the file is compared with the model
     if kind.single and (twin := in_float32(plain)) is not plain:
         model = plain = twin
     calibration = None if representative is None else read_examples(plain, representative, "representative")

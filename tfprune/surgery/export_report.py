@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from tfprune.errors import InputError
+from tfprune.layers.subclassed import as_graph
 from tfprune.quiet import quiet_conversion
 from tfprune.records.atomic import temporary_folder
 from tfprune.surgery.examples import read_examples, repeated
@@ -78,6 +79,7 @@ def export_report(
             folder = stack.enter_context(temporary_folder())
         rows, calls = [], {}
         for name, model in models.items():
+            model = as_graph(model)
             shown = read_examples(model, examples, "examples")
             given = dict(zip((tensor.name for tensor in model.inputs), shown, strict=True))
             for path, precision in _targets(Path(folder), name, precisions):
