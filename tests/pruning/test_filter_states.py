@@ -208,13 +208,19 @@ def test_what_cannot_have_states():
 
     told(keras.Sequential([keras.Input((6,)), L.Dense(3)]), "has no filters that could be pruned")
     told(keras.Sequential([keras.Input((6, 6, 3)), L.Conv2D(4, 3), L.Softmax()]), "has no filters")
-    told(keras.Sequential([keras.Input((6, 2)), L.LSTM(4), L.Dense(3)]), "has no filters")
-    own = type("Own", (L.Layer,), {"call": lambda self, x: x * 2})
+    own = type(
+        "Own", (L.Layer,), {"call": lambda self, x: tf.sort(x), "compute_output_shape": lambda self, shape: shape}
+    )
     unknown = keras.Sequential([keras.Input((6,)), L.Dense(5), own(), L.Dense(3)])
     told(unknown, "has no filters that could be pruned: all are kept by 'own.*' \\(Own\\)")
     told(unknown, "nothing says what the layer type Own", unknown="refuse")
     subclassed = type("Sub", (keras.Model,), {"call": lambda self, x: x})()
-    told(subclassed, "subclassed")
+    told(subclassed, "has no weights yet")
+
+
+def test_units_of_recurrent_layers_have_bits():
+    space = channel_states(keras.Sequential([keras.Input((6, 2)), L.LSTM(4, name="it"), L.Dense(3, name="last")]))
+    assert [(one.name, one.size) for one in space.stretches] == [("it", 4)]
 
 
 def test_a_state_of_another_network_is_refused():

@@ -19,7 +19,6 @@ from tfprune.connectivity.everything import everything, is_tensor, total, types_
 from tfprune.errors import InputError
 from tfprune.layers.barriers import graphs, meet, refuses
 from tfprune.layers.inside import Inside, Reads, graph_inside, is_keras_composite, without_masks
-from tfprune.layers.kinds import plain_type
 from tfprune.layers.prunable import prunable
 from tfprune.layers.rule_table import NoRule, Rule, RuleTable
 from tfprune.layers.topology import flat_inputs, is_nested, run
@@ -30,19 +29,7 @@ _MASKED_IN_TRAINING = (keras.layers.BatchNormalization,)
 # Their rules know what a mask does.
 _TAKE_MASKS = (keras.layers.Softmax,)
 
-
-class _Rules(RuleTable):
-    """A rule may also be registered by the name of a layer class of a package that is not installed everywhere."""
-
-    def _known(self, operation: keras.Operation) -> Rule | None:
-        found = super()._known(operation)
-        if found is None and isinstance(operation, keras.layers.Layer):
-            kind = plain_type(operation)
-            found = self._operations.get(f"{kind.__module__.split('.')[0]}.{kind.__name__}")
-        return found
-
-
-_RULES = _Rules(
+_RULES = RuleTable(
     "nothing says which outputs of {what} depend on which inputs", "tfprune.connectivity.graph.register_rule"
 )
 
@@ -54,14 +41,14 @@ def register_rule(*operations: type | str) -> Callable[[Rule], Rule]:
     `mask` left out) and returns the output. It must be linear in each argument without a constant term, and where
     `walk.boolean` is true its outputs and gradients must be whole numbers ≥ 0: those ≥ 1 are reachable. That is, take
     a sum where the layer takes an average. `walk.kernel(layer.kernel)` is the kernel to use, `walk.product`,
-    `walk.mix`, `walk.lift`
-    and `walk.linear` say what multiplies, normalises, shifts and adds up. For a layer through which every feature
-    passes on its own, `@register_rule(MyLayer)` on a function that returns its input is enough. What a layer that is
-    not Keras's adds need not be told: its output counts as one that can be other than 0 wherever it is a factor.
+    `walk.mix`, `walk.lift` and `walk.linear` say what multiplies, normalises, shifts and adds up. For a layer through
+    which every feature passes on its own, `@register_rule(MyLayer)` on a function that returns its input is enough.
+    What a layer that is not Keras's adds need not be told: its output counts as one that can be other than 0 wherever
+    it is a factor.
 
     Args:
-        *operations: layer classes, which stand for their subclasses too unless these override `call`; or names of
-            Keras operations (`"Add"` for `keras.ops.add`).
+        *operations: layer classes, which stand for their subclasses too unless these override `call`; or names, see
+            `RuleTable.register`.
     """
     return _RULES.register(*operations)
 
@@ -286,7 +273,7 @@ def evaluate(model, kernels, inputs=None, step=None, boolean=False, input_shape=
         Flat list of float32 tensors, one per `model.outputs`.
 
     Raises:
-        InputError: a subclassed model, a kernel is missing, or an operation has no rule; names it.
+        InputError: a kernel is missing, or an operation has no rule; names it.
 
     Reference: Tanaka et al. 2020, arXiv 2006.05467, eq. 3 (the linear network of SynFlow).
     """

@@ -56,8 +56,8 @@ class Reachability:
         UserWarning: once, in a line: the operations that are barriers, and their share of the parameters.
 
     Raises:
-        InputError: a subclassed model, open sizes, another convention, or an operation that no rule knows and that is
-            to be refused; names it.
+        InputError: a model without weights, open sizes, another convention, or an operation that no rule knows and that
+            is to be refused; names it.
     """
 
     def __init__(

@@ -134,7 +134,7 @@ def sparsity(
         input_shape, convention, unknown: as for `Reachability`, and so is what it warns of.
 
     Raises:
-        InputError: masks that do not fit, a subclassed model, or an operation that no rule knows and that is to be
+        InputError: masks that do not fit, a model without weights, or an operation that no rule knows and that is to be
             refused; names it.
 
     Reference: Vysogorets & Kempe 2021, arXiv 2107.02306, section 3.

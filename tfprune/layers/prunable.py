@@ -93,7 +93,7 @@ def prunable(model: keras.Model) -> Kernels:
         it is not Keras's `variable.path`. Within a layer the name goes on by attributes, `lstm/cell.recurrent_kernel`.
 
     Raises:
-        InputError: a subclassed model, one without weights, or a kernel with a low-rank update (LoRA); says what to do
+        InputError: a model without weights, or a kernel with a low-rank update (LoRA); says what to do
             instead.
     """
     require_built(model)

@@ -32,7 +32,12 @@ class RuleTable:
         self._operations: dict[str, Rule] = {}
 
     def register(self, *operations: type | str) -> Callable[[Rule], Rule]:
-        """A decorator for the rule of these layer classes and names of Keras operations (`"Add"`: `keras.ops.add`)."""
+        """A decorator for the rule of these layer classes and operations.
+
+        Args:
+            *operations: layer classes; names of Keras operations (`"Add"`: `keras.ops.add`); or names of layer classes
+                of packages that need not be installed, with the package's (`"keras_hub.PositionEmbedding"`).
+        """
 
         def register(rule: Rule) -> Rule:
             for operation in operations:
@@ -74,8 +79,11 @@ class RuleTable:
         if not isinstance(operation, keras.layers.Layer):
             return None
         kind = plain_type(operation)  # that a masked layer overrides `call` says nothing
-        base = next((base for base in kind.__mro__ if base in self._layers), None)
-        return None if base is None or kind.call is not base.call else self._layers[base]
+        for base in kind.__mro__:
+            rule = self._layers.get(base) or self._operations.get(f"{base.__module__.split('.')[0]}.{base.__name__}")
+            if rule is not None:
+                return rule if kind.call is base.call else None
+        return None
 
 
 def _is_of_keras(operation: keras.Operation) -> bool:

@@ -14,6 +14,7 @@ from tfprune.errors import InputError
 from tfprune.layers.barriers import CHANNELS, barriers
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import prunable
+from tfprune.layers.subclassed import as_graph
 from tfprune.layers.weights import weights_of
 from tfprune.surgery.filter_sets import filter_sets
 from tfprune.surgery.trace import Trace
@@ -160,13 +161,14 @@ def channel_states(model: keras.Model, *, unknown: str = "barrier") -> StateSpac
     the channel, also where normalisation would make a constant of it.
 
     Args:
-        model: built Sequential or Functional model, plain or masked.
+        model: built model, plain or masked.
         unknown: as for `tfprune.compact`, and so is what it warns of.
 
     Raises:
-        InputError: a subclassed model, a layer that no rule of `tfprune.surgery` knows and that is to be refused, or no
-            channel that can leave (says what keeps them).
+        InputError: a model without weights, a layer that no rule of `tfprune.surgery` knows and that is to be refused,
+            or no channel that can leave (says what keeps them).
     """
+    model = as_graph(model)
     with barriers(model, unknown) as met:
         trace = Trace(model, weights_of(model))
     met.tell(CHANNELS)

@@ -15,6 +15,7 @@ from tfprune.errors import InputError, did_you_mean_fraction
 from tfprune.layers.barriers import CHANNELS, barriers
 from tfprune.layers.convert import masks_of, without_lora
 from tfprune.layers.masks import Masks
+from tfprune.layers.subclassed import as_graph
 from tfprune.pruning.batches import as_batches
 from tfprune.pruning.energies import Energy, check_targets, get_energy, passes
 from tfprune.pruning.evolution import Population, diversity
@@ -107,7 +108,7 @@ def search_filters(
     _check(generations, patience, init_probability, seed)
     if not tf.executing_eagerly():
         raise InputError("search_filters computes at once: call it outside of tf.Graph and tf.function")
-    chosen, model = get_energy(energy), without_lora(model)
+    chosen, model = get_energy(energy), as_graph(without_lora(model))
     batches, own = as_batches(data, batch_size, steps, len(model.inputs)), masks_of(model)
     if batches is None:
         raise InputError("search_filters needs data=: the energies of states are measured on it")

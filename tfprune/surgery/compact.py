@@ -39,13 +39,15 @@ def compact(
     - A channel that is constant, because nothing but biases and normalisation leads to it, moves into the bias of the
       next layer, which gets one if it has none. In front of a convolution that pads with zeros this would be wrong at
       the image's border: there a constant 0 leaves, and of all other constant channels one stays that stands for them.
-    - Inputs, outputs and whatever Keras operation or layer mixes features (layer normalisation, attention, grouped
-      convolutions, softmax, recurrent layers, ...) keep all their channels, and so does an activation that is not known
-      to be element-wise (see `tfprune.surgery.activations`). No layer becomes empty: one channel stays.
+    - Heads of attention, units of recurrent layers and columns of embeddings are channels like filters and dense units.
+    - Inputs, outputs and whatever mixes features (layer normalisation, grouped convolutions, softmax, ...) keep all
+      their channels, and so does an activation that is not known to be element-wise (see
+      `tfprune.surgery.activations`). No layer becomes empty: one channel stays.
+    - Layers that are made of others, and subclassed models, are looked into. They keep their class where nothing inside
+      gets smaller, and else become nested Functional models of their parts, which do what they do in inference.
 
     Args:
-        model: built Sequential or Functional model, plain or masked, with nested models and shared layers; is left as
-            it is.
+        model: built model, plain or masked, with nested models and shared layers; is left as it is.
         masks: path -> bool array for every path of `prunable(model)`; None for the model's own. Weights that are 0
             count as pruned in any case.
         fold_batchnorm: for deployment: puts normalisation into the kernel and bias of the layer in front of it (see
@@ -64,8 +66,9 @@ def compact(
             can leave although kernels have filters without weights, and which operations need the channels of these.
 
     Raises:
-        InputError: a subclassed model, masks that do not fit, a layer that no rule of `tfprune.surgery` knows and that
-            is to be refused, or one that cannot be copied (names it); outputs that are not those of the masked model.
+        InputError: a model without weights, masks that do not fit, a layer that no rule of `tfprune.surgery` knows and
+            that is to be refused, or one that cannot be copied (names it); outputs that are not those of the masked
+            model.
     """
     model = without_lora(model)
     own, model = model, as_graph(model)

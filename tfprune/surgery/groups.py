@@ -67,7 +67,7 @@ def channel_groups(model: keras.Model) -> list[Group]:
         UserWarning: once, in a line: operations that no rule of `tfprune.surgery` knows; channels around these stay.
 
     Raises:
-        InputError: a subclassed model.
+        InputError: a model without weights.
     """
     model = as_graph(model)
     weights = weights_of(model)

@@ -11,7 +11,6 @@ import numpy as np
 from keras import tree
 
 from tfprune.layers.barriers import kind_name, refuses
-from tfprune.layers.kinds import plain_type
 from tfprune.layers.prunable import prunable
 from tfprune.layers.rule_table import Rule, RuleTable
 from tfprune.layers.topology import flat_inputs, is_nested, named_layers, run
@@ -25,8 +24,6 @@ _RULES = RuleTable(
     "nothing says what {what} does to channels, so that none can be removed around it",
     "tfprune.surgery.trace.register_rule",
 )
-
-_ELSEWHERE: dict[str, Rule] = {}  # `package.Class` -> rule
 
 Edit = Callable[[dict, Callable[[np.ndarray], int], bool], None]
 
@@ -46,27 +43,7 @@ def register_rule(*operations: type | str) -> Callable[[Rule], Rule]:
             operations (`"Add"` for `keras.ops.add`); or names of layer classes of packages that need not be installed,
             with the package's (`"keras_hub.PositionEmbedding"`).
     """
-    elsewhere = {name for name in operations if isinstance(name, str) and "." in name}
-
-    def register(rule: Rule) -> Rule:
-        _ELSEWHERE.update(dict.fromkeys(elsewhere, rule))
-        return _RULES.register(*(one for one in operations if one not in elsewhere))(rule)
-
-    return register
-
-
-def knows(operation: keras.Operation) -> bool:
-    """Whether an operation has a rule."""
-    return _rule_from_elsewhere(operation) is not None or _RULES.knows(operation)
-
-
-def _rule_from_elsewhere(operation: keras.Operation) -> Rule | None:
-    kind = plain_type(operation)
-    for base in kind.__mro__:
-        rule = _ELSEWHERE.get(f"{base.__module__.split('.')[0]}.{base.__name__}")
-        if rule is not None:
-            return rule if kind.call is base.call else None
-    return None
+    return _RULES.register(*operations)
 
 
 class Trace:
@@ -265,7 +242,7 @@ class Trace:
         opened = self._open(operation, specs)
         if opened is not None and opened.call == call_of(*specs):
             return self._through(opened, [x for x in tree.flatten((args, kwargs)) if isinstance(x, Signal)])
-        rule = _rule_from_elsewhere(operation) or _RULES.find(operation, Trace.keep, default=Trace.keep)
+        rule = _RULES.find(operation, Trace.keep, default=Trace.keep)
         spec = operation.compute_output_spec(*specs[0], **specs[1])
         if opened is not None:  # called in another way than before
             return self.keep_whole(operation, spec, *args, **kwargs)
@@ -278,11 +255,6 @@ class Trace:
     def edit_of(self, layer: keras.layers.Layer) -> Edit | None:
         """What `edit` was told of a layer."""
         return self._edits.get(id(layer))
-
-    @property
-    def edits(self) -> dict[str, Edit]:
-        """Path of a layer of the graph -> what `edit` was told of it."""
-        return {self._paths[key]: edit for key, edit in self._edits.items() if key in self._paths}
 
     def keepers(self, channels: np.ndarray) -> str:
         """Which operations keep these channels from leaving, in words; empty if the model's own outputs alone do."""
@@ -311,7 +283,7 @@ class Trace:
 
     def _open(self, operation: keras.Operation, specs: tuple) -> Opened | None:
         """What is inside a layer that no rule knows, as its first call says."""
-        if refuses() or knows(operation):
+        if refuses() or _RULES.knows(operation):
             return None
         if id(operation) not in self._looked:
             self._looked.add(id(operation))
