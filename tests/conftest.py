@@ -19,6 +19,14 @@ sys.path.append(str(Path(__file__).parent))  # for `faults`
 SHARED = Path(os.environ.get("TFPRUNE_SHARED", ROOT.parent / "shared"))
 
 
+@pytest.fixture(autouse=True)
+def tensorflow_as_it_was():
+    """Where a trace fails within `tf.map_fn`, TensorFlow refuses to enter any strategy's scope from then on."""
+    yield
+    if "tensorflow" in sys.modules and hasattr(sys.modules["tensorflow"], "compat"):
+        sys.modules["tensorflow"].compat.v1.get_variable_scope()._caching_device = None
+
+
 def _shared(relative):
     path = SHARED / relative
     if not path.exists():

@@ -125,12 +125,14 @@ def test_subclassed_models_that_cannot_be_served_are_refused_with_what_to_do():
     model = Subclassed()
     model.build((None, 3))  # which builds no layer of it
     for function in (prunable, unsupported, masked, strip, masks_of, Masks.dense):
-        with pytest.raises(InputError, match=r"^model 'subclassed' \(Subclassed\) has no weights yet: call it on"):
+        with pytest.raises(InputError, match=r"^model 'subclassed\w*' \(Subclassed\) has no weights yet: call it on"):
             function(model)
     model = Untraceable()
     model(np.zeros((1, 3), "f4"))
-    assert list(prunable(model)) == ["untraceable/dense.kernel"]
-    with pytest.raises(InputError, match=r"^model 'untraceable' \(Untraceable\) is subclassed, and cannot be called"):
+    assert list(prunable(model)) == [f"{model.name}/dense.kernel"]
+    with pytest.raises(
+        InputError, match=r"^model 'untraceable\w*' \(Untraceable\) is subclassed, and cannot be called"
+    ):
         masked(model)
 
 

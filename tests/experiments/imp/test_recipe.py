@@ -166,7 +166,7 @@ def test_convolutional_networks_train_validate_and_are_pruned(imp):
     again = Reevaluation(settings, images)
     table = again.accuracies(run)
     assert table["top1"].tolist() == pytest.approx(
-        [1 - run.iteration(k).validation_errors[-1] for k in (0, 1, 2)], abs=0.08
+        [1 - run.iteration(k).validation_errors[-1] for k in (0, 1, 2)], abs=0.15
     )
     assert set(again.silencing(last)["order"]) == {"most", "least", "random"}
 
