@@ -34,10 +34,6 @@ _APPLICATIONS = {
     "MobileNetV2": _application("MobileNetV2", alpha=0.35),
     "MobileNetV3Small": _application("MobileNetV3Small"),
     "EfficientNetB0": _application("EfficientNetB0"),
-    "NASNetMobile": _application("NASNetMobile"),
-    "DenseNet121": _application("DenseNet121"),
-    "ResNet50V2": _application("ResNet50V2"),
-    "ConvNeXtTiny": _application("ConvNeXtTiny"),
 }
 _USER = {
     make.__name__: Network(make, getattr(make, "example", None))
