@@ -122,3 +122,21 @@ def test_flags_of_lottery_commands():
     for words, rest in commands:
         for flag in set(re.findall(r"--(\w+)", rest)) - {"help", "flagfile"}:
             assert re.search(rf"--(\[no\])?{flag}\b", shown[words]), (words, flag)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", range(3))
+def test_examples_of_any_model_print_what_is_shown(place, tmp_path):
+    page = (ROOT / "docs" / "any_model.md").read_text()
+    example, shown = (
+        re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)[place] for language in ("python", "text")
+    )
+    if "keras_hub" in example:
+        pytest.importorskip("keras_hub")
+    (tmp_path / "example.py").write_text(example)  # classes are found by their module
+    ran = subprocess.run([sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    assert _words(ran.stdout) == _words(shown)
+    for start in ("test accuracy", "total", "parameters /"):
+        if start in shown:
+            assert _numbers(ran.stdout, start)[:3] == pytest.approx(_numbers(shown, start)[:3], rel=0.1)
