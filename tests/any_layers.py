@@ -20,6 +20,21 @@ class OwnMatrix(L.Layer):
 
 
 @registered
+class OwnWidth(L.Layer):
+    """A layer without `get_config`: Keras writes the constructor's arguments by itself."""
+
+    def __init__(self, width, **kwargs):
+        super().__init__(**kwargs)
+        self.width = width
+
+    def build(self, input_shape):
+        self.mix = self.add_weight(shape=(input_shape[-1], self.width))
+
+    def call(self, inputs):
+        return ops.matmul(inputs, self.mix)
+
+
+@registered
 class OwnDense(L.Dense):
     """A subclass that computes something else than its base."""
 
@@ -167,6 +182,7 @@ NETWORKS = {
     "scaled attention": lambda: _attended(L.AdditiveAttention(name="it"), together=False),
     "spectral": lambda: _after(L.SpectralNormalization(L.Dense(5), name="it")),
     "own matrix": lambda: _after(OwnMatrix(name="it")),
+    "own width": lambda: _after(OwnWidth(5, name="it")),
     "own dense": lambda: _after(OwnDense(5, name="it")),
     "own block": lambda: _after(Block(5, name="it")),
     "own blocks": lambda: _after(Blocks(4, name="it")),

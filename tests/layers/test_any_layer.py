@@ -142,6 +142,18 @@ def test_every_pruner_finds_the_kernels(name, pruner):
     assert abs(masks.kept - 0.5 * masks.size) <= len(masks)
 
 
+@pytest.mark.parametrize("name", ["own width", "own block", "lstm"])
+def test_files_are_read_back(name, tmp_path):
+    model, x = _made(name)
+    sparse, masks = _sparse(model)
+    sparse.save(tmp_path / "model.keras")
+    again = tfprune.load_model(tmp_path / "model.keras")
+    assert tfprune.masks_of(again) == masks
+    np.testing.assert_array_equal(again(x), sparse(x))
+    effective = tfprune.sparsity(sparse, input_shape=x.shape[1:]).effective_masks
+    assert min(effective.counts.values()) > 0
+
+
 @pytest.mark.slow
 def test_files_are_read_in_a_fresh_process(tmp_path):
     """Masks, weights and values of pruned weights are there; Keras alone reads the weights of the plain model."""

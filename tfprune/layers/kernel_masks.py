@@ -23,6 +23,8 @@ from tfprune.layers.reading import called_with
 from tfprune.layers.stored import load_masked, load_plain, save_masked
 from tfprune.layers.topology import named_layers
 
+_PAIRS = "_kernels_and_masks"
+
 
 class MaskedKernels:
     """What has masks: `KernelMasks`, and any other layer by `tfprune.layers.masked_any`.
@@ -34,8 +36,8 @@ class MaskedKernels:
     plain_class: type[keras.layers.Layer]
 
     def kernels_and_masks(self) -> dict[str, tuple[keras.Variable, keras.Variable]]:
-        """Name of a kernel -> (kernel, mask)."""
-        raise NotImplementedError
+        """Name of a kernel -> (kernel, mask), of those that `add_mask` has given one."""
+        return vars(self).get(_PAIRS, {})
 
     def kept_values(self) -> list[tuple]:
         """(variable, tensor in its place) of what makes the plain layer compute with kept weights only."""
@@ -72,10 +74,6 @@ class KernelMasks(MaskedKernels):
 
     def call(self, inputs):
         return called_with(self, self.kept_values(), super().call, (inputs,), {})
-
-    def kernels_and_masks(self) -> dict[str, tuple[keras.Variable, keras.Variable]]:
-        """Kernel attribute name -> (kernel, mask)."""
-        return {name: (kernel_variable(self, name), getattr(self, f"{name}_mask")) for name in _names(self)}
 
     def save_own_variables(self, store):
         # A class that only inherits its plain class computes something else, and a low-rank update is in no kernel.
@@ -114,6 +112,8 @@ def add_mask(layer: keras.layers.Layer, name: str, kernel: keras.Variable) -> ke
         kernel.regularizer = _OfKept(kernel.regularizer, mask)
     if kernel.constraint is not None:
         kernel.constraint = _OnKept(kernel.constraint, mask)
+    # Not by `setattr`: what a dictionary holds would be tracked a second time.
+    vars(layer)[_PAIRS] = {**vars(layer).get(_PAIRS, {}), name: (kernel, mask)}
     return mask
 
 

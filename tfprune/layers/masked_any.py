@@ -36,9 +36,6 @@ class MaskedLayer(MaskedKernels):
         self._add_masks()
         return outputs
 
-    def kernels_and_masks(self) -> dict[str, tuple[keras.Variable, keras.Variable]]:
-        return vars(self).get("_kernels_and_masks", {})
-
     def build_from_config(self, config: dict) -> None:
         super().build_from_config(config)
         self._add_masks()
@@ -73,9 +70,8 @@ class MaskedLayer(MaskedKernels):
         if new:
             locked = self._tracker.locked
             self._tracker.unlock()  # as Keras does for weights that come late
-            pairs = {name: (kernel, add_mask(self, name, kernel)) for name, kernel in new.items()}
-            # Not by `setattr`: what a dictionary holds would be tracked a second time.
-            vars(self)["_kernels_and_masks"] = {**known, **pairs}
+            for name, kernel in new.items():
+                add_mask(self, name, kernel)
             if locked:
                 self._tracker.lock()
         vars(self)["_variables_seen"] = len(self.variables)
