@@ -221,16 +221,9 @@ def test_assets_of_own_layers_are_copied(wrap):
     layer.note, layer.count = "seen", 7
     model = keras.Sequential([keras.Input((3, 2)), wrap(layer), L.Dense(1)])
     sparse = masked(model)
-    for copy in (sparse, strip(sparse), compact_keeping_all(model)):
+    for copy in (sparse, strip(sparse), compact(model)):
         (own,) = [one for one in copy._flatten_layers() if isinstance(one, Counted)]
         assert own is not layer and (own.note, own.count) == ("seen", 7)
-
-
-def compact_keeping_all(model):
-    from tfprune.surgery.trace import Trace, register_rule
-
-    register_rule(Counted, L.TimeDistributed)(Trace.keep)
-    return compact(model)
 
 
 def test_stateful_layers_go_on_where_they_were_and_the_check_leaves_them_there():
