@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from tfprune.cli.shipped import with_shipped_flag_files
 from tfprune.errors import InputError
 
 _OF_ABSL = ("flagfile", "undefok")
@@ -29,7 +30,7 @@ def parse(values: flags.FlagValues, words: Sequence[str]) -> list[str]:
     """
     values.set_gnu_getopt(True)
     try:
-        given = values.read_flags_from_files([*words[1:]])
+        given = values.read_flags_from_files(with_shipped_flag_files(words[1:]))
         return values([words[0], *_with_full_names(values, given)])[1:]
     except UnicodeDecodeError:
         raise InputError("--flagfile must name a text file in UTF-8, with one flag in each line") from None

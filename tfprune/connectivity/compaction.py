@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
-import pandas as pd
 import tensorflow as tf
 
 from tfprune.connectivity.graph import Walk, ones_input
@@ -17,6 +17,11 @@ from tfprune.layers.prunable import prunable
 from tfprune.layers.subclassed import as_graph
 from tfprune.layers.topology import is_graph, named_layers
 from tfprune.layers.weights import weight_variables
+from tfprune.records.extras import extra
+from tfprune.records.text_table import text_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, repr=False)
@@ -55,14 +60,16 @@ class CompactionReport:
     @property
     def table(self) -> pd.DataFrame:
         """One row per layer with weights and a last one, `total`."""
-        rows = {path: _row(self.before_of[path], self.after_of[path]) for path in self.before_of}
-        return pd.DataFrame.from_dict({**rows, "total": _row(self.before, self.after)}, orient="index")
+        return extra("pandas", "the table of a report").DataFrame.from_dict(self._rows, orient="index")
 
     def __repr__(self) -> str:
-        table = self.table
-        shown = table.to_string(formatters=dict.fromkeys(table.columns, "{:,}".format))
         ratios = ", ".join(f"{name} / {_ratio(self.before, self.after, name):.4g}" for name in ("parameters", "flops"))
-        return f"{shown}\n{ratios}"
+        return f"{text_table(self._rows)}\n{ratios}"
+
+    @property
+    def _rows(self) -> dict[str, dict]:
+        rows = {path: _row(self.before_of[path], self.after_of[path]) for path in self.before_of}
+        return {**rows, "total": _row(self.before, self.after)}
 
 
 def compaction_report(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
-import pandas as pd
 
 from tfprune.connectivity.reachability import Reachability
 from tfprune.layers.barriers import EFFECTIVE, barriers
@@ -15,6 +15,11 @@ from tfprune.layers.convert import masks_of
 from tfprune.layers.kernel_masks import masked_kernels
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import prunable, unsupported
+from tfprune.records.extras import extra
+from tfprune.records.text_table import text_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, repr=False)
@@ -97,13 +102,11 @@ class SparsityReport:
     @property
     def table(self) -> pd.DataFrame:
         """One row per kernel and a last one, `total`."""
-        rows = {path: _row(self.weights_of[path], self.flops_of[path]) for path in self.weights_of}
-        return pd.DataFrame.from_dict({**rows, "total": _row(self.weights, self.flops)}, orient="index")
+        return extra("pandas", "the table of a report").DataFrame.from_dict(self._rows, orient="index")
 
     def __repr__(self) -> str:
-        formats = {"direct sparsity": "{:.6f}".format, "effective sparsity": "{:.6f}".format}
         lines = [
-            self.table.to_string(formatters={**formats, **dict.fromkeys(_COUNTED, "{:,}".format)}),
+            text_table(self._rows),
             f"{self.parameters:,} parameters in all, {self.weights.dense:,} of them prunable; compression "
             f"{self.weights.direct_compression:.4g} direct, {self.weights.effective_compression:.4g} effective",
         ]
@@ -113,8 +116,10 @@ class SparsityReport:
             lines.append(f"effective counts are upper bounds, because no rule knows: {', '.join(self.barriers)}")
         return "\n".join(lines)
 
-
-_COUNTED = ("weights", "kept", "effective", "FLOPs dense", "FLOPs kept", "FLOPs effective")
+    @property
+    def _rows(self) -> dict[str, dict]:
+        rows = {path: _row(self.weights_of[path], self.flops_of[path]) for path in self.weights_of}
+        return {**rows, "total": _row(self.weights, self.flops)}
 
 
 def sparsity(

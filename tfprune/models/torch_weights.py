@@ -15,6 +15,7 @@ from tfprune.errors import InputError
 from tfprune.layers.kinds import NOISE
 from tfprune.layers.topology import named_layers
 from tfprune.records.arrays import Header, read_npz
+from tfprune.records.extras import extra
 from tfprune.records.reading import open_file, readable
 
 _NAMES = {
@@ -130,10 +131,7 @@ def _read_npz(path: Path, shapes: Shapes, may_differ: Collection[str], what: str
 
 
 def _read_safetensors(path: Path, shapes: Shapes, may_differ: Collection[str], what: str) -> dict[str, np.ndarray]:
-    try:
-        from safetensors import safe_open
-    except ImportError:
-        raise InputError(f"{path}: needs the package safetensors (pip install safetensors)") from None
+    safe_open = extra("safetensors", str(path)).safe_open
     open_file(path).close()  # tells what is no file better
     with readable(path, what), safe_open(path, framework="numpy") as file:
         names = set(file.keys())

@@ -1,12 +1,15 @@
-"""Progress of a pruning call that takes long: a bar on a terminal, plain lines elsewhere."""
+"""Progress of a pruning call that takes long: a bar on a terminal, plain lines elsewhere, and without tqdm."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
-from tqdm import tqdm
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 SILENT_SECONDS = 3.0
 SECONDS_PER_LINE = 15.0
@@ -59,8 +62,10 @@ class Progress:
         now = time.monotonic()
         if not self._verbose or now < self._due:
             return
-        if self._stream.isatty():
+        if self._stream.isatty() and find_spec("tqdm"):
             if self._bar is None:
+                from tqdm import tqdm
+
                 self._bar = tqdm(
                     total=self._total,
                     initial=self._done,
@@ -78,7 +83,7 @@ class Progress:
             self._due = now + SECONDS_PER_LINE
             of = "" if self._total is None else f" of {self._total}"
             text = f"{self._what}, {self._phase}: step {self._done + 1}{of}{f', {note}' if note else ''}"
-            tqdm.write(text, file=self._stream)
+            print(text, file=self._stream, flush=True)
 
     def _close(self) -> None:
         if self._bar is not None:

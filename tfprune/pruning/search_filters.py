@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
-import pandas as pd
 import tensorflow as tf
 
 from tfprune.errors import InputError, did_you_mean_fraction
@@ -23,6 +23,10 @@ from tfprune.pruning.filter_states import StateSpace, channel_states
 from tfprune.pruning.fitted import blamed, fitted
 from tfprune.pruning.losses import LOSSES
 from tfprune.pruning.progress import Progress
+from tfprune.records.extras import extra
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HISTORY = ("best_cost", "mean_cost", "kept", "diversity")
 
@@ -108,6 +112,7 @@ def search_filters(
     _check(generations, patience, init_probability, seed)
     if not tf.executing_eagerly():
         raise InputError("search_filters computes at once: call it outside of tf.Graph and tf.function")
+    pandas = extra("pandas", "search_filters")  # which is missed before the search, not after it
     chosen, model = get_energy(energy), as_graph(without_lora(model))
     batches, own = as_batches(data, batch_size, steps, len(model.inputs)), masks_of(model)
     if batches is None:
@@ -139,7 +144,7 @@ def search_filters(
         cost=float(costs[best]),
         dense_cost=float(costs[-1]),
         filters={each.name: (found[each.name], each.size) for each in space.stretches},
-        history=pd.DataFrame(rows, columns=list(HISTORY)),
+        history=pandas.DataFrame(rows, columns=list(HISTORY)),
     )
 
 

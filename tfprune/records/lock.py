@@ -9,10 +9,13 @@ import stat
 from pathlib import Path
 from typing import IO
 
-import portalocker
-
 from tfprune.errors import InputError
 from tfprune.records.reading import os_flags
+
+try:
+    import portalocker
+except ImportError:  # the library writes its files without locks then, as on file systems that have none
+    portalocker = None
 
 
 class FileLock:
@@ -72,6 +75,8 @@ def hold(file: IO[bytes], path: str | Path, shared: bool = False) -> None:
         BlockingIOError: another process holds it, or has deleted it meanwhile.
         OSError: it cannot be locked, for example on a file system without locks.
     """
+    if portalocker is None:
+        raise OSError(errno.ENOTSUP, "it cannot be locked: the package portalocker is missing")
     kind = portalocker.LockFlags.SHARED if shared else portalocker.LockFlags.EXCLUSIVE
     try:
         portalocker.lock(file, kind | portalocker.LockFlags.NON_BLOCKING)

@@ -10,11 +10,11 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from ai_edge_litert.interpreter import Interpreter
 from keras import tree
 
 from tfprune.errors import InputError
 from tfprune.records.atomic import temporary_folder
+from tfprune.records.extras import extra
 from tfprune.surgery.twins import steps_back_over_masks, unrolled
 
 Arrays = Sequence[np.ndarray]
@@ -161,7 +161,8 @@ class _LiteRun:
     """An interpreter that is prepared anew only where the shapes of the inputs change."""
 
     def __init__(self, path, model, threads):
-        self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
+        litert = extra("ai_edge_litert.interpreter", f"running {path.name}")
+        self._interpreter = litert.Interpreter(model_path=str(path), num_threads=threads)
         runner = self._interpreter.get_signature_runner()
         inputs, outputs = runner.get_input_details(), runner.get_output_details()
         self._inputs = [inputs[name]["index"] for name in _input_names(model)]

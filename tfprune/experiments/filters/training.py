@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import keras
 import tensorflow as tf
 from keras import layers
@@ -98,13 +100,18 @@ class FilterTrainer:
 
 
 class _Curves:
-    """Metrics by epoch, as lines and as TensorBoard's curves; those of earlier starts are written anew."""
+    """Metrics by epoch, as lines and as TensorBoard's curves; those of earlier starts are written anew.
+
+    Without the package tensorboard, which TensorFlow needs to write them, there are no curves.
+    """
 
     def __init__(self, folder: RunFolder, steps_per_epoch: int):
         for path in folder.path(CURVES).glob("events.out.tfevents.*"):
             path.unlink()
         self._logger, self._steps_per_epoch = folder.path(LOGGER), steps_per_epoch
-        self._writer, self._epoch = tf.summary.create_file_writer(str(folder.path(CURVES))), -1
+        summary, known = tf.summary, find_spec("tensorboard") is not None
+        self._writer = summary.create_file_writer(str(folder.path(CURVES))) if known else summary.create_noop_writer()
+        self._epoch = -1
 
     def show(self, log: MetricLog) -> None:
         """Writes what was added to a log by step."""

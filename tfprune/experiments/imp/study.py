@@ -17,6 +17,7 @@ from tfprune.cli.app import Command
 from tfprune.cli.early import check_readable
 from tfprune.cli.progress import ProgressBar
 from tfprune.cli.run import RunSettings, Study, tell
+from tfprune.cli.shipped import shipped
 from tfprune.data.reclass import class_count
 from tfprune.errors import InputError
 from tfprune.experiments.imp.arch import parse_arch
@@ -209,4 +210,4 @@ def layout_of(first_iteration: int) -> Layout:
 def _one_file(words: Sequence[str]) -> str:
     if len(words) != 1:
         raise InputError(f"give one input file, for example inputs/main.ini. Received: {' '.join(words) or 'none'}")
-    return words[0]
+    return shipped(words[0])

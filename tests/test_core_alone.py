@@ -1,0 +1,101 @@
+"""What the library needs: TensorFlow, Keras and NumPy, with what these three need; the rest where it is used."""
+
+import importlib.metadata
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CORE = ("tensorflow", "keras", "numpy")
+HOOK = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {absent!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Absent())
+"""
+LIBRARY = """
+import io, contextlib, warnings
+import keras, numpy as np, tfprune
+model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3, name="c"), keras.layers.ReLU(),
+                          keras.layers.Flatten(), keras.layers.Dense(2, name="d")])
+masks = tfprune.prune(model, "magnitude", 0.9)
+sparse = tfprune.masked(model, masks)
+found = tfprune.sparsity(sparse)
+assert "total" in repr(found) and "c/kernel" in repr(found), found
+small = tfprune.compact(sparse)
+assert "total" in repr(tfprune.compaction_report(sparse, small))
+tfprune.save_masks("masks.npz", masks)
+assert tfprune.load_masks("masks.npz").kept == masks.kept
+sparse.save("sparse.keras")
+assert tfprune.masks_of(tfprune.load_model("sparse.keras")).kept == masks.kept
+fewer = tfprune.prune_filters(model, "l1_norm", 0.5)
+tfprune.export(small, "small.keras")
+tfprune.strip(sparse).save("plain.keras")
+tfprune.prune(model, "synflow", 0.9, "effective")
+"""
+
+
+def _closure(names):
+    found, waiting = set(), list(names)
+    while waiting:
+        name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
+        if name in found:
+            continue
+        found.add(name)
+        for line in importlib.metadata.requires(name) or []:
+            requirement, _, marker = line.partition(";")
+            needed = re.match(r"[\w.-]+", requirement).group()
+            with_extra = "extra" in marker
+            if not with_extra and _installed(needed):
+                waiting.append(needed)
+    return found
+
+
+def _installed(name):
+    try:
+        return importlib.metadata.version(name) is not None
+    except importlib.metadata.PackageNotFoundError:
+        return False
+
+
+@pytest.fixture
+def alone(tmp_path):
+    """Runs code in a process that finds no package but those of the core; what it printed, and its errors."""
+    known = _closure(CORE)
+    normal = {
+        module: {re.sub(r"[-_.]+", "-", name).lower() for name in names}
+        for module, names in importlib.metadata.packages_distributions().items()
+    }
+    absent = {module for module, names in normal.items() if not names & known and module != "tfprune"}
+    assert {"pandas", "tqdm", "matplotlib", "tensorflow_datasets", "ai_edge_litert"} <= absent
+    (tmp_path / "sitecustomize.py").write_text(HOOK.format(absent=absent))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+
+    def run(code):
+        command = [sys.executable, "-W", "ignore", "-c", code]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+
+    return run
+
+
+def test_the_library_needs_tensorflow_keras_and_numpy_alone(alone):
+    done = alone(LIBRARY)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_what_needs_more_says_the_command(alone):
+    model = "import keras, tfprune; m = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])\n"
+    for code, told in {
+        "tfprune.sparsity(m).table": "the table of a report: the package pandas is missing; pip install 'pandas' ",
+        "tfprune.export(m, 'm.tflite')": "the package ai_edge_litert is missing; pip install 'tfprune[export]' ",
+    }.items():
+        done = alone(f"{model}try:\n    {code}\nexcept tfprune.InputError as error:\n    print(error)")
+        assert told in done.stdout, done.stderr[-3000:]

@@ -1,0 +1,36 @@
+"""Packages that only a part of tfprune needs: imported where they are used, and named with a command where absent."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+from tfprune.errors import InputError
+
+# Package -> what brings it, where its own name does not.
+_BROUGHT_BY = {
+    "ai_edge_litert": "tfprune[export]",
+    "safetensors": "tfprune[weights]",
+    "sklearn": "scikit-learn",
+    "tensorboard": "tfprune[tensorboard]",
+}
+
+
+def extra(module: str, what: str) -> ModuleType:
+    """A module of a package that need not be installed.
+
+    Args:
+        module: its name.
+        what: needs it, in a word or two, for the error.
+
+    Raises:
+        InputError: the package is not installed; says the command that does it.
+    """
+    package = module.partition(".")[0]
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != package:  # the package is there, and what it needs is not
+            raise
+        brought_by = _BROUGHT_BY.get(package, package)
+        raise InputError(f"{what}: the package {package} is missing; pip install '{brought_by}' brings it") from None
