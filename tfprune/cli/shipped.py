@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.metadata
+import site
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 FOLDERS = ("inputs", "flags")
@@ -41,10 +41,8 @@ def with_shipped_flag_files(words: Sequence[str]) -> list[str]:
     return changed
 
 
-def _places(asked: Path):
-    yield Path(__file__).parents[2] / asked  # the sources
-    try:
-        files = importlib.metadata.files("tfprune") or ()
-    except importlib.metadata.PackageNotFoundError:
-        return
-    yield from (Path(file.locate()) for file in files if file.parts[-len(asked.parts) :] == asked.parts)
+def _places(asked: Path) -> Iterator[Path]:
+    package = Path(__file__).parents[2]
+    yield package / asked  # the sources
+    for root in (package, sys.prefix, site.getuserbase()):  # as pip installs with --target, usually, and with --user
+        yield Path(root, "share", "tfprune", asked)
