@@ -44,6 +44,7 @@ def paths_in(masks):
     return product.sum()
 
 
+@pytest.mark.slow_beyond(12)
 @pytest.mark.parametrize("name", [name for name in PRUNERS if not name.endswith("uniform_plus")])
 @pytest.mark.parametrize("count", [1, 3])
 def test_every_pruner_keeps_them_and_its_counts(chain, name, count):
@@ -215,6 +216,7 @@ def test_lenet5_by_snip_reaches_1995(recwarn):
     assert not list(recwarn)
 
 
+@pytest.mark.slow
 def test_mobilenet_by_magnitude_reaches_its_target(recwarn):
     keras.utils.set_random_seed(0)
     model = keras.applications.MobileNetV2((32, 32, 3), alpha=0.35, weights=None, classes=10)

@@ -98,6 +98,7 @@ def _randomised(model):
     return model
 
 
+@pytest.mark.slow_beyond(2)
 @pytest.mark.parametrize("name", NETS)
 def test_a_twin_has_the_same_outputs(name):
     model = _randomised(NETS[name]())
@@ -277,6 +278,7 @@ assert tf.keras.__version__.startswith("3"), tf.keras.__version__
 """
 
 
+@pytest.mark.slow_beyond(1)
 @pytest.mark.parametrize("before", [None, "0"])
 def test_the_old_packages_load_late_and_leave_no_trace(before):
     code = IMPORTED.format(before=before)
