@@ -40,13 +40,9 @@ def _lstm(walk: Walk, layer, sequences, initial_state=None):
     cell = layer.cell
 
     def step(x, states, kernels):
-        def gate(number, activation):
-            own = [kernel[..., number * cell.units : (number + 1) * cell.units] for kernel in kernels]
-            summed = walk.linear(lambda x, h: ops.matmul(x, own[0]) + ops.matmul(h, own[1]), x, states[0])
-            return _finished(walk, layer, activation, summed)
-
-        let_in, keep, show = (gate(number, cell.recurrent_activation) for number in (0, 1, 3))
-        new = gate(2, cell.activation)
+        gates = _gates(walk, x, states[0], kernels, 4)
+        let_in, keep, show = (_finished(walk, layer, cell.recurrent_activation, gates[at]) for at in (0, 1, 3))
+        new = _finished(walk, layer, cell.activation, gates[2])
         kept, added = walk.product(ops.multiply, keep, states[1]), walk.product(ops.multiply, let_in, new)
         carry = walk.linear(ops.add, kept, added)
         shown = activated(walk, cell.activation, walk.linear(tf.identity, carry), layer)
@@ -61,22 +57,19 @@ def _gru(walk: Walk, layer, sequences, initial_state=None):
 
     def step(x, states, kernels):
         (state,) = states
-        parts = [[kernel[..., at * cell.units : (at + 1) * cell.units] for at in range(3)] for kernel in kernels]
-
-        def gate(number):
-            mine = parts[0][number], parts[1][number]
-            summed = walk.linear(lambda x, h: ops.matmul(x, mine[0]) + ops.matmul(h, mine[1]), x, state)
-            return _finished(walk, layer, cell.recurrent_activation, summed)
-
-        update, reset = gate(0), gate(1)
+        both, own = (
+            [kernel[:, at] for kernel in kernels] for at in (slice(2 * cell.units), slice(2 * cell.units, None))
+        )
+        gates = _gates(walk, x, state, both, 2)
+        update, reset = (_finished(walk, layer, cell.recurrent_activation, gate) for gate in gates)
         if cell.reset_after:
-            recalled = walk.linear(lambda h: ops.matmul(h, parts[1][2]), state)
+            recalled = walk.linear(lambda h: ops.matmul(h, own[1]), state)
             recalled = walk.lift(recalled) if cell.use_bias else recalled
             recalled = walk.product(ops.multiply, reset, recalled)
-            summed = walk.linear(lambda x, r: ops.matmul(x, parts[0][2]) + r, x, recalled)
+            summed = walk.linear(lambda x, r: ops.matmul(x, own[0]) + r, x, recalled)
         else:
             recalled = walk.linear(tf.identity, walk.product(ops.multiply, reset, state))
-            summed = walk.linear(lambda x, r: ops.matmul(x, parts[0][2]) + ops.matmul(r, parts[1][2]), x, recalled)
+            summed = walk.linear(lambda x, r: ops.matmul(x, own[0]) + ops.matmul(r, own[1]), x, recalled)
         new = _finished(walk, layer, cell.activation, summed)
         replace = walk.lift(walk.linear(tf.identity, update))  # 1 - update
         kept, added = walk.product(ops.multiply, update, state), walk.product(ops.multiply, replace, new)
@@ -105,16 +98,17 @@ def _recurrent(walk: Walk, layer, sequences, initial_state, gates: int, states: 
     elif steps > UNROLLED:
         found, last = _closed(walk, layer, sequences, kernels, first, gates)
     else:
-        made = []
-        for at in range(steps):
-            first = step(walk.linear(lambda x, at=at: x[:, at], sequences, cut=False), first, kernels)
-            made.append(first[0])
-        found, last = made, first
-    if layer.return_sequences:
-        outputs = walk.linear(lambda *made: ops.stack(made, axis=1), *found) if isinstance(found, list) else found
-    else:
-        outputs = last[0]
+        (found, *_), last = walk.scan(lambda x, states: step(x, states, kernels), sequences, first)
+    outputs = found if layer.return_sequences else last[0]
     return (outputs, *last) if layer.return_state else outputs
+
+
+def _gates(walk: Walk, x, state, kernels: Sequence, count: int) -> list:
+    """What inputs and state bring to each of the gates that share kernels, of which each has its columns."""
+    summed = walk.linear(lambda x, h: ops.matmul(x, kernels[0]) + ops.matmul(h, kernels[1]), x, state)
+    units = summed.shape[-1] // count
+    parts = [slice(at * units, (at + 1) * units) for at in range(count)]
+    return [walk.linear(lambda x, part=part: x[:, part], summed, cut=False) for part in parts]
 
 
 def _initial(walk: Walk, layer, given, count: int) -> list:
