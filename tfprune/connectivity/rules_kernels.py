@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 
 import keras
-import numpy as np
-import tensorflow as tf
 from keras import layers, ops
 
 from tfprune.connectivity.activations import activated
@@ -91,24 +89,23 @@ def convolved(inputs, kernel, strides, data_format, **others):
     return ops.conv(inputs, kernel, strides=strides, data_format=data_format, **others)
 
 
-@register_rule("Conv", "DepthwiseConv", "SeparableConv", "ConvTranspose")
+# Keras 3.15 cannot run a graph with a `ConvTranspose`, so no rule for it can be tried.
+@register_rule("Conv", "DepthwiseConv", "SeparableConv")
 def _convolution(walk: Walk, operation, inputs, *kernels):
-    """With kernels of a layer, or such as are computed."""
-    if not tf.is_tensor(inputs) or walk.is_kernel(inputs):
-        raise NoRule(f"{operation.name!r}: nothing says what a convolution of a constant depends on")
-    kind, data_format = type(operation).__name__, operation.data_format or keras.config.image_data_format()
+    if walk.is_kernel(inputs) or not all(map(walk.is_kernel, kernels)):
+        raise NoRule(f"{operation.name!r}: nothing says what a convolution with kernels depends on that are computed")
+    data_format = operation.data_format or keras.config.image_data_format()
 
     def call(inputs, *kernels):
-        if kind != "Conv":
+        if type(operation).__name__ != "Conv":
             return operation.call(inputs, *kernels)
         own = {**geometry(operation), "data_format": data_format, "padding": operation.padding}
         return convolved(inputs, *kernels, **own)
 
-    given = [kernel if tf.is_tensor(kernel) else np.float32(np.asarray(kernel) != 0) for kernel in kernels]
-    outputs = walk.product(call, inputs, *given)
-    shape = (inputs if kind == "ConvTranspose" else outputs).shape
-    for kernel in filter(walk.is_kernel, kernels):
-        walk.use(walk.kernel_of(kernel), math.prod(shape[2:] if data_format == "channels_first" else shape[1:-1]))
+    outputs = walk.product(call, inputs, *kernels)
+    for kernel in kernels:
+        shape = outputs.shape[2:] if data_format == "channels_first" else outputs.shape[1:-1]
+        walk.use(walk.kernel_of(kernel), math.prod(shape))
     return outputs
 
 

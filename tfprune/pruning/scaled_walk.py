@@ -24,7 +24,7 @@ _PRODUCT_OPERATIONS = frozenset(
     {
         *("Multiply", "Divide", "TrueDivide", "DivideNoNan", "Power", "FloorDivide", "Mod"),
         *("Matmul", "Dot", "Tensordot", "Einsum", "Inner", "Outer"),
-        *("LogicalAnd", "DotProductAttention", "Conv", "DepthwiseConv", "SeparableConv", "ConvTranspose"),
+        *("LogicalAnd", "DotProductAttention"),
     }
 )
 
