@@ -35,6 +35,9 @@ def masked(model: keras.Model, masks: Mapping[str, np.ndarray] | None = None, *,
     `load_model` reads it back. Layers that `unsupported(model)` names are copied as they are and stay dense. Low-rank
     updates (LoRA) are merged into their kernels.
 
+    A model of an own class is copied as one where that can be, see `tfprune.layers.own_models`. One whose class builds
+    its graph itself is saved as the class says, not its layers: its file is read where the class is registered.
+
     `load_weights` of the copy takes files of the masked model, and those of the plain one, which leave the masks alone.
 
     Args:
