@@ -3,9 +3,6 @@
 _OWN = "a matrix of an own layer makes no channels, and keeps those that it reads"
 
 KNOWN: dict[str, dict[str, str]] = {
-    "applications/EfficientNetB0": {
-        "masked": "with random averages its signals die: outputs vary by 1e-5 with the input, too little to compare"
-    },
     "user/conv_lstm_video": {"channels": "no rule takes channels out of a ConvLSTM, and all other layers touch one"},
     "user/custom_linear": {"channels": _OWN},
     "user/tied_autoencoder": {"channels": _OWN},
