@@ -34,7 +34,7 @@ _APPLICATIONS = {
     "MobileNetV2": _application("MobileNetV2", alpha=0.35),
     "MobileNetV3Small": _application("MobileNetV3Small"),
     "EfficientNetB0": _application("EfficientNetB0"),
-    **{name: _application(name) for name in ("DenseNet121", "ResNet50V2", "NASNetMobile", "ConvNeXtTiny")},
+    "ConvNeXtTiny": _application("ConvNeXtTiny"),
 }
 _USER = {
     make.__name__: Network(make, getattr(make, "example", None))
