@@ -42,7 +42,7 @@ def plain_by_class(model: keras.Model) -> keras.Model | None:
 def masked_by_class(model: keras.Model) -> keras.Model | None:
     """As `plain_by_class`, with masks that keep all weights."""
     copy = plain_by_class(model)
-    return copy and with_masked_layers(copy)
+    return None if copy is None else with_masked_layers(copy)
 
 
 def like_by_class(model: keras.Model) -> keras.Model | None:
