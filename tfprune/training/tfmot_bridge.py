@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from tfprune.errors import InputError
 from tfprune.layers.convert import masked, set_masks, strip
-from tfprune.layers.kernel_masks import KernelMasks
+from tfprune.layers.kernel_masks import MaskedKernels
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import kernels_of, prunable
 from tfprune.layers.topology import flat_inputs, named_layers, require_graph, run
@@ -96,7 +96,7 @@ class Twin:
 
     def __init__(self, model: keras.Model, schedule: PolynomialSchedule | None = None):
         require_graph(model)
-        if any(isinstance(layer, KernelMasks) for _, layer in named_layers(model)):
+        if any(isinstance(layer, MaskedKernels) for _, layer in named_layers(model)):
             model = strip(model)
         layers = {path: layer for path, layer in named_layers(model) if not isinstance(layer, keras.layers.InputLayer)}
         legacy = {path: _legacy_layer(path, layer) for path, layer in layers.items()}
