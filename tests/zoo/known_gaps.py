@@ -8,7 +8,6 @@ KNOWN: dict[str, dict[str, str]] = {
     "applications/EfficientNetB0": {
         "masked": "with random averages its signals die: outputs vary by 1e-5 with the input, too little to compare"
     },
-    "user/conv_lstm_video": {"channels": "no rule takes channels out of a ConvLSTM, and all other layers touch one"},
     "user/custom_linear": {"channels": _OWN},
     "user/tied_autoencoder": {"channels": _OWN},
     "user/graph_attention": {"channels": "`keras.ops.einsum` and a transposed score keep the channels that they read"},
@@ -19,7 +18,6 @@ KNOWN: dict[str, dict[str, str]] = {
     "hub/MobileNet": {
         "saved": "KerasHub's blocks add to their names when they are read, so that masks have other paths"
     },
-    "hub/T5": {"channels": "a T5TransformerLayer, called with a shared position bias, is not looked into"},
     "hub/MiT": dict.fromkeys(("as given", "masked", "saved", "fit", "compact", "channels"), _MIT),
     "hub/SegFormer": dict.fromkeys(("as given", "masked", "saved", "fit", "compact", "channels"), _MIT),
 }
