@@ -16,16 +16,20 @@ from tfprune.surgery.trace import Trace, register_rule
 _SIZE = 4  # what stands for an open length
 
 
-@register_rule("Transpose", "Swapaxes", "Moveaxis", "ExpandDims", "Squeeze")
-def _move(trace: Trace, operation, spec, x):
-    functions = {
+def moves(operation) -> Callable:
+    """What an operation that moves axes does to an array."""
+    return {
         "Transpose": lambda array: array.transpose(operation.axes),
         "Swapaxes": lambda array: array.swapaxes(operation.axis1, operation.axis2),
         "Moveaxis": lambda array: np.moveaxis(array, operation.source, operation.destination),
         "ExpandDims": lambda array: np.expand_dims(array, operation.axis),
         "Squeeze": lambda array: array.squeeze(operation.axis),
-    }
-    return _moved(trace, operation, spec, x, functions[type(operation).__name__])
+    }[type(operation).__name__]
+
+
+@register_rule("Transpose", "Swapaxes", "Moveaxis", "ExpandDims", "Squeeze")
+def _move(trace: Trace, operation, spec, x):
+    return _moved(trace, operation, spec, x, moves(operation))
 
 
 @register_rule("GetItem")
