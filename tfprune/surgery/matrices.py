@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from tfprune.surgery.links import Product, Weights
@@ -25,19 +23,14 @@ class Matrix(Product):
         directions.append(self)
 
     def fold(self) -> None:
-        """Sets to 0 what reads inputs that are always 0."""
-        self._clear(lambda use: (use.given.constant == 0)[:, None])
+        """Nothing: no bias takes in what is constant, and what is 0 may be needed in the other direction."""
 
     def cut(self) -> None:
-        """Sets to 0 what leads to channels that nothing needs."""
-        self._clear(lambda use: ~use.output.needed)
-
-    def _clear(self, idle: Callable) -> None:
-        """Sets weights to 0 that are idle in all uses; `idle` says which, as what fits (inputs, outputs)."""
+        """Sets weights to 0 that read what is always 0 or lead to what nothing needs, in every use."""
         value = self._weights[self._path]
-        clear = np.ones(value.shape, bool)
+        idle = np.ones(value.shape, bool)
         for one in self.directions:
-            view = np.moveaxis(clear, one.axes, (-2, -1))
+            view = np.moveaxis(idle, one.axes, (-2, -1))
             for use in one._uses:
-                view &= idle(use)
-        value[clear] = 0
+                view &= (use.given.constant == 0)[:, None] | ~use.output.needed
+        value[idle] = 0

@@ -104,7 +104,8 @@ class _Constant:
 
     def forward(self) -> None:
         value = self._weights[self._path]
-        flat = value.reshape(1, -1) if self._axis is None else np.moveaxis(value, self._axis, 0).reshape(len(value), -1)
+        flat = np.moveaxis(value, self._axis, 0) if self._axis is not None else value[None]
+        flat = flat.reshape(len(flat), -1)
         self._output.constant[:] = np.where((flat == flat[:, :1]).all(1), flat[:, 0], np.nan)
 
     def backward(self) -> None:
