@@ -31,7 +31,10 @@ def rebuild(model: keras.Model, trace: Trace, stays: np.ndarray) -> keras.Model:
     def count(channels: np.ndarray) -> int:
         return int(np.count_nonzero(stays[channels]))
 
-    def smaller(layer: keras.Operation) -> keras.Operation:
+    def smaller(layer: keras.Operation) -> keras.Operation | Callable:
+        if not isinstance(layer, keras.layers.Layer):
+            edit = trace.edit_of(layer)
+            return layer if edit is None else _edited(layer, lambda config: edit(config, count, False))
         own = trace.own.get(id(layer))
         changes = own.changes(trace, stays) if own is not None and own.shrinks(stays) else {}
         if changes is None:
@@ -67,6 +70,15 @@ def rebuild(model: keras.Model, trace: Trace, stays: np.ndarray) -> keras.Model:
         if id(layer) in made:  # inputs are not
             _assign(path, layer, made[id(layer)], trace, stays, paths)
     return copy
+
+
+def _edited(operation: keras.Operation, edit: Callable[[dict], None]) -> Callable:
+    """A Keras operation with other arguments; a `key` is one of the call."""
+    config = operation.get_config()
+    edit(config)
+    key = config.pop("key", None)
+    new = type(operation).from_config(config)
+    return new if key is None else lambda x, _: new(x, key)
 
 
 def _copied(model: keras.Model, inside: Callable, prefix: str = "") -> Iterator[tuple[str, keras.layers.Layer]]:

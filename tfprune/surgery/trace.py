@@ -257,7 +257,7 @@ class Trace:
         """Says how the numbers of channels get into a layer's configuration; what is said first counts.
 
         Args:
-            layer: of the graph, or within one.
+            layer: of the graph, or within one; or a Keras operation, which has a new one in its place then.
             edit: called as `edit(config, count, biased)`; `count(channels)` says how many stay, `biased` whether the
                 layer has a bias.
         """
