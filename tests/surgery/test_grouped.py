@@ -14,11 +14,11 @@ from tfprune.surgery.trace import Trace
 X = np.random.default_rng(0).normal(size=(2, 6, 6, 3))
 
 
-def _model(groups, filters, padding="same", use_bias=True):
+def _model(groups, filters, padding="same", use_bias=True, last=1):
     layers = [
         L.Conv2D(4, 1, name="a"),
         L.Conv2D(filters, 3, groups=groups, padding=padding, use_bias=use_bias, activation="relu", name="g"),
-        L.Conv2D(2, 1, name="last"),
+        L.Conv2D(2, last, padding="same", name="last"),
     ]
     model = keras.Sequential([keras.Input((6, 6, 3)), *layers])
     rng = np.random.default_rng(0)
@@ -64,11 +64,14 @@ def test_constants_go_through(padding):
 
 def test_one_channel_left_is_a_plain_convolution():
     """A group of one channel is no group: what is constant then goes into a bias, in the same call."""
-    model = _model(4, 4, "valid", use_bias=False)
+    model = _model(4, 4, "valid", use_bias=False, last=3)
     _off(model.get_layer("a").kernel, 3, [0, 1, 2, 3])
     _off(model.get_layer("a").bias, 0, [0, 1, 2])
+    for variable in (model.get_layer("a").bias, model.get_layer("g").kernel):
+        variable.assign(abs(variable))
     small = compact(model)
     _assert_same(small, model)
+    assert small.get_layer("g").groups == 1 and not small.get_layer("g").kernel.numpy().any()
     again, first = weights_of(compact(small)), weights_of(small)
     assert list(again) == list(first)
     assert all(np.array_equal(array, first[path]) for path, array in again.items())

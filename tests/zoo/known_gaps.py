@@ -2,15 +2,11 @@
 
 _MIT = "KerasHub's HierarchicalTransformerEncoder writes a configuration that its constructor does not take"
 _WRITTEN = "KerasHub's layers write what they do not read; a backbone of its own class never asks, a plain copy does"
-_OWN = "a matrix of an own layer makes no channels, and keeps those that it reads"
 
 KNOWN: dict[str, dict[str, str]] = {
     "applications/EfficientNetB0": {
         "masked": "with random averages its signals die: outputs vary by 1e-5 with the input, too little to compare"
     },
-    "user/custom_linear": {"channels": _OWN},
-    "user/tied_autoencoder": {"channels": _OWN},
-    "user/graph_attention": {"channels": "`keras.ops.einsum` and a transposed score keep the channels that they read"},
     "hub/DebertaV3": {"saved": _WRITTEN},
     "hub/GPTNeoX": {"saved": _WRITTEN},
     "hub/Llama": {"saved": _WRITTEN},
