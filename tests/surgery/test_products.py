@@ -30,6 +30,7 @@ def _over_channels(q, k, v):
 CASES = {
     "matmul": (_attended, [(3, 3, 6), (6, 6, 3)]),
     "einsum": (_attended_by_einsum, [(3, 3, 6), (6, 6, 3)]),
+    "linear": (lambda q, k, v: ops.matmul(ops.matmul(q, ops.swapaxes(k, 1, 2)), v), [(3, 3, 6), (6, 6, 3)]),
     "channels": (_over_channels, [(6, 6, 6), (6, 6, 6)]),
     "entries": (lambda q, k, v: ops.einsum("bld,bld->bld", q, k) + v, [(6, 6, 6), (6, 6, 6)]),
 }

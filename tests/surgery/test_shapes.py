@@ -63,6 +63,7 @@ MOVES = {
     "pixel shuffle by layers": (_shuffled_by_layers, 6),
     "blocks": (lambda x: ops.space_to_depth(x, 2), 6),
     "slice of channels": (lambda x: x[:, 2, None, ..., 1:7], 4),
+    "slices of channels": (lambda x: ops.concatenate([x[..., :5], x[..., 3:]], axis=-1), 6),
     "every other channel": (lambda x: x[..., ::2], 8),
     "parts of channels": (lambda x: ops.concatenate(ops.split(x, [2, 5], axis=-1)[::-1], axis=-1), 6),
     "softmax of channels": (lambda x: ops.softmax(x, axis=-1), 8),
