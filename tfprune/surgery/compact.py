@@ -41,6 +41,8 @@ def compact(
       next layer, which gets one if it has none. In front of a convolution that pads with zeros this would be wrong at
       the image's border: there a constant 0 leaves, and of all other constant channels one stays that stands for them.
     - Heads of attention, units of recurrent layers and columns of embeddings are channels like filters and dense units.
+    - So are those that an own layer's matrices make and read, where the layer's constructor can make a smaller one of
+      the same class, which is tried and compared; these matrices have no bias that takes in what is constant.
     - Inputs, outputs and whatever mixes features (layer normalisation, grouped convolutions, softmax, ...) keep all
       their channels, and so does an activation that is not known to be element-wise (see
       `tfprune.surgery.activations`). No layer becomes empty: one channel stays.
