@@ -22,7 +22,7 @@ from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import kernels_of, prunable
 from tfprune.layers.topology import flat_inputs, named_layers, require_graph, run
 from tfprune.layers.weights import Weights, set_weights, weight_variables
-from tfprune.pruning.schedules import PolynomialSchedule
+from tfprune.pruning.training_schedules import PolynomialSchedule
 from tfprune.records.reading import first_line
 
 _SWITCH = "TF_USE_LEGACY_KERAS"
