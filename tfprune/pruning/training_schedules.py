@@ -237,10 +237,10 @@ class ConstantSchedule(TrainingSchedule):
     """The final sparsity from begin_step on; of use with weights that are trained already.
 
     Arguments are those of `tfprune.pruning.training_schedules.TrainingSchedule`. Without end_step and end masks are
-    chosen once; with one of them again and again, which changes them only where weights may come back.
+    chosen once, before the first step where begin_step is 0; with one of them again and again, which changes them only
+    where weights may come back.
     """
 
-    begin_step: int = 1
     _END = None
 
     def fixed(self, steps: int | None) -> TrainingSchedule:

@@ -22,7 +22,7 @@ from tfprune.pruning.pruner import prune
 from tfprune.pruning.selection import kept_count
 from tfprune.pruning.specs import Pruner
 from tfprune.training.regrowth import Regrowth, regrown
-from tfprune.training.slots import clear_slots
+from tfprune.training.slots import clear_slots, set_zero
 from tfprune.training.turns import Turns
 
 
@@ -130,12 +130,17 @@ class Renewals:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 given = {"verbose": False, **self._options}
-                return prune(self._model, self._pruner, sparsity, self._type, self._data, **given)
+                masks = prune(self._model, self._pruner, sparsity, self._type, self._data, **given)
         except BaseException:
             set_masks(self._model, before)
             raise
         finally:
             self._tell_once(caught)
+        if self._regrow:
+            # What is left of their momentum would go on moving pruned weights, which keep their values to come back.
+            for path, kernel in prunable(self._model).items():
+                clear_slots(self._model.optimizer, kernel, before[path] & ~masks[path], averages=False)
+        return masks
 
     def _tell_once(self, caught: list) -> None:
         """What is said at every renewal, but for numbers, is said once."""
@@ -155,7 +160,7 @@ class Renewals:
             masks[path] = regrown(schedule, step, kernel, mask, gradients.get(path), rng, self._seed)
             grown = masks[path] & ~mask
             if grown.any():
-                variable.assign(np.where(grown, 0, variable.numpy()))
+                set_zero(variable, grown)
                 clear_slots(self._model.optimizer, variable, grown)
         return Masks(masks)
 

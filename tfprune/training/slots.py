@@ -5,14 +5,19 @@ from __future__ import annotations
 import keras
 import numpy as np
 
+_AVERAGES = "_model_variables_moving_average"  # of Keras's optimizers with `use_ema`
 
-def clear_slots(optimizer: keras.optimizers.Optimizer | None, variable: keras.Variable, where: np.ndarray) -> None:
-    """Sets momenta, averages and the like of some weights of a variable to 0.
+
+def clear_slots(
+    optimizer: keras.optimizers.Optimizer | None, variable: keras.Variable, where: np.ndarray, averages: bool = True
+) -> None:
+    """Sets momenta, second moments and the like of some weights of a variable to 0.
 
     Args:
         optimizer: built or not; None changes nothing.
         variable: of the model.
         where: bool array of its shape.
+        averages: whether running averages of the weights themselves become 0, too.
     """
     while hasattr(optimizer, "inner_optimizer"):
         optimizer = optimizer.inner_optimizer
@@ -20,10 +25,18 @@ def clear_slots(optimizer: keras.optimizers.Optimizer | None, variable: keras.Va
         return
     trained = optimizer._trainable_variables  # no public way to see which slot is of which variable
     places = [place for place, one in enumerate(trained) if one is variable]
-    for slots in vars(optimizer).values():
+    for name, slots in vars(optimizer).items():
         if slots is trained or not isinstance(slots, list) or len(slots) != len(trained):
+            continue
+        if name == _AVERAGES and not averages:
             continue
         for place in places:
             slot = slots[place]
             if isinstance(slot, keras.Variable) and tuple(slot.shape) == where.shape:
-                slot.assign(np.where(where, 0, slot.numpy()))
+                set_zero(slot, where)
+
+
+def set_zero(variable: keras.Variable, where: np.ndarray) -> None:
+    """Sets some entries of a variable to 0."""
+    array = variable.numpy()
+    variable.assign(np.where(where, np.zeros((), array.dtype), array))
