@@ -57,6 +57,10 @@ class Renewals:
         regrow: whether all weights compete at each renewal, also pruned ones.
         effective: whether effective sparsity is told.
         options: further arguments of `tfprune.prune`.
+
+    Attributes:
+        size: number of weights that compete.
+        kernels: number of kernels that do.
     """
 
     def __init__(
@@ -74,17 +78,10 @@ class Renewals:
         self._seed = self._options.get("seed", 0)
         self._told: set[str] = set()
         self._turns: Turns | None = None
-        self._paths = list(self._competing(masks_of(model)))
-
-    @property
-    def size(self) -> int:
-        """Number of weights that compete."""
-        return sum(int(np.prod(kernel.shape)) for path, kernel in prunable(self._model).items() if path in self._paths)
-
-    @property
-    def kernels(self) -> int:
-        """Number of kernels that compete."""
-        return len(self._paths)
+        masks = masks_of(model)
+        part = competing(model, masks, self._options.get("ignore", ()), self._options.get("frozen"))
+        self._paths = list(part)
+        self.size, self.kernels = part.size, len(part)
 
     @property
     def kept(self) -> int:
@@ -93,21 +90,22 @@ class Renewals:
 
     def gradual(self, step: int, sparsity: float) -> Renewal | None:
         """Prunes to a sparsity; None where as much is pruned already and nothing can come back."""
-        if not self._regrow and self.kept <= kept_count(self.size, 1 - sparsity):
+        began, before = time.perf_counter(), masks_of(self._model)
+        if not self._regrow and self._part(before).kept <= kept_count(self.size, 1 - sparsity):
             return None
-        return self._changed(step, lambda before: self._chosen(sparsity, before))
+        return self._changed(step, before, self._chosen(sparsity, before), began)
 
     def regrowth(self, step: int, number: int, schedule: Regrowth) -> Renewal:
         """Drops and grows; `number` counts the renewals of a training from 0."""
-        return self._changed(step, lambda before: self._regrown(step, number, schedule, before))
+        began, before = time.perf_counter(), masks_of(self._model)
+        return self._changed(step, before, self._regrown(step, number, schedule, before), began)
 
     def now(self, step: int) -> Renewal:
         """The state as it is, told as a renewal that changed nothing."""
-        return self._changed(step, lambda before: before)
+        masks = masks_of(self._model)
+        return self._changed(step, masks, masks, time.perf_counter())
 
-    def _changed(self, step: int, choose) -> Renewal:
-        began, before = time.perf_counter(), masks_of(self._model)
-        masks = choose(before)
+    def _changed(self, step: int, before: Masks, masks: Masks, began: float) -> Renewal:
         if masks is not before:
             set_masks(self._model, masks)
         dropped = sum(np.count_nonzero(before[path] & ~mask) for path, mask in masks.items())
@@ -115,9 +113,6 @@ class Renewals:
         effective = self._effective_sparsity(masks) if self._effective else None
         seconds = time.perf_counter() - began
         return Renewal(step, self._part(masks).sparsity, effective, int(dropped), int(grown), seconds)
-
-    def _competing(self, masks: Masks) -> Masks:
-        return competing(self._model, masks, self._options.get("ignore", ()), self._options.get("frozen"))
 
     def _part(self, masks: Masks) -> Masks:
         return masks if len(self._paths) == len(masks) else Masks({path: masks[path] for path in self._paths})
