@@ -16,8 +16,8 @@ def mask_in_place(model: keras.Model) -> bool:
     """Gives every layer with kernels masks that keep all, unless it has some; the model computes what it did.
 
     Weights, optimizer and metrics are untouched: masks are not trainable, so that the optimizer's slots still belong to
-    the same variables. What Keras has traced of the model is forgotten; functions of one's own that were traced before
-    know no masks and must be made anew.
+    the same variables. What Keras has traced of the model is forgotten. Functions of one's own that were traced before,
+    and those of other models that share its layers, know no masks: make them anew, or compile those models anew.
 
     Args:
         model: built, of any kind; made within a strategy's scope, its masks are, too.

@@ -11,12 +11,11 @@ import keras
 from tfprune.errors import InputError, did_you_mean
 from tfprune.layers.in_place import mask_in_place
 from tfprune.pruning.pruner import PRUNING_TYPES, prune
-from tfprune.pruning.scores import get_score
 from tfprune.pruning.selection import kept_count
 from tfprune.pruning.specs import Pruner, get_pruner
 from tfprune.pruning.training_schedules import OwnSchedule
 from tfprune.training.regrowth import Regrowth
-from tfprune.training.renewal import Renewal, Renewals
+from tfprune.training.renewal import Renewal, Renewals, needs_data
 from tfprune.training.schedules import get_schedule
 
 _OWN = {"model", "pruner", "sparsity", "pruning_type", "data", "masks", "schedule", "on_missed"}
@@ -44,7 +43,8 @@ class Prune(keras.callbacks.Callback):
             function step -> sparsity, which is asked every 100 steps. Sparsity is that of weights that compete.
         sparsity: the final one, where the schedule is a name.
         pruning_type: `"direct"`, or `"effective"`, by which schedules of sparsity are those of effective weights.
-        data: for scores that need data and the gradients of `RigL`: what `fit` takes.
+        data: for scores that need data, all of which each renewal reads, and the gradients of `RigL`: what `fit` takes,
+            or a part of it.
         regrow: False: what is pruned stays pruned. True: at each renewal all weights compete, pruned ones with the
             values that they had; where one comes back, it has that value.
         effective: whether the effective sparsity is told, too; None where `pruning_type` is `"effective"`.
@@ -79,7 +79,7 @@ class Prune(keras.callbacks.Callback):
         self.schedule = get_schedule(schedule, sparsity)
         self._grows = isinstance(self.schedule, Regrowth)
         self.pruner = pruner if pruner is not None else "random/erk" if self._grows else "magnitude"
-        chosen = get_pruner(self.pruner)
+        get_pruner(self.pruner)
         for name in options:
             if name not in _PASSED_ON:
                 raise InputError(
@@ -89,8 +89,9 @@ class Prune(keras.callbacks.Callback):
         if pruning_type not in PRUNING_TYPES:
             near = did_you_mean(pruning_type, PRUNING_TYPES)
             raise InputError(f"pruning_type must be one of {', '.join(PRUNING_TYPES)}; received {pruning_type!r}{near}")
-        if data is None and (getattr(self.schedule, "needs_data", False) or get_score(chosen.score).needs_data):
-            needs = type(self.schedule).__name__ if self._grows else f"score {chosen.score}"
+        by_gradients = self._grows and self.schedule.needs_data
+        if data is None and (by_gradients or needs_data(self.pruner)):
+            needs = type(self.schedule).__name__ if by_gradients else f"pruner {self.pruner}"
             raise InputError(f"{needs} needs data=: what fit is given, or a part of it")
         if regrow and self._grows:
             raise InputError(f"regrow=True goes with a schedule of sparsity; {type(self.schedule).__name__} regrows")

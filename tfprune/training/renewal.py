@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 import warnings
 from collections.abc import Mapping
@@ -19,11 +20,14 @@ from tfprune.pruning.competing import competing
 from tfprune.pruning.compiled import chosen_loss
 from tfprune.pruning.gradients import masked_weights, mean_gradients
 from tfprune.pruning.pruner import prune
+from tfprune.pruning.scores import get_score
 from tfprune.pruning.selection import kept_count
-from tfprune.pruning.specs import Pruner
+from tfprune.pruning.specs import Pruner, get_pruner
 from tfprune.training.regrowth import Regrowth, regrown
 from tfprune.training.slots import clear_slots, set_zero
 from tfprune.training.turns import Turns
+
+_COMPETING = set(inspect.signature(competing).parameters) - {"model", "masks"}
 
 
 @dataclass(frozen=True)
@@ -47,13 +51,20 @@ class Renewal:
     seconds: float
 
 
+def needs_data(pruner: str | Pruner) -> bool:
+    """Whether a pruner scores by data."""
+    pruner = get_pruner(pruner)
+    return get_score(pruner.score).needs_data or (pruner.like is not None and needs_data(pruner.like))
+
+
 class Renewals:
     """Renews the masks of one model.
 
     Args:
         model: with masks in place.
         pruner: that chooses masks.
-        data, pruning_type: as for `tfprune.prune`.
+        data: of scores that need data, and of gradients.
+        pruning_type: as for `tfprune.prune`.
         regrow: whether all weights compete at each renewal, also pruned ones.
         effective: whether effective sparsity is told.
         options: further arguments of `tfprune.prune`.
@@ -78,8 +89,9 @@ class Renewals:
         self._seed = self._options.get("seed", 0)
         self._told: set[str] = set()
         self._turns: Turns | None = None
-        masks = masks_of(model)
-        part = competing(model, masks, self._options.get("ignore", ()), self._options.get("frozen"))
+        as_graph(model)  # what cannot be scored is told before it trains
+        chosen_by = {name: value for name, value in self._options.items() if name in _COMPETING}
+        part = competing(model, masks_of(model), **{"ignore": (), "frozen": None, **chosen_by})
         self._paths = list(part)
         self.size, self.kernels = part.size, len(part)
 
@@ -125,7 +137,8 @@ class Renewals:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 given = {"verbose": False, **self._options}
-                masks = prune(self._model, self._pruner, sparsity, self._type, self._data, **given)
+                data = self._data if needs_data(self._pruner) else None
+                masks = prune(self._model, self._pruner, sparsity, self._type, data, **given)
         except BaseException:
             set_masks(self._model, before)
             raise

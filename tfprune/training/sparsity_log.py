@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 
 from tfprune.connectivity.report import Counts, sparsity
 from tfprune.errors import InputError
@@ -55,6 +56,8 @@ class SparsityLogger(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None) -> None:
         self._rows: list[tuple] | None = None
+        if self._folder is not None and not hasattr(tf.summary, "scalar"):  # which TensorFlow has of TensorBoard
+            raise InputError("log_dir= needs TensorBoard: pip install tensorboard")
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
         if self._rows is None:
@@ -62,7 +65,7 @@ class SparsityLogger(keras.callbacks.Callback):
         if (epoch + 1) % self._every:
             return
         report = sparsity(self.model, **self._options)
-        counted = {**{path: (report.weights_of[path], report.flops_of[path]) for path in report.weights_of}}
+        counted = {path: (report.weights_of[path], report.flops_of[path]) for path in report.weights_of}
         counted[TOTAL] = report.weights, report.flops
         if self._file is not None:
             self._rows += [_row(epoch + 1, path, *counts) for path, counts in counted.items()]
@@ -96,8 +99,6 @@ class SparsityLogger(keras.callbacks.Callback):
             raise InputError(f"cannot write {self._file}: {error.strerror or error}") from error
 
     def _write_events(self, epoch: int, counted: dict[str, tuple[Counts, Counts]]) -> None:
-        import tensorflow as tf
-
         if self._writer is None:
             self._writer = tf.summary.create_file_writer(str(self._folder))
         with self._writer.as_default(step=epoch):

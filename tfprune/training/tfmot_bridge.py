@@ -96,6 +96,7 @@ class Twin:
 
     def __init__(self, model: keras.Model, schedule: PolynomialSchedule | None = None):
         require_graph(model)
+        schedule = schedule and schedule.fixed(None)
         if any(isinstance(layer, KernelMasks) for _, layer in named_layers(model)):
             model = strip(model)
         layers = {path: layer for path, layer in named_layers(model) if not isinstance(layer, keras.layers.InputLayer)}
@@ -179,6 +180,7 @@ def gradual_prune(
 
     Reference: Zhu & Gupta 2017, arXiv 1710.01878.
     """
+    schedule = schedule.fixed(steps)
     if steps < schedule.end_step:
         raise InputError(f"steps must be at least the schedule's end_step, {schedule.end_step}. Received: {steps}")
     twin = Twin(model, schedule)
