@@ -28,9 +28,9 @@ SCHEDULES: dict[str, Callable[..., AnySchedule]] = {
 }
 
 
-def schedules() -> list[str]:
-    """Names of all schedules that `Prune` knows, registered ones among them."""
-    return list(SCHEDULES)
+def schedules() -> dict[str, str]:
+    """The schedules that there are, one's own among them: name -> what it is, in a line."""
+    return {name: (made.__doc__ or "").strip().partition("\n")[0] for name, made in SCHEDULES.items()}
 
 
 def register_schedule(name: str) -> Callable:
