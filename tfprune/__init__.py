@@ -9,10 +9,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 __all__ = [
+    "SET",
+    "ConstantSchedule",
+    "ExponentialSchedule",
     "ExportError",
     "InputError",
     "Masks",
+    "OneCycleSchedule",
+    "OwnSchedule",
+    "PolynomialSchedule",
+    "Prune",
     "Reachability",
+    "Regrowth",
+    "RigL",
+    "SparsityLogger",
+    "TrainingSchedule",
     "compact",
     "compaction_report",
     "export",
@@ -26,9 +37,11 @@ __all__ = [
     "prune_channels",
     "prune_filters",
     "read_results",
+    "register_schedule",
     "remove_channels",
     "run",
     "save_masks",
+    "schedules",
     "search_filters",
     "set_masks",
     "sparsity",
@@ -51,15 +64,38 @@ if TYPE_CHECKING:
     from tfprune.pruning.pruner import prune
     from tfprune.pruning.remove_channels import remove_channels
     from tfprune.pruning.search_filters import search_filters
+    from tfprune.pruning.training_schedules import (
+        ConstantSchedule,
+        ExponentialSchedule,
+        OneCycleSchedule,
+        OwnSchedule,
+        PolynomialSchedule,
+        TrainingSchedule,
+    )
     from tfprune.surgery.compact import compact
     from tfprune.surgery.export import ExportError, export
     from tfprune.surgery.export_report import export_report
+    from tfprune.training.prune_callback import Prune
+    from tfprune.training.regrowth import SET, Regrowth, RigL
+    from tfprune.training.schedules import register_schedule, schedules
+    from tfprune.training.sparsity_log import SparsityLogger
 
 _HOMES = {
+    "SET": "tfprune.training.regrowth",
+    "ConstantSchedule": "tfprune.pruning.training_schedules",
+    "ExponentialSchedule": "tfprune.pruning.training_schedules",
     "ExportError": "tfprune.surgery.export",
     "InputError": "tfprune.errors",
     "Masks": "tfprune.layers.masks",
+    "OneCycleSchedule": "tfprune.pruning.training_schedules",
+    "OwnSchedule": "tfprune.pruning.training_schedules",
+    "PolynomialSchedule": "tfprune.pruning.training_schedules",
+    "Prune": "tfprune.training.prune_callback",
     "Reachability": "tfprune.connectivity.reachability",
+    "Regrowth": "tfprune.training.regrowth",
+    "RigL": "tfprune.training.regrowth",
+    "SparsityLogger": "tfprune.training.sparsity_log",
+    "TrainingSchedule": "tfprune.pruning.training_schedules",
     "compact": "tfprune.surgery.compact",
     "compaction_report": "tfprune.connectivity.compaction",
     "export": "tfprune.surgery.export",
@@ -73,9 +109,11 @@ _HOMES = {
     "prune_channels": "tfprune.pruning.prune_channels",
     "prune_filters": "tfprune.pruning.prune_filters",
     "read_results": "tfprune.experiments.results",
+    "register_schedule": "tfprune.training.schedules",
     "remove_channels": "tfprune.pruning.remove_channels",
     "run": "tfprune.experiments.run",
     "save_masks": "tfprune.layers.masks",
+    "schedules": "tfprune.training.schedules",
     "search_filters": "tfprune.pruning.search_filters",
     "set_masks": "tfprune.layers.convert",
     "sparsity": "tfprune.connectivity.report",

@@ -14,7 +14,7 @@ import tfprune
 from tfprune.errors import InputError
 from tfprune.layers.weights import weight_variables, weights_of
 from tfprune.models.registry import build
-from tfprune.pruning.schedules import PolynomialSchedule
+from tfprune.pruning.training_schedules import PolynomialSchedule
 from tfprune.training.tfmot_bridge import _KEYS, Twin, _packages, gradual_prune
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -22,7 +22,7 @@ from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import kernels_of, prunable
 from tfprune.layers.topology import flat_inputs, named_layers, require_graph, run
 from tfprune.layers.weights import Weights, set_weights, weight_variables
-from tfprune.pruning.schedules import PolynomialSchedule
+from tfprune.pruning.training_schedules import PolynomialSchedule
 from tfprune.records.reading import first_line
 
 _SWITCH = "TF_USE_LEGACY_KERAS"
@@ -96,6 +96,7 @@ class Twin:
 
     def __init__(self, model: keras.Model, schedule: PolynomialSchedule | None = None):
         require_graph(model)
+        schedule = schedule and schedule.fixed(None)
         if any(isinstance(layer, MaskedKernels) for _, layer in named_layers(model)):
             model = strip(model)
         layers = {path: layer for path, layer in named_layers(model) if not isinstance(layer, keras.layers.InputLayer)}
@@ -179,6 +180,7 @@ def gradual_prune(
 
     Reference: Zhu & Gupta 2017, arXiv 1710.01878.
     """
+    schedule = schedule.fixed(steps)
     if steps < schedule.end_step:
         raise InputError(f"steps must be at least the schedule's end_step, {schedule.end_step}. Received: {steps}")
     twin = Twin(model, schedule)

@@ -12,7 +12,7 @@ from typing import Any
 
 from tfprune.errors import InputError
 from tfprune.experiments.one_shot.names import run_name
-from tfprune.pruning.schedules import PolynomialSchedule
+from tfprune.pruning.training_schedules import PolynomialSchedule
 from tfprune.records.limits import MOST
 from tfprune.records.settings import Settings, digest, setting
 
