@@ -12,23 +12,33 @@ __all__ = [
     "ExportError",
     "InputError",
     "Masks",
+    "Pruner",
     "Reachability",
+    "Schedule",
     "compact",
     "compaction_report",
     "export",
     "export_report",
+    "filter_scores",
     "load_masks",
     "load_model",
     "masked",
     "masks_of",
+    "pattern_report",
     "prunable",
     "prune",
     "prune_channels",
     "prune_filters",
+    "pruners",
+    "quotas",
     "read_results",
+    "register_filter_score",
+    "register_quota",
+    "register_score",
     "remove_channels",
     "run",
     "save_masks",
+    "scores",
     "search_filters",
     "set_masks",
     "sparsity",
@@ -46,11 +56,17 @@ if TYPE_CHECKING:
     from tfprune.layers.convert import load_model, masked, masks_of, set_masks, strip
     from tfprune.layers.masks import Masks, load_masks, save_masks
     from tfprune.layers.prunable import prunable, unsupported
+    from tfprune.pruning.filter_scores import filter_scores, register_filter_score
+    from tfprune.pruning.pattern_report import pattern_report
     from tfprune.pruning.prune_channels import prune_channels
     from tfprune.pruning.prune_filters import prune_filters
     from tfprune.pruning.pruner import prune
+    from tfprune.pruning.quotas import quotas, register_quota
     from tfprune.pruning.remove_channels import remove_channels
+    from tfprune.pruning.schedules import Schedule
+    from tfprune.pruning.scores import scores
     from tfprune.pruning.search_filters import search_filters
+    from tfprune.pruning.specs import Pruner, pruners, register_score
     from tfprune.surgery.compact import compact
     from tfprune.surgery.export import ExportError, export
     from tfprune.surgery.export_report import export_report
@@ -59,23 +75,33 @@ _HOMES = {
     "ExportError": "tfprune.surgery.export",
     "InputError": "tfprune.errors",
     "Masks": "tfprune.layers.masks",
+    "Pruner": "tfprune.pruning.specs",
     "Reachability": "tfprune.connectivity.reachability",
+    "Schedule": "tfprune.pruning.schedules",
     "compact": "tfprune.surgery.compact",
     "compaction_report": "tfprune.connectivity.compaction",
     "export": "tfprune.surgery.export",
     "export_report": "tfprune.surgery.export_report",
+    "filter_scores": "tfprune.pruning.filter_scores",
     "load_masks": "tfprune.layers.masks",
     "load_model": "tfprune.layers.convert",
     "masked": "tfprune.layers.convert",
     "masks_of": "tfprune.layers.convert",
+    "pattern_report": "tfprune.pruning.pattern_report",
     "prunable": "tfprune.layers.prunable",
     "prune": "tfprune.pruning.pruner",
     "prune_channels": "tfprune.pruning.prune_channels",
     "prune_filters": "tfprune.pruning.prune_filters",
+    "pruners": "tfprune.pruning.specs",
+    "quotas": "tfprune.pruning.quotas",
     "read_results": "tfprune.experiments.results",
+    "register_filter_score": "tfprune.pruning.filter_scores",
+    "register_quota": "tfprune.pruning.quotas",
+    "register_score": "tfprune.pruning.specs",
     "remove_channels": "tfprune.pruning.remove_channels",
     "run": "tfprune.experiments.run",
     "save_masks": "tfprune.layers.masks",
+    "scores": "tfprune.pruning.scores",
     "search_filters": "tfprune.pruning.search_filters",
     "set_masks": "tfprune.layers.convert",
     "sparsity": "tfprune.connectivity.report",

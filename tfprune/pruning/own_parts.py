@@ -6,17 +6,19 @@ function in it, or one that it registers.
 
 from __future__ import annotations
 
-import importlib
+import contextlib
+import importlib.util
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tfprune.errors import InputError
-from tfprune.pruning.registry import OWN
+from tfprune.pruning.registry import NAME, OWN
 
-_WORDS = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*):([A-Za-z_][\w.\-/]*)")
+_WORDS = re.compile(rf"([^\W\d]\w*(?:\.[^\W\d]\w*)*):({NAME})")
+OWN_WORDS = "module:name of your own"
 
 
 def is_own(name: str, what: str) -> bool:
@@ -27,6 +29,31 @@ def is_own(name: str, what: str) -> bool:
         what: `"score"`, `"filter score"` or `"quota"`.
     """
     return isinstance(name, str) and (bool(_WORDS.fullmatch(name)) or name in OWN.get(what, ()))
+
+
+def folder_name(name: str) -> str:
+    """A name as a part of a path: some systems allow no `:` there."""
+    return name.replace(":", ".")
+
+
+def check_module(name: str, flag: str) -> None:
+    """Refuses `module:name` where there is no such module; imports none but the packages around it.
+
+    Args:
+        name: as it was given, also a name of ours.
+        flag: for messages.
+
+    Raises:
+        InputError: says which.
+    """
+    if match := _WORDS.fullmatch(name):
+        with _working_folder():
+            try:
+                found = importlib.util.find_spec(match[1])
+            except ImportError:
+                found = None
+        if found is None:
+            raise InputError(f"{flag}={name}: there is no module {match[1]} in {os.getcwd()} or installed")
 
 
 def imported(name: str, what: str, registry: Mapping[str, Any]) -> Any:
@@ -53,10 +80,9 @@ def imported(name: str, what: str, registry: Mapping[str, Any]) -> Any:
 
 
 def _module(module: str, what: str, name: str) -> Any:
-    path = list(sys.path)
-    sys.path.insert(0, os.getcwd())
     try:
-        return importlib.import_module(module)
+        with _working_folder():
+            return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
             raise InputError(f"{what} {name}: there is no module {error.name} in {os.getcwd()} or installed") from None
@@ -65,6 +91,15 @@ def _module(module: str, what: str, name: str) -> Any:
         raise InputError(
             f"{what} {name}: module {module} cannot be imported: {type(error).__name__}: {error}"
         ) from error
+
+
+@contextlib.contextmanager
+def _working_folder() -> Iterator[None]:
+    """Meanwhile modules are looked for there first."""
+    path = list(sys.path)
+    sys.path.insert(0, os.getcwd())
+    try:
+        yield
     finally:
         sys.path[:] = path
 

@@ -76,25 +76,37 @@ def prune(
     each layer's share, rounded, by those with quotas. `"effective"`: the returned masks are the sparsest of the
     pruner's nested masks of which at least that many weights lie on a path from input to output; an iterative pruner
     runs its schedule towards that density and the round in which the effective weights become too few is bisected.
+    With a pattern of groups the fewest are kept that hold so many weights (of a quota's share: the nearest number).
 
     Args:
         model: built Sequential or Functional model; magnitude and LAMP score the weights that it has now.
-        pruner: a name of `tfprune.pruning.specs.PRUNERS` or a `Pruner`.
-        sparsity: fraction of all prunable weights to prune, in [0, 1).
+        pruner: a name of `tfprune.pruners()`; a `Pruner`; a function that scores, see `tfprune.register_score`; or
+            `module:name`, one of these in a module that can be imported from the working folder.
+        sparsity: fraction of all prunable weights to prune, in [0, 1). Or name -> fraction that each kernel so named
+            loses, with names as in `ignore`; the name of fewest kernels counts, then the first pattern that fits, and
+            `"*"` is the rest. What no name fits stays as it is. An effective target is the total of these; layers then
+            keep more in proportion to what they lose. May be left out for patterns N:M.
         pruning_type: `"direct"` or `"effective"`.
         data: needed by SNIP and GraSP: what `fit` takes, see `tfprune.pruning.batches.as_batches`. Scores are those of
             the mean loss over all examples, with their sample weights; batch normalisation sees batch by batch.
         seed: of random scores, dropout while scoring and ties; a non-negative integer.
         scope: `"global"` or `"layerwise"`, instead of the pruner's own.
-        quota: `"uniform"`, `"uniform_plus"`, `"erk"` or `"igq"`, instead of the pruner's own.
+        quota: a name of `tfprune.quotas()`, instead of the pruner's own.
         quota_rule: `"valid"` or `"published"`, see `tfprune.pruning.quotas`.
+        pattern: `"2:4"` and other N:M, `"4x1"` and other blocks, `"row"`, `"column"` or `"kernel"`; see
+            `tfprune.pruning.patterns`. N:M says the sparsity of each kernel.
+        group_score: what a group counts: the `"mean"` (default), `"sum"` or `"max"` of its members' scores.
+        pattern_remainder: what becomes of weights where the pattern does not divide a kernel: an `"error"`, or they
+            stay `"dense"`, and count as kept.
         schedule: rounds, instead of the pruner's own.
         loss: of SNIP and GraSP: `"cross_entropy"`, `"published"` or a function of (labels, outputs). None: that of a
             compiled model, without regularizers and `add_loss`, and cross-entropy of one that is not compiled.
         masks: masks to start from; what they prune stays pruned and counts as pruned. None for `masks_of(model)`: those
             of a masked model, all weights of a plain one.
         ignore: kernels that stay as they are and count neither as weights nor as pruned: paths of kernels, layers or
-            nested models, names of layers, layers, or a function of a layer; one or several of them.
+            nested models, names of layers, patterns of these (`"conv*"`), layers, types of layers, or a function of a
+            layer; one or several of them.
+        only: as `ignore`, the kernels that compete; all others are ignored.
         highest: prune the highest scores in place of the lowest.
         batch_size: where `data` is a pair of arrays.
         steps: use the first so many batches; needed for data without an end.

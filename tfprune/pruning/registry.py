@@ -9,6 +9,8 @@ from typing import Any
 
 from tfprune.errors import InputError, did_you_mean
 
+NAME = r"[A-Za-z_][\w\-]*(?:[./][\w\-]+)*"
+"""What a name is."""
 OWN: dict[str, set[str]] = {}
 """What kind of part -> names that were registered beside ours."""
 
@@ -57,7 +59,7 @@ class Registry(dict):
         Raises:
             InputError: no such name, or it is taken; no function.
         """
-        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][\w.\-/]*", name):
+        if not isinstance(name, str) or not re.fullmatch(NAME, name):
             raise InputError(
                 f"the name of a {self._what} is letters, digits, '_', '-', '.' and '/', from a letter on; received "
                 f"{name!r:.80}"
@@ -76,9 +78,9 @@ class Registry(dict):
 
 
 def first_line(part: Any) -> str:
-    """The first line of what a part, or the function that it is made of, says of itself."""
-    text = inspect.getdoc(function_of(part)) or ""
-    return " ".join(text.split("\n\n")[0].split())
+    """What a part, or the function that it is made of, says of itself before the first full stop or semicolon."""
+    text = " ".join((inspect.getdoc(function_of(part)) or "").split("\n\n")[0].split())
+    return re.split(r"[.;](?: |$)", text)[0]
 
 
 def function_of(part: Any) -> Callable:

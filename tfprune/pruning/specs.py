@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tfprune.errors import InputError, did_you_mean
@@ -10,9 +10,10 @@ from tfprune.pruning.own_parts import imported
 from tfprune.pruning.quotas import get_quota
 from tfprune.pruning.registry import Parts, first_line
 from tfprune.pruning.schedules import ITERATIVE_SNIP, ONE_SHOT, SYNFLOW, Schedule
-from tfprune.pruning.scores import SCORES, Score, get_score
+from tfprune.pruning.scores import OPTIONS, SCORES, Score, get_score
 
 SCOPES = ("global", "layerwise")
+OTHER_PRUNERS = ("dense", "tfmot/polynomial")  # of `python -m tfprune.main`, which prune otherwise
 
 
 @dataclass(frozen=True)
@@ -128,3 +129,39 @@ def _told(pruner: Pruner) -> str:
     shared = f"quota {pruner.quota}" if pruner.quota else f"as many per layer as {pruner.like}" if pruner.like else ""
     rounds = f"{pruner.schedule.rounds} rounds" if pruner.schedule.rounds > 1 else ""
     return "; ".join(part for part in (first_line(get_score(pruner.score)), shared, rounds) if part)
+
+
+def register_score(name: str, *, needs_data: bool = False, options: Sequence[str] = ()) -> Callable:
+    """A decorator that gives a score of one's own a name, for `prune`, `Pruner` and `--pruner`.
+
+        @tfprune.register_score("smallest_fan")
+        def smallest_fan(model, batches, masks, rng):
+            kernels = tfprune.prunable(model)
+            return {path: abs(kernel.numpy()) / kernel.shape[-1] for path, kernel in kernels.items()}
+
+    Args:
+        name: not taken, also by no pruner. It also names one: all layers compete, in one go.
+        needs_data: whether `batches` may not be None.
+        options: of `"loss"` and `"input_shape"` those that the function takes as keyword arguments: the shape that
+            `prune` got; its loss, or that of the compiled model, as `tfprune.pruning.gradients.mean_gradients` takes
+            it.
+
+    Returns:
+        The decorator; the function stays what it is. It is called as `(model, batches, masks, rng, **options)`:
+        batches: re-iterable of (inputs, labels) or with sample weights third, None without data; masks: path -> bool
+        array for every path of `prunable(model)`, where pruned weights count as absent; rng: `np.random.Generator`, the
+        only source of randomness. It returns path -> array of the kernel's shape, higher means keep, and leaves the
+        model as it is.
+
+    Raises:
+        InputError: the name is taken or is none, an option that there is not, no function.
+    """
+    options = (options,) if isinstance(options, str) else tuple(options)
+    if wrong := [option for option in options if option not in OPTIONS]:
+        raise InputError(f"options of a score are of {', '.join(OPTIONS)}; received {wrong[0]!r}")
+
+    def register(function: Callable) -> Callable:
+        SCORES.register(name, function, Score(function, needs_data, options), taken=(*PRUNERS, *OTHER_PRUNERS))
+        return function
+
+    return register

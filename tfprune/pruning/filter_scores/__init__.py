@@ -24,6 +24,7 @@ from tfprune.pruning.filter_scores.l2 import l2
 from tfprune.pruning.filter_scores.operator_norm import operator_norm
 from tfprune.pruning.filter_scores.operator_norm_absolute import operator_norm_absolute
 from tfprune.pruning.filter_scores.random import random
+from tfprune.pruning.own_parts import imported
 from tfprune.pruning.registry import Parts, Registry
 
 FilterScore = Callable[[Sequence[tf.Tensor], np.random.Generator], list[tf.Tensor]]
@@ -43,11 +44,18 @@ FILTER_SCORES: Registry = Registry(
 
 
 def get_filter_score(name: str) -> FilterScore:
-    """The filter score of that name.
+    """The filter score of that name, or of `module:name`, see `tfprune.pruning.own_parts`.
 
     Raises:
         InputError: there is none.
     """
+    if isinstance(name, str) and ":" in name:
+        found = imported(name, "filter score", FILTER_SCORES)
+        if callable(found) and not isinstance(found, type):
+            return found
+        if isinstance(found, str) and found in FILTER_SCORES:
+            return FILTER_SCORES[found]
+        raise InputError(f"filter score {name} must be a function; it is {found!r:.80}")
     return FILTER_SCORES.named(name)
 
 

@@ -13,13 +13,12 @@ A score is a function `(model, batches, masks, rng, **options) -> {path: float32
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 
-from tfprune.errors import InputError
 from tfprune.pruning.registry import Parts, Registry
 from tfprune.pruning.scores.grasp import grasp
 from tfprune.pruning.scores.graspabs import graspabs
@@ -90,38 +89,3 @@ def get_score(score: str | Score | Callable) -> Score:
 def scores() -> Parts:
     """The scores that there are, one's own among them: name -> what it is, in a line. Prints as a table."""
     return SCORES.parts()
-
-
-def register_score(name: str, *, needs_data: bool = False, options: Sequence[str] = ()) -> Callable:
-    """A decorator that gives a score of one's own a name, for `prune`, `Pruner` and `--pruner`.
-
-        @tfprune.register_score("smallest_fan")
-        def smallest_fan(model, batches, masks, rng):
-            kernels = tfprune.prunable(model)
-            return {path: abs(kernel.numpy()) / kernel.shape[-1] for path, kernel in kernels.items()}
-
-    Args:
-        name: not taken. It also names the pruner that takes the lowest scores of all layers, in one go.
-        needs_data: whether `batches` may not be None.
-        options: of `"loss"` and `"input_shape"` those that the function takes as keyword arguments, as `prune` got
-            them; a loss of None is the cross-entropy.
-
-    Returns:
-        The decorator; the function stays what it is. It is called as `(model, batches, masks, rng, **options)`:
-        batches: re-iterable of (inputs, labels) or with sample weights third, None without data; masks: path -> bool
-        array for every path of `prunable(model)`, where pruned weights count as absent; rng: `np.random.Generator`, the
-        only source of randomness. It returns path -> array of the kernel's shape, higher means keep, and leaves the
-        model as it is.
-
-    Raises:
-        InputError: the name is taken or is none, an option that there is not, no function.
-    """
-    options = (options,) if isinstance(options, str) else tuple(options)
-    if wrong := [option for option in options if option not in OPTIONS]:
-        raise InputError(f"options of a score are of {', '.join(OPTIONS)}; received {wrong[0]!r}")
-
-    def register(function: Callable) -> Callable:
-        SCORES.register(name, function, Score(function, needs_data, options))
-        return function
-
-    return register
