@@ -212,6 +212,10 @@ def test_weights_that_every_kernel_keeps(tiny, pattern):
         return
     assert not pruned(tiny, function, 0.8, pattern)["dense/kernel"].any()
     masks = pruned(tiny, function, 0.8, pattern, min_weights=5)
+    with pytest.raises(
+        InputError, match=rf"min_weights, in groups of pattern {pattern}, keeps \d+ of the 864 weights, so"
+    ):
+        pruned(tiny, function, 0.99, pattern, min_weights=5)
     check_pattern(masks, pattern)
     assert min(masks.counts.values()) >= 5
     assert tfprune.sparsity(model, masks).effective < 1

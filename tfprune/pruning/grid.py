@@ -89,9 +89,12 @@ class Grid:
         for path, groups in self._needed(least).items():
             sizes = np.sort(self._sizes(path))[::-1]
             found[path] += int(sizes[:groups].sum())
-        floors = Floors({path: count for path, count in found.items() if count})
-        left = f"what pattern {self.pattern.text} leaves over is"
-        floors.why = f"{left} with min_weights" if least else left
+        floors, text = Floors({path: count for path, count in found.items() if count}), self.pattern.text
+        if any(left.any() for left in self._left_over.values()):
+            left = f"what pattern {text} leaves over"
+            floors.why = f"min_weights and {left} keep" if least else f"{left} is"
+        else:
+            floors.why = f"min_weights, in groups of pattern {text}, keeps"
         return floors
 
     def slack(self, layerwise: bool) -> int:
@@ -159,9 +162,9 @@ class Grid:
             kept[path], start = mask.reshape(before[path].shape), start + mask.size
         return kept
 
-    def _sizes(self, path: str, masks: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
-        """Living members of the groups that have any."""
-        alive = (masks or self._start)[path].ravel()[self._groups[path]].sum(1)
+    def _sizes(self, path: str) -> np.ndarray:
+        """Living members of the groups that have any, to begin with."""
+        alive = self._start[path].ravel()[self._groups[path]].sum(1)
         return alive[alive > 0]
 
     def _needed(self, least: int) -> dict[str, int]:

@@ -69,7 +69,7 @@ class PatternReport:
     def __repr__(self) -> str:
         rows = [["", "kept", *self.counts]]
         for path, kept in self.kept.items():
-            cells = [_cell(pattern, found[path]) for pattern, found in self.counts.items()]
+            cells = [_cell(found[path]) for found in self.counts.values()]
             rows.append([path, f"{kept:,} of {self.weights[path]:,}", *cells])
         wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join([row[0].ljust(wide[0]), *map(str.rjust, row[1:], wide[1:])]) for row in rows]
@@ -108,8 +108,7 @@ def _counts(mask: np.ndarray, pattern: Pattern, axes: Axes) -> PatternCounts:
     return PatternCounts(len(groups), int(np.count_nonzero(kept)), int(np.count_nonzero(cut)), mask.size - groups.size)
 
 
-def _cell(pattern: str, counts: PatternCounts) -> str:
-    if not counts.groups:
-        return ""
-    left = f" +{counts.left_over:,}" if counts.left_over else ""
-    return (f"{counts.kept:,} of {counts.groups:,}" if counts.holds else "-") + left
+def _cell(counts: PatternCounts) -> str:
+    left = [f"+{counts.left_over:,}"] if counts.left_over else []
+    groups = [f"{counts.kept:,} of {counts.groups:,}" if counts.holds else "-"] if counts.groups else []
+    return " ".join([*groups, *left])
