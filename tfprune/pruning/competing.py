@@ -29,14 +29,15 @@ def competing(
     Raises:
         InputError: nothing is left, or `ignore` or `only` cannot be understood.
     """
-    out = set(KernelNames(model, "ignore=").all_of(ignore))
+    ignores = not (isinstance(ignore, (tuple, list)) and not ignore)
+    out = set(KernelNames(model, "ignore=").all_of(ignore)) if ignores else set()
     if only is not None:
         out |= set(masks) - set(KernelNames(model, "only=").all_of(only))
     if frozen == "keep":
         out |= set(frozen_kernels(model))
     left = {path: mask for path, mask in masks.items() if path not in out}
     if not left:
-        given = [name for name, is_given in (("only=", only is not None), ("ignore=", ignore)) if is_given]
+        given = [name for name, is_given in (("only=", only is not None), ("ignore=", ignores)) if is_given]
         which = " with ".join(['frozen="keep"', *given] if frozen == "keep" else given)
         raise InputError(f"{which} leaves no kernel to prune")
     return Masks(left) if out else masks
