@@ -125,6 +125,7 @@ def test_types_within_layers():
     assert [path.split(".")[0] for path in names.of(layers.EinsumDense)] == [
         f"attention/{name}_dense" for name in ("query", "key", "value", "output")
     ]
+    assert names.of("attention/query_dense") == names.of("*query*") == ["attention/query_dense.kernel"]
     assert names.of(layers.LSTM) == names.of("both") and len(names.of("both")) == 4
 
 

@@ -53,9 +53,9 @@ class KernelNames:
         """Paths of the kernels that one name means, in network order.
 
         Args:
-            one: the path of a kernel, a layer or a nested model; the name of a layer that no other layer has; a pattern
-                of these with `*`, `?` or `[...]`, which takes all that match (`*` also matches `/`); a layer or nested
-                model; a type of layers, those within layers included; a function of a layer.
+            one: the path of a kernel, a layer, a layer within one or a nested model; the name of a layer that no other
+                layer has; a pattern of these with `*`, `?` or `[...]`, which takes all that match (`*` also matches
+                `/`); a layer or nested model; a type of layers, those within layers included; a function of a layer.
 
         Raises:
             InputError: something that is none of these, or means no prunable kernel (a function may); names it.
@@ -100,6 +100,9 @@ class KernelNames:
         ]
         if inside:
             return inside
+        within = [path for path in self._paths if path.startswith(f"{name}.")]
+        if within:
+            return within
         alike = [(place, own) for place, layer, own in self._layers if layer.name == name and own]
         if len(alike) > 1:
             places = ", ".join(place for place, _ in alike)
