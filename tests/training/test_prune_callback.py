@@ -313,7 +313,7 @@ def test_functions_of_ones_own():
     try:
         model = _net()
         _fit(model, tfprune.Prune(schedule="test_square", sparsity=0.8))  # to step 15, every step
-        assert tfprune.schedules()["test_square"] == "Late." and _kept(model) == 18
+        assert tfprune.schedules()["test_square"] == "Late" and _kept(model) == 18
         with pytest.raises(InputError, match="there is a schedule 'rigl' already"):
             tfprune.register_schedule("rigl")(square)
     finally:
@@ -404,3 +404,23 @@ def test_two_devices_prune_like_one():
     result = json.loads(ended.stdout)
     assert result["masks"] == {"polynomial": True, "rigl": True}
     assert result["kept"] == {"polynomial": 18, "rigl": 18}
+
+
+def test_a_pattern_with_a_sparsity_of_its_own_needs_no_schedule():
+    model = _net()
+    _fit(model, tfprune.Prune(pattern="1:2"), epochs=1)
+    for mask in tfprune.masks_of(model).values():
+        assert (mask.reshape(-1, 2, mask.shape[1]).sum(1) == 1).all()
+    with pytest.raises(InputError, match=r"pattern 1:2 gives every kernel sparsity 0.5 at once: leave schedule="):
+        tfprune.Prune(schedule=tfprune.PolynomialSchedule(0.5), pattern="1:2")
+    with pytest.raises(InputError, match=r"RigL drops and grows single weights"):
+        tfprune.Prune(schedule=tfprune.RigL(sparsity=0.5), data=(X, Y), pattern="2x1")
+
+
+def test_blocks_leave_gradually():
+    model = _net()
+    pruning = tfprune.Prune(schedule=tfprune.PolynomialSchedule(0.5, 0, 20, 5), pattern="2x1")
+    _fit(model, pruning, epochs=2)
+    masks = tfprune.masks_of(model)
+    assert masks.kept == 46 and len(pruning.history) == 4  # 45 of 90, in pairs
+    assert all(set(mask.reshape(-1, 2, mask.shape[1]).sum(1).ravel()) <= {0, 2} for mask in masks.values())

@@ -10,10 +10,11 @@ import keras
 
 from tfprune.errors import InputError, did_you_mean
 from tfprune.layers.in_place import mask_in_place
+from tfprune.pruning.patterns import as_pattern
 from tfprune.pruning.pruner import PRUNING_TYPES, prune
 from tfprune.pruning.selection import kept_count
 from tfprune.pruning.specs import Pruner, get_pruner
-from tfprune.pruning.training_schedules import OwnSchedule
+from tfprune.pruning.training_schedules import ConstantSchedule, OwnSchedule
 from tfprune.training.regrowth import Regrowth
 from tfprune.training.renewal import Renewal, Renewals, needs_data
 from tfprune.training.schedules import get_schedule
@@ -40,7 +41,8 @@ class Prune(keras.callbacks.Callback):
         pruner: as for `tfprune.prune`. None: `"magnitude"`, or for masks that `RigL` and `SET` start from
             `"random/erk"`.
         schedule: of `tfprune.PolynomialSchedule` and others, `RigL`, `SET`, a name of `tfprune.schedules()`, or a
-            function step -> sparsity, which is asked every 100 steps. Sparsity is that of weights that compete.
+            function step -> sparsity, which is asked every 100 steps. Sparsity is that of weights that compete. A
+            pattern N:M, which has a sparsity of its own, needs none: it is pruned to once, as training begins.
         sparsity: the final one, where the schedule is a name.
         pruning_type: `"direct"`, or `"effective"`, by which schedules of sparsity are those of effective weights.
         data: for scores that need data, all of which each renewal reads, and the gradients of `RigL`: what `fit` takes,
@@ -76,8 +78,11 @@ class Prune(keras.callbacks.Callback):
         **options,
     ):
         super().__init__()
-        self.schedule = get_schedule(schedule, sparsity)
+        self.schedule = _of_pattern(options.get("pattern"), schedule, sparsity) or get_schedule(schedule, sparsity)
         self._grows = isinstance(self.schedule, Regrowth)
+        if self._grows and options.get("pattern") is not None:
+            name = type(self.schedule).__name__
+            raise InputError(f"pattern= goes with a schedule of sparsity; {name} drops and grows single weights")
         self.pruner = pruner if pruner is not None else "random/erk" if self._grows else "magnitude"
         get_pruner(self.pruner)
         for name in options:
@@ -266,3 +271,19 @@ class Prune(keras.callbacks.Callback):
 
     def _tell(self, line: str) -> None:
         warnings.warn(line, stacklevel=3)
+
+
+def _of_pattern(pattern: str | None, schedule, sparsity: float | None) -> ConstantSchedule | None:
+    """The schedule of a pattern that says itself how sparse it is; None for other patterns, and without one."""
+    fixed = None if pattern is None else as_pattern(pattern).sparsity
+    if fixed is None:
+        return None
+    if schedule is None and sparsity in (None, fixed):
+        return ConstantSchedule(fixed)
+    chosen = get_schedule(schedule, sparsity)
+    if not isinstance(chosen, ConstantSchedule) or abs(chosen.final - fixed) > 1e-9:
+        raise InputError(
+            f"pattern {pattern} gives every kernel sparsity {fixed:g} at once: leave schedule= and sparsity= out, or "
+            f"give ConstantSchedule({fixed:g}). Received: {schedule!r}"
+        )
+    return chosen

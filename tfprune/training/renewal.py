@@ -20,7 +20,7 @@ from tfprune.pruning.competing import competing
 from tfprune.pruning.compiled import chosen_loss
 from tfprune.pruning.gradients import masked_weights, mean_gradients
 from tfprune.pruning.pruner import prune
-from tfprune.pruning.scores import get_score
+from tfprune.pruning.scoring import scores_of
 from tfprune.pruning.selection import kept_count
 from tfprune.pruning.specs import Pruner, get_pruner
 from tfprune.training.regrowth import Regrowth, regrown
@@ -53,8 +53,7 @@ class Renewal:
 
 def needs_data(pruner: str | Pruner) -> bool:
     """Whether a pruner scores by data."""
-    pruner = get_pruner(pruner)
-    return get_score(pruner.score).needs_data or (pruner.like is not None and needs_data(pruner.like))
+    return any(score.needs_data for score in scores_of(get_pruner(pruner)))
 
 
 class Renewals:

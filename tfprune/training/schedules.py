@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tfprune.errors import InputError, did_you_mean
+from tfprune.pruning.registry import Parts, first_line
 from tfprune.pruning.training_schedules import (
     ConstantSchedule,
     ExponentialSchedule,
@@ -28,9 +29,9 @@ SCHEDULES: dict[str, Callable[..., AnySchedule]] = {
 }
 
 
-def schedules() -> dict[str, str]:
+def schedules() -> Parts:
     """The schedules that there are, one's own among them: name -> what it is, in a line."""
-    return {name: (made.__doc__ or "").strip().partition("\n")[0] for name, made in SCHEDULES.items()}
+    return Parts({name: first_line(made) for name, made in SCHEDULES.items()})
 
 
 def register_schedule(name: str) -> Callable:
