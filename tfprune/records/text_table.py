@@ -19,7 +19,7 @@ def text_table(rows: Mapping[str, Mapping[str, object]]) -> str:
         [cell.ljust(width) if place == 0 else cell.rjust(width) for place, (cell, width) in enumerate(pairs)]
         for pairs in (list(zip(line, widths, strict=True)) for line in cells)
     )
-    return "\n".join("  ".join(line) for line in lines)
+    return "\n".join(" ".join(line) for line in lines)
 
 
 def _shown(value: object) -> str:
