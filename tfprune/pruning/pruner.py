@@ -31,6 +31,7 @@ from tfprune.pruning.selection import kept_count
 from tfprune.pruning.shares import BorrowedShare, GlobalShare, QuotaShare, below_floors
 from tfprune.pruning.specs import Pruner, get_pruner
 from tfprune.pruning.spine import spine
+from tfprune.pruning.within_outputs import within_outputs
 
 PRUNING_TYPES = ("direct", "effective")
 FROZEN = ("prune", "keep")
@@ -74,10 +75,12 @@ def prune(
         pruner: a name of `tfprune.pruning.specs.PRUNERS` or a `Pruner`.
         sparsity: fraction of all prunable weights to prune, in [0, 1).
         pruning_type: `"direct"` or `"effective"`.
-        data: needed by SNIP and GraSP: what `fit` takes, see `tfprune.pruning.batches.as_batches`. Scores are those of
-            the mean loss over all examples, with their sample weights; batch normalisation sees batch by batch.
+        data: needed by SNIP, GraSP and Wanda: what `fit` takes, see `tfprune.pruning.batches.as_batches`. Scores are
+            those of the mean loss over all examples, with their sample weights; batch normalisation sees batch by
+            batch. Wanda looks at inputs alone.
         seed: of random scores, dropout while scoring and ties; a non-negative integer.
-        scope: `"global"` or `"layerwise"`, instead of the pruner's own.
+        scope: `"global"`, `"layerwise"` or `"per_output"` (each output keeps the same part of its weights, to within
+            one, or of what a quota gives its layer), instead of the pruner's own.
         quota: `"uniform"`, `"uniform_plus"`, `"erk"` or `"igq"`, instead of the pruner's own.
         quota_rule: `"valid"` or `"published"`, see `tfprune.pruning.quotas`.
         schedule: rounds, instead of the pruner's own.
@@ -139,7 +142,7 @@ def prune(
 
     with Progress(bool(verbose)) as progress, barriers(model, unknown) as met:
         batches = as_batches(data, batch_size, steps, len(model.inputs))
-        if _needs_data(chosen):
+        if _takes_loss(chosen):
             loss = chosen_loss(compiled, loss)
             told.append(loss_notice(compiled, loss))
         batches = None if batches is None else progress.batches(batches)
@@ -212,8 +215,9 @@ class _Effective:
         return found if len(found) == len(part) else Masks({path: found[path] for path in part})
 
 
-def _needs_data(pruner: Pruner) -> bool:
-    return get_score(pruner.score).needs_data or (pruner.like is not None and _needs_data(get_pruner(pruner.like)))
+def _takes_loss(pruner: Pruner) -> bool:
+    own = "loss" in get_score(pruner.score).options
+    return own or (pruner.like is not None and _takes_loss(get_pruner(pruner.like)))
 
 
 class _Scores:
@@ -223,7 +227,9 @@ class _Scores:
         self._model, self._batches, self._seed = model, batches, seed
         self._completed, self._sign, self._options = completed, -1 if highest else 1, options
 
-    def of(self, name: str) -> Callable[[Mapping[str, np.ndarray], int], dict[str, np.ndarray]]:
+    def of(
+        self, name: str, per_output: bool = False
+    ) -> Callable[[Mapping[str, np.ndarray], int], dict[str, np.ndarray]]:
         """(masks before the round, number of the round) -> scores."""
         score = get_score(name)
         if score.needs_data and self._batches is None:
@@ -236,7 +242,13 @@ class _Scores:
             scores = score(self._model, self._batches, self._completed(before), rng, **self._options)
             if score.needs_data and number == 1 and not any(values.any() for values in scores.values()):
                 raise InputError(f"all scores of {name} are 0: no weight that is left changes the loss")
-            return scores if self._sign == 1 else {path: -scores[path] for path in before}
+            unknown = [path for path in before if path not in scores]
+            if unknown:
+                raise InputError(
+                    f"score {name} says nothing of {len(unknown)} kernels: leave them out, ignore={unknown}"
+                )
+            scores = scores if self._sign == 1 else {path: -scores[path] for path in before}
+            return within_outputs(self._model, scores, before, self._seed) if per_output else scores
 
         return scored
 
@@ -265,7 +277,7 @@ def _rounds(
     else:
         share = QuotaShare(shapes, pruner.quota, rule, floors)
     densities = pruner.schedule.densities(density)
-    score, total = scores.of(pruner.score), len(densities)
+    score, total = scores.of(pruner.score, pruner.per_output), len(densities)
 
     def told(before: Mapping[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
         progress.at(f"scoring by {pruner.score}", number - 1, total)
