@@ -31,6 +31,7 @@ __all__ = [
     "save_masks",
     "search_filters",
     "set_masks",
+    "sparsegpt",
     "sparsity",
     "strip",
     "unsupported",
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from tfprune.pruning.pruner import prune
     from tfprune.pruning.remove_channels import remove_channels
     from tfprune.pruning.search_filters import search_filters
+    from tfprune.pruning.sparsegpt import sparsegpt
     from tfprune.surgery.compact import compact
     from tfprune.surgery.export import ExportError, export
     from tfprune.surgery.export_report import export_report
@@ -78,6 +80,7 @@ _HOMES = {
     "save_masks": "tfprune.layers.masks",
     "search_filters": "tfprune.pruning.search_filters",
     "set_masks": "tfprune.layers.convert",
+    "sparsegpt": "tfprune.pruning.sparsegpt",
     "sparsity": "tfprune.connectivity.report",
     "strip": "tfprune.layers.convert",
     "unsupported": "tfprune.layers.prunable",

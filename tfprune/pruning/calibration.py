@@ -60,9 +60,10 @@ def is_eager(tensor) -> bool:
 
 
 def calls_in_order(graph: keras.Model, inputs, layers: Sequence[keras.layers.Layer]) -> list[tuple]:
-    """(layer, number of its calls, whether the first has the very tensor that the one before it was called with).
+    """(layer, number of its calls, whether it reads the very tensor that the layer before it in this list does).
 
-    In the order of first calls. Layers that are not called, or not with numbers, are left out.
+    In the order of first calls, which are what the last part speaks of. Layers that are not called, or not with
+    numbers, are left out.
     """
     calls: dict[int, list] = {}
     blind: set[int] = set()
@@ -71,13 +72,14 @@ def calls_in_order(graph: keras.Model, inputs, layers: Sequence[keras.layers.Lay
     def around(layer, call, args, kwargs):
         nonlocal last
         given = first_argument(args, kwargs)
+        before, last = last, None
         if not is_eager(given):
             blind.add(id(layer))
         elif id(layer) in calls:
             calls[id(layer)][1] += 1
         else:
-            calls[id(layer)] = [layer, 1, given is last]
-        last = given
+            calls[id(layer)] = [layer, 1, given is before]
+            last = given
         return call(*args, **kwargs)
 
     run(graph, inputs, layers, around)
