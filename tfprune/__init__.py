@@ -26,6 +26,7 @@ __all__ = [
     "prune_channels",
     "prune_filters",
     "read_results",
+    "recalibrate",
     "remove_channels",
     "run",
     "save_masks",
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from tfprune.surgery.compact import compact
     from tfprune.surgery.export import ExportError, export
     from tfprune.surgery.export_report import export_report
+    from tfprune.training.recalibrate import recalibrate
 
 _HOMES = {
     "ExportError": "tfprune.surgery.export",
@@ -75,6 +77,7 @@ _HOMES = {
     "prune_channels": "tfprune.pruning.prune_channels",
     "prune_filters": "tfprune.pruning.prune_filters",
     "read_results": "tfprune.experiments.results",
+    "recalibrate": "tfprune.training.recalibrate",
     "remove_channels": "tfprune.pruning.remove_channels",
     "run": "tfprune.experiments.run",
     "save_masks": "tfprune.layers.masks",
