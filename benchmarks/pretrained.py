@@ -2,10 +2,10 @@
 
 A character-level transformer of stock Keras layers learns the sources of Python's standard library; some of the files
 are held out. Then the kernels of its blocks (not tables and head) are pruned by each method and the perplexity of a
-character of the held-out files is measured, with nothing trained in between. Magnitude and Wanda prune with
-`compress`es of this script, in the same order and with the same calibration data as SparseGPT does, which is how the
-methods' authors do it; "Wanda, one pass" is `tfprune.prune(model, "wanda", ...)`, for which all inputs are those of the
-dense network. Calibration data are drawn anew `--draws` times; the table has means, the JSON line also the ranges.
+character of the held-out files is measured, with nothing trained in between. Magnitude compares the weights of a
+kernel. Wanda goes layer by layer as SparseGPT does, on the same calibration data, which is how the methods' authors do
+it; "Wanda, one pass" is `tfprune.prune(model, "wanda", ...)`, for which all inputs are those of the dense network.
+Calibration data are drawn anew `--draws` times; the table has means, the JSON line also the ranges.
 Prints a table and one JSON line; exits 1 where the order of the claim does not hold.
 
     python benchmarks/pretrained.py [--weights model.weights.h5] [--steps 500]
@@ -38,9 +38,9 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--width", type=int, default=160)
     parser.add_argument("--blocks", type=int, default=4)
-    parser.add_argument("--calibration", type=int, default=128, help="sequences")
-    parser.add_argument("--windows", type=int, default=384, help="held-out sequences that perplexity is measured on")
-    parser.add_argument("--draws", type=int, default=3)
+    parser.add_argument("--calibration", type=int, default=64, help="sequences")
+    parser.add_argument("--windows", type=int, default=192, help="held-out sequences that perplexity is measured on")
+    parser.add_argument("--draws", type=int, default=2)
     arguments = parser.parse_args()
 
     import keras
@@ -57,7 +57,7 @@ def main() -> int:
     for name, sparsity, numbers in SETTINGS:
         for method, prune in methods(sparsity, numbers).items():
             found = []
-            for draw in range(arguments.draws):
+            for draw in range(1 if method == "magnitude" else arguments.draws):
                 starts = np.random.default_rng(draw).integers(0, len(train) - CONTEXT - 1, arguments.calibration)
                 began = time.perf_counter()
                 sparse = prune(model, cut(train, starts)[:, :-1])
@@ -160,20 +160,31 @@ def perplexity(model, windows: np.ndarray) -> float:
 def methods(sparsity: float | None, numbers: tuple[int, int] | None) -> dict:
     """Name -> (model, sequences) -> masked model."""
     import tfprune
+    from tfprune.layers.linear import linear_kernels
     from tfprune.pruning.sparsegpt import in_order
 
     outside = ["table", "places", "head"]
 
-    def layer_by_layer(costs):
-        def compress(path, weights, alive, grams):
-            return worst_pruned(costs(weights, grams), weights, sparsity, numbers)
+    def by_magnitude(model, data):
+        masks = {path: np.ones(kernel.shape, bool) for path, kernel in tfprune.prunable(model).items()}
+        for path, linear in linear_kernels(model).items():
+            if path.startswith("block"):
+                (matrix,) = linear.matrices(np.abs(tfprune.prunable(model)[path].numpy()))
+                masks[path] = linear.kernel(best(matrix, sparsity, numbers, False)).reshape(masks[path].shape)
+        return tfprune.masked(model, masks)
 
-        return lambda model, data: in_order(model, data, compress, ignore=outside)
+    def by_wanda(model, data):
+        def compress(path, weights, alive, grams):
+            norms = np.sqrt(np.diagonal(grams[0]))[:, None]
+            mask = best(np.abs(weights[0]) * norms, sparsity, numbers, True)[None]
+            return weights * mask, mask
+
+        return in_order(model, data, compress, ignore=outside)
 
     pattern = None if numbers is None else f"{numbers[0]}:{numbers[1]}"
     found = {
-        "magnitude": layer_by_layer(lambda weights, grams: (np.abs(weights), False)),
-        "Wanda": layer_by_layer(lambda weights, grams: (np.abs(weights) * norms(grams), True)),
+        "magnitude": by_magnitude,
+        "Wanda": by_wanda,
         "SparseGPT": lambda model, data: tfprune.sparsegpt(model, sparsity, data, pattern=pattern, ignore=outside),
     }
     if numbers is None:
@@ -183,26 +194,20 @@ def methods(sparsity: float | None, numbers: tuple[int, int] | None) -> dict:
     return found
 
 
-def norms(grams: np.ndarray) -> np.ndarray:
-    return np.sqrt(np.diagonal(grams, axis1=1, axis2=2))[..., None]
-
-
-def worst_pruned(costs: tuple, weights: np.ndarray, sparsity: float | None, numbers: tuple[int, int] | None) -> tuple:
-    """Weights and masks without those that cost least, of each output or of the whole kernel, or N:M of each output."""
-    values, within_outputs = costs
-    _, inputs, outputs = weights.shape
+def best(
+    scores: np.ndarray, sparsity: float | None, numbers: tuple[int, int] | None, within_outputs: bool
+) -> np.ndarray:
+    """Mask of a matrix (inputs, outputs) without its lowest, of each output or of all together; or N:M."""
+    inputs, outputs = scores.shape
     if numbers is not None:
-        values = values.reshape(-1, numbers[1], outputs)
+        scores = scores.reshape(-1, numbers[1], outputs)
         leaving = numbers[1] - numbers[0]
-    elif within_outputs:
-        leaving = int(sparsity * inputs + 1e-6)
     else:
-        values = values.reshape(1, -1, 1)
-        leaving = int(sparsity * inputs * outputs + 1e-6)
-    mask = np.ones(values.shape, bool)
-    np.put_along_axis(mask, np.argsort(values, axis=1, kind="stable")[:, :leaving], False, axis=1)
-    mask = mask.reshape(weights.shape)
-    return weights * mask, mask
+        scores = scores[None] if within_outputs else scores.reshape(1, -1, 1)
+        leaving = int(sparsity * scores.shape[1] + 1e-6)
+    mask = np.ones(scores.shape, bool)
+    np.put_along_axis(mask, np.argsort(scores, axis=1, kind="stable")[:, :leaving], False, axis=1)
+    return mask.reshape(inputs, outputs)
 
 
 def check(sparse, sparsity: float | None, numbers: tuple[int, int] | None) -> None:

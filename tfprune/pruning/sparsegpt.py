@@ -46,9 +46,9 @@ def sparsegpt(
         sparse = tfprune.sparsegpt(model, pattern="2:4", data=x)
 
     Kernels are pruned one after the other, in the order in which the model calls their layers: each sees what the
-    network that is pruned so far gives. The one Hessian (of layers that read the same, once for all of them) is all
-    that is held, inputs² float64 numbers and three times that while it is solved. The model runs in inference; labels
-    are not looked at, and positions that a Keras mask leaves out count like others.
+    network that is pruned so far gives. One Hessian is held at a time (of layers that read the same, once for all of
+    them), inputs² float64 numbers, and a few copies of it while it is solved; the data are run once for each. The model
+    runs in inference; labels are not looked at, and positions that a Keras mask leaves out count like others.
 
     Pruned are kernels of dense layers, `EinsumDense`, projections of attention and convolutions of all kinds, alone or
     within other layers and subclassed models. Others (tables, recurrent kernels, layers of one's own) stay as they are.
