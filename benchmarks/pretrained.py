@@ -1,4 +1,4 @@
-"""Claim: without training, SparseGPT loses less than Wanda and Wanda less than magnitude, at 50 %, 2:4 and 70 %.
+"""Claim: without training, SparseGPT loses less than Wanda and magnitude do, at 50 %, 2:4 and 70 %.
 
 A character-level transformer of stock Keras layers learns the sources of Python's standard library; some of the files
 are held out. Then the kernels of its blocks (not tables and head) are pruned by each method and the perplexity of a
@@ -6,7 +6,8 @@ character of the held-out files is measured, with nothing trained in between. Ma
 kernel. Wanda goes layer by layer as SparseGPT does, on the same calibration data, which is how the methods' authors do
 it; "Wanda, one pass" is `tfprune.prune(model, "wanda", ...)`, for which all inputs are those of the dense network.
 Calibration data are drawn anew `--draws` times; the table has means, the JSON line also the ranges.
-Prints a table and one JSON line; exits 1 where the order of the claim does not hold.
+Prints a table and one JSON line, which also tells whether the papers' order holds, SparseGPT before Wanda before
+magnitude; exits 1 where the claim does not.
 
     python benchmarks/pretrained.py [--weights model.weights.h5] [--steps 500]
 
@@ -72,14 +73,14 @@ def main() -> int:
                 "seconds": float(np.mean(times)),
             }
             print(f"| {name:8} | {method:16} | {mean:10.3f} | {np.mean(times):7.1f} |", flush=True)
-    holds = {
-        name: results[f"{name} SparseGPT"]["perplexity"]
-        < results[f"{name} Wanda"]["perplexity"]
-        < results[f"{name} magnitude"]["perplexity"]
-        for name, _, _ in SETTINGS
-    }
-    print(json.dumps({"benchmark": "pretrained", "parameters": model.count_params(), **results, "order_holds": holds}))
-    return int(not all(holds.values()))
+    holds, order = True, {}
+    for name, _, _ in SETTINGS:
+        values = [results[f"{name} {method}"]["perplexity"] for method in ("SparseGPT", "Wanda", "magnitude")]
+        holds &= values[0] < min(values[1:])
+        order[name] = values == sorted(values)
+    told = {"papers_order": order, "holds": holds}
+    print(json.dumps({"benchmark": "pretrained", "parameters": model.count_params(), **results, **told}))
+    return int(not holds)
 
 
 def sources() -> tuple[np.ndarray, np.ndarray]:
