@@ -4,7 +4,8 @@ A character-level transformer of stock Keras layers learns the sources of Python
 are held out. Then the kernels of its blocks (not tables and head) are pruned by each method and the perplexity of a
 character of the held-out files is measured, with nothing trained in between. Magnitude compares the weights of a
 kernel. Wanda goes layer by layer as SparseGPT does, on the same calibration data, which is how the methods' authors do
-it; "Wanda, one pass" is `tfprune.prune(model, "wanda", ...)`, for which all inputs are those of the dense network.
+it; "Wanda, one pass" is `tfprune.prune(model, "wanda", ...)`, for which all inputs are those of the dense network; "its
+masks alone" are SparseGPT's with the weights that the network had.
 Calibration data are drawn anew `--draws` times; the table has means, the JSON line also the ranges.
 Prints a table and one JSON line, which also tells whether the papers' order holds, SparseGPT before Wanda before
 magnitude; exits 1 where the claim does not.
@@ -182,11 +183,15 @@ def methods(sparsity: float | None, numbers: tuple[int, int] | None) -> dict:
 
         return in_order(model, data, compress, ignore=outside)
 
-    pattern = None if numbers is None else f"{numbers[0]}:{numbers[1]}"
+    def by_surgery(model, data):
+        pattern = None if numbers is None else f"{numbers[0]}:{numbers[1]}"
+        return tfprune.sparsegpt(model, sparsity, data, pattern=pattern, ignore=outside)
+
     found = {
         "magnitude": by_magnitude,
         "Wanda": by_wanda,
-        "SparseGPT": lambda model, data: tfprune.sparsegpt(model, sparsity, data, pattern=pattern, ignore=outside),
+        "SparseGPT": by_surgery,
+        "its masks alone": lambda model, data: tfprune.masked(model, tfprune.masks_of(by_surgery(model, data))),
     }
     if numbers is None:
         found["Wanda, one pass"] = lambda model, data: tfprune.masked(
