@@ -34,6 +34,19 @@ def _shared(relative):
     return path
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """`slow_beyond(n)`: of a test's cases all but the first n are slow."""
+    seen = {}
+    for item in items:
+        mark = item.get_closest_marker("slow_beyond")
+        if mark is not None:
+            function = item.nodeid.partition("[")[0]
+            seen[function] = seen.get(function, 0) + 1
+            if seen[function] > mark.args[0]:
+                item.add_marker(pytest.mark.slow)
+
+
 def pytest_make_parametrize_id(config, val, argname):
     """Names that are the same in every process, or the workers of a parallel run would see other tests."""
     if isinstance(val, bytes):

@@ -9,27 +9,50 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 __all__ = [
+    "SET",
+    "ConstantSchedule",
+    "ExponentialSchedule",
     "ExportError",
     "InputError",
     "Masks",
+    "OneCycleSchedule",
+    "OwnSchedule",
+    "PolynomialSchedule",
+    "Prune",
+    "Pruner",
     "Reachability",
+    "Regrowth",
+    "RigL",
+    "Schedule",
+    "SparsityLogger",
+    "TrainingSchedule",
     "compact",
     "compaction_report",
     "export",
     "export_report",
+    "filter_scores",
     "load_masks",
     "load_model",
     "masked",
     "masks_of",
+    "pattern_report",
     "prunable",
     "prune",
     "prune_channels",
     "prune_filters",
+    "pruners",
+    "quotas",
     "read_results",
     "recalibrate",
+    "register_filter_score",
+    "register_quota",
+    "register_schedule",
+    "register_score",
     "remove_channels",
     "run",
     "save_masks",
+    "schedules",
+    "scores",
     "search_filters",
     "set_masks",
     "sparsegpt",
@@ -48,39 +71,80 @@ if TYPE_CHECKING:
     from tfprune.layers.convert import load_model, masked, masks_of, set_masks, strip
     from tfprune.layers.masks import Masks, load_masks, save_masks
     from tfprune.layers.prunable import prunable, unsupported
+    from tfprune.pruning.filter_scores import filter_scores, register_filter_score
+    from tfprune.pruning.pattern_report import pattern_report
     from tfprune.pruning.prune_channels import prune_channels
     from tfprune.pruning.prune_filters import prune_filters
     from tfprune.pruning.pruner import prune
+    from tfprune.pruning.quotas import quotas, register_quota
     from tfprune.pruning.remove_channels import remove_channels
+    from tfprune.pruning.schedules import Schedule
+    from tfprune.pruning.scores import scores
     from tfprune.pruning.search_filters import search_filters
     from tfprune.pruning.sparsegpt import sparsegpt
+    from tfprune.pruning.specs import Pruner, pruners, register_score
+    from tfprune.pruning.training_schedules import (
+        ConstantSchedule,
+        ExponentialSchedule,
+        OneCycleSchedule,
+        OwnSchedule,
+        PolynomialSchedule,
+        TrainingSchedule,
+    )
     from tfprune.surgery.compact import compact
     from tfprune.surgery.export import ExportError, export
     from tfprune.surgery.export_report import export_report
+    from tfprune.training.prune_callback import Prune
     from tfprune.training.recalibrate import recalibrate
+    from tfprune.training.regrowth import SET, Regrowth, RigL
+    from tfprune.training.schedules import register_schedule, schedules
+    from tfprune.training.sparsity_log import SparsityLogger
 
 _HOMES = {
+    "ConstantSchedule": "tfprune.pruning.training_schedules",
+    "ExponentialSchedule": "tfprune.pruning.training_schedules",
     "ExportError": "tfprune.surgery.export",
     "InputError": "tfprune.errors",
     "Masks": "tfprune.layers.masks",
+    "OneCycleSchedule": "tfprune.pruning.training_schedules",
+    "OwnSchedule": "tfprune.pruning.training_schedules",
+    "PolynomialSchedule": "tfprune.pruning.training_schedules",
+    "Prune": "tfprune.training.prune_callback",
+    "Pruner": "tfprune.pruning.specs",
     "Reachability": "tfprune.connectivity.reachability",
+    "Regrowth": "tfprune.training.regrowth",
+    "RigL": "tfprune.training.regrowth",
+    "SET": "tfprune.training.regrowth",
+    "Schedule": "tfprune.pruning.schedules",
+    "SparsityLogger": "tfprune.training.sparsity_log",
+    "TrainingSchedule": "tfprune.pruning.training_schedules",
     "compact": "tfprune.surgery.compact",
     "compaction_report": "tfprune.connectivity.compaction",
     "export": "tfprune.surgery.export",
     "export_report": "tfprune.surgery.export_report",
+    "filter_scores": "tfprune.pruning.filter_scores",
     "load_masks": "tfprune.layers.masks",
     "load_model": "tfprune.layers.convert",
     "masked": "tfprune.layers.convert",
     "masks_of": "tfprune.layers.convert",
+    "pattern_report": "tfprune.pruning.pattern_report",
     "prunable": "tfprune.layers.prunable",
     "prune": "tfprune.pruning.pruner",
     "prune_channels": "tfprune.pruning.prune_channels",
     "prune_filters": "tfprune.pruning.prune_filters",
+    "pruners": "tfprune.pruning.specs",
+    "quotas": "tfprune.pruning.quotas",
     "read_results": "tfprune.experiments.results",
     "recalibrate": "tfprune.training.recalibrate",
+    "register_filter_score": "tfprune.pruning.filter_scores",
+    "register_quota": "tfprune.pruning.quotas",
+    "register_schedule": "tfprune.training.schedules",
+    "register_score": "tfprune.pruning.specs",
     "remove_channels": "tfprune.pruning.remove_channels",
     "run": "tfprune.experiments.run",
     "save_masks": "tfprune.layers.masks",
+    "schedules": "tfprune.training.schedules",
+    "scores": "tfprune.pruning.scores",
     "search_filters": "tfprune.pruning.search_filters",
     "set_masks": "tfprune.layers.convert",
     "sparsegpt": "tfprune.pruning.sparsegpt",

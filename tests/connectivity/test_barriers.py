@@ -109,8 +109,16 @@ EXACT = [
 ]
 
 
-def stacked_cells(x):
-    cells = [L.LSTMCell(3), L.GRUCell(2)]
+class OwnCell(L.SimpleRNNCell):
+    """Only its state says how it goes on."""
+
+    def call(self, x, states, training=False):
+        output, (state,) = super().call(x, states, training)
+        return output * state, [state]
+
+
+def own_cells(x):
+    cells = [L.LSTMCell(3), OwnCell(2)]
     return L.Dense(2)(L.RNN(cells)(L.Dense(3)(L.Reshape((3, 2))(x))))
 
 
@@ -142,7 +150,7 @@ def entry_by_entry(x):
     return L.Dense(2)(Affine()(L.Dense(4)(x)) * L.Dense(4, use_bias=False)(x))
 
 
-BOUNDED = [with_a_mask, stacked_cells, opaque, operations, a_lambda, entry_by_entry]
+BOUNDED = [with_a_mask, own_cells, opaque, operations, a_lambda, entry_by_entry]
 
 
 def random_graph(seed):
@@ -330,7 +338,7 @@ def test_refused():
 def test_named_once_with_their_share():
     x = keras.Input((6,))
     y = L.Dense(4, use_bias=False, name="dense")(x)
-    cell = L.SimpleRNNCell(3, use_bias=False)
+    cell = OwnCell(3, use_bias=False)
     y = ops.cumprod(L.RNN(cell, name="rnn")(L.Reshape((4, 1))(y)), axis=-1)
     model = keras.Model(x, L.Lambda(ops.tanh, name="last")(y))
     share = "33.3"  # 3 + 9 of 24 + 12

@@ -1,15 +1,21 @@
 """Effective masks: what callers rely on, and the big networks of keras.applications."""
 
+import gc
+import weakref
+
 import keras
 import numpy as np
 import pytest
 from keras import layers as L
 
+from tfprune.connectivity import reachability
 from tfprune.connectivity.reachability import Reachability
+from tfprune.connectivity.report import sparsity
 from tfprune.errors import InputError
 from tfprune.layers.convert import masked
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import prunable
+from tfprune.pruning.pruner import prune
 
 
 def _random_masks(model, density, seed=0):
@@ -141,3 +147,37 @@ def test_closed_branch_of_a_residual_block_leaves_the_shortcut():
     changed = {path for path in masks if effective.counts[path] != before.counts[path]}
     assert changed == {f"conv3_block2_{index}_conv/kernel" for index in (1, 2, 3)}
     assert all(effective.counts[path] == 0 for path in changed)
+
+
+def test_traced_once_and_again_where_a_layer_has_changed(model, monkeypatch):
+    traces, trace = [], reachability._trace
+    monkeypatch.setattr(reachability, "_trace", lambda *args: traces.append(args) or trace(*args))
+    masks = prune(model, "random/erk", 0.9, "effective")
+    first = sparsity(model, masks)
+    assert first.effective_masks == Reachability(model)(masks) and len(traces) == 1
+    model.layers[0].activation = keras.activations.softmax
+    own, fresh = sparsity(model, masks), sparsity(keras.models.clone_model(model), masks)
+    assert len(traces) == 3
+    assert own.weights_of == fresh.weights_of != first.weights_of
+    Reachability(model, convention="paper")
+    with pytest.raises(InputError, match="input_shape"):
+        Reachability(model, (3, 3, 2))
+    assert len(traces) == 5
+
+
+def test_a_trace_keeps_no_layer_alive():
+    model = keras.Sequential([keras.Input((4, 3)), L.Conv1D(4, 2), L.GRU(3), L.Dense(3, activation="softmax")])
+    Reachability(model)(_random_masks(model, 0.5))
+    ends = [weakref.ref(layer) for layer in model.layers]
+    del model
+    gc.collect()
+    assert [end() for end in ends] == [None] * len(ends)
+
+
+def test_a_recurrent_layer_is_no_larger_a_graph_over_more_steps():
+    sizes = []
+    for steps in (2, 16):
+        x = keras.Input((steps, 3))
+        graph = Reachability(keras.Model(x, L.GRU(2)(x)))._function.graph.as_graph_def()
+        sizes.append(len(graph.node) + sum(len(function.node_def) for function in graph.library.function))
+    assert sizes[0] == sizes[1]

@@ -14,6 +14,7 @@ from tfprune.experiments.filters.versions import versions
 from tfprune.layers.masks import Masks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "resnet50")) for name in NETWORKS]
 )

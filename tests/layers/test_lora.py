@@ -93,6 +93,7 @@ def _model_inputs(model):
     return np.ones((2, *tensor.shape[1:]), tensor.dtype)
 
 
+@pytest.mark.slow_beyond(24)
 @pytest.mark.parametrize("call", COPIES)
 def test_copies_compute_what_the_model_does(updated, call, tmp_path):
     model, given, expected = updated
@@ -118,6 +119,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow_beyond(30)
 @pytest.mark.parametrize("call", REFUSED)
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("name", PRUNABLE)
@@ -180,6 +182,7 @@ def test_filters_are_scored_with_their_update(name):
     assert all(np.array_equal(small[path], other[path]) for path in other) and list(small) == list(other)
 
 
+@pytest.mark.slow_beyond(5)
 @pytest.mark.parametrize("call", [call for call in COPIES if call != "precision"])
 @pytest.mark.parametrize("name", QUANTIZED)
 def test_quantized_layers_are_copied_as_they_are(name, call, tmp_path):

@@ -83,6 +83,7 @@ def test_pruned_weights_keep_their_values_in_training(model, masks, data):
     assert masks_of(sparse) == masks
 
 
+@pytest.mark.slow_beyond(4)
 def test_saved_and_loaded(model, masks, data, tmp_path):
     sparse = masked(model, masks)
     sparse.fit(*data, verbose=0)

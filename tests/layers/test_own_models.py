@@ -200,6 +200,7 @@ def test_a_kept_class_trains_in_its_own_way():
     sparse = masked(model)
     assert type(sparse) is Halving and sparse.factor == 0.25 and model.factor == 0.25
     assert sparse.seen is not model.seen and type(sparse.seen) is keras.metrics.Mean
+    assert "load_weights" in vars(sparse) and "load_weights" not in vars(strip(sparse))  # of the masked model alone
     plain = keras.Model(model.input, model.output)
     plain.compile("sgd", "mse")
     y = np.ones((6, 2), "float32")

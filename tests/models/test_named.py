@@ -63,6 +63,7 @@ def test_contract(family, tmp_path):
     np.testing.assert_array_equal(masked(model)(images), logits)
 
 
+@pytest.mark.slow_beyond(2)
 @pytest.mark.parametrize("family", BUILDERS)
 def test_seeds(family):
     name, shape = SMALL[family]

@@ -61,6 +61,7 @@ def test_claims_about_effective_sparsity(executed):
     assert next(line for line in claims.splitlines() if "False" in line).split()[0] == "6"
 
 
+@pytest.mark.slow
 def test_claims_about_lottery_tickets(executed):
     outputs = executed("lottery_tickets.ipynb")
     assert sum("image/png" in data for data in outputs) == 3
@@ -94,6 +95,7 @@ def test_the_comparison_with_gradual_pruning_on_digits(executed, tmp_path):
     assert any("image/png" in data for data in shown)
 
 
+@pytest.mark.slow
 def test_claims_about_filter_pruning(executed):
     outputs = executed("filter_pruning.ipynb")
     assert sum("image/png" in data for data in outputs) == 4
@@ -101,6 +103,7 @@ def test_claims_about_filter_pruning(executed):
     assert (claims.count("True"), claims.count("False")) == (6, 1)
 
 
+@pytest.mark.slow
 def test_claims_about_energy_pruning(executed):
     outputs = executed("energy_pruning.ipynb")
     assert sum("image/png" in data for data in outputs) == 3

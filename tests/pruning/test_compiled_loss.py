@@ -81,6 +81,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow_beyond(12)
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("case", CASES)
 def test_scores_are_those_of_a_step_of_fit(case, weighted):

@@ -38,6 +38,7 @@ def with_stale(model, value):
     return copy
 
 
+@pytest.mark.slow_beyond(8)
 @pytest.mark.parametrize("name", [name for name in PRUNERS if not name.endswith("uniform_plus")])
 @pytest.mark.parametrize("pruning_type", ["direct", "effective"])
 def test_nothing_comes_back_whatever_lies_under_the_masks(sparse, name, pruning_type):

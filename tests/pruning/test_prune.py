@@ -31,6 +31,7 @@ def data():
 ROUNDS = {"synflow": Schedule(5), "snip/iterative": Schedule(5)}
 
 
+@pytest.mark.slow_beyond(20)
 @pytest.mark.parametrize("name", PRUNERS)
 @pytest.mark.parametrize("pruning_type", ["direct", "effective"])
 def test_every_named_pruner(network, name, pruning_type):

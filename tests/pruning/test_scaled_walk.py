@@ -41,6 +41,7 @@ def chain():
     return keras.Model(inputs, x)
 
 
+@pytest.mark.slow_beyond(1)
 @pytest.mark.parametrize("size", ["tiny", "huge", "mixed", "plain"])
 def test_200_layers(chain, size):
     rng = np.random.default_rng(0)

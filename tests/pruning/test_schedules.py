@@ -5,7 +5,8 @@ from itertools import pairwise
 import pytest
 
 from tfprune.errors import InputError
-from tfprune.pruning.schedules import ITERATIVE_SNIP, ONE_SHOT, SYNFLOW, PolynomialSchedule, Schedule
+from tfprune.pruning.schedules import ITERATIVE_SNIP, ONE_SHOT, SYNFLOW, Schedule
+from tfprune.pruning.training_schedules import PolynomialSchedule
 
 
 def test_curves_by_hand():

@@ -64,6 +64,7 @@ HALF = [
 ]
 
 
+@pytest.mark.slow_beyond(4)
 @pytest.mark.parametrize(("name", "policy"), HALF)
 def test_half_precision_models_are_scored_in_float32(twin, data, name, policy):
     model = build(policy)

@@ -68,6 +68,7 @@ def test_exactly_the_useless_half_leaves(units, evolution, data):
     assert result.history["kept"].iloc[-1] == pytest.approx(0.5)
 
 
+@pytest.mark.slow_beyond(1)
 @pytest.mark.parametrize("batch_size", [BATCH, EXAMPLES])
 def test_costs_are_what_keras_evaluates(batch_size, network):
     model, (inputs, labels) = network

@@ -40,10 +40,12 @@ def test_damaged_files(group, count, tmp_path):
     assert _read(tmp_path, dict.fromkeys(GROUPS[group], count)) == []
 
 
+@pytest.mark.slow
 def test_damaged_files_in_a_table_of_results(tmp_path):
     assert _read(tmp_path, dict.fromkeys(ROWS, COUNT // 10)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", COUNTS)
 def test_damaged_weights_models_and_images(count, tmp_path):
     assert _read(tmp_path, dict.fromkeys(WEIGHTS, count) | FEW) == []

@@ -83,6 +83,7 @@ MHA = {
 CALLS = {"plain": {}, "causal": {"causal": True}, "masked": {"masked": True}}
 
 
+@pytest.mark.slow_beyond(6)
 @pytest.mark.parametrize("case", MHA)
 @pytest.mark.parametrize("call", CALLS)
 def test_without_heads(case, call):

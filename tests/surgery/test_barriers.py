@@ -125,6 +125,7 @@ def test_by_hand(lively, check):
         "a/kernel[2]": True,
         "a/kernel[3]": False,
         "b/kernel[3]": True,
+        "mix/kernel[1]": True,
         "c/kernel[2]": True,
         "c/kernel[3]": True,
     }

@@ -92,6 +92,31 @@ def test_a_unit_whose_gate_or_input_is_empty():
         assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
+def test_the_width_of_blocks_that_share_their_position_bias():
+    """The first one is gated, and has the bias."""
+    from keras_hub.src.models.t5.t5_transformer_layer import T5TransformerLayer
+
+    blocks = [
+        T5TransformerLayer(False, 16, 24, 4, 0.0, "relu", 1e-6, 2, first, first, name=f"t5_{first}")
+        for first in (True, False)
+    ]
+    x = inputs = keras.Input((6, 16))
+    x, bias = blocks[0](x)
+    x, _ = blocks[1](x, position_bias=bias)
+    model = _drawn(keras.Model(inputs, [x, bias]))
+    small = _without(model, [(f"{block.name}/input_projector.kernel", 1, [1, 2, 7]) for block in blocks])
+    for block in blocks:
+        value = block.output_projector.kernel.numpy()
+        value[[1, 2, 7]] = 0
+        block.output_projector.kernel.assign(value)
+    given = np.random.default_rng(0).normal(size=(2, 6, 16))
+    expected = model(given)
+    for one in (small, compact(model, verify=False)):
+        assert model.count_params() - one.count_params() == 3 * (48 + 32)
+        for here, there in zip(one(given), expected, strict=True):
+            assert np.abs(here - there).max() <= 1e-5 * np.abs(there).max()
+
+
 def test_heads_and_width_of_an_encoder():
     """A third of the heads and half of the feed-forward width leave a DistilBERT of 2 888 parameters."""
     sizes = {"vocabulary_size": 50, "num_layers": 2, "num_heads": 3, "hidden_dim": 12, "intermediate_dim": 16}

@@ -322,6 +322,7 @@ def test_examples_in_lists_and_texts(tmp_path):
         export(reader, tmp_path / "reader.tflite", examples=words)
 
 
+@pytest.mark.slow_beyond(1)
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float16", "float64"])
 def test_other_precisions_become_float32_in_litert(policy, tmp_path):
     """The file computes what the weights say in float32: here by a twin that is built, not copied."""
@@ -356,6 +357,7 @@ RECURRENT = {
 }
 
 
+@pytest.mark.slow_beyond(1)
 @pytest.mark.parametrize("name", RECURRENT)
 def test_recurrent_layers_in_litert(name, tmp_path):
     """For batches of any size as a chain of steps, for those of one size as a loop."""
@@ -369,6 +371,7 @@ def test_recurrent_layers_in_litert(name, tmp_path):
         np.testing.assert_allclose(_rerun(done.path, part), model(part), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_recurrent_layers_in_int8_and_of_any_length(tmp_path):
     given = _noise(40, 6, 4)
     for batch in (None, 2):
@@ -389,6 +392,7 @@ def test_recurrent_layers_in_int8_and_of_any_length(tmp_path):
         export_report({"fixed": fixed}, given, batches=(3,), precisions=("float32",), repeats=1)
 
 
+@pytest.mark.slow
 def test_masked_steps_backwards_need_a_fixed_batch(tmp_path):
     tokens = np.random.default_rng(0).integers(0, 3, (6, 5))
 

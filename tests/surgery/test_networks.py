@@ -40,6 +40,7 @@ def test_cifar_resnet(lively, check):
     assert small.count_params() < 0.8 * model.count_params()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "network",
     [

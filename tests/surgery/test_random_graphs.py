@@ -89,6 +89,7 @@ class _Random:
         return keras.Model(inputs, [L.Dense(3)(x), x])
 
 
+@pytest.mark.slow_beyond(6)
 @pytest.mark.parametrize("seed", range(16))
 def test_outputs_stay(seed, lively, check):
     random = _Random(seed)

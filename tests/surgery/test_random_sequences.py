@@ -65,6 +65,7 @@ class _Random:
         return model
 
 
+@pytest.mark.slow_beyond(3)
 @pytest.mark.parametrize("seed", [*range(6), 12, 79])
 @pytest.mark.filterwarnings("ignore:nothing can leave")
 def test_outputs_stay(seed):

@@ -165,6 +165,7 @@ def test_units_that_start_with_something_do_not_stay_zero():
     _assert_close(small(given), model(given))
 
 
+@pytest.mark.slow_beyond(4)
 @pytest.mark.parametrize("mode", ["concat", "sum", "mul", "ave", None])
 @pytest.mark.parametrize("sequences", [True, False])
 def test_both_directions(mode, sequences):

@@ -62,9 +62,13 @@ MOVES = {
     "pixel shuffle": (_shuffled, 6),
     "pixel shuffle by layers": (_shuffled_by_layers, 6),
     "blocks": (lambda x: ops.space_to_depth(x, 2), 6),
-    "slice of channels": (lambda x: x[..., 1:7], 8),
+    "slice of channels": (lambda x: x[:, 2, None, ..., 1:7], 4),
+    "slices of channels": (lambda x: ops.concatenate([x[..., :5], x[..., 3:]], axis=-1), 6),
+    "every other channel": (lambda x: x[..., ::2], 8),
+    "parts of channels": (lambda x: ops.concatenate(ops.split(x, [2, 5], axis=-1)[::-1], axis=-1), 6),
     "softmax of channels": (lambda x: ops.softmax(x, axis=-1), 8),
-    "reshape to a number": (lambda x: ops.reshape(x, (-1, 24, 8)), 8),
+    "reshape to a number": (lambda x: ops.reshape(x, (-1, 24, 8)), 6),
+    "reshape to all numbers": (lambda x: ops.reshape(x, (2, 192)), 6),
 }
 
 
@@ -94,7 +98,7 @@ def test_filters_that_make_nothing(case):
 
 
 # What is 0 at all positions is something else behind these.
-LEFT = dict.fromkeys(["softmax", "softmax layer", "resize", "resizing"], 8)
+LEFT = dict.fromkeys(["softmax", "softmax layer", "resize", "resizing"], 8) | {"slice of channels": 4}
 
 
 READERS = {name: (function, left) for name, (function, left) in MOVES.items() if name not in ("flat", "blocks")}

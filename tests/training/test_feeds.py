@@ -83,6 +83,7 @@ def test_short_batches_weigh_as_whole_ones(rows):
     np.testing.assert_allclose(_train(_loop(feed), [10], stream=3), _by_hand(rows, 10, stream=3), rtol=1e-5)
 
 
+@pytest.mark.slow_beyond(1)
 @pytest.mark.parametrize("xla", [False, True])
 def test_stretches_do_not_matter(rows, xla):
     whole, parts = (_train(_loop(_rows_feed(rows), xla=xla), stops) for stops in ([11], [1, 3, 4, 6, 11]))

@@ -12,9 +12,11 @@ from tfprune.errors import InputError
 from tfprune.training.mirrored import mirrored_strategy
 
 
+@pytest.mark.slow_beyond(1)
 @pytest.mark.parametrize(
     ("kind", "tolerance"),
-    [("lenet", 2e-6), pytest.param("stream", 2e-6, marks=pytest.mark.slow), ("convolutional", 2e-6), ("float16", 2e-3)],
+    # In half precision, rounding differs from CPU to CPU, and grows over the steps.
+    [("lenet", 2e-6), ("stream", 2e-6), ("convolutional", 2e-6), ("float16", 1e-2)],
 )
 def test_two_devices_train_like_one(kind, tolerance):
     command = [sys.executable, str(Path(__file__).with_name("mirrored_script.py")), kind]

@@ -33,6 +33,7 @@ def _losses(loop, steps=24):
     return np.concatenate([stretch.values["train_loss"] for stretch in drive(loop, 0, 0, steps)])
 
 
+@pytest.mark.slow_beyond(1)
 @pytest.mark.parametrize(
     ("precision", "xla", "tolerance"),
     [("mixed_float16", False, 0.005), ("mixed_float16", True, 0.005), ("mixed_bfloat16", False, 0.04)],
@@ -45,6 +46,7 @@ def test_it_trains_nearly_like_float32(precision, xla, tolerance):
     assert (losses != expected).any()
 
 
+@pytest.mark.slow_beyond(1)
 @pytest.mark.parametrize("xla", [False, True])
 def test_steps_with_overflowing_gradients_are_left_out(xla):
     loop = _loop("mixed_float16", scale=2.0**40, xla=xla)

@@ -14,7 +14,7 @@ import tfprune
 from tfprune.errors import InputError
 from tfprune.layers.weights import weight_variables, weights_of
 from tfprune.models.registry import build
-from tfprune.pruning.schedules import PolynomialSchedule
+from tfprune.pruning.training_schedules import PolynomialSchedule
 from tfprune.training.tfmot_bridge import _KEYS, Twin, _packages, gradual_prune
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -98,6 +98,7 @@ def _randomised(model):
     return model
 
 
+@pytest.mark.slow_beyond(2)
 @pytest.mark.parametrize("name", NETS)
 def test_a_twin_has_the_same_outputs(name):
     model = _randomised(NETS[name]())
@@ -277,6 +278,7 @@ assert tf.keras.__version__.startswith("3"), tf.keras.__version__
 """
 
 
+@pytest.mark.slow_beyond(1)
 @pytest.mark.parametrize("before", [None, "0"])
 def test_the_old_packages_load_late_and_leave_no_trace(before):
     code = IMPORTED.format(before=before)

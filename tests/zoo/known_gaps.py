@@ -1,25 +1,5 @@
 """What is known to fail: network -> capability -> why, in one line. Wrong results are never known gaps."""
 
-_MIT = "KerasHub's HierarchicalTransformerEncoder writes a configuration that its constructor does not take"
-_WRITTEN = "KerasHub's layers write what they do not read; a backbone of its own class never asks, a plain copy does"
-_OWN = "a matrix of an own layer makes no channels, and keeps those that it reads"
-
 KNOWN: dict[str, dict[str, str]] = {
-    "applications/EfficientNetB0": {
-        "masked": "with random averages its signals die: outputs vary by 1e-5 with the input, too little to compare"
-    },
-    "user/conv_lstm_video": {"channels": "no rule takes channels out of a ConvLSTM, and all other layers touch one"},
-    "user/custom_linear": {"channels": _OWN},
-    "user/tied_autoencoder": {"channels": _OWN},
-    "user/graph_attention": {"channels": "`keras.ops.einsum` and a transposed score keep the channels that they read"},
-    "hub/DebertaV3": {"saved": _WRITTEN},
-    "hub/GPTNeoX": {"saved": _WRITTEN},
-    "hub/Llama": {"saved": _WRITTEN},
-    "hub/ViT": {"saved": _WRITTEN},
-    "hub/MobileNet": {
-        "saved": "KerasHub's blocks add to their names when they are read, so that masks have other paths"
-    },
-    "hub/T5": {"channels": "a T5TransformerLayer, called with a shared position bias, is not looked into"},
-    "hub/MiT": dict.fromkeys(("as given", "masked", "saved", "fit", "compact", "channels"), _MIT),
-    "hub/SegFormer": dict.fromkeys(("as given", "masked", "saved", "fit", "compact", "channels"), _MIT),
+    "hub/MiT": {"channels": "its blocks reshape by the width of what they read, and a reshape stays as it is"},
 }

@@ -34,6 +34,7 @@ _APPLICATIONS = {
     "MobileNetV2": _application("MobileNetV2", alpha=0.35),
     "MobileNetV3Small": _application("MobileNetV3Small"),
     "EfficientNetB0": _application("EfficientNetB0"),
+    "ConvNeXtTiny": _application("ConvNeXtTiny"),
 }
 _USER = {
     make.__name__: Network(make, getattr(make, "example", None))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import keras
 import numpy as np
 from keras import tree
@@ -41,23 +44,30 @@ class Subject:
     def sparse(self) -> keras.Model:
         """The masked model: 70 % of each kernel and about a third of its output channels are out, `masks` tells which.
 
-        Kept weights are scaled, in the plain model too, so that signals reach the outputs. Made once; a failure comes
-        again at each use.
+        Kept weights are scaled and averages are those of the batch, in the plain model too, so that signals reach the
+        outputs. Made once; a failure comes again at each use.
         """
         if self._sparse is None:
             masks = tfprune.prune(self.model, "magnitude/uniform", sparsity=0.7, seed=0)
             self.masks = tfprune.Masks({path: self._without_channels(mask) for path, mask in masks.items()})
             self._scale()
+            with self._with_zeros():
+                self._average()
             self._sparse = tfprune.masked(self.model, self.masks)
         return self._sparse
 
     def zeroed(self) -> list[np.ndarray]:
         """Outputs of the plain model with zeros written into its kernels; its weights are as before afterwards."""
+        with self._with_zeros():
+            return self.outputs(self.model)
+
+    @contextmanager
+    def _with_zeros(self) -> Iterator[None]:
         before = {path: kernel.numpy() for path, kernel in tfprune.prunable(self.model).items()}
         for path, kernel in tfprune.prunable(self.model).items():
             kernel.assign(before[path] * self.masks[path])
         try:
-            return self.outputs(self.model)
+            yield
         finally:
             for path, kernel in tfprune.prunable(self.model).items():
                 kernel.assign(before[path])
@@ -99,6 +109,17 @@ class Subject:
                 variable.assign((value + (value == 0)) * self._rng.uniform(0.7, 1.4, value.shape))
             else:
                 variable.assign(value + self._rng.normal(0, 0.1, value.shape))
+
+    def _average(self) -> None:
+        """Batch normalisation has the averages that its inputs have in training: with others, signals may die."""
+        norms = [one for one in self.model._flatten_layers() if isinstance(one, keras.layers.BatchNormalization)]
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.momentum = 0.0
+        if norms:
+            self.model(self.x, training=True)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
 
     def _values(self, tensor: keras.KerasTensor) -> np.ndarray:
         shape = _filled(tensor)

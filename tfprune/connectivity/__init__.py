@@ -3,6 +3,7 @@
 # Importing the rules registers them.
 from tfprune.connectivity import (  # noqa: F401
     rules_attention,
+    rules_conv_recurrent,
     rules_kernels,
     rules_layers,
     rules_lookup,

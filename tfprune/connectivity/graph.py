@@ -53,6 +53,11 @@ def register_rule(*operations: type | str) -> Callable[[Rule], Rule]:
     return _RULES.register(*operations)
 
 
+def known_rules() -> tuple:
+    """All rules that are registered now; equal while they are the same."""
+    return _RULES.rules
+
+
 class Walk:
     """One evaluation of a graph; what rules may ask and tell.
 
@@ -119,6 +124,17 @@ class Walk:
         """
         outputs = function(*tensors)
         return self.cut(outputs) if cut else outputs
+
+    def scan(self, step: Callable, sequences, states: list) -> tuple[list, list]:
+        """States after each step, stacked along axis 1, and after the last one.
+
+        Args:
+            step: (entries of a step (1, ...), list of states) -> list of states of the same shapes. It is traced once,
+                however many steps there are.
+            sequences: tensor (1, steps, ...).
+            states: before the first step, tensors (1, ...).
+        """
+        return scanned(step, sequences, states)
 
     def cut(self, x):
         """x after the step that follows a layer."""
@@ -246,6 +262,18 @@ class Walk:
         if inner.unseen:
             outputs = [self._call(Reads(inner.unseen), output, given) for output in outputs]
         return tree.pack_sequence_as(inner.model.output, outputs)
+
+
+def scanned(step: Callable, sequences, states: list) -> tuple[list, list]:
+    """As `Walk.scan`, where every tensor may be a structure of them."""
+    by_step = tree.map_structure(_swapped, sequences)
+    made = tf.scan(lambda before, x: step(x, before), by_step, states)
+    return tree.map_structure(_swapped, made), tree.map_structure(lambda x: x[-1], made)
+
+
+def _swapped(x: tf.Tensor) -> tf.Tensor:
+    """The first two axes in the other order."""
+    return tf.transpose(x, (1, 0, *range(2, len(x.shape))))
 
 
 def _masks(kwargs: Mapping) -> list[tf.Tensor]:

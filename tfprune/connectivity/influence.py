@@ -16,7 +16,7 @@ import tensorflow as tf
 from keras import tree
 
 from tfprune.connectivity.everything import is_tensor
-from tfprune.connectivity.graph import Walk
+from tfprune.connectivity.graph import Walk, scanned
 from tfprune.layers.kinds import plain_type
 from tfprune.layers.prunable import prunable
 from tfprune.layers.topology import is_nested
@@ -39,14 +39,18 @@ class LeanWalk(Walk):
     def __init__(self, model: keras.Model, make: Callable, take: Callable, step=None, boolean: bool = False):
         super().__init__(model, dict.fromkeys(prunable(model)), step, boolean)
         self._make, self._take = make, take
+        self._ways_back: list[Callable] = []
         self._anchor = tf.constant(0.0)  # every layer with kernels seems to depend on it, so none is left out
 
     def there_and_back(self, total: Callable[[], tf.Tensor | list]):
         """The tensors that `total` computes with this walk, once their gradients have been taken."""
-        with tf.GradientTape() as tape:
-            tape.watch(self._anchor)
-            outputs = total()
-        tape.gradient(outputs, self._anchor)
+        try:
+            with tf.GradientTape() as tape:
+                tape.watch(self._anchor)
+                outputs = total()
+            tape.gradient(outputs, self._anchor)
+        finally:
+            self._ways_back.clear()  # TensorFlow keeps every custom gradient for ever, and layers with it
         return outputs
 
     def _call(self, operation: keras.Operation, *args, **kwargs):
@@ -76,22 +80,25 @@ class LeanWalk(Walk):
                 self._kernels = {path: self._make(path) for path in paths}
             return self._kernels
 
+        def back(tensors: Sequence[tf.Tensor], upstream: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+            uses = dict(self.uses)
+            kernels = made(upstream)
+            with tf.GradientTape() as tape:
+                tape.watch((tensors, kernels))
+                outputs = call(tensors)
+            gradient, gradients = tape.gradient(outputs, (tensors, kernels), list(upstream), "zero")
+            self.uses = uses
+            for path in paths:
+                self._take(path, kernels[path], gradients[path])
+            return gradient
+
+        ways, number = self._ways_back, len(self._ways_back)
+        ways.append(back)
+
         @tf.custom_gradient
         def layer(anchor, *tensors):
-            def gradient(*upstream):
-                uses = dict(self.uses)
-                kernels = made(upstream)
-                with tf.GradientTape() as tape:
-                    tape.watch((tensors, kernels))
-                    outputs = call(tensors)
-                back, gradients = tape.gradient(outputs, (tensors, kernels), list(upstream), "zero")
-                self.uses = uses
-                for path in paths:
-                    self._take(path, kernels[path], gradients[path])
-                return tf.zeros_like(anchor), *back
-
             made(tensors)
-            return call(tensors), gradient
+            return call(tensors), lambda *upstream: (tf.zeros_like(anchor), *ways[number](tensors, upstream))
 
         outputs = layer(self._anchor, *given)
         return tree.pack_sequence_as(made_of[0], outputs)
@@ -171,6 +178,21 @@ class InfluenceWalk(LeanWalk):
             live = [self._live_of(x) if tf.is_tensor(x) and not self.is_kernel(x) else x for x in tensors]
             self._note(outputs, function(*live))
         return outputs
+
+    def scan(self, step, sequences, states):
+        if self._live_walk is None:
+            return super().scan(step, sequences, states)
+
+        def met(pair):
+            self._note(*pair)
+            return pair[0]
+
+        def both(x, states):
+            return [(state, self._live_of(state)) for state in step(met(x), [met(state) for state in states])]
+
+        pairs = [(x, self._live_of(x)) for x in (sequences, *states)]
+        made, last = scanned(both, pairs[0], pairs[1:])
+        return [met(pair) for pair in made], [met(pair) for pair in last]
 
     def mix(self, x, axes, keeps_zero=False):
         if not keeps_zero:

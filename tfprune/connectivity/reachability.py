@@ -18,19 +18,22 @@ Reference: effective sparsity, Vysogorets & Kempe 2021, arXiv 2107.02306, sectio
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfprune.connectivity.graph import ones_input
+from tfprune.connectivity.graph import known_rules, ones_input
 from tfprune.connectivity.influence import Fact, InfluenceWalk, LeanWalk, LiveNeeded
 from tfprune.errors import InputError
-from tfprune.layers.barriers import EFFECTIVE, barriers
+from tfprune.layers.barriers import EFFECTIVE, barriers, meet
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import prunable
 from tfprune.layers.subclassed import as_graph
+from tfprune.layers.traced import traced
 
 CONVENTIONS = ("influence", "paper")
 
@@ -71,19 +74,14 @@ class Reachability:
         if convention not in CONVENTIONS:
             raise InputError(f"convention must be one of {', '.join(CONVENTIONS)}. Received: {convention!r}")
         self._model = model = as_graph(model)
-        self._convention = convention
-        self._input_shape = input_shape
-        self.uses: dict[str, int] = {}
         self._shapes = {path: tuple(variable.shape) for path, variable in prunable(model).items()}
-        signature = [tf.TensorSpec(shape, tf.bool) for shape in self._shapes.values()]
+        own, key = weakref.ref(model), (repr(input_shape), convention, unknown, keras.config.floatx(), known_rules())
         # Traced now, so that an unknown layer is met here and the first call costs what the others cost.
         with barriers(model, unknown) as met:
-            try:
-                self._live = False
-                self._function = tf.function(self._effective, autograph=False).get_concrete_function(*signature)
-            except LiveNeeded:
-                self._live = True
-                self._function = tf.function(self._effective, autograph=False).get_concrete_function(*signature)
+            found = traced(model, ("effective", *key), lambda: _trace(own, input_shape, convention, unknown))
+            for operation in found.met.values():
+                meet(operation)  # each use names them, whoever traced
+        self._function, self.uses = found.function, dict(found.uses)
         self.barriers = met.names
         met.tell(EFFECTIVE)
 
@@ -105,29 +103,6 @@ class Reachability:
         effective = self._function(*(tf.constant(mask) for mask in masks.values()))
         return Masks({path: array.numpy() for path, array in zip(masks, effective, strict=True)})
 
-    def _effective(self, *masks: tf.Tensor) -> list[tf.Tensor]:
-        masks = dict(zip(self._shapes, masks, strict=True))
-        reached = {}
-
-        def take(path: str, kernel: tf.Tensor, gradient: tf.Tensor) -> None:
-            found = tf.logical_and(masks[path], gradient > 0.5)
-            reached[path] = tf.logical_or(reached[path], found) if path in reached else found
-
-        def make(path: str) -> tf.Tensor:
-            return tf.cast(masks[path], tf.float32)
-
-        # The gradient of the sum of all outputs: every output is an end of paths.
-        inputs = ones_input(self._model, self._input_shape)
-        if self._convention == "paper":
-            walk = LeanWalk(self._model, make, take, step=_cut, boolean=True)
-            walk.there_and_back(lambda: walk.run(self._model, inputs))
-        else:
-            walk = InfluenceWalk(self._model, make, take, _cut, self._live)
-            facts = [Fact(x, x if self._live else None) for x in inputs]
-            walk.there_and_back(lambda: [fact.depends for fact in walk.run(self._model, facts)])
-        self.uses = walk.uses
-        return [reached[path] if path in reached else tf.zeros_like(masks[path]) for path in masks]
-
 
 def effective_masks(
     model: keras.Model,
@@ -139,6 +114,60 @@ def effective_masks(
 ) -> Masks:
     """The effective masks for one set of masks; for several of them, keep a `Reachability`."""
     return Reachability(model, input_shape, convention=convention, unknown=unknown)(masks)
+
+
+@dataclass(frozen=True)
+class _Trace:
+    """A compiled function of flat masks, what `Reachability` says of uses, and the barriers that the walk met."""
+
+    function: Callable
+    uses: dict[str, int]
+    met: weakref.WeakValueDictionary[int, keras.Operation]
+
+
+def _trace(own: weakref.ref, input_shape, convention: str, unknown: str) -> _Trace:
+    model, uses = own(), {}
+    shapes = {path: tuple(variable.shape) for path, variable in prunable(model).items()}
+    signature = [tf.TensorSpec(shape, tf.bool) for shape in shapes.values()]
+
+    def function(live: bool) -> Callable:
+        def effective(*masks: tf.Tensor) -> list[tf.Tensor]:
+            model = own()
+            found, of_kernels = _effective(model, dict(zip(shapes, masks, strict=True)), input_shape, convention, live)
+            uses.update(of_kernels)
+            return found
+
+        return tf.function(effective, autograph=False).get_concrete_function(*signature)
+
+    with barriers(model, unknown) as here:
+        try:
+            compiled = function(live=False)
+        except LiveNeeded:
+            compiled = function(live=True)
+    return _Trace(compiled, uses, weakref.WeakValueDictionary(here.met))
+
+
+def _effective(model: keras.Model, masks: Mapping[str, tf.Tensor], input_shape, convention: str, live: bool):
+    """The effective masks, in order, and the walk's `uses`."""
+    reached = {}
+
+    def take(path: str, kernel: tf.Tensor, gradient: tf.Tensor) -> None:
+        found = tf.logical_and(masks[path], gradient > 0.5)
+        reached[path] = tf.logical_or(reached[path], found) if path in reached else found
+
+    def make(path: str) -> tf.Tensor:
+        return tf.cast(masks[path], tf.float32)
+
+    # The gradient of the sum of all outputs: every output is an end of paths.
+    inputs = ones_input(model, input_shape)
+    if convention == "paper":
+        walk = LeanWalk(model, make, take, step=_cut, boolean=True)
+        walk.there_and_back(lambda: walk.run(model, inputs))
+    else:
+        walk = InfluenceWalk(model, make, take, _cut, live)
+        facts = [Fact(x, x if live else None) for x in inputs]
+        walk.there_and_back(lambda: [fact.depends for fact in walk.run(model, facts)])
+    return [reached[path] if path in reached else tf.zeros_like(masks[path]) for path in masks], walk.uses
 
 
 @tf.custom_gradient

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from tfprune.errors import InputError
+from tfprune.layers.by_class import like_by_class, masked_by_class, plain_by_class
 from tfprune.layers.compiling import compile_alike
 from tfprune.layers.copying import layer_like, masked_layer, plain_layer, remade
 from tfprune.layers.files import take_plain_weights, unreadable
@@ -34,6 +35,9 @@ def masked(model: keras.Model, masks: Mapping[str, np.ndarray] | None = None, *,
     `load_model` reads it back. Layers that `unsupported(model)` names are copied as they are and stay dense. Low-rank
     updates (LoRA) are merged into their kernels.
 
+    A model of an own class is copied as one where that can be, see `tfprune.layers.own_models`. One whose class builds
+    its graph itself is saved as the class says, not its layers: its file is read where the class is registered.
+
     `load_weights` of the copy takes files of the masked model, and those of the plain one, which leave the masks alone.
 
     Args:
@@ -52,7 +56,7 @@ def masked(model: keras.Model, masks: Mapping[str, np.ndarray] | None = None, *,
         InputError: a model without weights, masks that do not fit, a layer that cannot be copied, or
             a copy that computes something else than the model.
     """
-    copy = _copy(model, masked_layer)
+    copy = _copy(model, masked_layer, masked_by_class)
     take_plain_weights(copy)
     if verify:
         check_copy(copy, model)
@@ -76,7 +80,7 @@ def strip(model: keras.Model, *, compiled: bool = True, verify: bool = True) -> 
         InputError: a masked layer that has no counterpart in plain Keras, a layer that cannot be
             copied, or a copy that computes something else than the model; names it.
     """
-    copy = _copy(model, plain_layer, compiled)
+    copy = _copy(model, plain_layer, plain_by_class, compiled)
     if verify:
         check_copy(copy, model)
     return copy
@@ -92,7 +96,7 @@ def rebuilt(model: keras.Model, change: Callable[[keras.layers.Layer, dict], dic
     Raises:
         InputError: a model without weights, or a layer that cannot be copied.
     """
-    copy = _copy(model, lambda layer: layer_like(layer, None, lambda config: change(layer, config)))
+    copy = _copy(model, lambda layer: layer_like(layer, None, lambda config: change(layer, config)), lambda inner: None)
     take_plain_weights(copy)
     return copy
 
@@ -106,7 +110,7 @@ def without_lora(model: keras.Model) -> keras.Model:
     require_built(model)
     if not any_lora(model):
         return model
-    copy = _copy(model, layer_like, compiled=False)
+    copy = _copy(model, layer_like, like_by_class, compiled=False)
     take_plain_weights(copy)
     return copy
 
@@ -178,9 +182,9 @@ def _as_masks(masks: Mapping[str, np.ndarray]) -> Masks:
     return masks if isinstance(masks, Masks) else Masks(masks)
 
 
-def _copy(model: keras.Model, convert: Callable, compiled: bool = True) -> keras.Model:
+def _copy(model: keras.Model, convert: Callable, whole: Callable, compiled: bool = True) -> keras.Model:
     graph = as_graph(model)
-    copy = remade(graph, convert)
+    copy = remade(graph, convert, whole=whole)
     warn_of_lost_class(graph, copy)
     for (path, layer), (_, new) in zip(named_layers(graph), named_layers(copy), strict=True):
         copy_state(path, layer, new)

@@ -18,7 +18,7 @@ from tfprune.layers.own_models import model_like
 from tfprune.layers.prunable import has_kernels
 from tfprune.layers.state import copy_vocabularies
 from tfprune.layers.topology import is_graph, is_nested, layers_of, run
-from tfprune.records.reading import first_line
+from tfprune.records.reading import cause_line
 
 Change = Callable[[dict], dict]
 
@@ -29,6 +29,7 @@ def remade(
     input_shape: Callable | None = None,
     inside: Callable = lambda layer: None,
     made: dict[int, keras.Operation] | None = None,
+    whole: Callable = lambda model: None,
 ) -> keras.Model:
     """The graph of a model with other layers, which have initial weights.
 
@@ -39,6 +40,7 @@ def remade(
             keeps all shapes.
         inside: from a layer to the Functional model of its parts that takes its place, or None.
         made: is filled with id of a layer or model -> the one in its place.
+        whole: from the model or a nested one to the model in its place, of as many layers; None to go through them.
 
     Returns:
         Model of the same class where it can be kept, see `tfprune.layers.own_models`.
@@ -62,12 +64,23 @@ def remade(
         new._keras_history.operation.name = layer.name
         return new
 
+    def copy_whole(graph: keras.Model) -> None:
+        layers = graph._flatten_layers()
+        copy = None if any(id(layer) in copies for layer in layers) else whole(graph)
+        if copy is not None:
+            copies.update((id(layer), new) for layer, new in zip(layers, copy._flatten_layers(), strict=True))
+            return
+        for layer in layers_of(graph):
+            if is_nested(layer):
+                copy_whole(layer)
+
     def copy_of(operation: keras.Operation) -> keras.Operation:
         if id(operation) not in copies:
             graph = operation if is_nested(operation) else inside(operation)
             copies[id(operation)] = convert(operation) if graph is None else _copy_graph(graph, copy_of, input_like)
         return copies[id(operation)]
 
+    copy_whole(model)  # before the graph around it meets a layer that it has in common with one
     copy = copy_of(model)
     for layer in copies.values():
         for name, value in vars(layer).items():
@@ -154,8 +167,10 @@ def layer_like(
         except Exception:  # code of the layer's author that does not take what stands in a callable's place
             copy = (target or type(layer)).from_config(changed(config_of(layer)))
     except Exception as error:
-        reason = first_line(error)
-        raise InputError(f"layer {layer.name!r} ({type(layer).__name__}) cannot be copied: {reason}") from error
+        raise InputError(
+            f"layer {layer.name!r} ({type(layer).__name__}) cannot be copied: {cause_line(error)}; its get_config has "
+            "to give what its constructor takes"
+        ) from error
     if plain_type(layer) in KINDS:  # a class that says which attributes are initializers
         for name, value in vars(layer).items():
             if name.endswith("_initializer") and name in vars(copy):

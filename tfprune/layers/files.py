@@ -10,12 +10,14 @@ from pathlib import Path
 import keras
 
 from tfprune.errors import InputError
+from tfprune.layers.by_class import plain_by_class
 from tfprune.layers.copying import plain_layer, remade
 from tfprune.layers.kernel_masks import masks_of_layer
 from tfprune.layers.state import copy_state
 from tfprune.layers.subclassed import as_graph, taken_out
 from tfprune.layers.topology import named_layers
 from tfprune.records.atomic import atomic_copy, temporary_folder
+from tfprune.records.reading import cause_line
 
 _REGISTER = "decorate it with @keras.saving.register_keras_serializable() and import it first, or give custom_objects"
 
@@ -50,8 +52,7 @@ def unreadable(path: str | Path, error: Exception) -> InputError:
     if re.search(r"Could not deserialize 'keras\.(metrics|losses)\.", said):
         return InputError(f"cannot read {path}: its arguments of compile are of another Keras; give compile=False")
     # Keras wraps the cause into an error for each object around it, with all of its configuration.
-    outer, _, cause = said.rpartition("Exception encountered: ")
-    reason = next((line.strip() for line in cause.splitlines() if line.strip()), type(error).__name__)[:200]
+    reason, outer = cause_line(error), said.rpartition("Exception encountered: ")[0]
     broken = re.findall(r"<class '([^']+)'> could not be deserialized properly", outer)
     if broken:
         name = broken[-1].rpartition(".")[2]
@@ -109,7 +110,7 @@ def _load_plain(model: keras.Model, filepath: str | Path, arguments: dict) -> bo
     """Whether the file is one of the plain counterpart, and then its weights are in `model`."""
     try:
         graph = as_graph(model)
-        plain = remade(graph, plain_layer)
+        plain = remade(graph, plain_layer, whole=plain_by_class)
         pairs = list(zip(named_layers(graph), named_layers(plain), strict=True))
         for (path, layer), (_, new) in pairs:
             copy_state(path, layer, new)

@@ -67,10 +67,14 @@ class KernelMasks(MaskedKernels):
         rank, alpha = (getattr(self, name, None) for name in ("lora_rank", "lora_alpha"))
         self.lora_rank = None
         super().build(input_shape)
-        for name in _names(self):
-            setattr(self, f"{name}_mask", add_mask(self, name, kernel_variable(self, name)))
+        self.add_masks()
         if rank:  # last, as it lets no variables come after it; and Keras's dense layer would forget α
             self.enable_lora(rank, lora_alpha=alpha)
+
+    def add_masks(self) -> None:
+        """Of all kernels, which keep all."""
+        for name in _names(self):
+            setattr(self, f"{name}_mask", add_mask(self, name, kernel_variable(self, name)))
 
     def call(self, inputs):
         return called_with(self, self.kept_values(), super().call, (inputs,), {})

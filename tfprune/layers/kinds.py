@@ -130,6 +130,11 @@ def plain_type(layer: keras.Operation) -> type:
     return getattr(layer, "plain_class", type(layer))
 
 
+def configured_class(thing) -> type:
+    """The class whose configuration tells of a Keras object: of one that was masked as it is, the plain class."""
+    return getattr(type(thing), "configured_as", type(thing))
+
+
 def kind_of(layer: keras.Operation) -> Kind | None:
     """What `layer` is, None if `KINDS` does not say.
 

@@ -14,11 +14,12 @@ from types import MethodType
 
 import keras
 
+from tfprune.layers.kinds import configured_class
 from tfprune.layers.subclassed import GRAPH
 
 _OBJECTS = (keras.Operation, keras.optimizers.Optimizer, keras.metrics.Metric, keras.losses.Loss)
 # What every layer has for itself is no part of a configuration, except for the regulariser.
-_INTERNAL = set(vars(keras.layers.Layer())) - {"activity_regularizer"}
+INTERNAL = set(vars(keras.layers.Layer())) - {"activity_regularizer"}
 
 
 class _Reference(str):
@@ -96,7 +97,7 @@ def live_copy(
     Raises:
         Exception: whatever `get_config` and `from_config` of the object raise.
     """
-    target = target or _config_class(original)
+    target = target or configured_class(original)
     stand_ins = _StandIns(copy_model)
     try:
         config = change(stand_ins.of(original).get_config())
@@ -111,11 +112,6 @@ def live_copy(
         copy.dtype_policy = original.dtype_policy
     _release(copy, set())
     return copy
-
-
-def _config_class(original) -> type:
-    """The class whose configuration tells of an object: of a layer that was masked as it is, the plain one."""
-    return getattr(type(original), "configured_as", type(original))
 
 
 def _constructed(target: type, config: dict):
@@ -152,10 +148,10 @@ class _StandIns:
 
     def of(self, original):
         if id(original) not in self._made:
-            kind = _config_class(original)
+            kind = configured_class(original)
             # Not through the class: that would make a new object, with new variables.
             stand_in = self._made[id(original)] = object.__new__(kind)
-            internal = _INTERNAL if isinstance(original, keras.layers.Layer) else ()
+            internal = INTERNAL if isinstance(original, keras.layers.Layer) else ()
             for name, value in vars(original).items():
                 if name != GRAPH:
                     vars(stand_in)[name] = value if name in internal else self._value(value)
@@ -185,9 +181,13 @@ class _StandIns:
         return _Held(value) if _is_foreign(value) else value
 
     def arguments(self, original) -> dict | None:
-        """The arguments of a layer's constructor, where the layer has an attribute of the name of each."""
+        """The arguments of a layer's constructor: as Keras recorded them, where all are numbers and words, else the
+        layer's attributes, where it has one of the name of each."""
         if not isinstance(original, keras.layers.Layer):
             return None
+        recorded = vars(original).get("_auto_config")  # Keras has no public way to it but a class without `get_config`
+        if recorded is not None:
+            return dict(recorded.config)
         config, attributes = {}, vars(original)
         for name, parameter in list(inspect.signature(type(original).__init__).parameters.items())[1:]:
             if parameter.kind is parameter.VAR_KEYWORD:  # those of every layer

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import keras
 from keras import layers, ops
 
@@ -25,13 +27,14 @@ class MaskedDense(KernelMasks, layers.Dense):
     """
 
     plain_class = layers.Dense
+    product_dtype, product = None, staticmethod(masked_matmul)
 
     def __init__(self, units, product_dtype=None, **kwargs):
         super().__init__(units, **kwargs)
         self.product_dtype = product_dtype
         self.product = masked_matmul
 
-    def call(self, inputs):
+    def call(self, inputs, training=None):
         outputs = self.product(inputs, self.kernel, self.kernel_mask, self.product_dtype)
         if self.bias is not None:
             outputs = ops.add(outputs, self.bias)
@@ -53,6 +56,7 @@ class MaskedConv2D(KernelMasks, layers.Conv2D):
     """
 
     plain_class = layers.Conv2D
+    product_dtype = None
 
     def __init__(self, filters, kernel_size, product_dtype=None, **kwargs):
         super().__init__(filters, kernel_size, **kwargs)
@@ -72,6 +76,8 @@ def _masked(plain: type) -> type:
     """The masked class of a layer whose kernels alone need masks; a name of this module, as pickles want it."""
     name, doc = f"Masked{plain.__name__}", f"`keras.layers.{plain.__name__}` with masked kernels."
     body = {"plain_class": plain, "__doc__": doc, "__module__": __name__}
+    if "training" in inspect.signature(plain.call).parameters:  # of quantized layers, which have no masks
+        body["call"] = lambda self, inputs, training=None: KernelMasks.call(self, inputs)
     globals()[name] = _registered(type(name, (KernelMasks, plain), body))
     return globals()[name]
 

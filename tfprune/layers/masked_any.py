@@ -13,23 +13,31 @@ from collections.abc import Callable
 import keras
 
 from tfprune.layers.kernel_masks import MaskedKernels, add_mask
+from tfprune.layers.kinds import configured_class
 from tfprune.layers.prunable import inner_kernels
 from tfprune.layers.reading import called_with
 from tfprune.layers.stored_beside import load_beside, save_beside
 
-_REGISTERED = "MaskedLayer"
+
+def register(mixin: type) -> type:
+    """A mixin that files of masked layers or models name; it finds the class by the file."""
+    keras.saving.get_custom_objects()[f"tfprune>{mixin.__name__}"] = mixin
+    return mixin
 
 
-class MaskedLayer(MaskedKernels):
-    """Mixin in front of a layer's class, made by `with_masks`.
-
-    A file has the layer's plain form and its masks beside it: `from_config` makes a masked layer of that.
+class AsPlain:
+    """What is masked by its class alone: a file has its plain form, of which `from_config` makes a masked one.
 
     Attributes:
-        configured_as: the plain class, whose configuration the layer has.
+        configured_as: the plain class, whose configuration it has.
     """
 
     configured_as: type[keras.layers.Layer]
+
+
+@register
+class MaskedLayer(AsPlain, MaskedKernels):
+    """Mixin in front of a layer's class, made by `with_masks`; a file has the layer's masks beside its plain form."""
 
     def __call__(self, *args, **kwargs):
         outputs = super().__call__(*args, **kwargs)
@@ -41,19 +49,13 @@ class MaskedLayer(MaskedKernels):
         self._add_masks()
 
     def get_config(self) -> dict:
-        plain = self.plain_class
-        return {
-            "layer": {
-                "module": plain.__module__,
-                "class_name": plain.__name__,
-                "config": config_of(self),
-                "registered_name": keras.saving.get_registered_name(plain),
-            }
-        }
+        return {"layer": plain_form(self), "name": self.name}
 
     @classmethod
     def from_config(cls, config: dict) -> keras.layers.Layer:
-        return with_masks(keras.saving.deserialize_keras_object(config["layer"]))
+        layer = with_masks(keras.saving.deserialize_keras_object(config["layer"]))
+        layer.name = config.get("name", layer.name)  # some constructors add to the name that they are given
+        return layer
 
     def save_own_variables(self, store) -> None:
         save_beside(self, store, super().save_own_variables)
@@ -83,30 +85,56 @@ def with_masks(layer: keras.layers.Layer) -> keras.layers.Layer:
     Args:
         layer: of any class that is not masked, built or not.
     """
-    object.__setattr__(layer, "__class__", _masked_class(type(layer)))
+    become_masked(layer, MaskedLayer, _layer_members)
     layer._add_masks()
     return layer
 
 
 def config_of(layer: keras.layers.Layer) -> dict:
-    """The configuration of a layer, of a `MaskedLayer` that of the plain one."""
-    if not isinstance(layer, MaskedLayer):
+    """The configuration of a layer or model, of a masked one that of the plain one."""
+    if not isinstance(layer, AsPlain):
         return layer.get_config()
     # Keras writes the constructor's arguments by itself where a class has no `get_config`: as this one has one, a plain
     # object with the same attributes is asked.
-    plain = object.__new__(layer.plain_class)
+    plain = object.__new__(layer.configured_as)
     vars(plain).update(vars(layer))
     return plain.get_config()
 
 
+def plain_form(layer: keras.layers.Layer) -> dict:
+    """What Keras makes the plain layer or model of."""
+    plain = configured_class(layer)
+    return {
+        "module": plain.__module__,
+        "class_name": plain.__name__,
+        "config": config_of(layer),
+        "registered_name": keras.saving.get_registered_name(plain),
+    }
+
+
+def become_masked(layer: keras.layers.Layer, mixin: type, members: Callable[[type], dict]) -> None:
+    """Changes the class of a plain layer or model.
+
+    Args:
+        layer: that changes.
+        mixin: has `AsPlain`; what stands in front of the layer's class.
+        members: from the plain class to what the new one has beyond.
+    """
+    object.__setattr__(layer, "__class__", _masked_class(mixin, type(layer), members))
+
+
 @functools.cache
-def _masked_class(plain: type) -> type:
+def _masked_class(mixin: type, plain: type, members: Callable[[type], dict]) -> type:
     # Under the plain class's own name: Keras writes a layer's weights under the name of its class.
-    body = {"plain_class": plain, "configured_as": plain, "call": _call_of(plain), "__module__": __name__}
-    kind = type(plain.__name__, (MaskedLayer, plain), {**body, "__doc__": f"`{plain.__name__}` with masked kernels."})
-    keras.saving.register_keras_serializable("tfprune", _REGISTERED)(kind)
-    keras.saving.get_custom_objects()[f"tfprune>{_REGISTERED}"] = MaskedLayer  # which finds the class by the file
+    body = {"plain_class": plain, "configured_as": plain, "__module__": mixin.__module__, **members(plain)}
+    kind = type(plain.__name__, (mixin, plain), {**body, "__doc__": f"`{plain.__name__}` with masked kernels."})
+    keras.saving.register_keras_serializable("tfprune", mixin.__name__)(kind)
+    register(mixin)
     return kind
+
+
+def _layer_members(plain: type) -> dict:
+    return {"call": _call_of(plain)}
 
 
 def _call_of(plain: type) -> Callable:
@@ -115,6 +143,3 @@ def _call_of(plain: type) -> Callable:
         return called_with(self, self.kept_values(), functools.partial(plain.call, self), args, kwargs)
 
     return call
-
-
-keras.saving.get_custom_objects()[f"tfprune>{_REGISTERED}"] = MaskedLayer

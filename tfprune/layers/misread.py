@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfprune.layers.masked_models import MaskedModel
 from tfprune.layers.topology import named_layers
 
 _NUMBERS = np.linspace(-4, 4, 34, dtype=np.float32).reshape(2, 17)
@@ -16,8 +17,12 @@ _NUMBERS = np.linspace(-4, 4, 34, dtype=np.float32).reshape(2, 17)
 
 def warn_of_misread(model: keras.Model) -> None:
     """Warns once, in a line, where a file of the model would be read with other activations than it has."""
+    made_by_class = [part for part in model._flatten_layers() if isinstance(part, MaskedModel)]
+    unasked = {id(layer) for part in made_by_class for layer in part._flatten_layers()}  # the class says all of them
     found = {}
     for path, layer in named_layers(model):
+        if id(layer) in unasked:
+            continue
         for inner in layer._flatten_layers():  # Keras has no public way to see them
             names = [name for value in vars(inner).values() if (name := _misread_as(value))]
             if names:

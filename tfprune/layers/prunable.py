@@ -47,7 +47,7 @@ def inner_kernels(layer: keras.Operation) -> dict[str, keras.Variable]:
     nothing that has one axis only (a token, a scale of channels), nothing of normalisation and of quantized layers. A
     low-rank update (LoRA) is beside its kernel, and no kernel itself.
     """
-    if not isinstance(layer, keras.layers.Layer):
+    if not isinstance(layer, keras.layers.Layer) or not layer.variables:
         return {}
     names = {id(variable): name for name, variable in inner_variables(layer).items()}
     found: dict[int, keras.Variable] = {}

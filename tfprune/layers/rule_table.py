@@ -69,6 +69,11 @@ class RuleTable:
         unknown = self._unknown.format(what=what)
         raise NoRule(f"{operation.name!r}: {unknown}; teach it with @{self._decorator}({key})")
 
+    @property
+    def rules(self) -> tuple[tuple[type | str, Rule], ...]:
+        """What is registered."""
+        return (*self._layers.items(), *self._operations.items())
+
     def knows(self, operation: keras.Operation) -> bool:
         """Whether an operation has a rule."""
         return self._known(operation) is not None

@@ -83,7 +83,7 @@ def named_layers(model: keras.Model) -> Iterator[tuple[str, keras.layers.Layer]]
 
 def layers_of(model: keras.Model) -> list[keras.layers.Layer]:
     """The layers of a model's graph, nested models among them, whatever an own class says of its `layers`."""
-    kind = keras.Sequential if isinstance(model, keras.Sequential) else FUNCTIONAL
+    kind = graph_class(model)
     return kind.layers.fget(model) if isinstance(model, kind) else model.layers
 
 
@@ -119,8 +119,13 @@ def flat_inputs(model: keras.Model, inputs) -> list:
 
 def is_graph(model: keras.Model) -> bool:
     """Whether it is a Sequential or Functional model that computes what its graph says."""
-    plain = keras.Sequential if isinstance(model, keras.Sequential) else FUNCTIONAL
+    plain = graph_class(model)
     return isinstance(model, plain) and type(model).call is plain.call
+
+
+def graph_class(model: keras.Model) -> type:
+    """The one of Keras's two classes of models with a graph that a model is of, or could only be of."""
+    return keras.Sequential if isinstance(model, keras.Sequential) else FUNCTIONAL
 
 
 def is_nested(operation: keras.Operation) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import keras
@@ -14,6 +13,7 @@ from tfprune.errors import InputError
 from tfprune.layers.made_up import made_up_inputs
 from tfprune.layers.subclassed import as_graph
 from tfprune.layers.topology import run
+from tfprune.records.reading import cause_line
 
 Values = Sequence[tuple[keras.Variable, object]]
 
@@ -45,7 +45,7 @@ def check_copy(copy: keras.Model, model: keras.Model, values: Values = ()) -> No
     try:
         found = _run(copy, inputs)
     except Exception as error:  # whatever a layer raises
-        told = f"the copy of model {model.name!r} cannot be run where the model can: {_reason(error)}"
+        told = f"the copy of model {model.name!r} cannot be run where the model can: {cause_line(error)}"
         raise InputError(told) from error
     epsilon = max(_epsilon(copy), _epsilon(model))
     difference = _difference(expected, found)
@@ -59,13 +59,6 @@ def check_copy(copy: keras.Model, model: keras.Model, values: Values = ()) -> No
             f"by {difference:.2g} of their scale, rounding explains {allowed:.1g}{where}. An own layer may compute "
             "what its configuration does not say; verify=False leaves this check out"
         )
-
-
-def _reason(error: Exception) -> str:
-    """The first line that says what happened, without Keras's frame and colours."""
-    lines = (re.sub(r"\x1b\[\d*m", "", line).strip() for line in str(error).splitlines())
-    told = (line for line in lines if line and not line.startswith("Exception encountered"))
-    return next(told, type(error).__name__)[:200]
 
 
 def _first_run(model: keras.Model, values: Values) -> tuple:

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tfprune.errors import InputError
 from tfprune.layers.prunable import prunable
-from tfprune.layers.topology import named_layers
+from tfprune.layers.traced import traced
 from tfprune.layers.variants import HALF, in_full_precision
 from tfprune.pruning.batches import grouped
 from tfprune.pruning.fitted import blamed, fitted
@@ -23,20 +23,6 @@ from tfprune.pruning.loss_values import batch_shares, loss_value
 from tfprune.pruning.losses import Loss
 
 Batches = Iterable[tuple]
-
-_traced: weakref.WeakKeyDictionary[keras.Model, dict] = weakref.WeakKeyDictionary()
-
-
-def traced(model: keras.Model, key: tuple, build: Callable[[], Callable]) -> Callable:
-    """The function that `build` makes for a model, made once while the model lives and no layer is frozen or thawed.
-
-    The function must not hold the model itself, only a weak reference, or neither would ever be freed.
-    """
-    trainable = tuple(layer.trainable for _, layer in named_layers(model))
-    functions = _traced.setdefault(model, {})
-    if (key, trainable) not in functions:
-        functions[key, trainable] = build()
-    return functions[key, trainable]
 
 
 def masked_weights(model: keras.Model, masks: Mapping[str, np.ndarray]) -> dict[str, tf.Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 
@@ -17,8 +16,10 @@ from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import prunable
 from tfprune.layers.subclassed import as_graph
 from tfprune.pruning.calibration import Inputs, calls_in_order, is_eager, told_calls
-from tfprune.pruning.competing import Ignored, competing
+from tfprune.pruning.competing import competing
+from tfprune.pruning.kernel_names import Named
 from tfprune.pruning.obs import inverse_factor, part_by_part, surgery
+from tfprune.pruning.patterns import as_pattern
 from tfprune.pruning.progress import Progress
 from tfprune.pruning.selection import kept_count
 
@@ -37,7 +38,7 @@ def sparsegpt(
     dampening: float = 0.01,
     batch_size: int = 128,
     steps: int | None = None,
-    ignore: Ignored | Iterable[Ignored] = (),
+    ignore: Named | Iterable[Named] = (),
     verbose: bool | int = True,
 ) -> keras.Model:
     """A masked copy of a model, pruned so that each layer's outputs on data change as little as they can; no training.
@@ -119,7 +120,7 @@ def in_order(
     fits: Callable[[str, Linear], None] = lambda path, linear: None,
     batch_size: int = 128,
     steps: int | None = None,
-    ignore: Ignored | Iterable[Ignored] = (),
+    ignore: Named | Iterable[Named] = (),
     verbose: bool = False,
 ) -> keras.Model:
     """A masked copy of a model whose kernels were compressed one by one, each with what the ones before it give.
@@ -229,7 +230,7 @@ def _tell_of_others(paths: list[str], count: int) -> None:
 
 
 def _numbers(pattern: str) -> tuple[int, int]:
-    numbers = re.fullmatch(r"\s*(\d+):(\d+)\s*", pattern) if isinstance(pattern, str) else None
-    if numbers is None or not 0 < int(numbers[1]) < int(numbers[2]):
-        raise InputError(f"pattern must be N:M with 0 < N < M, as 2:4; received {pattern!r}")
-    return int(numbers[1]), int(numbers[2])
+    known = as_pattern(pattern)
+    if known.of is None:
+        raise InputError(f"pattern must be N:M here, as 2:4; received {pattern!r}")
+    return known.kept, known.of

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +36,14 @@ def one_line(error: BaseException) -> str:
 def first_line(error: BaseException) -> str:
     """The first line of what an exception says, which may explain itself at length; never empty."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def cause_line(error: BaseException) -> str:
+    """As `first_line`, of at most 200 characters, of the cause that Keras wraps into frames, colours and all it has."""
+    said = re.sub(r"\x1b\[\d*m", "", str(error)).rpartition("Exception encountered: ")[2]
+    lines = (line.strip() for line in said.splitlines())
+    told = (line for line in lines if line and not line.startswith("Exception encountered"))
+    return next(told, type(error).__name__)[:200]
 
 
 def os_flags(*names: str) -> int:

@@ -9,7 +9,9 @@ from tfprune.surgery import (  # noqa: F401
     rules_layers,
     rules_mixing,
     rules_operations,
+    rules_products,
     rules_recurrent,
     rules_scores,
     rules_shapes,
+    rules_weights,
 )

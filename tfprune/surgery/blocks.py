@@ -96,7 +96,7 @@ class Scores:
         """Says nothing of the outputs: what averages make of constants, their own link knows."""
 
     def backward(self) -> None:
-        if any(output.needed.any() for output in self._outputs):
+        if any(output.is_needed for output in self._outputs):
             empty = self._is_empty(*(given.constant for given in self._inputs))
             for given in self._inputs:
                 given.needed |= ~empty

@@ -113,6 +113,11 @@ class Signal:
         self.channels = channels
         self.reset()
 
+    @property
+    def is_needed(self) -> bool:
+        """Whether the outputs depend on any of it; what has no channels counts as needed."""
+        return not len(self.channels) or bool(self.needed.any())
+
     def reset(self) -> None:
         """Forgets what is known of constants and needs."""
         self.constant = np.full(len(self.channels), np.nan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import zlib
 from collections.abc import Mapping
 
 import keras
@@ -40,6 +41,8 @@ def compact(
       next layer, which gets one if it has none. In front of a convolution that pads with zeros this would be wrong at
       the image's border: there a constant 0 leaves, and of all other constant channels one stays that stands for them.
     - Heads of attention, units of recurrent layers and columns of embeddings are channels like filters and dense units.
+    - So are those that an own layer's matrices make and read, where the layer's constructor can make a smaller one of
+      the same class, which is tried and compared; these matrices have no bias that takes in what is constant.
     - Inputs, outputs and whatever mixes features (layer normalisation, grouped convolutions, softmax, ...) keep all
       their channels, and so does an activation that is not known to be element-wise (see
       `tfprune.surgery.activations`). No layer becomes empty: one channel stays.
@@ -73,7 +76,15 @@ def compact(
     model = without_lora(model)
     own, model = model, as_graph(model)
     with barriers(model, unknown) as met:
-        small, held = _compacted(model, masks, fold_batchnorm, verify)
+        masks = masks_of(model) if masks is None else (masks if isinstance(masks, Masks) else Masks(masks)).check(model)
+        small, held, more = _smaller(model, masks)
+    while more:
+        with barriers(small, unknown):
+            small, _, more = _smaller(small)
+    if fold_batchnorm:
+        small = fold_norms(small)
+    if verify:
+        check_copy(small, model, _with_masks(model, masks))
     met.tell(CHANNELS)
     if held:
         warnings.warn(
@@ -82,33 +93,35 @@ def compact(
     return taken_out(small, own)
 
 
-def _compacted(model: keras.Model, masks, fold_batchnorm: bool, verify: bool) -> tuple[keras.Model, str]:
-    """The smaller model; what keeps channels that no weight makes, in words, where it is not smaller."""
-    masks = masks_of(model) if masks is None else (masks if isinstance(masks, Masks) else Masks(masks)).check(model)
-    small, held = _smaller(model, masks)
-    if fold_batchnorm:
-        small = fold_norms(small)
-    if verify:
-        check_copy(small, model, _with_masks(model, masks))
-    return small, held
+def _smaller(model: keras.Model, masks: Masks | None = None) -> tuple[keras.Model, str, bool]:
+    """The smaller model; what keeps channels that no weight makes, in words; whether it may become still smaller.
 
-
-def _smaller(model: keras.Model, masks: Masks) -> tuple[keras.Model, str]:
+    That it may, as a grouped convolution with one channel left is a plain one. The words are there where no channel
+    leaves. A model without masks of which nothing changes is given back.
+    """
     weights = weights_of(model)
-    own_biases = {path for path in weights if path.endswith(_BIASES)}
-    for path, mask in masks.items():
+    own = set(weights)
+    for path, mask in ({} if masks is None else masks).items():
         weights[path][~mask] = 0
     trace = Trace(model, weights)
     empty = _without_weights(trace)
-    stays, settled = None, False
-    while not settled:
+    before, now = None, _told(weights)
+    while before != now:
         trace.settle()
-        before, stays = stays, remaining(trace)
-        settled = before is not None and np.array_equal(before, stays)
-    for path in [path for path in weights if path.endswith(_BIASES) and path not in own_biases]:
+        before, now = now, _told(weights)
+    stays = remaining(trace)
+    for path in [path for path in weights if path.endswith(_BIASES) and path not in own]:
         if not weights[path].any():
             del weights[path]
-    return rebuild(model, trace, stays), trace.keepers(empty) if stays.all() else ""
+    same = bool(stays.all()) and set(weights) == own
+    if masks is None and same and _told(weights) == _told(weights_of(model)):
+        return model, "", False
+    return rebuild(model, trace, stays), trace.keepers(empty) if stays.all() else "", not same
+
+
+def _told(weights: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """Numbers that are others where weights are."""
+    return {path: zlib.crc32(array.tobytes()) for path, array in weights.items()}
 
 
 def _without_weights(trace: Trace) -> np.ndarray:

@@ -39,7 +39,7 @@ class Condition:
         """Says nothing: what is constant is so under every condition."""
 
     def backward(self) -> None:
-        self._given.needed |= any(output.needed.any() for output in self._outputs)
+        self._given.needed |= any(output.is_needed for output in self._outputs)
 
 
 class Slotwise:

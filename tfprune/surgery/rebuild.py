@@ -31,8 +31,18 @@ def rebuild(model: keras.Model, trace: Trace, stays: np.ndarray) -> keras.Model:
     def count(channels: np.ndarray) -> int:
         return int(np.count_nonzero(stays[channels]))
 
-    def smaller(layer: keras.Operation) -> keras.Operation:
+    def smaller(layer: keras.Operation) -> keras.Operation | Callable:
+        if not isinstance(layer, keras.layers.Layer):
+            edit = trace.edit_of(layer)
+            return layer if edit is None else _edited(layer, lambda config: edit(config, count, False))
+        own = trace.own.get(id(layer))
+        changes = own.changes(trace, stays) if own is not None and own.shrinks(stays) else {}
+        if changes is None:
+            told = f"layer {layer.name!r} ({type(layer).__name__}) cannot be made smaller"
+            raise InputError(f"{told}: no arguments of its constructor are known to leave it what is to stay")
+
         def change(config: dict) -> dict:
+            config |= changes
             edit = trace.edit_of(layer)
             if edit is not None:
                 edit(config, count, trace.path(layer, "bias") in trace.weights)
@@ -60,6 +70,15 @@ def rebuild(model: keras.Model, trace: Trace, stays: np.ndarray) -> keras.Model:
         if id(layer) in made:  # inputs are not
             _assign(path, layer, made[id(layer)], trace, stays, paths)
     return copy
+
+
+def _edited(operation: keras.Operation, edit: Callable[[dict], None]) -> Callable:
+    """A Keras operation with other arguments; a `key` is one of the call."""
+    config = operation.get_config()
+    edit(config)
+    key = config.pop("key", None)
+    new = type(operation).from_config(config)
+    return new if key is None else lambda x, _: new(x, key)
 
 
 def _copied(model: keras.Model, inside: Callable, prefix: str = "") -> Iterator[tuple[str, keras.layers.Layer]]:
@@ -91,8 +110,4 @@ def _assign(path: str, layer, new, trace: Trace, stays: np.ndarray, known: Mappi
 
 
 def _value(path: str, old: keras.Variable | None, trace: Trace, stays: np.ndarray) -> np.ndarray:
-    value = trace.weights[path] if path in trace.weights else old.numpy()
-    for axis, channels in trace.axes.get(path, {}).items():
-        value = np.compress(stays[channels], value, axis)
-    factor = trace.factors[path](stays) if path in trace.factors else 1
-    return value if factor == 1 else (value * factor).astype(value.dtype)
+    return trace.narrowed(path, trace.weights[path] if path in trace.weights else old.numpy(), stays)

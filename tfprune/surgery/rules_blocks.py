@@ -1,4 +1,4 @@
-"""Rules of KerasHub's decoder blocks, which cannot be looked into: what goes in and comes out stays as wide.
+"""Rules of KerasHub's blocks that cannot be looked into: what goes in and comes out stays as wide.
 
 Their constructors take the width of the feed-forward part, so that the block without some of it is of the same class.
 Heads are as wide as the block has features for each, so that they all stay.
@@ -15,26 +15,35 @@ from tfprune.surgery.channels import Signal
 from tfprune.surgery.links import Opaque
 from tfprune.surgery.trace import Trace, register_rule
 
-_DECODERS = (
+_BLOCKS = (
     *("keras_hub.TransformerDecoder", "keras_hub.GPTNeoXDecoder", "keras_hub.BloomDecoder"),
     *("keras_hub.LlamaTransformerDecoder", "keras_hub.MistralTransformerDecoder", "keras_hub.QwenTransformerDecoder"),
     *("keras_hub.Qwen3TransformerDecoder", "keras_hub.Phi3Decoder", "keras_hub.GemmaDecoderBlock"),
+    "keras_hub.T5TransformerLayer",
 )
-_WIDE = "_feedforward_intermediate_dense", "feedforward_intermediate_dense", "_mlp_intermediate_dense", "gating_ffw_2"
-_GATE = "_feedforward_gate_dense", "feedforward_gate_dense", "gating_ffw"
-_OUT = "_feedforward_output_dense", "feedforward_output_dense", "_mlp_output_dense", "ffw_linear"
+_WIDE = (
+    *("_feedforward_intermediate_dense", "feedforward_intermediate_dense", "_mlp_intermediate_dense"),
+    *("gating_ffw_2", "input_projector"),
+)
+_GATE = "_feedforward_gate_dense", "feedforward_gate_dense", "gating_ffw", "gate_projector"
+_OUT = (
+    *("_feedforward_output_dense", "feedforward_output_dense", "_mlp_output_dense"),
+    *("ffw_linear", "output_projector"),
+)
 
 
-@register_rule(*_DECODERS)
-def _decoder(trace: Trace, layer, spec, *args, **kwargs):
+@register_rule(*_BLOCKS)
+def _block(trace: Trace, layer, spec, *args, **kwargs):
     wide, gate, out = (
         next((found for name in names if (found := getattr(layer, name, None))), None) for names in (_WIDE, _GATE, _OUT)
     )
     activation = getattr(layer, "activation", keras.activations.gelu)
-    if wide is None or out is None or isinstance(spec, (tuple, list)) or not is_elementwise(activation):
+    if wide is None or out is None or not is_elementwise(activation):
         return trace.keep_whole(layer, spec, *args, **kwargs)
     given = [x for x in tree.flatten((args, kwargs)) if isinstance(x, Signal)]
-    output, inside = trace.keep(layer, spec, *args, **kwargs), trace.fixed(spec)
+    outputs = trace.keep(layer, spec, *args, **kwargs)
+    output, *_ = tree.flatten(outputs)  # what else comes out knows nothing of the feed-forward part
+    inside = trace.fixed(output.spec)
     trace.links.append(Opaque(given, [inside]))
     hidden = trace.call(wide, inside)
     if gate is not None:
@@ -49,9 +58,13 @@ def _decoder(trace: Trace, layer, spec, *args, **kwargs):
     end = trace.call(out, hidden)
     trace.channels.fix(end.channels)
     trace.links.append(Opaque([end], [output]))
-    times = layer.intermediate_dim // len(hidden.channels)
-    trace.edit(layer, lambda config, count, biased: config.update(intermediate_dim=times * count(hidden.channels)))
-    return output
+
+    def edit(config, count, biased):
+        times = config["intermediate_dim"] // len(hidden.channels)
+        config["intermediate_dim"] = times * count(hidden.channels)
+
+    trace.edit(layer, edit)
+    return outputs
 
 
 def _at_zero(activation) -> float:

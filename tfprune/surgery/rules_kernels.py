@@ -95,7 +95,7 @@ def _through(trace: Trace, layer, kernel: Kernel, given: Signal, spec, is_last: 
     wide = list(spec.shape)
     wide[channel_axis(layer)] = len(channels)
     output = trace.signal(KerasTensor(wide, spec.dtype), channel_axis(layer), channels)
-    uniform = _is_uniform(layer, shape[:-2], given.spec.shape)
+    uniform = trace.takes_bias(layer) and _is_uniform(layer, shape[:-2], given.spec.shape)
     trace.links.append(trace.kernel(layer, kernel.name, make).use(given, output, uniform))
     return output
 

@@ -17,7 +17,12 @@ from tfprune.surgery.trace import Trace, register_rule
 from tfprune.surgery.units import Units
 
 # Class of a cell -> number of its gates, and which of them makes the new in a unit.
-_CELLS = {layers.SimpleRNNCell: (1, 0), layers.GRUCell: (3, 2), layers.LSTMCell: (4, 2)}
+_CELLS = {
+    layers.SimpleRNNCell: (1, 0),
+    layers.GRUCell: (3, 2),
+    layers.LSTMCell: (4, 2),
+    type(layers.ConvLSTM1D(1, 1).cell): (4, 2),  # of all ranks; Keras has no public name for it
+}
 _MERGES = {
     "sum": (lambda *constants: np.sum(constants, axis=0), None),
     "ave": (lambda *constants: np.mean(constants, axis=0), None),
@@ -25,7 +30,7 @@ _MERGES = {
 }
 
 
-@register_rule(layers.SimpleRNN, layers.GRU, layers.LSTM)
+@register_rule(layers.SimpleRNN, layers.GRU, layers.LSTM, layers.ConvLSTM1D, layers.ConvLSTM2D, layers.ConvLSTM3D)
 def _recurrent(trace: Trace, layer, spec, sequences, initial_state=None, mask=None, **_):
     states = [x for x in tree.flatten(initial_state) if x is not None]
     if not _is_known(layer) or not all(isinstance(x, Signal) for x in states):
@@ -91,13 +96,14 @@ def _time_distributed(trace: Trace, layer, spec, inputs, mask=None, **_):
 def _through_units(trace: Trace, layer, specs, sequences: Signal, states: list[Signal]) -> list[Signal]:
     cell = layer.cell
     gates, candidate = _CELLS[plain_type(cell)]
-    x = trace.along(sequences, -1)
-    trace.bind(layer, cell.kernel, 0, x.channels)
-    units = trace.outputs_of(layer, cell.recurrent_kernel, 0)
+    axis = -1 - cell.rank if getattr(cell, "data_format", None) == "channels_first" else -1
+    x = trace.along(sequences, axis)
+    trace.bind(layer, cell.kernel, len(cell.kernel.shape) - 2, x.channels)
+    units = _units_of(trace, layer)
     for variable in (cell.kernel, cell.recurrent_kernel, cell.bias):
         if variable is not None:
             trace.bind(layer, variable, len(variable.shape) - 1, np.tile(units, gates))
-    states = [trace.along(state, -1) for state in states]
+    states = [trace.along(state, axis) for state in states]
     for state in states:
         trace.channels.couple(units, state.channels)
 
@@ -107,15 +113,20 @@ def _through_units(trace: Trace, layer, specs, sequences: Signal, states: list[S
         return Units(trace.weights, *paths, units, gates, candidate if zero else None)
 
     state = trace.signal(KerasTensor((None, len(units)), "float32"), 1, units)
-    outputs = [trace.signal(spec, -1, units) for spec in specs]
+    outputs = [trace.signal(spec, axis, units) for spec in specs]
     made = trace.kernel(layer, cell.kernel, make)
     trace.links.append(made.use(x, states, state, outputs, rests=not states))
     return outputs
 
 
 def _edit_units(trace: Trace, layer) -> Callable:
-    units = trace.outputs_of(layer, layer.cell.recurrent_kernel, 0)
-    return lambda config, count, biased: config.update(units=count(units))
+    units, size = _units_of(trace, layer), "filters" if hasattr(layer.cell, "filters") else "units"
+    return lambda config, count, biased: config.update({size: count(units)})
+
+
+def _units_of(trace: Trace, layer) -> np.ndarray:
+    recurrent = layer.cell.recurrent_kernel
+    return trace.outputs_of(layer, recurrent, len(recurrent.shape) - 2)
 
 
 def _is_known(layer) -> bool:

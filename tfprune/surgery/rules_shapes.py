@@ -16,29 +16,63 @@ from tfprune.surgery.trace import Trace, register_rule
 _SIZE = 4  # what stands for an open length
 
 
-@register_rule("Transpose", "Swapaxes", "Moveaxis", "ExpandDims", "Squeeze")
-def _move(trace: Trace, operation, spec, x):
-    functions = {
+def moves(operation) -> Callable:
+    """What an operation that moves axes does to an array."""
+    return {
         "Transpose": lambda array: array.transpose(operation.axes),
         "Swapaxes": lambda array: array.swapaxes(operation.axis1, operation.axis2),
         "Moveaxis": lambda array: np.moveaxis(array, operation.source, operation.destination),
         "ExpandDims": lambda array: np.expand_dims(array, operation.axis),
         "Squeeze": lambda array: array.squeeze(operation.axis),
-    }
-    return _moved(trace, operation, spec, x, functions[type(operation).__name__])
+    }[type(operation).__name__]
+
+
+@register_rule("Transpose", "Swapaxes", "Moveaxis", "ExpandDims", "Squeeze")
+def _move(trace: Trace, operation, spec, x):
+    return _moved(trace, operation, spec, x, moves(operation))
 
 
 @register_rule("GetItem")
 def _get_item(trace: Trace, operation, spec, x, key):
-    key = tuple(key) if isinstance(key, list) else key
-    parts = key if isinstance(key, tuple) else (key,)
+    parts = list(key) if isinstance(key, (tuple, list)) else [key]
     if not all(part is None or part is ... or isinstance(part, (int, slice)) for part in parts):
         return trace.keep(operation, spec, x, key)
-    return _moved(trace, operation, spec, x, lambda array: array[key])
+    place = _place(parts, x)
+    if place is None or not isinstance(parts[place], slice) or parts[place].step not in (None, 1):
+        return _moved(trace, operation, spec, x, lambda array: array[tuple(parts)])
+    start, stop, _ = parts[place].indices(len(x.channels))
+    whole = [*parts[:place], slice(None), *parts[place + 1 :]]
+    if stop - start == len(x.channels):
+        return _moved(trace, operation, spec, x, lambda array: array[tuple(whole)])
+
+    def edit(config, count, biased):
+        ends = (count(x.channels[:end]) for end in (start, stop))
+        config["key"] = (*parts[:place], slice(*ends), *parts[place + 1 :])
+
+    trace.edit(operation, edit)
+    return _moved(trace, operation, spec, x, lambda array: array[tuple(whole)], np.arange(start, stop))
 
 
-def _moved(trace: Trace, operation, spec, x: Signal, function: Callable) -> Signal:
-    """Where the channels all go to one other axis; NumPy's view of an array that differs along theirs says which."""
+def _place(parts: list, x: Signal) -> int | None:
+    """Which part of a key says what becomes of the channels' axis; None where none does."""
+    axis, named = 0, sum(part is not None and part is not ... for part in parts)
+    for place, part in enumerate(parts):
+        if part is ...:
+            axis += len(x.spec.shape) - named
+        elif part is not None:
+            if axis == x.axis:
+                return place
+            axis += 1
+    return None
+
+
+def _moved(trace: Trace, operation, spec, x: Signal, function: Callable, index=None) -> Signal:
+    """Where the channels all go to one other axis; NumPy's view of an array that differs along theirs says which.
+
+    Args:
+        function: what the operation does to an array, but for leaving out channels.
+        index: of the channels that come out; None for all.
+    """
     width = len(x.channels)
     if x.axis is None or width < 2:
         return trace.keep(operation, spec, x)
@@ -50,9 +84,9 @@ def _moved(trace: Trace, operation, spec, x: Signal, function: Callable) -> Sign
         return trace.keep(operation, spec, x)
     axes = [axis for axis, stride in enumerate(array.strides) if stride and array.shape[axis] > 1]
     whole = len(axes) == 1 and array.shape[axes[0]] == width and array.strides[axes[0]] > 0
-    if not whole or axes[0] == 0 or len(spec.shape) != array.ndim:
+    if not whole or axes[0] == 0 or len(spec.shape) != array.ndim or (index is not None and not len(index)):
         return trace.keep(operation, spec, x)
-    return trace.slotwise([x], spec, np.copy, axis=axes[0])
+    return trace.slotwise([x], spec, np.copy, axis=axes[0], index=index)
 
 
 @register_rule("Softmax", "LogSoftmax", "Cumsum", "Cumprod", "Sort", "Normalize", "Flip", "Roll", layers.Softmax)
@@ -69,16 +103,24 @@ def _along_others(trace: Trace, operation, spec, x, *args, **kwargs):
 
 @register_rule("Split")
 def _split(trace: Trace, operation, spec, x):
-    """Parts of the channels go together: as many stay in each."""
+    """Parts of the channels that are equal by their number go together: as many stay in each."""
     if x.axis is None or operation.axis % len(x.spec.shape) == 0:
         return trace.keep(operation, spec, x)
     if operation.axis % len(x.spec.shape) != x.axis:
         return [trace.slotwise([x], part, np.copy) for part in spec]
-    if not isinstance(operation.indices_or_sections, int):
+    sections, width = operation.indices_or_sections, len(x.channels)
+    if not isinstance(sections, int) and list(sections) != sorted({*sections} & {*range(1, width)}):
         return trace.keep(operation, spec, x)
-    index = np.split(np.arange(len(x.channels)), operation.indices_or_sections)
-    for part in index[1:]:
-        trace.channels.couple(x.channels[index[0]], x.channels[part])
+    index = np.split(np.arange(width), sections)
+    if isinstance(sections, int):
+        for part in index[1:]:
+            trace.channels.couple(x.channels[index[0]], x.channels[part])
+    else:
+
+        def edit(config, count, biased):
+            config["indices_or_sections"] = tuple(count(x.channels[:end]) for end in sections)
+
+        trace.edit(operation, edit)
     outputs = [trace.signal(one, x.axis, x.channels[part]) for one, part in zip(spec, index, strict=True)]
     for output, part in zip(outputs, index, strict=True):
         trace.links.append(Slotwise([(x, part)], output, np.copy))
@@ -132,12 +174,18 @@ def _blocks(trace: Trace, operation, spec, x):
 
 @register_rule("Reshape")
 def _reshape(trace: Trace, operation, spec, x):
-    """Only where the number of channels is not among the operation's arguments, which stay as they are."""
     shape = operation.newshape
-    open_last = isinstance(shape, (tuple, list)) and len(shape) > 1 and shape[-1] == -1
-    if not open_last or x.axis is None or x.axis != len(x.spec.shape) - 1:
+    numbers = isinstance(shape, (tuple, list)) and all(isinstance(size, int) for size in shape)
+    if not numbers or len(shape) < 2 or not _fits(spec, x):
         return trace.keep(operation, spec, x)
-    return reshaped(trace, operation, spec, x)
+    output = reshaped(trace, operation, spec, x)
+    if shape[-1] != -1:
+
+        def edit(config, count, biased):
+            config["newshape"] = (*shape[:-1], count(output.channels))
+
+        trace.edit(operation, edit)
+    return output
 
 
 @register_rule(layers.Reshape)

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import tree
 
-from tfprune.layers.barriers import kind_name, refuses
+from tfprune.layers.barriers import kind_name, meet, refuses
 from tfprune.layers.prunable import prunable
 from tfprune.layers.rule_table import Rule, RuleTable
 from tfprune.layers.topology import flat_inputs, is_nested, named_layers, run
@@ -18,6 +18,7 @@ from tfprune.layers.weights import weight_variables
 from tfprune.surgery.channels import Channels, Signal
 from tfprune.surgery.links import Condition, Opaque, Product, Slotwise
 from tfprune.surgery.opened import Opened, call_of
+from tfprune.surgery.own_layers import OwnLayer, Weight
 from tfprune.surgery.units import Units
 
 _RULES = RuleTable(
@@ -46,6 +47,23 @@ def register_rule(*operations: type | str) -> Callable[[Rule], Rule]:
     return _RULES.register(*operations)
 
 
+_ON_WEIGHTS: dict[str, Rule] = {}
+
+
+def register_on_weights(*operations: str) -> Callable[[Rule], Rule]:
+    """Registers what Keras operations do with a layer's own variables; a decorator.
+
+    The rule is called like that of a layer, with a `Weight` for each such variable. It returns a `Weight` or a signal,
+    or None where it knows nothing: then the variable and all inputs stay as they are.
+    """
+
+    def register(rule: Rule) -> Rule:
+        _ON_WEIGHTS.update(dict.fromkeys(operations, rule))
+        return rule
+
+    return register
+
+
 class Trace:
     """The channels of one model.
 
@@ -67,6 +85,7 @@ class Trace:
         axes: path of a variable -> {axis: channels along it}.
         inner_inputs: id of an input tensor of a nested model -> its signal.
         opened: id of a layer that was looked into -> what is inside.
+        own: id of a layer with variables of its own that was looked into -> what it does with them.
 
     Raises:
         InputError: a layer without a rule; names it.
@@ -83,6 +102,8 @@ class Trace:
         self.axes: dict[str, dict[int, np.ndarray]] = {}
         self.inner_inputs: dict[int, Signal] = {}
         self.opened: dict[int, Opened] = {}
+        self.own: dict[int, OwnLayer] = {}
+        self._own_depth = 0
         self._looked: set[int] = set()
         self._edits: dict[int, Edit] = {}
         self._paths = {id(layer): path for path, layer in named_layers(model)}
@@ -96,12 +117,19 @@ class Trace:
         for output in self.outputs:
             self.channels.fix(output.channels)
         self._leave_whole()
+        for own in self.own.values():
+            if own.settle(self):
+                meet(own.layer)
 
     # What rules use.
 
     def path_of(self, variable: keras.Variable) -> str:
         """Path of a variable in `weights`, wherever it is in the model."""
         return self._variables[id(variable)]
+
+    def has_path(self, variable: keras.Variable) -> bool:
+        """Whether a variable is one of the model's weights."""
+        return id(variable) in self._variables
 
     def path(self, layer: keras.layers.Layer, name: str | keras.Variable) -> str:
         """Path of a variable, or of what a layer has under a name; of what it could have, beside its other variables.
@@ -221,11 +249,15 @@ class Trace:
         key = f"{self.path_of(variable)}[{axis}]"
         return self._made(self.readers if reads else self.kernels, key, make)
 
+    def takes_bias(self, layer: keras.layers.Layer) -> bool:
+        """Whether the copy of a layer has a bias, or may get one: not where another layer's constructor makes it."""
+        return not self._own_depth or layer.bias is not None
+
     def edit(self, layer: keras.layers.Layer, edit: Edit) -> None:
         """Says how the numbers of channels get into a layer's configuration; what is said first counts.
 
         Args:
-            layer: of the graph, or within one.
+            layer: of the graph, or within one; or a Keras operation, which has a new one in its place then.
             edit: called as `edit(config, count, biased)`; `count(channels)` says how many stay, `biased` whether the
                 layer has a bias.
         """
@@ -234,15 +266,21 @@ class Trace:
     def call(self, operation: keras.Operation, *args, **kwargs):
         """What comes out of an operation, a layer within another one, too, called with signals in place of tensors."""
         self.channels.reason = operation
+        if any(isinstance(x, Weight) for x in tree.flatten((args, kwargs))):
+            return self._on_weights(operation, args, kwargs)
         if is_nested(operation):
             (given,) = args or (kwargs["inputs"],)
-            outputs = run(operation, self._entering(operation, flat_inputs(operation, given)), self.call)
+            outputs = run(operation, self._entering(operation.inputs, flat_inputs(operation, given)), self.call)
             return outputs[0] if len(outputs) == 1 else outputs
         specs = tree.map_structure(lambda x: x.spec if isinstance(x, Signal) else x, (args, kwargs))
         opened = self._open(operation, specs)
         if opened is not None and opened.call == call_of(*specs):
             return self._through(opened, [x for x in tree.flatten((args, kwargs)) if isinstance(x, Signal)])
-        rule = _RULES.find(operation, Trace.keep, default=Trace.keep)
+        own = self.own.get(id(operation))
+        graph = None if own is None else own.graph(*specs)
+        if graph is not None:
+            return self._through_own(own, graph, args, kwargs)
+        rule = Trace.keep_whole if own is not None else _RULES.find(operation, Trace.keep, default=Trace.keep)
         spec = operation.compute_output_spec(*specs[0], **specs[1])
         if opened is not None:  # called in another way than before
             return self.keep_whole(operation, spec, *args, **kwargs)
@@ -250,7 +288,14 @@ class Trace:
             return self.keep_whole(operation, spec, *args, **kwargs)
         return rule(self, operation, spec, *args, **kwargs)
 
-    # What `compact` uses.
+    # What `compact` and `rebuild` use.
+
+    def narrowed(self, path: str, value: np.ndarray, stays: np.ndarray) -> np.ndarray:
+        """A value of a variable without the channels that do not stay."""
+        for axis, channels in self.axes.get(path, {}).items():
+            value = np.compress(stays[channels], value, axis)
+        factor = self.factors[path](stays) if path in self.factors else 1
+        return value if factor == 1 else (value * factor).astype(value.dtype)
 
     def edit_of(self, layer: keras.layers.Layer) -> Edit | None:
         """What `edit` was told of a layer."""
@@ -288,20 +333,53 @@ class Trace:
         if id(operation) not in self._looked:
             self._looked.add(id(operation))
             opened = Opened.of(operation, *specs)
+            own = OwnLayer.of(operation, self._shared) if opened is None else None
             if opened is not None:
                 self.opened[id(operation)] = opened
+            elif own is not None and own.graph(*specs) is not None:
+                self.own[id(operation)] = own
         return self.opened.get(id(operation))
 
     def _through(self, opened: Opened, given: list[Signal]):
         start = len(self.signals)
-        outputs = run(opened.graph, self._entering(opened.graph, given), self.call)
+        outputs = run(opened.graph, self._entering(opened.graph.inputs, given), self.call)
         opened.signals += [*given, *self.signals[start:]]
         return tree.pack_sequence_as(opened.graph.output, outputs)
 
-    def _entering(self, model: keras.Model, inputs: list[Signal]) -> list[Signal]:
-        """Inputs of a nested model: in all its uses they have the same channels."""
+    def _through_own(self, own: OwnLayer, graph: keras.Model, args, kwargs):
+        given = [x for x in tree.flatten((args, kwargs)) if isinstance(x, Signal)]
+        weights = own.weights()
+        self._own_depth += 1
+        outputs = run(graph, [*weights, *self._entering(graph.inputs[len(weights) :], given)], self.call)
+        self._own_depth -= 1
+        self.channels.reason = own.layer
+        outputs = [self._whole_of(x) for x in outputs]
+        own.note(args, kwargs, outputs)
+        return tree.pack_sequence_as(graph.output, outputs)
+
+    def _on_weights(self, operation: keras.Operation, args, kwargs):
+        is_layer = isinstance(operation, keras.layers.Layer)
+        specs = tree.map_structure(lambda x: x.spec if isinstance(x, (Signal, Weight)) else x, (args, kwargs))
+        spec = operation.compute_output_spec(*specs[0], **specs[1])
+        rule = None if is_layer else _ON_WEIGHTS.get(type(operation).__name__)
+        found = None if rule is None else rule(self, operation, spec, *args, **kwargs)
+        if found is not None:
+            return found
+        args, kwargs = tree.map_structure(self._whole_of, (args, kwargs))
+        keep = self.keep_whole if is_layer else self.keep
+        return keep(operation, spec, *args, **kwargs)
+
+    def _whole_of(self, x):
+        """A signal that stands for a variable, which stays as it is; anything else itself."""
+        if not isinstance(x, Weight):
+            return x
+        self._note_whole([x.variable])
+        return self.fixed(x.spec)
+
+    def _entering(self, tensors: Sequence[keras.KerasTensor], inputs: list[Signal]) -> list[Signal]:
+        """Inputs of a graph within the model: in all its uses they have the same channels."""
         entering = []
-        for tensor, x in zip(model.inputs, inputs, strict=True):
+        for tensor, x in zip(tensors, inputs, strict=True):
             first = self.inner_inputs.setdefault(id(tensor), x)
             if first.axis != x.axis:
                 x = self.along(x, -1)

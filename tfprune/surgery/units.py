@@ -11,7 +11,7 @@ from tfprune.surgery.links import Weights
 
 
 class Units:
-    """The kernels of a recurrent cell: one object per cell, one link per use of it.
+    """The kernels of a recurrent cell, convolutional or not: one object per cell, one link per use of it.
 
     Args:
         weights: path -> array; the kernels are changed in it.
@@ -47,8 +47,8 @@ class Units:
 
     def fold(self) -> None:
         """Sets to 0 what reads inputs and units that are always 0."""
-        self.kernel[:, np.all([use.given.constant == 0 for use in self._uses], axis=0)] = 0
-        self.recurrent[:, np.all([use.state.constant == 0 for use in self._uses], axis=0)] = 0
+        self.kernel[..., np.all([use.given.constant == 0 for use in self._uses], axis=0), :] = 0
+        self.recurrent[..., np.all([use.state.constant == 0 for use in self._uses], axis=0), :] = 0
 
     def cut(self) -> None:
         """Sets to 0 what leads to units that nothing needs."""
@@ -58,18 +58,19 @@ class Units:
 
     @property
     def kernel(self) -> np.ndarray:
-        """View (gates, inputs, units)."""
+        """View (gates, positions, inputs, units)."""
         return self._by_gate(self._weights[self._kernel])
 
     @property
     def recurrent(self) -> np.ndarray:
-        """View (gates, units that are read, units)."""
+        """View (gates, positions, units that are read, units)."""
         return self._by_gate(self._weights[self._recurrent])
 
     @property
     def filters(self) -> np.ndarray:
-        """(gates, inputs and units, units)"""
-        return np.concatenate([self.kernel, self.recurrent], axis=1)
+        """(gates and positions, inputs and units, units)"""
+        both = np.concatenate([self.kernel, self.recurrent], axis=-2)
+        return both.reshape(-1, *both.shape[-2:])
 
     def rests(self, given: np.ndarray) -> np.ndarray:
         """Which units stay 0 if they start with it; (units,) bool.
@@ -79,8 +80,8 @@ class Units:
         """
         if self._candidate is None:
             return np.zeros(len(self.made), bool)
-        reads = self.recurrent[self._candidate] != 0
-        rests = ~(self.kernel[self._candidate][given] != 0).any(0) & ~self._biased
+        reads = self.recurrent[self._candidate].any(0)
+        rests = ~self.kernel[self._candidate].any(0)[given].any(0) & ~self._biased
         while True:
             left = rests & ~reads[~rests].any(0)
             if np.array_equal(left, rests):
@@ -96,8 +97,8 @@ class Units:
 
     def _by_gate(self, array: np.ndarray) -> np.ndarray:
         split = array.view()
-        split.shape = (len(array), self._gates, len(self.made))  # fails where it were a copy
-        return np.moveaxis(split, 1, 0)
+        split.shape = (-1, array.shape[-2], self._gates, len(self.made))  # fails where it were a copy
+        return np.moveaxis(split, 2, 0)
 
 
 class _UnitsUse:
@@ -111,7 +112,7 @@ class _UnitsUse:
             signal.constant[:] = np.where(rests, 0.0, np.nan)
 
     def backward(self) -> None:
-        reads = (self._units.recurrent != 0).any(0)
+        reads = self._units.recurrent.any((0, 1))
         needed = np.any([self.state.needed, *(output.needed for output in self._outputs)], axis=0)
         while True:
             more = needed | reads[:, needed].any(1)
@@ -121,4 +122,4 @@ class _UnitsUse:
         self.state.needed[:] = needed
         for state in self._states:
             state.needed |= needed
-        self.given.needed |= (self._units.kernel != 0).any(0)[:, needed].any(1)
+        self.given.needed |= self._units.kernel.any((0, 1))[:, needed].any(1)

@@ -17,12 +17,12 @@ import tensorflow as tf
 
 from tfprune.errors import InputError
 from tfprune.layers.convert import masked, set_masks, strip
-from tfprune.layers.kernel_masks import KernelMasks
+from tfprune.layers.kernel_masks import MaskedKernels
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import kernels_of, prunable
 from tfprune.layers.topology import flat_inputs, named_layers, require_graph, run
 from tfprune.layers.weights import Weights, set_weights, weight_variables
-from tfprune.pruning.schedules import PolynomialSchedule
+from tfprune.pruning.training_schedules import PolynomialSchedule
 from tfprune.records.reading import first_line
 
 _SWITCH = "TF_USE_LEGACY_KERAS"
@@ -96,7 +96,8 @@ class Twin:
 
     def __init__(self, model: keras.Model, schedule: PolynomialSchedule | None = None):
         require_graph(model)
-        if any(isinstance(layer, KernelMasks) for _, layer in named_layers(model)):
+        schedule = schedule and schedule.fixed(None)
+        if any(isinstance(layer, MaskedKernels) for _, layer in named_layers(model)):
             model = strip(model)
         layers = {path: layer for path, layer in named_layers(model) if not isinstance(layer, keras.layers.InputLayer)}
         legacy = {path: _legacy_layer(path, layer) for path, layer in layers.items()}
@@ -179,6 +180,7 @@ def gradual_prune(
 
     Reference: Zhu & Gupta 2017, arXiv 1710.01878.
     """
+    schedule = schedule.fixed(steps)
     if steps < schedule.end_step:
         raise InputError(f"steps must be at least the schedule's end_step, {schedule.end_step}. Received: {steps}")
     twin = Twin(model, schedule)

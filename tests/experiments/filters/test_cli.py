@@ -68,6 +68,7 @@ def test_bad_command_lines(case, refusals, refused):
     refused(subprocess.CompletedProcess(REFUSED[case][0], refusals[case][0], "", refusals[case][1]), REFUSED[case][1])
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_its_repetition_and_one_more_version(small, finished, tmp_path):
     words = [f"--{name}={value}" for name, value in {**small, "out_path": tmp_path}.items()]
     several = [*words, "--scoring=l1_norm,random"]

@@ -99,6 +99,7 @@ def test_a_run(done):
             assert shown[name.replace("_", "/"), epoch] == pytest.approx(value, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_what_is_there_is_not_made_again(done):
     folder = done.version_folder("l1_norm", "v4_50")
     metrics = json.loads((folder / "metrics.json").read_text())

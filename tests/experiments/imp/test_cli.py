@@ -182,6 +182,7 @@ def test_hostile_or_broken_files_of_a_run(imp, tmp_path, content, refused):
     refused(imp("--plot", tmp_path), "IMP_itdata_0.pkl")
 
 
+@pytest.mark.slow
 def test_a_full_disk_costs_no_finished_iteration(ini, imp, tmp_path, refused):
     """A limit on the size of files stands for the full disk; both are an error of the write."""
     run = tmp_path / "run"

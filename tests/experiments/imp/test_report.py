@@ -71,6 +71,7 @@ def dead(record, layers):
     return replace(record, masks=Masks(masks))
 
 
+@pytest.mark.slow_beyond(1)
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("layers", [(0,), (1,), (0, 1, 2)])
 def test_dead_layers(layers, synthetic_run, tmp_path):

@@ -119,6 +119,7 @@ def _study(root):
     return LotteryStudy.asked(("lottery",), {"root": str(root), **SHORT})
 
 
+@pytest.mark.slow_beyond(1)
 @pytest.mark.parametrize("function", ["results.write_summary", "figures.draw_accuracy", "figures.draw_training"])
 def test_killed_between_the_last_training_and_the_figures(short, tmp_path, lth, monkeypatch, function):
     words = ["lottery", "--quiet", f"--root={tmp_path}", *(f"--{name}={value}" for name, value in SHORT.items())]

@@ -43,6 +43,7 @@ def test_files_of_a_run(run):
     assert "[iteration: 300]" in folder.path("info.log").read_text()
 
 
+@pytest.mark.slow_beyond(8)
 @pytest.mark.parametrize(
     "pruner", [name for name in PRUNERS if not name.endswith("uniform_plus") and name not in (DENSE, GRADUAL)]
 )
@@ -143,6 +144,7 @@ def test_published_snip_loss_keeps_other_weights(run):
     assert one.kept == other.kept and one != other
 
 
+@pytest.mark.slow_beyond(2)
 @pytest.mark.parametrize("architecture", [name for name in PUBLISHED if name != "lenet300100"])
 def test_every_architecture_takes_the_digits(architecture, tmp_path):
     flags = {"architecture": architecture, "data": "digits", "train": False, "pruner": "random/erk", "com_exp": 1.0}

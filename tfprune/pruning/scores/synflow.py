@@ -9,9 +9,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfprune.connectivity.graph import known_rules
 from tfprune.layers.barriers import barriers, meet, refuses
 from tfprune.layers.prunable import prunable
-from tfprune.pruning.gradients import traced
+from tfprune.layers.traced import traced
 from tfprune.pruning.scaled_walk import total_output
 
 
@@ -39,14 +40,15 @@ def flow(model: keras.Model, masks: Mapping[str, np.ndarray], input_shape=None) 
     With e, scores of networks whose flow no float can hold keep float32's full range; it moves no rank.
     """
     own = weakref.ref(model)
-    function = traced(model, ("synflow", repr(input_shape), refuses()), lambda: _build(own, input_shape))
+    key = "synflow", repr(input_shape), refuses(), known_rules()
+    function = traced(model, key, lambda: _build(own, input_shape))
     paths = list(prunable(model))
     scores, exponent = function([masks[path] for path in paths])
     return {path: np.asarray(score) for path, score in zip(paths, scores, strict=True)}, int(exponent)
 
 
 def _build(own: weakref.ref, input_shape):
-    met: dict[int, keras.Operation] = {}
+    met: weakref.WeakValueDictionary[int, keras.Operation] = weakref.WeakValueDictionary()
 
     @tf.function(autograph=False)
     def scores(masks):
