@@ -149,3 +149,15 @@ def test_kernels_without_known_inputs_are_named():
 def test_inputs_that_are_no_numbers(tiny):
     with pytest.raises(InputError, match="'a/kernel' is multiplied with is not finite"):
         prune(tiny, "wanda", 0.5, data=(np.full((2, 2), np.nan, np.float32), np.zeros(2)))
+
+
+@pytest.mark.filterwarnings("ignore:.*frozen")
+def test_two_of_four_by_the_scores_themselves(network):
+    model, data = network
+    ignored = ["stem", "separable", "depthwise"]  # whose inputs are no multiple of four
+    masks = prune(model, "wanda", pattern="2:4", data=data, ignore=ignored)
+    scores = wanda(model, [data], Masks.dense(model), None)
+    for path in ("frozen/kernel", "head/kernel"):
+        groups = scores[path].reshape(-1, 4, scores[path].shape[1])
+        expected = groups >= np.sort(groups, axis=1)[:, 2:3]
+        np.testing.assert_array_equal(masks[path].reshape(groups.shape), expected)
