@@ -8,7 +8,8 @@ import tfprune
 
 
 def network():
-    return keras.Sequential([keras.Input((6,)), layers.Dense(8, "relu"), layers.BatchNormalization(), layers.Dense(3)])
+    first = layers.Dense(8, "relu", name="wide")
+    return keras.Sequential([keras.Input((6,)), first, layers.BatchNormalization(), layers.Dense(3)])
 
 
 def test_a_masked_student_keeps_its_masks_and_is_stripped_as_ever():
@@ -20,7 +21,7 @@ def test_a_masked_student_keeps_its_masks_and_is_stripped_as_ever():
     distiller = keras.distillation.Distiller(teacher, student, loss)
     distiller.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     x, y = np.random.default_rng(0).normal(size=(64, 6)).astype("f4"), np.arange(64) % 3
-    weights, before = teacher.get_weights(), tfprune.prunable(student)["dense/kernel"].numpy()
+    weights, before = teacher.get_weights(), tfprune.prunable(student)["wide/kernel"].numpy()
     distiller.fit(x, y, epochs=2, verbose=0)
     assert tfprune.masks_of(student) == masks
     for one, other in zip(weights, teacher.get_weights(), strict=True):
@@ -29,8 +30,8 @@ def test_a_masked_student_keeps_its_masks_and_is_stripped_as_ever():
     np.testing.assert_array_equal(plain(x), student(x))
     for path, kernel in tfprune.prunable(plain).items():
         assert not kernel.numpy()[~masks[path]].any()
-    mask = masks["dense/kernel"]
-    assert (tfprune.prunable(plain)["dense/kernel"].numpy() != before)[mask].any()
+    mask = masks["wide/kernel"]
+    assert (tfprune.prunable(plain)["wide/kernel"].numpy() != before)[mask].any()
 
 
 def test_the_divergence_must_be_given_as_an_object():
