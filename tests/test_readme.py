@@ -125,6 +125,18 @@ def test_flags_of_lottery_commands():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("page", ["pretrained", "finetuning"])
+def test_examples_of_pages_print_what_is_shown(page, tmp_path):
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    example, shown = (re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)[0] for language in ("python", "text"))
+    ran = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    assert _words(ran.stdout) == _words(shown)
+    for found, expected in zip(ran.stdout.splitlines(), shown.splitlines(), strict=True):
+        assert _numbers(found, "") == pytest.approx(_numbers(expected, ""), abs=0.05)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("place", range(3))
 def test_examples_of_patterns_print_what_is_shown(place, tmp_path):
     page = (ROOT / "docs" / "patterns.md").read_text()

@@ -43,6 +43,7 @@ __all__ = [
     "pruners",
     "quotas",
     "read_results",
+    "recalibrate",
     "register_filter_score",
     "register_quota",
     "register_schedule",
@@ -54,6 +55,7 @@ __all__ = [
     "scores",
     "search_filters",
     "set_masks",
+    "sparsegpt",
     "sparsity",
     "strip",
     "unsupported",
@@ -79,6 +81,7 @@ if TYPE_CHECKING:
     from tfprune.pruning.schedules import Schedule
     from tfprune.pruning.scores import scores
     from tfprune.pruning.search_filters import search_filters
+    from tfprune.pruning.sparsegpt import sparsegpt
     from tfprune.pruning.specs import Pruner, pruners, register_score
     from tfprune.pruning.training_schedules import (
         ConstantSchedule,
@@ -92,6 +95,7 @@ if TYPE_CHECKING:
     from tfprune.surgery.export import ExportError, export
     from tfprune.surgery.export_report import export_report
     from tfprune.training.prune_callback import Prune
+    from tfprune.training.recalibrate import recalibrate
     from tfprune.training.regrowth import SET, Regrowth, RigL
     from tfprune.training.schedules import register_schedule, schedules
     from tfprune.training.sparsity_log import SparsityLogger
@@ -131,6 +135,7 @@ _HOMES = {
     "pruners": "tfprune.pruning.specs",
     "quotas": "tfprune.pruning.quotas",
     "read_results": "tfprune.experiments.results",
+    "recalibrate": "tfprune.training.recalibrate",
     "register_filter_score": "tfprune.pruning.filter_scores",
     "register_quota": "tfprune.pruning.quotas",
     "register_schedule": "tfprune.training.schedules",
@@ -142,6 +147,7 @@ _HOMES = {
     "scores": "tfprune.pruning.scores",
     "search_filters": "tfprune.pruning.search_filters",
     "set_masks": "tfprune.layers.convert",
+    "sparsegpt": "tfprune.pruning.sparsegpt",
     "sparsity": "tfprune.connectivity.report",
     "strip": "tfprune.layers.convert",
     "unsupported": "tfprune.layers.prunable",

@@ -135,7 +135,7 @@ ONE_BATCH = np.ones((2, 12), "f4"), np.array([0, 1])
         ("random", {"sparsity": "0.5"}, "sparsity must lie"),
         ("random", {"pruning_type": "exact"}, "one of direct, effective; received 'exact'"),
         ("random", {"seed": -1}, "seed must be a non-negative integer"),
-        ("random", {"scope": "block"}, "one of global, layerwise; received 'block'"),
+        ("random", {"scope": "block"}, "one of global, layerwise, per_output; received 'block'"),
         ("random", {"quota": "er"}, "one of uniform, uniform_plus, erk, igq; received 'er'; did you mean 'erk'"),
         ("random", {"quota": "erk", "scope": "global"}, "scope='global' excludes"),
         ("random", {"schedule": 5}, "schedule must be a tfprune"),

@@ -38,7 +38,7 @@ def fitted(model: keras.Model, loss: Loss, batch) -> tuple:
         )
     inputs, labels, *rest = batch
     weights = rest[0] if rest else None
-    inputs = _inputs(model, _arrays(inputs))
+    inputs = fitted_inputs(model, inputs)
     examples = len(tf.nest.flatten(inputs)[0])
     labels = _arrays(labels)
     if loss in LOSSES.values() or isinstance(loss, CompiledLoss):
@@ -58,6 +58,19 @@ def fitted(model: keras.Model, loss: Loss, batch) -> tuple:
     if any(not np.isfinite(array).all() for array in tf.nest.flatten(weights)):
         raise InputError("sample weights hold NaN or infinite numbers")
     return inputs, labels, weights
+
+
+def fitted_inputs(model: keras.Model, inputs):
+    """NumPy arrays in the model's own structure.
+
+    Args:
+        model: Sequential or Functional.
+        inputs: of a batch, see `fitted`.
+
+    Raises:
+        InputError: no examples, or they do not fit the model; says what is wrong.
+    """
+    return _inputs(model, _arrays(inputs))
 
 
 @contextmanager

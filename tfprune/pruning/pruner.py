@@ -87,10 +87,12 @@ def prune(
             `"*"` is the rest. What no name fits stays as it is. An effective target is the total of these; layers then
             keep more in proportion to what they lose. May be left out for patterns N:M.
         pruning_type: `"direct"` or `"effective"`.
-        data: needed by SNIP and GraSP: what `fit` takes, see `tfprune.pruning.batches.as_batches`. Scores are those of
-            the mean loss over all examples, with their sample weights; batch normalisation sees batch by batch.
+        data: needed by SNIP, GraSP and Wanda: what `fit` takes, see `tfprune.pruning.batches.as_batches`. Scores are
+            those of the mean loss over all examples, with their sample weights; batch normalisation sees batch by
+            batch. Wanda looks at inputs alone.
         seed: of random scores, dropout while scoring and ties; a non-negative integer.
-        scope: `"global"` or `"layerwise"`, instead of the pruner's own.
+        scope: `"global"`, `"layerwise"` or `"per_output"` (each output keeps the same part of its weights, to within
+            one, or of what a quota gives its layer), instead of the pruner's own.
         quota: a name of `tfprune.quotas()`, instead of the pruner's own.
         quota_rule: `"valid"` or `"published"`, see `tfprune.pruning.quotas`.
         pattern: `"2:4"` and other N:M, `"4x1"` and other blocks, `"row"`, `"column"` or `"kernel"`; see
@@ -164,7 +166,7 @@ def prune(
 
     with Progress(bool(verbose)) as progress, barriers(model, unknown) as met:
         batches = as_batches(data, batch_size, steps, len(model.inputs))
-        if any(score.needs_data or "loss" in score.options for score in scores_of(chosen)):
+        if any("loss" in score.options for score in scores_of(chosen)):
             loss = chosen_loss(compiled, loss)
             told.append(loss_notice(compiled, loss))
         batches = None if batches is None else progress.batches(batches)
@@ -257,7 +259,7 @@ def _rounds(
     # No round may end with fewer weights than the kernels keep.
     densities = pruner.schedule.densities(max(1 - target.sparsity, floors.least / start.size))
     score, total = get_score(pruner.score), len(densities)
-    scored = scoring.of(score)
+    scored = scoring.of(score, pruner.per_output)
 
     def told(before: Mapping[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
         progress.at(f"scoring by {score.name}", number - 1, total)

@@ -8,9 +8,9 @@ import keras
 import numpy as np
 
 from tfprune.errors import InputError
-from tfprune.layers.masks import Masks
 from tfprune.pruning.scores import Score, get_score
 from tfprune.pruning.specs import Pruner, get_pruner
+from tfprune.pruning.within_outputs import within_outputs
 
 Scored = Callable[[Mapping[str, np.ndarray], int], dict[str, np.ndarray]]
 
@@ -37,8 +37,8 @@ class Scoring:
         self._model, self._batches, self._seed = model, batches, seed
         self._completed, self._sign, self._options = completed, -1 if highest else 1, options
 
-    def of(self, score: Score) -> Scored:
-        """(masks before the round, number of the round) -> scores.
+    def of(self, score: Score, per_output: bool = False) -> Scored:
+        """(masks before the round, number of the round) -> scores, or what `within_outputs` makes of them.
 
         Raises:
             InputError: no data where it is needed; when called, what no score must give.
@@ -51,22 +51,25 @@ class Scoring:
         def scored(before: Mapping[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
             rng = np.random.default_rng((self._seed, number))
             masks = self._completed(before)
-            scores = _checked(score, score(self._model, self._batches, masks, rng, **self._options), masks)
+            scores = _checked(score, score(self._model, self._batches, masks, rng, **self._options), before)
             if score.needs_data and number == 1 and not any(values.any() for values in scores.values()):
                 raise InputError(f"all scores of {score.name} are 0: no weight that is left changes the loss")
-            return scores if self._sign == 1 else {path: -scores[path] for path in before}
+            scores = scores if self._sign == 1 else {path: -scores[path] for path in before}
+            return within_outputs(self._model, scores, before, self._seed) if per_output else scores
 
         return scored
 
 
-def _checked(score: Score, scores: Mapping, masks: Masks) -> dict[str, np.ndarray]:
-    """As float32 arrays, one for each kernel."""
+def _checked(score: Score, scores: Mapping, masks: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """As float32 arrays, one for each kernel that competes."""
     if not isinstance(scores, Mapping):
         raise InputError(f"score {score.name} must give path -> array; it gave {type(scores).__name__}")
     found = {}
+    unknown = [path for path in masks if path not in scores]
+    if unknown:
+        count = f"{len(unknown)} kernel{'s' if len(unknown) > 1 else ''}"
+        raise InputError(f"score {score.name} says nothing of {count}: leave them out, ignore={unknown}")
     for path, mask in masks.items():
-        if path not in scores:
-            raise InputError(f"score {score.name} gave nothing for kernel {path!r}")
         found[path] = np.asarray(scores[path], np.float32)
         if found[path].shape != mask.shape:
             raise InputError(

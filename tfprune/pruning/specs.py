@@ -12,7 +12,7 @@ from tfprune.pruning.registry import Parts, first_line
 from tfprune.pruning.schedules import ITERATIVE_SNIP, ONE_SHOT, SYNFLOW, Schedule
 from tfprune.pruning.scores import OPTIONS, SCORES, Score, get_score
 
-SCOPES = ("global", "layerwise")
+SCOPES = ("global", "layerwise", "per_output")
 OTHER_PRUNERS = ("dense", "tfmot/polynomial")  # of `python -m tfprune.main`, which prune otherwise
 
 
@@ -25,6 +25,8 @@ class Pruner:
         quota: name of a registered quota, which gives each layer its density; None lets all compete.
         like: name of another pruner whose number of kept weights per layer is taken; in place of a quota.
         schedule: rounds of scoring and pruning.
+        per_output: whether weights compete with those of the same output alone, see
+            `tfprune.pruning.within_outputs`; how many a layer keeps is said as without.
 
     Raises:
         InputError: unknown names (listing the known), or both `quota` and `like`.
@@ -34,6 +36,7 @@ class Pruner:
     quota: str | None = None
     like: str | None = None
     schedule: Schedule = ONE_SHOT
+    per_output: bool = False
 
     def __post_init__(self):
         get_score(self.score)
@@ -44,6 +47,9 @@ class Pruner:
 
     def changed(self, scope: str | None, quota: str | None, schedule: Schedule | None) -> Pruner:
         """This pruner with what is not None replaced; scope `"layerwise"` without a quota is the uniform one.
+
+        Scope `"per_output"` lets all layers compete for how much they keep where there is no quota, which comes to the
+        same part of each output.
 
         Raises:
             InputError: an unknown scope, or a quota with scope `"global"`.
@@ -56,6 +62,8 @@ class Pruner:
         if schedule is not None and not isinstance(schedule, Schedule):
             raise InputError(f"schedule must be a tfprune.Schedule; received {schedule!r}")
         new = self if schedule is None else replace(self, schedule=schedule)
+        if scope is not None:
+            new = replace(new, per_output=scope == "per_output")
         if scope == "global":
             return replace(new, quota=None, like=None)
         if scope == "layerwise" and quota is None and new.quota is None and new.like is None:
@@ -83,6 +91,7 @@ PRUNERS: dict[str, Pruner] = {
     "grasp": Pruner("grasp"),
     "graspabs": Pruner("graspabs"),
     "synflow": Pruner("synflow", schedule=SYNFLOW),
+    "wanda": Pruner("wanda", per_output=True),
 }
 
 

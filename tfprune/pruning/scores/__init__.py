@@ -7,8 +7,9 @@ A score is a function `(model, batches, masks, rng, **options) -> {path: float32
 * masks: path -> bool array for every path of `prunable(model)`; pruned weights count as absent.
 * rng: `np.random.Generator`, the only source of randomness.
 * options: those listed at its registration.
-* returns: the same paths and shapes; higher means keep; pruned entries are 0. A low score alone does not say "pruned":
-  the pruner never chooses a pruned entry, whatever its score.
+* returns: the same paths and shapes, without those of kernels that the method says nothing of; higher means keep;
+  pruned entries are 0. A low score alone does not say "pruned": the pruner never chooses a pruned entry, whatever its
+  score.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from tfprune.pruning.scores.magnitude import magnitude
 from tfprune.pruning.scores.random import random
 from tfprune.pruning.scores.snip import snip
 from tfprune.pruning.scores.synflow import synflow
+from tfprune.pruning.scores.wanda import wanda
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ SCORES: Registry = Registry(
         "grasp": Score(grasp, needs_data=True, options=("loss",)),
         "graspabs": Score(graspabs, needs_data=True, options=("loss",)),
         "synflow": Score(synflow, options=("input_shape",)),
+        "wanda": Score(wanda, needs_data=True),
     },
 )
 
