@@ -221,8 +221,10 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "name, arguments, message",
     [
-        ("a.h5", {}, r"ends in \.keras or \.tflite, or has no suffix .*a\.h5$"),
-        (".keras", {}, r"ends in \.keras or"),
+        ("a.h5", {}, r"ends in \.keras, \.tflite or \.onnx, or has no suffix .*a\.h5$"),
+        (".keras", {}, r"ends in \.keras, "),
+        ("a.keras", {"sparse": True}, r"keras .* has no sparse encoding, only \.tflite files have"),
+        ("a.tflite", {"sparse": "yes"}, "sparse must be True, False or None. Received: 'yes'"),
         ("a.keras", {"precision": "int8"}, "precision of keras .* must be one of float32. Received: 'int8'"),
         ("a", {"precision": "float16"}, "precision of savedmodel .* must be one of float32. Received: 'float16'"),
         ("a.tflite", {"precision": "int4"}, "must be one of float32, float16, int8. Received: 'int4'"),
