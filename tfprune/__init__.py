@@ -27,6 +27,7 @@ __all__ = [
     "prune_filters",
     "read_results",
     "remove_channels",
+    "report",
     "run",
     "save_masks",
     "search_filters",
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from tfprune.connectivity.compaction import compaction_report
     from tfprune.connectivity.reachability import Reachability
     from tfprune.connectivity.report import sparsity
+    from tfprune.connectivity.whole_report import report
     from tfprune.errors import InputError
     from tfprune.experiments.results import read_results
     from tfprune.experiments.run import run
@@ -74,6 +76,7 @@ _HOMES = {
     "prune_filters": "tfprune.pruning.prune_filters",
     "read_results": "tfprune.experiments.results",
     "remove_channels": "tfprune.pruning.remove_channels",
+    "report": "tfprune.connectivity.whole_report",
     "run": "tfprune.experiments.run",
     "save_masks": "tfprune.layers.masks",
     "search_filters": "tfprune.pruning.search_filters",

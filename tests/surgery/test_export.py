@@ -411,7 +411,7 @@ def test_report(tmp_path, capfd):
     table = export_report(models, _noise(5, 5), tmp_path, precisions=("int8",), batches=(1, 7), repeats=2)
     assert capfd.readouterr() == ("", "")
     assert list(table.columns) == [
-        *("model", "format", "precision", "bytes", "gzip_bytes", "difference", "agreement"),
+        *("model", "format", "precision", "sparse", "bytes", "gzip_bytes", "difference", "agreement"),
         *("ms_batch_1", "ms_batch_7"),
     ]
     kinds = [("keras", "float32"), ("savedmodel", "float32"), ("litert", "int8")]

@@ -8,6 +8,7 @@ from keras import layers as L
 import tfprune
 from tfprune.errors import InputError
 from tfprune.surgery.export import export
+from tfprune.surgery.export_report import export_report
 
 runtime = pytest.importorskip("onnxruntime")
 pytest.importorskip("tf2onnx")
@@ -90,3 +91,10 @@ def test_what_onnx_cannot_hold_is_one_line(tmp_path):
         with pytest.raises(InputError, match=r"precision of onnx .* must be one of float32"):
             export(model, tmp_path / "m.onnx", precision=precision)
     assert not any(tmp_path.iterdir())
+
+
+def test_a_row_of_the_report():
+    model = keras.Sequential([keras.Input((5,), name="x"), L.Dense(4, "relu"), L.Dense(3)])
+    table = export_report({"m": model}, _noise(6, 5), precisions=(), batches=(2,), repeats=1, onnx=True)
+    assert list(table["format"]) == ["keras", "savedmodel", "onnx"] and not table["sparse"].any()
+    assert table["ms_batch_2"].iloc[-1] > 0 and table["difference"].iloc[-1] < 1e-5
