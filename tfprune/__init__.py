@@ -25,6 +25,7 @@ __all__ = [
     "prune",
     "prune_channels",
     "prune_filters",
+    "quantization_aware",
     "read_results",
     "remove_channels",
     "report",
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from tfprune.surgery.compact import compact
     from tfprune.surgery.export import ExportError, export
     from tfprune.surgery.export_report import export_report
+    from tfprune.surgery.quantization import quantization_aware
 
 _HOMES = {
     "ExportError": "tfprune.surgery.export",
@@ -74,6 +76,7 @@ _HOMES = {
     "prune": "tfprune.pruning.pruner",
     "prune_channels": "tfprune.pruning.prune_channels",
     "prune_filters": "tfprune.pruning.prune_filters",
+    "quantization_aware": "tfprune.surgery.quantization",
     "read_results": "tfprune.experiments.results",
     "remove_channels": "tfprune.pruning.remove_channels",
     "report": "tfprune.connectivity.whole_report",
