@@ -245,7 +245,7 @@ def _remarks(counts: Mapping[str, SparsityReport]) -> list[str]:
 
 
 def _exported(models, inputs, refused, batches, **options) -> list[dict]:
-    # pandas and what writes the files are needed for this alone.
+    extra("pandas", "files of a report")
     from tfprune.surgery.examples import random_examples, read_examples
     from tfprune.surgery.export_report import export_report
 
@@ -302,7 +302,10 @@ def _layers(counts: Mapping[str, SparsityReport]) -> Section:
             table[path]["weights, small"] = "" if left is None else f"{left.dense:,}"
     of = list(found.weights_of.values())
     parts = [np.array([getattr(one, name) / max(1, one.dense) for one in of]) for name in ("kept", "effective")]
-    drawn = extra("tfprune.plots.kept_bars", "the figure of a report").kept_bars(list(found.weights_of), *parts)
+    extra("matplotlib", "the figure of a report")
+    from tfprune.plots.kept_bars import kept_bars
+
+    drawn = kept_bars(list(found.weights_of), *parts)
     return Section("Layers", table, "kernel", pictures={"what is left of each kernel": _svg(drawn)})
 
 

@@ -25,8 +25,8 @@ _ABSORBED = (layers.BatchNormalization, layers.ReLU)
 def quantization_aware(model: keras.Model, representative, *, momentum: float = 0.99) -> keras.Model:
     """A second model over the same layers that rounds as the int8 file of `export` will, for fine-tuning.
 
-    Kernels are read rounded to 255 steps, from −max |w| to max |w| of each output channel (of the whole kernel in layers
-    other than dense and convolutional ones), and what layers read from each other to 256 steps of a range. Gradients
+    Kernels are read rounded to 255 steps, from −max |w| to max |w| of each output channel (of the whole kernel where a
+    layer is neither dense nor convolutional), and what layers read from each other to 256 steps of a range. Gradients
     pass through the rounding. A weight that is 0 stays 0, so masks hold as before.
 
     Compile and fit this model: the layers of `model` are trained with it. Then export `model` itself.
@@ -78,7 +78,7 @@ def quantization_aware(model: keras.Model, representative, *, momentum: float = 
 
 
 class _Rounding:
-    """Builds the graph: each tensor is rounded once, where something reads it that does not become part of its maker."""
+    """Builds the graph: a tensor is rounded, once, where something reads it that does not become part of its maker."""
 
     def __init__(self, momentum: float):
         self._momentum = momentum
