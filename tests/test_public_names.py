@@ -83,6 +83,7 @@ def _results(tmp_path):
         "quotas": (tfprune.quotas(), "erk "),
         "export": (tfprune.export(model, tmp_path / "m.keras"), "bytes, "),
         "export_report": (tfprune.export_report({"m": model}, x, precisions=["float32"], repeats=1), "ms_batch_32"),
+        "report": (tfprune.report(model, sparse, small, files=False), "effective sparsity"),
         "prunable": (tfprune.prunable(model), "3 x 3 x 1 x 4"),
         "unsupported": (tfprune.unsupported(model), "[]"),
         "Reachability": (tfprune.Reachability(model), "2 kernels"),

@@ -152,6 +152,23 @@ def test_examples_of_patterns_print_what_is_shown(place, tmp_path):
 
 
 @pytest.mark.slow
+def test_example_of_export_prints_what_is_shown(tmp_path):
+    page = (ROOT / "docs" / "export.md").read_text()
+    (example,), (shown,) = (re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL) for language in ("python", "text"))
+    ran = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    # Which file is the fastest, and on what machine, is another machine's; so is the wording of both.
+    ours = [
+        "\n".join(line for line in text.splitlines() if not re.match("fastest|.* cores?[,;]", line))
+        for text in (ran.stdout, shown)
+    ]
+    assert _words(ours[0]) == _words(ours[1])
+    for start in ("accuracy", "parameters", "total", "sparse.tflite"):
+        assert _numbers(ran.stdout, start)[:3] == pytest.approx(_numbers(shown, start)[:3], rel=0.1), start
+    assert "data:image/svg+xml" in (tmp_path / "report.html").read_text() and (tmp_path / "report.md").exists()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("place", range(3))
 def test_examples_of_any_model_print_what_is_shown(place, tmp_path):
     page = (ROOT / "docs" / "any_model.md").read_text()

@@ -41,6 +41,7 @@ __all__ = [
     "prune_channels",
     "prune_filters",
     "pruners",
+    "quantization_aware",
     "quotas",
     "read_results",
     "recalibrate",
@@ -49,6 +50,7 @@ __all__ = [
     "register_schedule",
     "register_score",
     "remove_channels",
+    "report",
     "run",
     "save_masks",
     "schedules",
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
     from tfprune.connectivity.compaction import compaction_report
     from tfprune.connectivity.reachability import Reachability
     from tfprune.connectivity.report import sparsity
+    from tfprune.connectivity.whole_report import report
     from tfprune.errors import InputError
     from tfprune.experiments.results import read_results
     from tfprune.experiments.run import run
@@ -94,6 +97,7 @@ if TYPE_CHECKING:
     from tfprune.surgery.compact import compact
     from tfprune.surgery.export import ExportError, export
     from tfprune.surgery.export_report import export_report
+    from tfprune.surgery.quantization import quantization_aware
     from tfprune.training.prune_callback import Prune
     from tfprune.training.recalibrate import recalibrate
     from tfprune.training.regrowth import SET, Regrowth, RigL
@@ -133,6 +137,7 @@ _HOMES = {
     "prune_channels": "tfprune.pruning.prune_channels",
     "prune_filters": "tfprune.pruning.prune_filters",
     "pruners": "tfprune.pruning.specs",
+    "quantization_aware": "tfprune.surgery.quantization",
     "quotas": "tfprune.pruning.quotas",
     "read_results": "tfprune.experiments.results",
     "recalibrate": "tfprune.training.recalibrate",
@@ -141,6 +146,7 @@ _HOMES = {
     "register_schedule": "tfprune.training.schedules",
     "register_score": "tfprune.pruning.specs",
     "remove_channels": "tfprune.pruning.remove_channels",
+    "report": "tfprune.connectivity.whole_report",
     "run": "tfprune.experiments.run",
     "save_masks": "tfprune.layers.masks",
     "schedules": "tfprune.training.schedules",

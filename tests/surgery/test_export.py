@@ -221,8 +221,10 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "name, arguments, message",
     [
-        ("a.h5", {}, r"ends in \.keras or \.tflite, or has no suffix .*a\.h5$"),
-        (".keras", {}, r"ends in \.keras or"),
+        ("a.h5", {}, r"ends in \.keras, \.tflite or \.onnx, or has no suffix .*a\.h5$"),
+        (".keras", {}, r"ends in \.keras, "),
+        ("a.keras", {"sparse": True}, r"keras .* has no sparse encoding, only \.tflite files have"),
+        ("a.tflite", {"sparse": "yes"}, "sparse must be True, False or None. Received: 'yes'"),
         ("a.keras", {"precision": "int8"}, "precision of keras .* must be one of float32. Received: 'int8'"),
         ("a", {"precision": "float16"}, "precision of savedmodel .* must be one of float32. Received: 'float16'"),
         ("a.tflite", {"precision": "int4"}, "must be one of float32, float16, int8. Received: 'int4'"),
@@ -413,7 +415,7 @@ def test_report(tmp_path, capfd):
     table = export_report(models, _noise(5, 5), tmp_path, precisions=("int8",), batches=(1, 7), repeats=2)
     assert capfd.readouterr() == ("", "")
     assert list(table.columns) == [
-        *("model", "format", "precision", "bytes", "gzip_bytes", "difference", "agreement"),
+        *("model", "format", "precision", "sparse", "bytes", "gzip_bytes", "difference", "agreement"),
         *("ms_batch_1", "ms_batch_7"),
     ]
     kinds = [("keras", "float32"), ("savedmodel", "float32"), ("litert", "int8")]

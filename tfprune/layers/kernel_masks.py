@@ -49,7 +49,12 @@ class MaskedKernels:
 
     def quantize(self, mode=None, **_):
         """Raises InputError: a quantized kernel has no zeros for a mask to keep."""
-        raise InputError(f"layer {self.name!r} has masks and cannot be quantized: quantize tfprune.strip(model)")
+        refuse_to_quantize(self.name)
+
+
+def refuse_to_quantize(name: str, *_, **__):
+    """Raises InputError for the masked layer of this name."""
+    raise InputError(f"layer {name!r} has masks and cannot be quantized: quantize tfprune.strip(model)")
 
 
 class KernelMasks(MaskedKernels):

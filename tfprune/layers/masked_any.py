@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import keras
 
-from tfprune.layers.kernel_masks import MaskedKernels, add_mask
+from tfprune.layers.kernel_masks import MaskedKernels, add_mask, refuse_to_quantize
 from tfprune.layers.kinds import configured_class
 from tfprune.layers.prunable import inner_kernels
 from tfprune.layers.reading import called_with
@@ -68,6 +68,8 @@ class MaskedLayer(AsPlain, MaskedKernels):
         known = self.kernels_and_masks()
         if len(self.variables) == vars(self).get("_variables_seen"):
             return
+        for inner in self._flatten_layers(include_self=False):  # which Keras's `quantize` goes to one by one
+            vars(inner)["quantize"] = functools.partial(refuse_to_quantize, self.name)
         new = {name: kernel for name, kernel in inner_kernels(self).items() if name not in known}
         if new:
             locked = self._tracker.locked

@@ -10,9 +10,12 @@ from tfprune.errors import InputError
 # Package -> what brings it, where its own name does not.
 _BROUGHT_BY = {
     "ai_edge_litert": "tfprune[export]",
+    "onnx": "tfprune[onnx]",
+    "onnxruntime": "tfprune[onnx]",
     "safetensors": "tfprune[weights]",
     "sklearn": "scikit-learn",
     "tensorboard": "tfprune[tensorboard]",
+    "tf2onnx": "tfprune[onnx]",
 }
 
 

@@ -34,7 +34,8 @@ class ExportTable(pd.DataFrame):
         counts = dict.fromkeys(("bytes", "gzip_bytes"), "{:,}".format)
         timed = {name: "{:.3g}".format for name in self if str(name).startswith("ms_")}
         shares = {"difference": "{:.1e}".format, "agreement": lambda share: "" if pd.isna(share) else f"{share:.4f}"}
-        return self.to_string(index=False, formatters={**counts, **timed, **shares})
+        stored = {"sparse": lambda sparse: "yes" if sparse else ""}
+        return self.to_string(index=False, formatters={**counts, **timed, **shares, **stored})
 
 
 def export_report(
@@ -46,19 +47,23 @@ def export_report(
     batches: Sequence[int] = (1, 32),
     repeats: int = 20,
     threads: int = 2,
+    onnx: bool = False,
+    refused: list[str] | None = None,
 ) -> ExportTable:
     """Exports models in every format and measures the files: one row per model, format and precision.
 
     | column | what it is |
     | --- | --- |
-    | model, format, precision | key of `models`; `keras`, `savedmodel` or `litert`; `float32`, `float16` or `int8` |
+    | model | key of `models` |
+    | format, precision | `keras`, `savedmodel`, `litert` or `onnx`; `float32`, `float16` or `int8` |
+    | sparse | whether the file is in LiteRT's sparse encoding |
     | bytes, gzip_bytes | size of the file, raw and gzipped |
     | difference, agreement | from the model's own outputs on the examples, as in `Exported` |
     | `ms_batch_<b>` | milliseconds of one call on a batch of b examples, for each b of `batches` |
 
     A call takes arrays and gives arrays. `.keras` and SavedModel are run by TensorFlow as compiled functions, with the
-    threads it has; LiteRT by its interpreter. All files are loaded before anything is timed, and each repeat times
-    every file once, so that other programs disturb all alike; the median is reported.
+    threads it has; LiteRT and ONNX by their own interpreters. All files are loaded before anything is timed, and each
+    repeat times every file once, so that other programs disturb all alike; the median is reported.
 
     Args:
         models: name -> model (dense, pruned and compacted, say), all with the same inputs. The names become file names.
@@ -68,7 +73,10 @@ def export_report(
         precisions: of LiteRT. Keras and SavedModel are always float32.
         batches: numbers of examples, ≥ 1.
         repeats: number of timed calls per file and batch, ≥ 1.
-        threads: of LiteRT's interpreter, ≥ 1.
+        threads: of the interpreters of LiteRT and ONNX, ≥ 1.
+        onnx: whether to export to ONNX as well.
+        refused: a list that takes the lines of errors of files that cannot be made, which have no row then; None to
+            raise the first.
 
     Raises:
         InputError: an argument is out of range, or what `export` raises. Differences are reported, whatever their size.
@@ -82,12 +90,18 @@ def export_report(
             model = as_graph(model)
             shown = read_examples(model, examples, "examples")
             given = dict(zip((tensor.name for tensor in model.inputs), shown, strict=True))
-            for path, precision in _targets(Path(folder), name, precisions):
-                done = export(model, path, precision=precision, representative=given, tolerance=np.inf)
-                with quiet_conversion():
-                    for batch in batches:
-                        run = format_of(path).load(path, model, threads)
-                        calls[len(rows), batch] = run, repeated(shown, batch)
+            for path, precision in _targets(Path(folder), name, precisions, onnx):
+                try:
+                    done = export(model, path, precision=precision, representative=given, tolerance=np.inf)
+                    with quiet_conversion():
+                        runs = [format_of(path).load(path, model, threads) for _ in batches]
+                except InputError as error:
+                    if refused is None:
+                        raise
+                    refused.append(str(error))
+                    continue
+                for batch, run in zip(batches, runs, strict=True):
+                    calls[len(rows), batch] = run, repeated(shown, batch)
                 rows.append({"model": name, **_columns(done)})
         with quiet_conversion():
             for (row, batch), milliseconds in latencies(calls, repeats).items():
@@ -104,13 +118,14 @@ def _check_arguments(models, batches, repeats: int, threads: int) -> None:
             raise InputError(f"{argument} must be at least 1. Received: {value!r}")
 
 
-def _targets(folder: Path, name: str, precisions: Sequence[str]) -> list[tuple[Path, str]]:
+def _targets(folder: Path, name: str, precisions: Sequence[str], onnx: bool) -> list[tuple[Path, str]]:
     files = [(folder / f"{name}.keras", "float32"), (folder / f"{name}-savedmodel", "float32")]
-    return files + [(folder / f"{name}-{precision}.tflite", precision) for precision in precisions]
+    files += [(folder / f"{name}-{precision}.tflite", precision) for precision in precisions]
+    return files + [(folder / f"{name}.onnx", "float32")] * onnx
 
 
 def _columns(done: Exported) -> dict:
-    names = "format", "precision", "bytes", "gzip_bytes", "difference", "agreement"
+    names = "format", "precision", "sparse", "bytes", "gzip_bytes", "difference", "agreement"
     return {name: getattr(done, name) for name in names}
 
 
