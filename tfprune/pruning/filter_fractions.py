@@ -21,6 +21,12 @@ def kept_filters(count: int, fraction: float) -> int:
     return int((1 - fraction) * count + 1e-9)
 
 
+def kept_multiple(count: int, fraction: float, round_to: int) -> int:
+    """`kept_filters`, rounded up to a multiple; all where there are fewer than a multiple."""
+    kept = -(-kept_filters(count, fraction) // round_to) * round_to
+    return kept if kept <= count else max(count // round_to * round_to, min(count, round_to))
+
+
 def fractions_of_sets(fractions: Fractions, choice: Choice, network: ChannelNetwork) -> list[float]:
     """The fraction of every filter set of a network.
 
