@@ -12,6 +12,7 @@ __all__ = [
     "ExportError",
     "InputError",
     "Masks",
+    "NetworkSlimming",
     "Reachability",
     "compact",
     "compaction_report",
@@ -30,6 +31,7 @@ __all__ = [
     "run",
     "save_masks",
     "search_filters",
+    "sensitivity",
     "set_masks",
     "sparsity",
     "strip",
@@ -51,14 +53,17 @@ if TYPE_CHECKING:
     from tfprune.pruning.pruner import prune
     from tfprune.pruning.remove_channels import remove_channels
     from tfprune.pruning.search_filters import search_filters
+    from tfprune.pruning.sensitivity import sensitivity
     from tfprune.surgery.compact import compact
     from tfprune.surgery.export import ExportError, export
     from tfprune.surgery.export_report import export_report
+    from tfprune.training.network_slimming import NetworkSlimming
 
 _HOMES = {
     "ExportError": "tfprune.surgery.export",
     "InputError": "tfprune.errors",
     "Masks": "tfprune.layers.masks",
+    "NetworkSlimming": "tfprune.training.network_slimming",
     "Reachability": "tfprune.connectivity.reachability",
     "compact": "tfprune.surgery.compact",
     "compaction_report": "tfprune.connectivity.compaction",
@@ -77,6 +82,7 @@ _HOMES = {
     "run": "tfprune.experiments.run",
     "save_masks": "tfprune.layers.masks",
     "search_filters": "tfprune.pruning.search_filters",
+    "sensitivity": "tfprune.pruning.sensitivity",
     "set_masks": "tfprune.layers.convert",
     "sparsity": "tfprune.connectivity.report",
     "strip": "tfprune.layers.convert",

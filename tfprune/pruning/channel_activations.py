@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import tree
 
 from tfprune.errors import InputError
-from tfprune.layers.topology import flat_inputs, is_nested, run
+from tfprune.layers.topology import flat_inputs, is_nested, layers_of, run
 from tfprune.layers.variants import in_full_precision
 from tfprune.pruning.channel_network import ChannelNetwork
 from tfprune.pruning.fitted import blamed, fitted
@@ -153,14 +153,11 @@ def _packed(model: keras.Model, outputs: list):
 
 def _operations(model: keras.Model) -> Iterator[keras.Operation]:
     """Layers and operations of a graph and of those nested in it."""
-    seen: set[int] = set()
-    inner = list(model._flatten_layers(include_self=True))
-    for one in inner:
-        operations = getattr(one, "operations", None) if is_nested(one) else None
-        for operation in operations if operations is not None else []:
-            if id(operation) not in seen and not is_nested(operation):
-                seen.add(id(operation))
-                yield operation
+    for operation in layers_of(model) if isinstance(model, keras.Sequential) else model.operations:
+        if is_nested(operation):
+            yield from _operations(operation)
+        else:
+            yield operation
 
 
 def _activates(operation: keras.Operation) -> bool:

@@ -165,15 +165,32 @@ class ChannelNetwork:
         held = len(bound) and self.trace.channels.held[bound].all()
         return f"{told}; with renormalize=True they can leave" if held else told
 
+    def masks_without(self, gone: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
+        """Path of every kernel that makes or reads some classes of channels -> bool array, False where it does.
+
+        Args:
+            gone: int arrays of classes.
+        """
+        return self._masks(~without(self.trace, gone))
+
+    def _masks(self, gone: np.ndarray) -> dict[str, np.ndarray]:
+        """The same for channels of the trace, bool array."""
+        found = {}
+        for path in self._prunable:
+            mask = np.ones(self.trace.weights[path].shape, bool)
+            for axis, channels in self.trace.axes.get(path, {}).items():
+                np.moveaxis(mask, axis, 0)[gone[channels]] = False
+            if not mask.all():
+                found[path] = mask
+        return found
+
     def _kernels_without(self, gone: np.ndarray) -> list[tuple[keras.Variable, np.ndarray]]:
         """Every kernel, and its values where it neither makes nor reads these channels of the trace."""
-        found = []
-        for path, variable in self._prunable.items():
-            value = self.trace.weights[path].copy()
-            for axis, channels in self.trace.axes.get(path, {}).items():
-                np.moveaxis(value, axis, 0)[gone[channels]] = 0
-            found.append((variable, value))
-        return found
+        values = {path: self.trace.weights[path] for path in self._prunable}
+        for path, mask in self._masks(gone).items():
+            values[path] = values[path].copy()
+            values[path][~mask] = 0
+        return [(variable, values[path]) for path, variable in self._prunable.items()]
 
     def _makers(self) -> Iterator[Maker]:
         alike: dict[str, dict[tuple, list[str]]] = {}  # of each layer: channels -> kernels that make them
