@@ -70,7 +70,7 @@ class Measure:
         outputs = self._model(inputs, training=False)
         if self._metric == "loss":
             return loss_value(self._loss, labels, outputs, weights if tf.nest.flatten(weights) else None)
-        return tf.reduce_mean(tf.cast(self._loss(labels, outputs), tf.float32))
+        return tf.reduce_mean(tf.cast(self._loss(labels, outputs), tf.float64))
 
 
 def accuracy(labels, outputs) -> tf.Tensor:
