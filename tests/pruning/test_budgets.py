@@ -64,7 +64,10 @@ def dearest(model, names):
 NOT_FOR = {("batch_norm_scale", transformer), ("average_zeros", transformer), ("gradient_activation", transformer)}
 
 
-@pytest.fixture(scope="module", params=[chain, coupled, transformer])
+_SLOW = [pytest.param(build, marks=pytest.mark.slow) for build in (coupled, transformer)]
+
+
+@pytest.fixture(scope="module", params=[chain, *_SLOW])
 def subject(request):
     """(how it was built, a drawn model, what its dearest group costs)"""
     model = drawn(request.param())
@@ -150,7 +153,11 @@ def recurrent():
 
 
 @pytest.mark.parametrize(
-    "build", [networks.transformer, networks.nested, networks.flattened, networks.squeeze_excite, separable, recurrent]
+    "build",
+    [
+        *(networks.transformer, networks.nested, networks.flattened, networks.squeeze_excite, separable),
+        pytest.param(recurrent, marks=pytest.mark.slow),
+    ],
 )
 def test_costs_told_in_advance_are_those_of_the_smaller_model(build):
     network = ChannelNetwork(build())
