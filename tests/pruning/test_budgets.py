@@ -4,6 +4,7 @@ import channel_networks as networks
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from channel_networks import drawn
 from keras import layers as L
 
@@ -320,6 +321,55 @@ def test_engines_give_times(engine):
 def test_refused(given, message):
     with pytest.raises(tfprune.InputError, match=f"^{message}$"):
         tfprune.prune_channels(chain(), given.pop("scoring", "l2"), **given)
+
+
+def test_what_keeps_all_channels_is_named():
+    model = keras.Sequential([keras.Input((4, 3)), L.Dense(4, name="a"), L.LayerNormalization(name="n"), L.Dense(2)])
+    with pytest.raises(
+        tfprune.InputError, match=r"^no layer of the model can lose channels: .* 'n' \(LayerNormalization"
+    ):
+        tfprune.prune_channels(model, "l2", flops=0.5)
+    small = tfprune.prune_channels(model, "l2", flops=0.5, renormalize=True)
+    assert small.get_layer("a").units == 2
+
+
+class Known(L.Layer):
+    """What it does no rule knows."""
+
+    def call(self, x):
+        return tf.py_function(lambda y: y * 2, [x], x.dtype)
+
+    def compute_output_shape(self, shape):
+        return shape
+
+
+def test_operations_that_no_flops_are_counted_of_are_told():
+    layers = [L.Dense(8, name="a"), L.Dense(6, name="b"), Known(), L.Dense(2)]
+    model = keras.Sequential([keras.Input((4,)), *layers])
+    with pytest.warns(UserWarning) as told:
+        tfprune.prune_channels(model, "l2", flops=0.7, verify=False)
+    assert [one.filename for one in told] == [__file__] * 2
+    assert "all channels stay" in str(told[0].message) and "counts no floating-point" in str(told[1].message)
+    with pytest.raises(tfprune.InputError, match="Known"):
+        tfprune.prune_channels(model, "l2", flops=0.7, unknown="refuse")
+
+
+@pytest.mark.parametrize("scoring", ["l2", "taylor"])
+def test_subclassed_and_masked_models(scoring):
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.a, self.last = L.Dense(8, "relu"), L.Dense(3)
+
+        def call(self, x):
+            return self.last(self.a(x))
+
+    own = Own()
+    own(np.zeros((1, 4)))
+    data = np.random.default_rng(0).normal(size=(5, 4)), np.arange(5) % 3
+    for model in (own, tfprune.masked(drawn(networks.perceptron()))):
+        small = tfprune.prune_channels(model, scoring, parameters=0.5, data=data)
+        assert 0.4 * size_of(model).parameters < size_of(small).parameters <= 0.5 * size_of(model).parameters
 
 
 def test_the_least_that_is_told_is_enough():

@@ -170,3 +170,32 @@ class TestContract:
             for data in ((np.zeros((4, 5)), np.zeros(4)), []):
                 with pytest.raises(tfprune.InputError):
                     scores_of(convolutional(wrap), scoring, "a", data)
+
+
+class Block(L.Layer):
+    """A block as people write them, of which only its parts are known."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.first, self.second = L.Dense(5, "relu", name="first"), L.Dense(4, name="second")
+
+    def build(self, shape):
+        self.first.build(shape)
+        self.second.build((*shape[:-1], 5))
+
+    def call(self, x):
+        return keras.ops.relu(x + self.second(self.first(x)))
+
+
+@pytest.mark.parametrize("scoring", ["gradient_activation", "average_zeros"])
+def test_activations_within_a_layer_are_those_of_its_parts_in_the_open(scoring):
+    x = inputs = keras.Input((4,))
+    own = keras.Model(inputs, L.Dense(3, name="last")(Block(name="block")(x)))
+    first, second = L.Dense(5, "relu", name="first"), L.Dense(4, name="second")
+    open_one = keras.Model(inputs, L.Dense(3, name="last")(keras.ops.relu(x + second(first(x)))))
+    open_one.set_weights(own.get_weights())
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(9, 4)).astype("f4"), rng.integers(0, 3, 9)
+    found = scores_of(own, scoring, "block/first", data)
+    np.testing.assert_allclose(found, scores_of(open_one, scoring, "first", data), rtol=1e-5)
+    assert (found > 0).any() and len(set(found)) > 1

@@ -50,6 +50,19 @@ def test_it_is_there_in_a_step_that_was_compiled_before_and_gone_afterwards():
     assert fit(plain) == pytest.approx(fit(slim), rel=1e-6)
 
 
+def test_after_an_interrupt_the_next_training_ends_without_the_term():
+    class Interrupt(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            raise KeyboardInterrupt
+
+    slim = model()
+    with pytest.raises(KeyboardInterrupt):
+        fit(slim, tfprune.NetworkSlimming(STRENGTH), Interrupt())
+    assert slim.losses
+    fit(slim, tfprune.NetworkSlimming(STRENGTH))
+    assert not slim.losses
+
+
 def test_masked_models_in_compiled_steps():
     slim, plain = tfprune.masked(model(jit=True)), tfprune.masked(model(jit=True))
     fit(plain), fit(slim, tfprune.NetworkSlimming(STRENGTH))

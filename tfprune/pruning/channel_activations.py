@@ -23,20 +23,21 @@ Found = list[tuple[np.ndarray, np.ndarray]]
 class Activations:
     """The tensors of a model that stand for channels: outputs of activation functions.
 
-    Channels that no activation function makes are those of the outputs of the layers that make them. Tensors within
-    layers are not looked at.
+    Channels that no activation function makes are those of the outputs of the layers that make them. Within layers made
+    of layers, the tensors between these count, if no rule knows the layer and it is called once; else none.
 
     Args:
         network: of a model.
     """
 
     def __init__(self, network: ChannelNetwork):
-        self._model, self._seen = network.model, network.trace.seen
+        self._model, seen = network.model, network.trace.seen
+        self._inside = {key: opened.graph for key, opened in network.trace.opened.items() if len(seen[key]) == 1}
         classes = network.classes
-        makers = {id(maker.layers[0]) for maker in network.makers.values()}
+        makers = {id(layer) for maker in network.makers.values() for layer in maker.layers}
         active, plain = {}, {}  # (id of an operation, its use, its output) -> (classes, axis)
-        for operation in _operations(self._model):
-            for use, outputs in enumerate(self._seen.get(id(operation), ())):
+        for operation in self._operations(self._model):
+            for use, outputs in enumerate(seen.get(id(operation), ())):
                 for number, signal in enumerate(outputs):
                     if signal.axis is not None and len(signal.channels):
                         place = (id(operation), use, number)
@@ -52,6 +53,15 @@ class Activations:
         for place, (own, axis) in plain.items():
             if not covered[own].all():
                 self._places[place] = own, axis, np.flatnonzero(~covered[own])
+
+    def _operations(self, model: keras.Model) -> Iterator[keras.Operation]:
+        """Layers and operations of a graph, of those nested in it and of the layers that are looked into."""
+        for operation in layers_of(model) if isinstance(model, keras.Sequential) else model.operations:
+            inner = operation if is_nested(operation) else self._inside.get(id(operation))
+            if inner is None:
+                yield operation
+            else:
+                yield from self._operations(inner)
 
     def values(self, batches: Iterable[tuple]) -> Iterator[Found]:
         """Of each batch (classes, values (examples, positions, channels)) of every tensor, in inference."""
@@ -104,6 +114,10 @@ class Activations:
                 (given,) = args or (kwargs["inputs"],)
                 outputs = run(operation, flat_inputs(operation, given), call)
                 return _packed(operation, outputs)
+            if id(operation) in self._inside:
+                graph = self._inside[id(operation)]
+                given = [x for x in tree.flatten((args, kwargs)) if tf.is_tensor(x)]
+                return tree.pack_sequence_as(graph.output, run(graph, given, call))
             outputs = operation(*args, **kwargs)
             use = uses[id(operation)] = uses.get(id(operation), -1) + 1
             flat = tree.flatten(outputs)
@@ -149,15 +163,6 @@ def _packed(model: keras.Model, outputs: list):
     if isinstance(model, keras.Sequential):
         return outputs[0]
     return tree.pack_sequence_as(model.output, outputs) if tree.is_nested(model.output) else outputs[0]
-
-
-def _operations(model: keras.Model) -> Iterator[keras.Operation]:
-    """Layers and operations of a graph and of those nested in it."""
-    for operation in layers_of(model) if isinstance(model, keras.Sequential) else model.operations:
-        if is_nested(operation):
-            yield from _operations(operation)
-        else:
-            yield operation
 
 
 def _activates(operation: keras.Operation) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from tfprune.errors import InputError, did_you_mean
 from tfprune.pruning.channel_choice import Choice
 from tfprune.pruning.channel_network import ChannelNetwork
+from tfprune.pruning.filter_fractions import none_can_leave
 
 NORMALIZERS: dict[str | None, Callable[[np.ndarray], float]] = {
     "mean": lambda scores: np.abs(scores).mean(),
@@ -62,6 +63,8 @@ def leaving_order(
         InputError: no channel can leave, or one has no score.
     """
     sets = [one for one in network.sets if not one.fixed and choice.of(one)]
+    if not sets:
+        raise none_can_leave(choice, network)
     forced, ranked = [], []
     for number, one in enumerate(sets):
         own = scores[one.channels]

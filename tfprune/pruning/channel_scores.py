@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from tfprune.errors import InputError, did_you_mean
+from tfprune.layers.subclassed import as_graph
 from tfprune.pruning.batches import as_batches
 from tfprune.pruning.channel_choice import Choice
 from tfprune.pruning.channel_network import ChannelNetwork, Maker, owner
@@ -54,7 +55,7 @@ class Scorer:
             return cls(scoring, seed)
         if data is None:
             raise InputError(f"scoring {scoring!r} looks at data: give data=, as `fit` takes it")
-        return cls(scoring, seed, as_batches(data, inputs=len(model.inputs)), chosen_loss(model, loss))
+        return cls(scoring, seed, as_batches(data, inputs=len(as_graph(model).inputs)), chosen_loss(model, loss))
 
     def classes(self, network: ChannelNetwork, makers: Iterable[Maker], relative: bool = True) -> np.ndarray:
         """One score for every class of channels: the sum of those of all that makes it.

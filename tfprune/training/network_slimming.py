@@ -8,6 +8,10 @@ import numpy as np
 from tfprune.errors import InputError
 
 
+class _Term(keras.regularizers.L1):
+    """Told from a regularizer of the model's own."""
+
+
 class NetworkSlimming(keras.callbacks.Callback):
     """Adds strength·Σ|γ| over the scales of all batch normalisation to the loss that `fit` minimises.
 
@@ -16,7 +20,8 @@ class NetworkSlimming(keras.callbacks.Callback):
 
     Its subgradient, 0 where a scale is 0, is what the optimizer sees beside the loss, in the compiled step itself: with
     any optimizer, precision or strategy. The loss that is reported has the term in it. When training ends, the model is
-    as without it, but its scales are smaller. Frozen layers are left out, as Keras does.
+    as without it, but its scales are smaller; where an error or an interrupt ends it, the term stays until the next
+    training with such a callback ends. Frozen layers are left out, as Keras does.
 
     Args:
         strength: above 0; the paper uses 1e-4 for VGG, 1e-5 for ResNet and DenseNet.
@@ -41,12 +46,12 @@ class NetworkSlimming(keras.callbacks.Callback):
         norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization) and layer.scale]
         if not norms:
             raise InputError(f"model {self.model.name!r} has no batch normalisation with scales to draw to 0")
-        taken = next((layer for layer in norms if layer.gamma.regularizer is not None), None)
+        taken = next((layer for layer in norms if not isinstance(layer.gamma.regularizer, (_Term, type(None)))), None)
         if taken is not None:
             raise InputError(f"the scales of layer {taken.name!r} have a regularizer already (gamma_regularizer)")
         self._scales = [layer.gamma for layer in norms]
         for scale in self._scales:
-            scale.regularizer = keras.regularizers.L1(self.strength)
+            scale.regularizer = _Term(self.strength)
         self.model.make_train_function(force=True)  # one that was traced before has no such term
 
     def on_train_end(self, logs=None) -> None:
