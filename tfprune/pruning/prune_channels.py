@@ -112,6 +112,7 @@ def prune_channels(
     Warns:
         UserWarning: one number would leave nothing of layers with a single channel; names them. Once, in a line: the
             operations that are barriers, and their share of the parameters; those that no FLOPs are counted of.
+            A latency that is above its budget when it is measured again.
 
     Raises:
         InputError: unknown scoring, scores that are not as many numbers as there are channels, or that need data
