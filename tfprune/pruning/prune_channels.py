@@ -84,7 +84,8 @@ def prune_channels(
         latency: budget: milliseconds of a call on one example, whatever their number, measured on this machine of the
             smaller models that are tried (seven or so), and found to 1/128 of all channels.
         normalize: what the scores of coupled channels are divided by, so that layers can be compared in a budget:
-            `"mean"`, `"max"`, `"sum"` or `"l2"` of these; None compares them as they are.
+            `"mean"`, `"max"`, `"sum"` or `"l2"` of these; None compares them as they are, sums over kernels without
+            dividing by the largest.
         round_to: each number of coupled channels that stay is a multiple of it, rounded up from what fractions say;
             where there are fewer all stay.
         steps: so many times the model is scored anew and loses channels, the costs going straight to the budget.
