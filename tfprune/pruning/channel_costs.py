@@ -24,8 +24,8 @@ Costs = dict[str, float]
 class CostModel:
     """Costs of a network without some channels, by the shapes of what is left of its weights.
 
-    Exact where each weight takes part in as many multiply-adds as before, which is so unless channels are positions of
-    another layer, as those of a transposed tensor.
+    Exact where each weight takes part in as many multiply-adds as before. Our rules keep channels that are positions of
+    another layer, as those of a transposed tensor; a rule of others may not.
 
     Attributes:
         uncounted: what to warn of, operations without a rule; None if there are none.
