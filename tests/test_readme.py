@@ -169,6 +169,20 @@ def test_example_of_export_prints_what_is_shown(tmp_path):
 
 
 @pytest.mark.slow
+def test_example_of_budgets_prints_what_is_shown(tmp_path):
+    page = (ROOT / "docs" / "budgets.md").read_text()
+    (example,), (shown,) = (re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL) for language in ("python", "text"))
+    ran = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    assert _words(ran.stdout) == _words(shown)
+    for start in ("dense:", "l1_norm:", "gradient_activation:", "a quarter,"):
+        assert _numbers(ran.stdout, start) == pytest.approx(_numbers(shown, start), abs=0.05)
+    before, flops = _numbers(ran.stdout, "total")[2:4]
+    assert before == 234112 and flops <= before / 4
+    assert (tmp_path / "sensitivity.png").stat().st_size > 1000
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("place", range(3))
 def test_examples_of_any_model_print_what_is_shown(place, tmp_path):
     page = (ROOT / "docs" / "any_model.md").read_text()

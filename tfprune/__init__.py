@@ -15,6 +15,7 @@ __all__ = [
     "ExportError",
     "InputError",
     "Masks",
+    "NetworkSlimming",
     "OneCycleSchedule",
     "OwnSchedule",
     "PolynomialSchedule",
@@ -56,6 +57,7 @@ __all__ = [
     "schedules",
     "scores",
     "search_filters",
+    "sensitivity",
     "set_masks",
     "sparsegpt",
     "sparsity",
@@ -84,6 +86,7 @@ if TYPE_CHECKING:
     from tfprune.pruning.schedules import Schedule
     from tfprune.pruning.scores import scores
     from tfprune.pruning.search_filters import search_filters
+    from tfprune.pruning.sensitivity import sensitivity
     from tfprune.pruning.sparsegpt import sparsegpt
     from tfprune.pruning.specs import Pruner, pruners, register_score
     from tfprune.pruning.training_schedules import (
@@ -98,6 +101,7 @@ if TYPE_CHECKING:
     from tfprune.surgery.export import ExportError, export
     from tfprune.surgery.export_report import export_report
     from tfprune.surgery.quantization import quantization_aware
+    from tfprune.training.network_slimming import NetworkSlimming
     from tfprune.training.prune_callback import Prune
     from tfprune.training.recalibrate import recalibrate
     from tfprune.training.regrowth import SET, Regrowth, RigL
@@ -110,6 +114,7 @@ _HOMES = {
     "ExportError": "tfprune.surgery.export",
     "InputError": "tfprune.errors",
     "Masks": "tfprune.layers.masks",
+    "NetworkSlimming": "tfprune.training.network_slimming",
     "OneCycleSchedule": "tfprune.pruning.training_schedules",
     "OwnSchedule": "tfprune.pruning.training_schedules",
     "PolynomialSchedule": "tfprune.pruning.training_schedules",
@@ -152,6 +157,7 @@ _HOMES = {
     "schedules": "tfprune.training.schedules",
     "scores": "tfprune.pruning.scores",
     "search_filters": "tfprune.pruning.search_filters",
+    "sensitivity": "tfprune.pruning.sensitivity",
     "set_masks": "tfprune.layers.convert",
     "sparsegpt": "tfprune.pruning.sparsegpt",
     "sparsity": "tfprune.connectivity.report",

@@ -129,7 +129,7 @@ def _counted(model: keras.Model, input_shape, unknown: str) -> tuple[dict[str, S
 def _sizes(model: keras.Model, input_shape) -> dict[str, Size]:
     flops: dict[str, int] = {}
     kernels = prunable(model)
-    for path, uses in _uses(model, kernels, input_shape).items():
+    for path, uses in uses_of(model, kernels, input_shape).items():
         layer = path.rpartition("/")[0]
         flops[layer] = flops.get(layer, 0) + 2 * uses * int(np.prod(kernels[path].shape))
     sizes: dict[str, Size] = {}
@@ -142,7 +142,17 @@ def _sizes(model: keras.Model, input_shape) -> dict[str, Size]:
     return sizes
 
 
-def _uses(model: keras.Model, kernels, input_shape) -> dict[str, int]:
+def uses_of(model: keras.Model, kernels, input_shape) -> dict[str, int]:
+    """Path of a kernel -> multiply-adds for one example in which each of its weights takes part.
+
+    Args:
+        model: a graph, within `tfprune.layers.barriers.barriers`.
+        kernels: `prunable(model)`.
+        input_shape: as for `compaction_report`.
+
+    Raises:
+        InputError: sizes are open, or an operation that no rule knows and that is to be refused.
+    """
     signature = {path: tf.TensorSpec(variable.shape, tf.float32) for path, variable in kernels.items()}
     uses = {}
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
 import keras
 import numpy as np
+from keras import tree
 
 from tfprune.errors import InputError
 from tfprune.layers.barriers import barriers
@@ -15,9 +16,10 @@ from tfprune.layers.convert import masks_of, without_lora
 from tfprune.layers.kinds import channel_kernels, kind_of
 from tfprune.layers.prunable import prunable
 from tfprune.layers.subclassed import as_graph, taken_out
-from tfprune.layers.topology import named_layers
+from tfprune.layers.topology import is_nested, named_layers
 from tfprune.layers.verify import check_copy
 from tfprune.layers.weights import weights_of
+from tfprune.surgery.channels import Signal
 from tfprune.surgery.filter_sets import FilterSet, filter_sets, without
 from tfprune.surgery.links import Filters
 from tfprune.surgery.rebuild import rebuild
@@ -61,6 +63,24 @@ class Maker:
         return any(kernel in one.members for kernel in self.kernels)
 
 
+class SeenTrace(Trace):
+    """A trace that remembers what came out of each operation.
+
+    Attributes:
+        seen: id of a layer or operation, nested models aside -> for each of its uses the signals that came out.
+    """
+
+    def __init__(self, model: keras.Model, weights: Mapping[str, np.ndarray]):
+        self.seen: dict[int, list[list[Signal]]] = {}
+        super().__init__(model, weights)
+
+    def call(self, operation: keras.Operation, *args, **kwargs):
+        outputs = super().call(operation, *args, **kwargs)
+        if not is_nested(operation):
+            self.seen.setdefault(id(operation), []).append(tree.flatten(outputs))
+        return outputs
+
+
 class ChannelNetwork:
     """A model's channels, what makes them, and which can only leave together.
 
@@ -90,7 +110,7 @@ class ChannelNetwork:
         for path, mask in masks_of(model).items():
             weights[path][~mask] = 0
         with barriers(model, unknown) as self.barriers:
-            self.trace = Trace(model, weights)
+            self.trace = SeenTrace(model, weights)
         self.classes = self.trace.channels.classes
         self.makers = {maker.path: maker for maker in self._makers()}
         channels = self.trace.channels
@@ -123,6 +143,20 @@ class ChannelNetwork:
             check_copy(small, self.model, self._kernels_without(~stays))
         return taken_out(small, self._own)
 
+    def sums(self, values: Mapping[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """(classes, sums of what their filters have) of every kernel that makes channels.
+
+        Args:
+            values: path of a variable -> array of its shape; those that are left out count as 0.
+        """
+        weights = self.trace.weights
+        own = dict(weights)
+        try:  # kernels look up what they are made of
+            weights.update({path: values.get(path, np.zeros_like(array)) for path, array in own.items()})
+            return [(self.classes[kernel.made], kernel.filters.sum((0, 1))) for kernel in self.trace.kernels.values()]
+        finally:
+            weights.update(own)
+
     def needed(self, classes: np.ndarray) -> str:
         """Why some of these classes of channels have to stay, in words."""
         bound = classes[self.fixed[classes]]
@@ -131,15 +165,32 @@ class ChannelNetwork:
         held = len(bound) and self.trace.channels.held[bound].all()
         return f"{told}; with renormalize=True they can leave" if held else told
 
+    def masks_without(self, gone: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
+        """Path of every kernel that makes or reads some classes of channels -> bool array, False where it does.
+
+        Args:
+            gone: int arrays of classes.
+        """
+        return self._masks(~without(self.trace, gone))
+
+    def _masks(self, gone: np.ndarray) -> dict[str, np.ndarray]:
+        """The same for channels of the trace, bool array."""
+        found = {}
+        for path in self._prunable:
+            mask = np.ones(self.trace.weights[path].shape, bool)
+            for axis, channels in self.trace.axes.get(path, {}).items():
+                np.moveaxis(mask, axis, 0)[gone[channels]] = False
+            if not mask.all():
+                found[path] = mask
+        return found
+
     def _kernels_without(self, gone: np.ndarray) -> list[tuple[keras.Variable, np.ndarray]]:
         """Every kernel, and its values where it neither makes nor reads these channels of the trace."""
-        found = []
-        for path, variable in self._prunable.items():
-            value = self.trace.weights[path].copy()
-            for axis, channels in self.trace.axes.get(path, {}).items():
-                np.moveaxis(value, axis, 0)[gone[channels]] = 0
-            found.append((variable, value))
-        return found
+        values = {path: self.trace.weights[path] for path in self._prunable}
+        for path, mask in self._masks(gone).items():
+            values[path] = values[path].copy()
+            values[path][~mask] = 0
+        return [(variable, values[path]) for path, variable in self._prunable.items()]
 
     def _makers(self) -> Iterator[Maker]:
         alike: dict[str, dict[tuple, list[str]]] = {}  # of each layer: channels -> kernels that make them

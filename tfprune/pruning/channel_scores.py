@@ -3,41 +3,102 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
+import keras
 import numpy as np
 
-from tfprune.errors import InputError
+from tfprune.errors import InputError, did_you_mean
+from tfprune.layers.subclassed import as_graph
+from tfprune.pruning.batches import as_batches
 from tfprune.pruning.channel_choice import Choice
 from tfprune.pruning.channel_network import ChannelNetwork, Maker, owner
-from tfprune.pruning.filter_scores import check_kernels, check_seed, score_filters
+from tfprune.pruning.compiled import CompiledLoss, chosen_loss
+from tfprune.pruning.filter_scores import (
+    FILTER_SCORES,
+    MODEL_SCORES,
+    check_kernels,
+    check_seed,
+    get_filter_score,
+    score_filters,
+)
+from tfprune.pruning.losses import Loss
 
 Scoring = str | Callable[[str, np.ndarray], np.ndarray] | Mapping[str, np.ndarray]
 
 
-def class_scores(network: ChannelNetwork, makers: Iterable[Maker], scoring: Scoring, seed: int) -> np.ndarray:
-    """One score for every class of channels: the sum of those of all that makes it, each over its largest.
+@dataclass(frozen=True)
+class Scorer:
+    """How channels are scored.
 
-    Args:
-        network: a model.
-        makers: what is to be scored; other kernels count where they make the same channels.
+    Attributes:
         scoring, seed: as for `tfprune.prune_channels`.
-
-    Returns:
-        Float64, (classes,); NaN where nothing scores.
-
-    Raises:
-        InputError: as for `tfprune.prune_channels`.
+        batches: of the data; None for none.
+        loss: from `chosen_loss`.
     """
-    if isinstance(scoring, Mapping):
-        scored = _given(network, scoring)
-    else:
-        of_kernels = kernel_scores(network, makers, scoring, seed)
-        scored = [(network.classes[network.trace.kernels[path].made], values) for path, values in of_kernels.items()]
-    total, known = np.zeros(len(network.classes)), np.zeros(len(network.classes), bool)
-    for classes, values in scored:
-        np.add.at(total, classes, values.astype(float) / (np.abs(values).max() or 1))
-        known[classes] = True
-    return np.where(known, total, np.nan)
+
+    scoring: Scoring
+    seed: int = 0
+    batches: Iterable[tuple] | None = None
+    loss: Loss | CompiledLoss | None = None
+
+    @classmethod
+    def of(cls, model: keras.Model, scoring: Scoring, seed: int, data, loss) -> Scorer:
+        """Of the arguments of `tfprune.prune_channels`.
+
+        Raises:
+            InputError: no such scoring, one that needs data and has none, unusable data or loss.
+        """
+        score = MODEL_SCORES.get(scoring) if isinstance(scoring, str) else None
+        if score is None:
+            named = isinstance(scoring, str) and scoring in FILTER_SCORES
+            if isinstance(scoring, str) and ":" in scoring:
+                get_filter_score(scoring)  # tells what is wrong with it
+            elif not named and not callable(scoring) and not isinstance(scoring, Mapping):
+                known = [*FILTER_SCORES, *MODEL_SCORES]
+                told = f"scoring must be one of {', '.join(known)}; received {scoring!r}"
+                raise InputError(told + did_you_mean(scoring, known))
+            return cls(scoring, seed)
+        check_seed(seed)
+        if not score.needs_data:
+            return cls(scoring, seed)
+        if data is None:
+            raise InputError(f"scoring {scoring!r} looks at data: give data=, as `fit` takes it")
+        return cls(scoring, seed, as_batches(data, inputs=len(as_graph(model).inputs)), chosen_loss(model, loss))
+
+    def classes(self, network: ChannelNetwork, makers: Iterable[Maker], relative: bool = True) -> np.ndarray:
+        """One score for every class of channels: the sum of those of all that makes it.
+
+        Args:
+            network: a model.
+            makers: what is to be scored; other kernels count where they make the same channels.
+            relative: each over the largest absolute one of its kernel.
+
+        Returns:
+            Float64, (classes,); NaN where nothing scores.
+
+        Raises:
+            InputError: as for `tfprune.prune_channels`.
+        """
+        total, known = np.zeros(len(network.classes)), np.zeros(len(network.classes), bool)
+        for classes, values in self._found(network, makers):
+            largest = np.abs(values).max(initial=0) if relative else 1
+            np.add.at(total, classes, values.astype(float) / (largest or 1))
+            known[classes] = True
+        return np.where(known, total, np.nan)
+
+    def _found(self, network: ChannelNetwork, makers: Iterable[Maker]) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+        if isinstance(self.scoring, Mapping):
+            return _given(network, self.scoring)
+        if isinstance(self.scoring, str) and self.scoring in MODEL_SCORES:
+            check_kernels(network.trace.weights)
+            rng = np.random.default_rng(self.seed)
+            found = MODEL_SCORES[self.scoring].function(network, self.batches, self.loss, rng)
+            if not all(np.isfinite(values).all() for _, values in found):
+                raise InputError(f"scoring {self.scoring!r} gives NaN or infinite scores on these data")
+            return found
+        of_kernels = kernel_scores(network, makers, self.scoring, self.seed)
+        return [(network.classes[network.trace.kernels[path].made], values) for path, values in of_kernels.items()]
 
 
 def kernel_scores(

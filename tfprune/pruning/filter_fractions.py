@@ -21,6 +21,12 @@ def kept_filters(count: int, fraction: float) -> int:
     return int((1 - fraction) * count + 1e-9)
 
 
+def kept_multiple(count: int, fraction: float, round_to: int) -> int:
+    """`kept_filters`, rounded up to a multiple; all where there are fewer than a multiple."""
+    kept = -(-kept_filters(count, fraction) // round_to) * round_to
+    return kept if kept <= count else max(count // round_to * round_to, min(count, round_to))
+
+
 def fractions_of_sets(fractions: Fractions, choice: Choice, network: ChannelNetwork) -> list[float]:
     """The fraction of every filter set of a network.
 
@@ -38,8 +44,7 @@ def fractions_of_sets(fractions: Fractions, choice: Choice, network: ChannelNetw
     losing = [[] if one.fixed else choice.of(one) for one in sets]
     able = list(dict.fromkeys(layer for layers in losing for layer in layers))
     if not able:
-        needed = _needed(choice.makers.values(), network) if choice.makers else "there is none"
-        raise InputError(f"no {choice.kind} can lose {choice.what}: {needed}")
+        raise none_can_leave(choice, network)
     if isinstance(fractions, Mapping):
         asked = _by_layer(fractions, choice)
     elif isinstance(fractions, (list, tuple)):
@@ -55,6 +60,12 @@ def fractions_of_sets(fractions: Fractions, choice: Choice, network: ChannelNetw
             raise InputError(f"{told}: {_needed(makers, network)}")
     given = {maker.path: fraction for makers, fraction in asked for maker in makers}
     return [_agreed(given, layers, len(one.channels), choice.what) for one, layers in zip(sets, losing, strict=True)]
+
+
+def none_can_leave(choice: Choice, network: ChannelNetwork) -> InputError:
+    """What to raise where none of the chosen layers can lose channels; names what keeps them."""
+    needed = _needed(choice.makers.values(), network) if choice.makers else "there is none"
+    return InputError(f"no {choice.kind} can lose {choice.what}: {needed}")
 
 
 def _needed(makers: Iterable[Maker], network: ChannelNetwork) -> str:

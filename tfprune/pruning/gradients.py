@@ -39,6 +39,7 @@ def mean_gradients(
     loss: Loss,
     temperature: float = 1.0,
     along: Mapping[str, tf.Tensor] | None = None,
+    training: bool = True,
 ) -> dict[str, tf.Tensor]:
     """The gradient of the mean loss over all examples of all batches, or its Hessian times a vector.
 
@@ -54,6 +55,8 @@ def mean_gradients(
         loss: from `chosen_loss`.
         temperature: see `loss_value`.
         along: path -> tensor v: asks for Hv in place of the gradient.
+        training: whether layers do what they do in training; else there is no dropout, and batch normalisation uses its
+            running averages.
 
     Returns:
         Path -> tensor of the weight's shape and type.
@@ -63,7 +66,8 @@ def mean_gradients(
     """
     own = weakref.ref(model)
     products = along is not None
-    step = traced(model, ("gradient", loss, temperature, products), lambda: _build(own, loss, temperature, products))
+    key = ("gradient", loss, temperature, products, training)
+    step = traced(model, key, lambda: _build(own, loss, temperature, products, training))
     paths = list(weights)
     tensors = [weights[path] for path in paths]
     vectors = [along[path] for path in paths] if products else []
@@ -129,9 +133,9 @@ def gradient_flow_change(
     return {path: np.asarray(products.pop(path) * weights.pop(path), np.float32) for path in list(weights)}
 
 
-def _build(own: weakref.ref, loss: Loss, temperature: float, products: bool) -> Callable:
+def _build(own: weakref.ref, loss: Loss, temperature: float, products: bool, training: bool) -> Callable:
     def batch_loss(inputs, labels, sample_weights, seeds, weights):
-        outputs = _outputs(own(), inputs, seeds, weights)
+        outputs = _outputs(own(), inputs, seeds, weights, training)
         return loss_value(
             loss, labels, outputs, sample_weights if tf.nest.flatten(sample_weights) else None, temperature
         )
@@ -169,15 +173,15 @@ def _build(own: weakref.ref, loss: Loss, temperature: float, products: bool) -> 
     return step
 
 
-def _outputs(model: keras.Model, inputs, seeds: list, weights: list):
-    """The model's outputs in training mode with other weights and dropout seeds than its own."""
+def _outputs(model: keras.Model, inputs, seeds: list, weights: list, training: bool):
+    """The model's outputs with other weights and dropout seeds than its own."""
     given = {id(variable): value for variable, value in zip(prunable(model).values(), weights, strict=True)}
     states = _seed_states(model)
     given |= {id(state): tf.cast(value, state.dtype) for state, value in zip(states, seeds, strict=True)}
     with keras.StatelessScope(collect_losses=True) as scope:
         for variable in model.variables:
             scope.add_update((variable, given.get(id(variable), _full(variable))))
-        return model(inputs, training=True)
+        return model(inputs, training=training)
 
 
 def _full(variable: keras.Variable) -> tf.Tensor:

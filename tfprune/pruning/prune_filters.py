@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 
 from tfprune.layers.barriers import CHANNELS
-from tfprune.pruning.channel_choice import Layers, chosen, convolutions
+from tfprune.pruning.budgets import Budget, Finetune, Making, within_budget
+from tfprune.pruning.channel_choice import Choice, Layers, chosen, convolutions
 from tfprune.pruning.channel_network import ChannelNetwork
-from tfprune.pruning.channel_scores import Scoring, kernel_scores
+from tfprune.pruning.channel_scores import Scorer, Scoring, kernel_scores
 from tfprune.pruning.filter_fractions import Fractions, fractions_of_sets
 from tfprune.pruning.prune_channels import without_lowest
 
@@ -16,15 +19,27 @@ from tfprune.pruning.prune_channels import without_lowest
 def prune_filters(
     model: keras.Model,
     scoring: Scoring = "operator_norm",
-    fractions: Fractions = 0.5,
+    fractions: Fractions | None = None,
     seed: int = 0,
     *,
     layers: Layers = None,
+    flops: float | None = None,
+    parameters: float | None = None,
+    bytes: float | None = None,
+    latency: float | None = None,
+    normalize: str | None = "mean",
+    round_to: int = 1,
+    steps: int = 1,
+    finetune: Finetune | None = None,
+    data=None,
+    loss=None,
+    engine: str | Callable[[keras.Model], float] = "litert",
+    input_shape=None,
     renormalize: bool = False,
     verify: bool = True,
     unknown: str = "barrier",
 ) -> keras.Model:
-    """A smaller model without the convolution filters that score lowest; no data is used.
+    """A smaller model without the convolution filters that score lowest.
 
     It is `prune_channels`, whose text says what stays and what leaves, for convolutions: plain, transposed and
     separable ones. Filters that are coupled leave together, and other layers with them: depthwise convolutions and
@@ -32,10 +47,11 @@ def prune_filters(
     the depthwise and the pointwise one that it consists of.
 
     Args:
-        model, scoring, seed, renormalize, verify, unknown: as for `prune_channels`.
-        fractions: of filters to prune, in [0, 1). One number for all convolutions that can lose filters (where there is
-            only one filter, it stays); or one per convolution of `filter_layers(model)`, in that order; or layer path
-            (or name, where only one has it) -> fraction, as for `prune_channels`.
+        model, scoring, seed, and all that is not here: as for `prune_channels`.
+        fractions: of filters to prune, in [0, 1); None for a budget, or 0.5 without one. One number for all
+            convolutions that can lose filters (where there is only one filter, it stays); or one per convolution of
+            `filter_layers(model)`, in that order; or layer path (or name, where only one has it) -> fraction, as for
+            `prune_channels`.
         layers: as for `prune_channels`; None for all convolutions.
 
     Returns:
@@ -50,11 +66,21 @@ def prune_filters(
 
     Reference: Singh, Li & Plumbley 2022, "An operator norm based passive filter pruning method for efficient CNNs".
     """
+    budget = Budget(
+        flops, parameters, bytes, latency, normalize, round_to, steps, finetune, engine, input_shape, fractions
+    )
     network = ChannelNetwork(model, unknown, renormalize)
     network.barriers.tell(CHANNELS)
-    choice = convolutions(network.makers) if layers is None else chosen(network.makers, layers)
-    shares = fractions_of_sets(fractions, choice, network)
-    return without_lowest(network, choice, shares, scoring, seed, verify)
+    scorer = Scorer.of(model, scoring, seed, data, loss)
+
+    def choose(own: ChannelNetwork) -> Choice:
+        return convolutions(own.makers) if layers is None else chosen(own.makers, layers)
+
+    if budget.limits:
+        return within_budget(network, choose, scorer, budget, Making(renormalize, verify, unknown))
+    choice = choose(network)
+    shares = fractions_of_sets(budget.fractions, choice, network)
+    return without_lowest(network, choice, shares, scorer, round_to, verify)
 
 
 def filter_layers(model: keras.Model) -> dict[str, int]:

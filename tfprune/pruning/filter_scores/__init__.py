@@ -8,22 +8,37 @@ A filter score is a function `(kernels, rng) -> scores`:
 * rng: `np.random.Generator`, the only source of randomness.
 * returns: one float64 tensor (filters,) per kernel; finite and ≥ 0, higher means keep. A kernel's scores depend on no
   other kernel, except where they are drawn. A kernel of zeros scores 0, as far as weights decide.
+
+A score of a model is a function `(network, batches, loss, rng) -> [(classes, scores)]` that looks at more than kernels:
+
+* network: `tfprune.pruning.channel_network.ChannelNetwork` of the model, which it leaves as it is.
+* batches: re-iterable of batches (inputs, labels), or with sample weights third; None where it needs no data.
+* loss: from `tfprune.pruning.compiled.chosen_loss`.
+* rng: as above.
+* returns: for each kernel, scale or tensor that makes channels their classes, int array, and as many scores, finite and
+  ≥ 0, higher means keep. Scores of one class add up.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 
 from tfprune.errors import InputError
+from tfprune.pruning.filter_scores.average_zeros import average_zeros
+from tfprune.pruning.filter_scores.batch_norm_scale import batch_norm_scale
 from tfprune.pruning.filter_scores.gm_norm import gm_norm
+from tfprune.pruning.filter_scores.gradient_activation import gradient_activation
 from tfprune.pruning.filter_scores.l1_norm import l1_norm
 from tfprune.pruning.filter_scores.l2 import l2
+from tfprune.pruning.filter_scores.label_free_hessian import label_free_hessian
 from tfprune.pruning.filter_scores.operator_norm import operator_norm
 from tfprune.pruning.filter_scores.operator_norm_absolute import operator_norm_absolute
 from tfprune.pruning.filter_scores.random import random
+from tfprune.pruning.filter_scores.taylor import taylor
 from tfprune.pruning.own_parts import imported
 from tfprune.pruning.registry import Parts, Registry
 
@@ -38,6 +53,32 @@ FILTER_SCORES: Registry = Registry(
         "l2": l2,
         "gm_norm": gm_norm,
         "random": random,
+    },
+    called="scoring",
+)
+
+
+@dataclass(frozen=True)
+class ModelScore:
+    """A registered score of a model.
+
+    Args:
+        function: see the module's docstring.
+        needs_data: whether `batches` may not be None.
+    """
+
+    function: Callable
+    needs_data: bool = True
+
+
+MODEL_SCORES: Registry = Registry(
+    "filter score",
+    {
+        "batch_norm_scale": ModelScore(batch_norm_scale, needs_data=False),
+        "taylor": ModelScore(taylor),
+        "gradient_activation": ModelScore(gradient_activation),
+        "average_zeros": ModelScore(average_zeros),
+        "label_free_hessian": ModelScore(label_free_hessian),
     },
     called="scoring",
 )
@@ -61,7 +102,7 @@ def get_filter_score(name: str) -> FilterScore:
 
 def filter_scores() -> Parts:
     """The filter scores that there are, one's own among them: name -> what it is, in a line. Prints as a table."""
-    return FILTER_SCORES.parts()
+    return Parts({**FILTER_SCORES.parts(), **MODEL_SCORES.parts()})
 
 
 def register_filter_score(name: str) -> Callable[[FilterScore], FilterScore]:
@@ -84,7 +125,7 @@ def register_filter_score(name: str) -> Callable[[FilterScore], FilterScore]:
     """
 
     def register(function: FilterScore) -> FilterScore:
-        FILTER_SCORES.register(name, function, function, taken=("all", "unpruned"))
+        FILTER_SCORES.register(name, function, function, taken=("all", "unpruned", *MODEL_SCORES))
         return function
 
     return register

@@ -1,0 +1,140 @@
+"""One layer pruned at a time: the metric is that of the model with this layer pruned, and the model stays as it is."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from channel_networks import drawn
+from keras import layers as L
+
+import tfprune
+from tfprune.pruning.prune_channels import channel_layers
+
+
+def network():
+    """`a` and `c` have the same channels."""
+    x = inputs = keras.Input((6, 6, 2))
+    x = L.Conv2D(8, 3, padding="same", activation="relu", name="a")(x)
+    y = L.Conv2D(6, 3, padding="same", activation="relu", name="b")(x)
+    x = L.Add()([x, L.Conv2D(8, 3, padding="same", name="c")(y)])
+    return drawn(keras.Model(inputs, L.Dense(3, name="last")(L.Flatten()(x))))
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(2)
+    return rng.normal(size=(50, 6, 6, 2)).astype("f4"), rng.integers(0, 3, 50)
+
+
+def accuracy_of(model, data):
+    return np.mean(np.argmax(model.predict(data[0], verbose=0), -1) == data[1])
+
+
+def test_weights_of_one_layer(data):
+    model = network()
+    before = model.get_weights()
+    found = tfprune.sensitivity(model, data, sparsities=(0.5, 0.9), batch_size=20)
+    assert found.baseline == pytest.approx(accuracy_of(model, data))
+    assert list(found.values) == ["a", "b", "c", "last"] and found.sparsities == (0.5, 0.9)
+    for layer, values in found.values.items():
+        for place, sparsity in enumerate((0.5, 0.9)):
+            kernel = model.get_layer(layer).kernel.numpy()
+            kept = np.argsort(np.abs(kernel), axis=None)[-round((1 - sparsity) * kernel.size) :]
+            mask = np.zeros(kernel.size, bool)
+            mask[kept] = True
+            masks = {**tfprune.masks_of(model), f"{layer}/kernel": mask.reshape(kernel.shape)}
+            assert values[place] == pytest.approx(accuracy_of(tfprune.masked(model, masks), data))
+            assert found.reached[layer][place] == pytest.approx(1 - len(kept) / kernel.size)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_channels_of_coupled_layers(data):
+    """As the model from which they are removed; one channel stays."""
+    model = network()
+    found = tfprune.sensitivity(model, data, sparsities=(0.5, 0.99), scoring="l2", batch_size=20)
+    assert list(found.values) == ["a + c", "b"]
+    for name, values in found.values.items():
+        layer = name[0]
+        for value, sparsity, reached in zip(values, (0.5, 0.99), found.reached[name], strict=True):
+            count = channel_layers(model)[layer]
+            share = min(sparsity, 1 - 1 / count)
+            small = tfprune.prune_channels(model, "l2", {layer: share})
+            assert value == pytest.approx(accuracy_of(small, data)) and reached == pytest.approx(share)
+
+
+def test_the_loss_and_a_metric_of_ones_own_are_means_over_examples(data):
+    model = network()
+    weights = np.linspace(0, 2, 50).astype("f4")
+    traced = []
+
+    def hits(labels, outputs):
+        traced.append(1)
+        return tf.cast(tf.argmax(outputs, -1) == tf.cast(labels, tf.int64), tf.float32)
+
+    own = tfprune.sensitivity(model, (*data, weights), hits, sparsities=(0.5, 0.75, 0.9), batch_size=20)
+    named = tfprune.sensitivity(model, data, sparsities=(0.5, 0.75, 0.9), batch_size=20)
+    assert own.values == named.values and own.metric == "hits"
+    assert len(traced) == 1  # once for all batches, layers and sparsities
+    loss = tfprune.sensitivity(model, (*data, weights), "loss", sparsities=(0.9,), batch_size=20)
+    logits = model.predict(data[0], verbose=0).astype(float)
+    log_sums = np.log(np.exp(logits).sum(1))
+    assert loss.baseline == pytest.approx(np.mean(weights * (log_sums - logits[np.arange(50), data[1]])), rel=1e-5)
+
+
+def test_accuracy_of_other_outputs():
+    x = np.float32([[-2], [-1], [1], [3]])
+    model = keras.Sequential([keras.Input((1,)), L.Dense(1, "sigmoid", name="a")])
+    model.set_weights([np.ones((1, 1)), np.zeros(1)])
+    for labels in ([0, 1, 1, 1], [[0], [1], [1], [1]]):
+        assert tfprune.sensitivity(model, (x, np.array(labels)), sparsities=[0]).baseline == 0.75
+    steps = keras.Sequential([keras.Input((4, 1)), L.Dense(2, name="a")])
+    steps.set_weights([np.float32([[-1, 1]]), np.zeros(2)])
+    for labels in ([0, 1, 1, 1], np.eye(2)[[0, 1, 1, 1]]):
+        found = tfprune.sensitivity(steps, (x[None], np.array(labels)[None]), sparsities=[0])
+        assert found.baseline == 0.75 and found.values == {"a": (0.75,)}
+
+
+def test_what_masks_prune_stays_pruned(data):
+    masks = {**tfprune.masks_of(network()), "b/kernel": np.random.default_rng(0).random((3, 3, 8, 6)) < 0.3}
+    model = tfprune.masked(network(), masks)
+    found = tfprune.sensitivity(model, data, sparsities=[0, 0.5], scoring="l2")
+    assert found.baseline == pytest.approx(accuracy_of(model, data))
+    for layer, (whole, half) in found.values.items():
+        small = tfprune.prune_channels(model, "l2", {layer[0]: 0.5})
+        assert (whole, half) == (found.baseline, pytest.approx(accuracy_of(small, data)))
+
+
+def test_table_and_figure(data, tmp_path):
+    found = tfprune.sensitivity(network(), data, sparsities=(0.5, 0.9), scoring="l1_norm")
+    assert found.table.loc["b", 0.9] == found.values["b"][1] and found.table.shape == (2, 2)
+    assert str(found).splitlines()[0].split() == ["0.5", "0.9"] and "with all layers whole" in str(found)
+    (axes,) = found.figure().axes
+    lines = {line.get_label(): line for line in axes.lines}
+    assert set(lines) == {"nothing pruned", "a + c", "b"}
+    np.testing.assert_allclose(lines["b"].get_xdata(), [0, 0.5, 5 / 6])
+    np.testing.assert_allclose(lines["b"].get_ydata(), [found.baseline, *found.values["b"]])
+    assert found.save(tmp_path / "s.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"sparsities": []}, r"sparsities must be numbers in \[0, 1\), at least one; received \[\]"),
+        ({"sparsities": [0.5, 1]}, r"sparsities must be numbers in \[0, 1\), at least one; received 1"),
+        ({"sparsities": [90]}, ".*received 90; did you mean 0.9.*"),
+        ({"pruner": "lamp", "scoring": "l2"}, ".*prunes weights by pruner or channels by scoring: give one of them"),
+        ({"metric": "acuracy"}, "metric must be accuracy, loss or a function .*; received 'acuracy'; .*accuracy.*"),
+        ({"data": None}, "sensitivity needs data=: the metric is measured on it"),
+        (
+            {"data": (np.zeros((4, 6, 6, 2)), np.zeros((4, 5, 2)))},
+            "metric='accuracy': labels of shape .* do not fit .*",
+        ),
+        ({"scoring": "best"}, "scoring must be one of .*"),
+        ({"pruner": "best"}, "pruner must be one of .*"),
+        ({"scoring": "batch_norm_scale"}, "model '.*' has no channels that can leave and have scores"),
+    ],
+)
+def test_refused(given, message, data):
+    with pytest.raises(tfprune.InputError, match=f"^{message}$"):
+        tfprune.sensitivity(network(), **{"data": data, **given})
