@@ -6,8 +6,11 @@ import pytest
 from keras import layers as L
 from keras import ops
 
+from tfprune.errors import InputError
 from tfprune.layers.barriers import barriers
 from tfprune.layers.weights import set_weights, weights_of
+from tfprune.pruning.prune_channels import prune_channels
+from tfprune.pruning.remove_channels import remove_channels
 from tfprune.surgery.compact import compact
 from tfprune.surgery.filter_sets import without
 from tfprune.surgery.rebuild import rebuild
@@ -110,6 +113,19 @@ class Scaled(Sized):
 
     def call(self, x):
         return ops.matmul(x, self.w) / self.units
+
+
+@registered
+class Picky(Sized):
+    """Comes in some sizes only, those that are tried among them."""
+
+    def build(self, shape):
+        if self.units not in (1, WIDTH - 1, WIDTH):
+            raise ValueError
+        self.w = self.add_weight(shape=(shape[-1], self.units), name="w")
+
+    def call(self, x):
+        return ops.matmul(x, self.w)
 
 
 @registered
@@ -223,6 +239,23 @@ def test_what_no_argument_says_stays(layer):
     assert small.get_layer("own").w.shape == model.get_layer("own").w.shape
     _assert_close(small(X), model(X))
     assert trace.channels.fixed[trace.axes["own/w"][0]].all() == (layer is Square)
+
+
+def test_what_cannot_be_made_so_small_stays():
+    model = _model(Picky(name="own"))
+    _set(model, "last/kernel", 0, GONE)
+    _set(model, "first/kernel", 1, [6])
+    _set(model, "first/bias", 0, [6])
+    with pytest.warns(UserWarning, match=r"no rule knows 1 operation .*'own' \(Picky\); around it all channels stay"):
+        small = compact(model)
+    assert small.get_layer("own").units == WIDTH and small.get_layer("first").units == 7
+    _assert_close(small(X), model(X))
+    with pytest.warns(UserWarning, match=r"'own' \(Picky\); around it all channels stay"):
+        small = prune_channels(model, fractions=0.5)
+    assert small.get_layer("own").units == WIDTH
+    with pytest.raises(InputError, match=r"'own' \(Picky\) cannot be made smaller"):
+        remove_channels(model, {"own": GONE})
+    assert remove_channels(model, {"own": [4]}).get_layer("own").units == WIDTH - 1
 
 
 def test_a_matrix_in_both_directions():
