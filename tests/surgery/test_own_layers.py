@@ -8,6 +8,7 @@ from keras import ops
 
 from tfprune.errors import InputError
 from tfprune.layers.barriers import barriers
+from tfprune.layers.convert import masked, strip
 from tfprune.layers.weights import set_weights, weights_of
 from tfprune.pruning.prune_channels import prune_channels
 from tfprune.pruning.remove_channels import remove_channels
@@ -281,6 +282,22 @@ def test_a_matrix_in_both_directions():
     small = compact(model)
     assert small.get_layer("own").w.shape == (6, 3) and small.get_layer("between").units == 3
     _assert_close(small(X), model(X))
+
+
+@pytest.mark.filterwarnings("ignore:no rule knows")
+def test_a_layer_that_the_graph_reaches_first_by_another_call_than_the_one_that_built_it():
+    first, second = keras.Input((4, 7)), keras.Input((4, WIDTH))
+    tied = Tied(name="own")
+    y = tied(first)
+    back = L.Dense(3)(ops.tanh(L.Dense(4, name="between")(tied(second, reverse=True))))  # so long that it comes first
+    model = _drawn(keras.Model([first, second], [L.Dense(2)(y), back]))
+    _set(model, "between/kernel", 1, [2])
+    _set(model, "between/bias", 0, [2])
+    given = [X[..., [0, 1, 2, 3, 4, 0, 1]], X[..., [0, 1, 2, 3, 4, 2]]]
+    small = compact(model)
+    assert small.get_layer("between").units == 3
+    for one in (small, masked(model), strip(masked(model))):
+        _assert_close(one(given), model(given))
 
 
 def test_two_sizes_at_once_and_a_layer_in_several_places():

@@ -16,7 +16,7 @@ from tfprune.layers.masked import MASKED
 from tfprune.layers.masked_any import MaskedLayer, config_of, with_masks
 from tfprune.layers.own_models import model_like
 from tfprune.layers.prunable import has_kernels
-from tfprune.layers.state import copy_vocabularies
+from tfprune.layers.state import build_alike, copy_vocabularies
 from tfprune.layers.topology import is_graph, is_nested, layers_of, run
 from tfprune.records.reading import cause_line
 
@@ -78,6 +78,8 @@ def remade(
         if id(operation) not in copies:
             graph = operation if is_nested(operation) else inside(operation)
             copies[id(operation)] = convert(operation) if graph is None else _copy_graph(graph, copy_of, input_like)
+            if graph is None and input_shape is None:
+                build_alike(operation, copies[id(operation)])
         return copies[id(operation)]
 
     copy_whole(model)  # before the graph around it meets a layer that it has in common with one

@@ -51,6 +51,21 @@ def build_inner(layer: keras.layers.Layer, new: keras.layers.Layer) -> None:
             other.build_from_config(config)
 
 
+def build_alike(layer: keras.Operation, new: keras.Operation) -> None:
+    """Builds the copy of an own layer that was called with several shapes: a graph may begin with another one of them.
+
+    Args:
+        layer: of a graph.
+        new: is called with the same shapes.
+    """
+    if not isinstance(layer, keras.layers.Layer) or new.built or type(layer).__module__.startswith("keras."):
+        return
+    shapes = {tuple(tuple(x.shape) for x in node.input_tensors) for node in layer._inbound_nodes}
+    config = layer.get_build_config() if len(shapes) > 1 else None
+    if config:
+        new.build_from_config(config)
+
+
 def take_over(layer: keras.layers.Layer, new: keras.layers.Layer) -> None:
     """The state that is in no variable, of a layer whose variables were assigned, and of all layers within it."""
     for old, other in _pairs(layer, new):

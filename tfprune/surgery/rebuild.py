@@ -10,7 +10,7 @@ import numpy as np
 from tfprune.errors import InputError
 from tfprune.layers.copying import plain_layer, remade
 from tfprune.layers.own_models import warn_of_lost_class
-from tfprune.layers.state import build_inner, take_over
+from tfprune.layers.state import build_alike, build_inner, take_over
 from tfprune.layers.topology import named_layers
 from tfprune.layers.weights import layer_variables, weight_variables
 from tfprune.surgery.trace import Trace
@@ -48,7 +48,10 @@ def rebuild(model: keras.Model, trace: Trace, stays: np.ndarray) -> keras.Model:
                 edit(config, count, trace.path(layer, "bias") in trace.weights)
             return config
 
-        return plain_layer(layer, change)
+        copy = plain_layer(layer, change)
+        if trace.is_whole(layer, stays):
+            build_alike(layer, copy)
+        return copy
 
     def input_shape(tensor) -> tuple:
         signal = trace.inner_inputs.get(id(tensor))

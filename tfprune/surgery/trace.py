@@ -308,6 +308,11 @@ class Trace:
             meet(layer)
         return self.possible(stays | self.channels.fixed & ~self.channels.held) if unfit else stays
 
+    def is_whole(self, layer: keras.layers.Layer, stays: np.ndarray) -> bool:
+        """Whether no variable of a layer loses any channel."""
+        paths = [self.path_of(one) for one in layer.variables if self.has_path(one)]
+        return all(stays[channels].all() for path in paths for channels in self.axes.get(path, {}).values())
+
     def edit_of(self, layer: keras.layers.Layer) -> Edit | None:
         """What `edit` was told of a layer."""
         return self._edits.get(id(layer))
