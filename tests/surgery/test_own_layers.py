@@ -76,6 +76,20 @@ class Gated(Sized):
 
 
 @registered
+class Within(Sized):
+    """Makes channels and reads them itself: nothing of them comes in or out."""
+
+    def build(self, shape):
+        self.w = self.add_weight(shape=(shape[-1], 2 * self.units), name="w")
+        self.b = self.add_weight(shape=(2 * self.units,), name="b")
+        self.back = self.add_weight(shape=(self.units, shape[-1]), name="back")
+
+    def call(self, x):
+        value, gate = ops.split(ops.matmul(x, self.w) + self.b, 2, axis=-1)
+        return ops.matmul(value * ops.sigmoid(gate), self.back)
+
+
+@registered
 class OwnDense(L.Dense):
     """Computes something else than its base."""
 
@@ -226,6 +240,14 @@ def test_a_layer_within_gets_no_bias():
     _set(model, "first/kernel", 1, [1, 3])
     small = compact(model)
     assert small.get_layer("first").units == 6  # one stands for both
+    _assert_close(small(X), model(X))
+
+
+def test_channels_that_stay_within_a_layer():
+    model = _model(Within(name="own"))
+    _set(model, "own/back", 0, GONE)
+    small = compact(model)
+    assert small.get_layer("own").units == 3 and small.get_layer("own").w.shape == (7, 6)
     _assert_close(small(X), model(X))
 
 

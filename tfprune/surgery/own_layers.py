@@ -117,9 +117,9 @@ class OwnLayer:
         given = [x for x in tree.flatten((args, kwargs)) if isinstance(x, Signal)]
         self.uses.append(_Use((args, kwargs), given, tree.flatten(outputs)))
 
-    def shrinks(self, stays: np.ndarray) -> bool:
+    def shrinks(self, trace, stays: np.ndarray) -> bool:
         """Whether it has, reads or makes channels that do not stay."""
-        return any(not stays[signal.channels].all() for use in self.uses for signal in (*use.given, *use.outputs))
+        return any(not stays[channels].all() for channels in self.axes(trace))
 
     def settle(self, trace) -> bool:
         """Lets channels of a trace stay that no argument of the constructor takes away; whether all stay.
@@ -145,7 +145,7 @@ class OwnLayer:
 
         Single axes do not tell it: sizes may be allowed or not, or depend on one another.
         """
-        if not self.shrinks(stays) or self.changes(trace, stays) is not None:
+        if not self.shrinks(trace, stays) or self.changes(trace, stays) is not None:
             return True
         self._fix(trace, self.axes(trace))
         return False

@@ -36,7 +36,7 @@ def rebuild(model: keras.Model, trace: Trace, stays: np.ndarray) -> keras.Model:
             edit = trace.edit_of(layer)
             return layer if edit is None else _edited(layer, lambda config: edit(config, count, False))
         own = trace.own.get(id(layer))
-        changes = own.changes(trace, stays) if own is not None and own.shrinks(stays) else {}
+        changes = own.changes(trace, stays) if own is not None and own.shrinks(trace, stays) else {}
         if changes is None:
             told = f"layer {layer.name!r} ({type(layer).__name__}) cannot be made smaller"
             raise InputError(f"{told}: no arguments of its constructor are known to leave it what is to stay")
