@@ -8,7 +8,7 @@ from keras import ops
 
 from tfprune.errors import InputError
 from tfprune.experiments.imp.normalized_dense import NormalizedMaskedDense
-from tfprune.layers.convert import masked, masks_of, set_masks, strip
+from tfprune.layers.convert import load_model, masked, masks_of, set_masks, strip
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import prunable, unsupported
 from tfprune.models.initializers import Binary
@@ -203,3 +203,49 @@ def test_strip_leaves_nothing_of_this_package_and_compiles_on_request():
     assert "tfprune" not in plain.to_json()
     np.testing.assert_array_equal(plain.get_layer("a").kernel, start.kernel)
     assert strip(sparse).compiled and not plain.compiled
+
+
+@keras.saving.register_keras_serializable("tests_convert")
+class _Unembedding(keras.layers.Layer):
+    """Multiplies with the table of another layer of the model."""
+
+    def __init__(self, table, **kwargs):
+        super().__init__(**kwargs)
+        self.table = table
+
+    def call(self, x):
+        return keras.ops.matmul(x, keras.ops.transpose(self.table.embeddings))
+
+    def get_config(self):
+        return {**super().get_config(), "table": keras.saving.serialize_keras_object(self.table)}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "table": keras.saving.deserialize_keras_object(config["table"])})
+
+
+def test_a_layer_that_holds_another_one_of_the_graph_holds_its_copy(tmp_path):
+    words = keras.Input((5,), dtype="int32")
+    table = keras.layers.Embedding(11, 6, name="table")
+    model = keras.Model(words, _Unembedding(table)(keras.layers.Dense(6, name="dense")(table(words))))
+    kernels = prunable(model)
+    masks = {path: np.arange(kernel.numpy().size).reshape(kernel.shape) % 3 > 0 for path, kernel in kernels.items()}
+    assert list(masks) == ["table/embeddings", "dense/kernel"]
+    sparse = masked(model, masks)
+    sparse.save(tmp_path / "sparse.keras")
+    for path, kernel in prunable(model).items():
+        kernel.assign(kernel * masks[path])
+    x = np.arange(10).reshape(2, 5)
+    for one in (sparse, strip(sparse), load_model(tmp_path / "sparse.keras")):
+        assert list(prunable(one)) == list(masks)
+        np.testing.assert_allclose(one(x), model(x), rtol=1e-5, atol=1e-6)
+
+
+def test_a_layer_in_the_graph_and_in_a_wrapper_stays_one():
+    x = inputs = keras.Input((4, 6))
+    shared = keras.layers.Dense(6, name="shared")
+    x = shared(keras.layers.TimeDistributed(shared)(x))
+    model = keras.Model(inputs, keras.layers.Dense(2, name="last")(x))
+    for one in (masked(model), strip(model), strip(masked(model))):
+        assert list(prunable(one)) == ["shared/kernel", "last/kernel"]
+        assert one.layers[1].layer is one.layers[2]

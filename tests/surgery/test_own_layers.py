@@ -6,8 +6,12 @@ import pytest
 from keras import layers as L
 from keras import ops
 
+from tfprune.errors import InputError
 from tfprune.layers.barriers import barriers
+from tfprune.layers.convert import masked, strip
 from tfprune.layers.weights import set_weights, weights_of
+from tfprune.pruning.prune_channels import prune_channels
+from tfprune.pruning.remove_channels import remove_channels
 from tfprune.surgery.compact import compact
 from tfprune.surgery.filter_sets import without
 from tfprune.surgery.rebuild import rebuild
@@ -72,6 +76,20 @@ class Gated(Sized):
 
 
 @registered
+class Within(Sized):
+    """Makes channels and reads them itself: nothing of them comes in or out."""
+
+    def build(self, shape):
+        self.w = self.add_weight(shape=(shape[-1], 2 * self.units), name="w")
+        self.b = self.add_weight(shape=(2 * self.units,), name="b")
+        self.back = self.add_weight(shape=(self.units, shape[-1]), name="back")
+
+    def call(self, x):
+        value, gate = ops.split(ops.matmul(x, self.w) + self.b, 2, axis=-1)
+        return ops.matmul(value * ops.sigmoid(gate), self.back)
+
+
+@registered
 class OwnDense(L.Dense):
     """Computes something else than its base."""
 
@@ -110,6 +128,19 @@ class Scaled(Sized):
 
     def call(self, x):
         return ops.matmul(x, self.w) / self.units
+
+
+@registered
+class Picky(Sized):
+    """Comes in some sizes only, those that are tried among them."""
+
+    def build(self, shape):
+        if self.units not in (1, WIDTH - 1, WIDTH):
+            raise ValueError
+        self.w = self.add_weight(shape=(shape[-1], self.units), name="w")
+
+    def call(self, x):
+        return ops.matmul(x, self.w)
 
 
 @registered
@@ -212,6 +243,14 @@ def test_a_layer_within_gets_no_bias():
     _assert_close(small(X), model(X))
 
 
+def test_channels_that_stay_within_a_layer():
+    model = _model(Within(name="own"))
+    _set(model, "own/back", 0, GONE)
+    small = compact(model)
+    assert small.get_layer("own").units == 3 and small.get_layer("own").w.shape == (7, 6)
+    _assert_close(small(X), model(X))
+
+
 @pytest.mark.parametrize("layer", [Square, Halved, Scaled], ids=lambda kind: kind.__name__)
 @pytest.mark.filterwarnings("ignore:no rule knows")
 def test_what_no_argument_says_stays(layer):
@@ -223,6 +262,23 @@ def test_what_no_argument_says_stays(layer):
     assert small.get_layer("own").w.shape == model.get_layer("own").w.shape
     _assert_close(small(X), model(X))
     assert trace.channels.fixed[trace.axes["own/w"][0]].all() == (layer is Square)
+
+
+def test_what_cannot_be_made_so_small_stays():
+    model = _model(Picky(name="own"))
+    _set(model, "last/kernel", 0, GONE)
+    _set(model, "first/kernel", 1, [6])
+    _set(model, "first/bias", 0, [6])
+    with pytest.warns(UserWarning, match=r"no rule knows 1 operation .*'own' \(Picky\); around it all channels stay"):
+        small = compact(model)
+    assert small.get_layer("own").units == WIDTH and small.get_layer("first").units == 7
+    _assert_close(small(X), model(X))
+    with pytest.warns(UserWarning, match=r"'own' \(Picky\); around it all channels stay"):
+        small = prune_channels(model, fractions=0.5)
+    assert small.get_layer("own").units == WIDTH
+    with pytest.raises(InputError, match=r"'own' \(Picky\) cannot be made smaller"):
+        remove_channels(model, {"own": GONE})
+    assert remove_channels(model, {"own": [4]}).get_layer("own").units == WIDTH - 1
 
 
 def test_a_matrix_in_both_directions():
@@ -248,6 +304,22 @@ def test_a_matrix_in_both_directions():
     small = compact(model)
     assert small.get_layer("own").w.shape == (6, 3) and small.get_layer("between").units == 3
     _assert_close(small(X), model(X))
+
+
+@pytest.mark.filterwarnings("ignore:no rule knows")
+def test_a_layer_that_the_graph_reaches_first_by_another_call_than_the_one_that_built_it():
+    first, second = keras.Input((4, 7)), keras.Input((4, WIDTH))
+    tied = Tied(name="own")
+    y = tied(first)
+    back = L.Dense(3)(ops.tanh(L.Dense(4, name="between")(tied(second, reverse=True))))  # so long that it comes first
+    model = _drawn(keras.Model([first, second], [L.Dense(2)(y), back]))
+    _set(model, "between/kernel", 1, [2])
+    _set(model, "between/bias", 0, [2])
+    given = [X[..., [0, 1, 2, 3, 4, 0, 1]], X[..., [0, 1, 2, 3, 4, 2]]]
+    small = compact(model)
+    assert small.get_layer("between").units == 3
+    for one in (small, masked(model), strip(masked(model))):
+        _assert_close(one(given), model(given))
 
 
 def test_two_sizes_at_once_and_a_layer_in_several_places():

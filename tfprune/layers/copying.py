@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 
 import keras
 from keras import ops, tree
@@ -16,11 +17,13 @@ from tfprune.layers.masked import MASKED
 from tfprune.layers.masked_any import MaskedLayer, config_of, with_masks
 from tfprune.layers.own_models import model_like
 from tfprune.layers.prunable import has_kernels
-from tfprune.layers.state import copy_vocabularies
-from tfprune.layers.topology import is_graph, is_nested, layers_of, run
+from tfprune.layers.state import build_alike, copy_vocabularies
+from tfprune.layers.topology import is_graph, is_nested, layers_of, named_layers, run
 from tfprune.records.reading import cause_line
 
 Change = Callable[[dict], dict]
+# From a layer of the graph that is made anew to its copy; from any other to None.
+_in_graph: ContextVar[Callable] = ContextVar("in graph", default=lambda layer: None)
 
 
 def remade(
@@ -46,6 +49,7 @@ def remade(
         Model of the same class where it can be kept, see `tfprune.layers.own_models`.
     """
     copies = {} if made is None else made  # shared layers and shared models stay shared
+    own = {id(layer) for _, layer in named_layers(model)}
     inputs: dict[int, keras.KerasTensor] = {}  # and so do inputs, which a model may have in common with a nested one
 
     def input_like(tensor):
@@ -78,10 +82,16 @@ def remade(
         if id(operation) not in copies:
             graph = operation if is_nested(operation) else inside(operation)
             copies[id(operation)] = convert(operation) if graph is None else _copy_graph(graph, copy_of, input_like)
+            if graph is None and input_shape is None:
+                build_alike(operation, copies[id(operation)])
         return copies[id(operation)]
 
     copy_whole(model)  # before the graph around it meets a layer that it has in common with one
-    copy = copy_of(model)
+    token = _in_graph.set(lambda layer: copy_of(layer) if id(layer) in own else None)
+    try:
+        copy = copy_of(model)
+    finally:
+        _in_graph.reset(token)
     for layer in copies.values():
         for name, value in vars(layer).items():
             if isinstance(value, _NotDrawn):
@@ -163,7 +173,7 @@ def layer_like(
 
     try:
         try:
-            copy = live_copy(layer, target, changed, _copy_of_nested)
+            copy = live_copy(layer, target, changed, _copy_of_part)
         except Exception:  # code of the layer's author that does not take what stands in a callable's place
             copy = (target or type(layer)).from_config(changed(config_of(layer)))
     except Exception as error:
@@ -181,9 +191,15 @@ def layer_like(
     return copy
 
 
-def _copy_of_nested(model: keras.Model) -> keras.Model | None:
-    """The copy of a model that a layer wraps; nothing in it is masked."""
-    return remade(model, layer_like) if is_graph(model) and model.built else None
+def _copy_of_part(layer: keras.layers.Layer) -> keras.layers.Layer | None:
+    """What stands in a copy for a layer that another one holds; None where that may be made anew.
+
+    It is the copy of the layer, where that is in the graph itself. Of a model nothing is masked.
+    """
+    copy = _in_graph.get()(layer)
+    if copy is None and isinstance(layer, keras.Model) and is_graph(layer) and layer.built:
+        return remade(layer, layer_like)
+    return copy
 
 
 def _copy_graph(model: keras.Model, copy_of: Callable, input_like: Callable) -> keras.Model:

@@ -83,7 +83,7 @@ def live_copy(
     original,
     target: type | None = None,
     change: Callable[[dict], dict] = lambda config: config,
-    copy_model: Callable[[keras.Model], keras.Model] | None = None,
+    copy_part: Callable[[keras.layers.Layer], keras.layers.Layer | None] | None = None,
 ):
     """A new object with the configuration of another one, without its variables' values.
 
@@ -91,14 +91,14 @@ def live_copy(
         original: a layer, optimizer or metric; stays as it is.
         target: class of the copy; None for that of `original`.
         change: from the configuration to that of the copy; `held` tells what stands for a callable in it.
-        copy_model: gives the copy of a model that the object wraps, such as that of `TimeDistributed`; or None where it
-            can give none, and then Keras's way is taken.
+        copy_part: gives the copy of a layer that the object holds, such as a model in `TimeDistributed`; or None where
+            it can give none, and then Keras's way is taken.
 
     Raises:
         Exception: whatever `get_config` and `from_config` of the object raise.
     """
     target = target or configured_class(original)
-    stand_ins = _StandIns(copy_model)
+    stand_ins = _StandIns(copy_part)
     try:
         config = change(stand_ins.of(original).get_config())
         with keras.saving.custom_object_scope(stand_ins.classes):
@@ -141,8 +141,8 @@ class _StandIns:
         classes: registered name -> class of all nested objects that are not Keras's own.
     """
 
-    def __init__(self, copy_model: Callable | None):
-        self._copy_model = copy_model
+    def __init__(self, copy_part: Callable | None):
+        self._copy_part = copy_part
         self._made: dict[int, object] = {}
         self.classes: dict[str, type] = {}
 
@@ -161,15 +161,15 @@ class _StandIns:
         return self._made[id(original)]
 
     def _value(self, value):
-        if isinstance(value, keras.Model) and id(value) not in self._made and self._copy_model is not None:
-            copy = self._copy_model(value)
+        if isinstance(value, keras.layers.Layer) and id(value) not in self._made and self._copy_part is not None:
+            copy = self._copy_part(value)
             if copy is not None:
                 self._made[id(value)] = _Held(value, read=copy)
         if isinstance(value, _OBJECTS) and id(value) not in self._made:
             try:
                 self.of(value).get_config()
             except NotImplementedError:
-                self._made[id(value)] = _Held(value, read=live_copy(value, copy_model=self._copy_model))
+                self._made[id(value)] = _Held(value, read=live_copy(value, copy_part=self._copy_part))
         if isinstance(value, _OBJECTS):
             return self._made[id(value)]
         if isinstance(value, dict):
@@ -195,9 +195,15 @@ class _StandIns:
             attribute = next((key for key in (name, f"_{name}") if key in attributes), None)
             if attribute is None or parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
                 return None
-            value = attributes[attribute]
-            config[name] = live_copy(value, copy_model=self._copy_model) if isinstance(value, _OBJECTS) else value
+            config[name] = self._argument(attributes[attribute])
         return config
+
+    def _argument(self, value):
+        if not isinstance(value, _OBJECTS):
+            return value
+        layer = isinstance(value, keras.layers.Layer) and self._copy_part is not None
+        copy = self._copy_part(value) if layer else None
+        return live_copy(value, copy_part=self._copy_part) if copy is None else copy
 
 
 def _no_config() -> None:

@@ -28,8 +28,8 @@ def copy_state(path: str, layer: keras.layers.Layer, new: keras.layers.Layer) ->
     """
     build_inner(layer, new)
     masks, new_masks = masks_of_layer(layer), masks_of_layer(new)
-    old_variables = merged_values(layer, _without(layer.variables, masks.values()))
-    new_variables = _without(new.variables, new_masks.values())
+    old_variables = merged_values(layer, _without_masks(layer))
+    new_variables = _without_masks(new)
     if [variable.shape for variable in old_variables] != [variable.shape for variable in new_variables]:
         raise InputError(f"layer {path!r} ({type(layer).__name__}) cannot be copied: its copy has other variables")
     for old, variable in zip(old_variables, new_variables, strict=True):
@@ -49,6 +49,21 @@ def build_inner(layer: keras.layers.Layer, new: keras.layers.Layer) -> None:
         config = old.get_build_config() if old.built and not other.built else None
         if config:
             other.build_from_config(config)
+
+
+def build_alike(layer: keras.Operation, new: keras.Operation) -> None:
+    """Builds the copy of an own layer that was called with several shapes: a graph may begin with another one of them.
+
+    Args:
+        layer: of a graph.
+        new: is called with the same shapes.
+    """
+    if not isinstance(layer, keras.layers.Layer) or new.built or type(layer).__module__.startswith("keras."):
+        return
+    shapes = {tuple(tuple(x.shape) for x in node.input_tensors) for node in layer._inbound_nodes}
+    config = layer.get_build_config() if len(shapes) > 1 else None
+    if config:
+        new.build_from_config(config)
 
 
 def take_over(layer: keras.layers.Layer, new: keras.layers.Layer) -> None:
@@ -106,6 +121,7 @@ def _pairs(layer: keras.layers.Layer, new: keras.layers.Layer) -> Iterator[tuple
     yield from ((old, other) for old, other in zip(*inner, strict=False) if type(old) is type(other))
 
 
-def _without(variables, excluded) -> list[keras.Variable]:
-    names = {id(variable) for variable in excluded}
-    return [variable for variable in variables if id(variable) not in names]
+def _without_masks(layer: keras.layers.Layer) -> list[keras.Variable]:
+    """A layer within may be one of the graph, which has masks itself."""
+    masks = {id(mask) for one in layer._flatten_layers() for mask in masks_of_layer(one).values()}
+    return [variable for variable in layer.variables if id(variable) not in masks]

@@ -11,7 +11,7 @@ import numpy as np
 from keras import tree
 
 from tfprune.errors import InputError
-from tfprune.layers.barriers import barriers
+from tfprune.layers.barriers import CHANNELS, barriers
 from tfprune.layers.convert import masks_of, without_lora
 from tfprune.layers.kinds import channel_kernels, kind_of
 from tfprune.layers.prunable import prunable
@@ -117,19 +117,24 @@ class ChannelNetwork:
         self.fixed = channels.fixed & ~channels.held if renormalize else channels.fixed
         self.sets = [replace(one, fixed=bool(self.fixed[one.channels[0]])) for one in filter_sets(self.trace)]
 
-    def smaller(self, gone: Iterable[np.ndarray], verify: bool) -> keras.Model:
+    def smaller(self, gone: Iterable[np.ndarray], verify: bool, exact: bool = False) -> keras.Model:
         """The model without some classes of channels, in plain Keras.
 
         Args:
             gone: int arrays of classes.
             verify: whether it is compared with the model in which nothing makes or reads these channels; what only
                 normalises over fewer cannot be.
+            exact: whether a layer that cannot be made so small is refused; else its channels stay, of which is warned.
 
         Raises:
             InputError: they leave nothing of a layer or a tensor (says of which); a layer that cannot be copied; other
                 outputs.
         """
         stays = without(self.trace, gone)
+        if not exact:
+            with barriers(self.model) as met:
+                stays = self.trace.possible(stays)
+            met.tell(CHANNELS)
         for maker in self.makers.values():
             if not stays[maker.channels].any():
                 count = len(maker.channels)

@@ -61,7 +61,7 @@ def remove_channels(
         leaving = _checked(name, indices, len(maker.channels))
         _check_free(network, name, maker.channels, leaving)
         gone[maker.path] = maker.channels[leaving]
-    return network.smaller(gone.values(), verify)
+    return network.smaller(gone.values(), verify, exact=True)
 
 
 def _checked(name: str, indices, count: int) -> np.ndarray:

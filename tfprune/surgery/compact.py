@@ -109,7 +109,7 @@ def _smaller(model: keras.Model, masks: Masks | None = None) -> tuple[keras.Mode
     while before != now:
         trace.settle()
         before, now = now, _told(weights)
-    stays = remaining(trace)
+    stays = trace.possible(remaining(trace))
     for path in [path for path in weights if path.endswith(_BIASES) and path not in own]:
         if not weights[path].any():
             del weights[path]

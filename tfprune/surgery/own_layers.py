@@ -72,6 +72,7 @@ class OwnLayer:
     variables: dict[str, keras.Variable]
     uses: list[_Use] = field(default_factory=list)
     _graphs: dict[str, keras.Model | None] = field(default_factory=dict)
+    _found: dict[bytes, dict | None] = field(default_factory=dict)
 
     @classmethod
     def of(cls, layer: keras.Operation, shared: set[int]) -> OwnLayer | None:
@@ -116,9 +117,9 @@ class OwnLayer:
         given = [x for x in tree.flatten((args, kwargs)) if isinstance(x, Signal)]
         self.uses.append(_Use((args, kwargs), given, tree.flatten(outputs)))
 
-    def shrinks(self, stays: np.ndarray) -> bool:
+    def shrinks(self, trace, stays: np.ndarray) -> bool:
         """Whether it has, reads or makes channels that do not stay."""
-        return any(not stays[signal.channels].all() for use in self.uses for signal in (*use.given, *use.outputs))
+        return any(not stays[channels].all() for channels in self.axes(trace))
 
     def settle(self, trace) -> bool:
         """Lets channels of a trace stay that no argument of the constructor takes away; whether all stay.
@@ -126,19 +127,28 @@ class OwnLayer:
         Of each axis one channel is taken away to see, and all but one.
         """
         free = False
-        for channels in self._axes(trace):
+        for channels in self.axes(trace):
             classes = trace.channels.classes
             leaving = np.unique(classes[channels[~trace.channels.fixed[channels]]])
             if len(leaving) == 0:
                 continue
             for gone in dict.fromkeys([tuple(leaving[-1:]), tuple(leaving[1:])]):
                 if gone and self.changes(trace, ~np.isin(classes, gone)) is None:
-                    trace.channels.reason = self.layer
-                    trace.channels.fix(channels)
+                    self._fix(trace, [channels])
                     break
             else:
                 free = True
         return not free
+
+    def fits(self, trace, stays: np.ndarray) -> bool:
+        """Whether it can be made so small; else all its channels stay from now on.
+
+        Single axes do not tell it: sizes may be allowed or not, or depend on one another.
+        """
+        if not self.shrinks(trace, stays) or self.changes(trace, stays) is not None:
+            return True
+        self._fix(trace, self.axes(trace))
+        return False
 
     def changes(self, trace, stays: np.ndarray) -> dict | None:
         """What to change in the layer's configuration so that these channels stay of its own; None for nothing known.
@@ -147,8 +157,14 @@ class OwnLayer:
             trace: where the channels are.
             stays: bool array, for every channel of the trace, alike for coupled ones.
         """
+        key = b"".join(np.packbits(stays[channels]).tobytes() for channels in self.axes(trace))
+        if key not in self._found:
+            self._found[key] = self._tried(trace, stays)
+        return self._found[key]
+
+    def _tried(self, trace, stays: np.ndarray) -> dict | None:
         sizes: dict[int, set[int]] = {}
-        for channels in self._axes(trace):
+        for channels in self.axes(trace):
             sizes.setdefault(len(channels), set()).add(int(stays[channels].sum()))
         numbers = _Numbers(self, trace, stays)
         for changes in itertools.islice(self._candidates(sizes), _TRIES):
@@ -157,7 +173,12 @@ class OwnLayer:
                     return changes
         return None
 
-    def _axes(self, trace) -> list[np.ndarray]:
+    def _fix(self, trace, axes: list[np.ndarray]) -> None:
+        trace.channels.reason = self.layer
+        for channels in axes:
+            trace.channels.fix(channels)
+
+    def axes(self, trace) -> list[np.ndarray]:
         """Channels along each axis of the layer's variables, and those that go in and out."""
         paths = [trace.path_of(one) for one in self.layer.weights if trace.has_path(one)]
         found = [channels for path in paths for channels in trace.axes.get(path, {}).values()]
@@ -198,7 +219,7 @@ class _Numbers:
         found = layer_variables(new)
         if {name: tuple(one.shape) for name, one in found.items()} != {name: x.shape for name, x in values.items()}:
             return False
-        if self._trace.channels.held[~self._stays].any():  # what normalises over fewer computes something else
+        if self._renormalizes():
             return True
         for name, variable in found.items():
             variable.assign(values[name])
@@ -208,6 +229,11 @@ class _Numbers:
             for use, arrays, expected in uses
             for x, here, there in zip(use.outputs, _called(new, use, arrays), expected, strict=True)
         )
+
+    def _renormalizes(self) -> bool:
+        """Whether it normalises over fewer, and so computes something else."""
+        gone = self._trace.channels.held & ~self._stays
+        return any(gone[channels].any() for channels in self._own.axes(self._trace))
 
     def _expected(self) -> list[list[np.ndarray]]:
         """Outputs of the layer itself with 0 for what leaves."""

@@ -10,7 +10,7 @@ import numpy as np
 from tfprune.errors import InputError
 from tfprune.layers.copying import plain_layer, remade
 from tfprune.layers.own_models import warn_of_lost_class
-from tfprune.layers.state import build_inner, take_over
+from tfprune.layers.state import build_alike, build_inner, take_over
 from tfprune.layers.topology import named_layers
 from tfprune.layers.weights import layer_variables, weight_variables
 from tfprune.surgery.trace import Trace
@@ -36,7 +36,7 @@ def rebuild(model: keras.Model, trace: Trace, stays: np.ndarray) -> keras.Model:
             edit = trace.edit_of(layer)
             return layer if edit is None else _edited(layer, lambda config: edit(config, count, False))
         own = trace.own.get(id(layer))
-        changes = own.changes(trace, stays) if own is not None and own.shrinks(stays) else {}
+        changes = own.changes(trace, stays) if own is not None and own.shrinks(trace, stays) else {}
         if changes is None:
             told = f"layer {layer.name!r} ({type(layer).__name__}) cannot be made smaller"
             raise InputError(f"{told}: no arguments of its constructor are known to leave it what is to stay")
@@ -48,7 +48,10 @@ def rebuild(model: keras.Model, trace: Trace, stays: np.ndarray) -> keras.Model:
                 edit(config, count, trace.path(layer, "bias") in trace.weights)
             return config
 
-        return plain_layer(layer, change)
+        copy = plain_layer(layer, change)
+        if trace.is_whole(layer, stays):
+            build_alike(layer, copy)
+        return copy
 
     def input_shape(tensor) -> tuple:
         signal = trace.inner_inputs.get(id(tensor))

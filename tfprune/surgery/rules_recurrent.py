@@ -9,6 +9,7 @@ import numpy as np
 from keras import KerasTensor, layers, tree
 
 from tfprune.layers.kinds import plain_type
+from tfprune.layers.live import held
 from tfprune.surgery.activations import is_elementwise
 from tfprune.surgery.channels import Signal
 from tfprune.surgery.links import Join
@@ -84,7 +85,8 @@ def _time_distributed(trace: Trace, layer, spec, inputs, mask=None, **_):
     if edit is not None:
 
         def outer(config, count, biased):
-            edit(config["layer"]["config"], count, trace.path(inner, "bias") in trace.weights)
+            if held(config["layer"]) is None:  # else it is a layer of the graph itself, which has a copy
+                edit(config["layer"]["config"], count, trace.path(inner, "bias") in trace.weights)
 
         trace.edit(layer, outer)
     if output.axis is None:

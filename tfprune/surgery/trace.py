@@ -297,6 +297,22 @@ class Trace:
         factor = self.factors[path](stays) if path in self.factors else 1
         return value if factor == 1 else (value * factor).astype(value.dtype)
 
+    def possible(self, stays: np.ndarray) -> np.ndarray:
+        """What stays so that each layer with variables of its own can be made; where one cannot, all its channels do.
+
+        Args:
+            stays: as `rebuild` takes it.
+        """
+        unfit = [own.layer for own in self.own.values() if not own.fits(self, stays)]
+        for layer in unfit:
+            meet(layer)
+        return self.possible(stays | self.channels.fixed & ~self.channels.held) if unfit else stays
+
+    def is_whole(self, layer: keras.layers.Layer, stays: np.ndarray) -> bool:
+        """Whether no variable of a layer loses any channel."""
+        paths = [self.path_of(one) for one in layer.variables if self.has_path(one)]
+        return all(stays[channels].all() for path in paths for channels in self.axes.get(path, {}).values())
+
     def edit_of(self, layer: keras.layers.Layer) -> Edit | None:
         """What `edit` was told of a layer."""
         return self._edits.get(id(layer))
