@@ -7,27 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from shown import blocks, numbers, words
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
 
 
 def _blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
-
-
-_NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]\d+)?")
-
-
-def _words(text):
-    """Lines without their numbers and without the room that these take."""
-    return [_NUMBER.sub("#", line).split() for line in text.splitlines()]
-
-
-def _numbers(text, start):
-    """Numbers of the first line that starts so, its beginning left out."""
-    line = next(line for line in text.splitlines() if line.startswith(start))
-    return [float(number.replace(",", "")) for number in _NUMBER.findall(line.removeprefix(start))]
+    return blocks(TEXT, language)
 
 
 @pytest.mark.slow
@@ -36,12 +23,12 @@ def test_python_examples_print_what_is_shown(tmp_path):
     result = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     (shown,) = _blocks("text")
-    assert _words(result.stdout) == _words(shown)
+    assert words(result.stdout) == words(shown)
     # Accuracies, counts and bytes are those of the run; latencies would be another machine's.
     for start in ("test accuracy, dense:", "test accuracy, pruned and fine-tuned:"):
-        assert _numbers(result.stdout, start) == pytest.approx(_numbers(shown, start), abs=0.02)
+        assert numbers(result.stdout, start) == pytest.approx(numbers(shown, start), abs=0.02)
     for start in ("total", "parameters /", "small.tflite (litert, int8)"):
-        assert _numbers(result.stdout, start)[:3] == pytest.approx(_numbers(shown, start)[:3], rel=0.1)
+        assert numbers(result.stdout, start)[:3] == pytest.approx(numbers(shown, start)[:3], rel=0.1)
     assert (tmp_path / "pruned.keras").stat().st_size > 1000 and (tmp_path / "snip.npz").exists()
 
 
@@ -118,97 +105,7 @@ def test_help_of_every_entry_point(module):
 def test_flags_of_lottery_commands():
     commands = re.findall(r"-m tfprune\.lth ([a-z_ ]*[a-z])([^#`\n]*)", TEXT)
     assert len(commands) >= 6
-    shown = {words: _shown("tfprune.lth", *words.split()) for words in {words for words, _ in commands}}
-    for words, rest in commands:
+    shown = {start: _shown("tfprune.lth", *start.split()) for start in {start for start, _ in commands}}
+    for start, rest in commands:
         for flag in set(re.findall(r"--(\w+)", rest)) - {"help", "flagfile"}:
-            assert re.search(rf"--(\[no\])?{flag}\b", shown[words]), (words, flag)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("page", ["pretrained", "finetuning"])
-def test_examples_of_pages_print_what_is_shown(page, tmp_path):
-    text = (ROOT / "docs" / f"{page}.md").read_text()
-    example, shown = (re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)[0] for language in ("python", "text"))
-    ran = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr[-2000:]
-    assert _words(ran.stdout) == _words(shown)
-    for found, expected in zip(ran.stdout.splitlines(), shown.splitlines(), strict=True):
-        assert _numbers(found, "") == pytest.approx(_numbers(expected, ""), abs=0.05)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("place", range(3))
-def test_examples_of_patterns_print_what_is_shown(place, tmp_path):
-    page = (ROOT / "docs" / "patterns.md").read_text()
-    example, shown = (
-        re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)[place] for language in ("python", "text")
-    )
-    (tmp_path / "mine.py").write_text(example)
-    ran = subprocess.run([sys.executable, "mine.py"], cwd=tmp_path, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr[-2000:]
-    assert _words(ran.stdout) == _words(shown)
-    if place == 1:  # exact counts; elsewhere some depend on the last bit of a weight
-        assert ran.stdout.splitlines()[:2] == shown.splitlines()[:2]
-
-
-@pytest.mark.slow
-def test_example_of_export_prints_what_is_shown(tmp_path):
-    page = (ROOT / "docs" / "export.md").read_text()
-    (example,), (shown,) = (re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL) for language in ("python", "text"))
-    ran = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr[-2000:]
-    # Which file is the fastest, and on what machine, is another machine's; so is the wording of both.
-    ours = [
-        "\n".join(line for line in text.splitlines() if not re.match("fastest|.* cores?[,;]", line))
-        for text in (ran.stdout, shown)
-    ]
-    assert _words(ours[0]) == _words(ours[1])
-    for start in ("accuracy", "parameters", "total", "sparse.tflite"):
-        assert _numbers(ran.stdout, start)[:3] == pytest.approx(_numbers(shown, start)[:3], rel=0.1), start
-    assert "data:image/svg+xml" in (tmp_path / "report.html").read_text() and (tmp_path / "report.md").exists()
-
-
-@pytest.mark.slow
-def test_example_of_budgets_prints_what_is_shown(tmp_path):
-    page = (ROOT / "docs" / "budgets.md").read_text()
-    (example,), (shown,) = (re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL) for language in ("python", "text"))
-    ran = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr[-2000:]
-    assert _words(ran.stdout) == _words(shown)
-    for start in ("dense:", "l1_norm:", "gradient_activation:", "a quarter,"):
-        assert _numbers(ran.stdout, start) == pytest.approx(_numbers(shown, start), abs=0.05)
-    before, flops = _numbers(ran.stdout, "total")[2:4]
-    assert before == 234112 and flops <= before / 4
-    assert (tmp_path / "sensitivity.png").stat().st_size > 1000
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("place", range(3))
-def test_examples_of_any_model_print_what_is_shown(place, tmp_path):
-    page = (ROOT / "docs" / "any_model.md").read_text()
-    example, shown = (
-        re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)[place] for language in ("python", "text")
-    )
-    if "keras_hub" in example:
-        pytest.importorskip("keras_hub")
-    (tmp_path / "example.py").write_text(example)  # classes are found by their module
-    ran = subprocess.run([sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr[-2000:]
-    assert _words(ran.stdout) == _words(shown)
-    for start in ("test accuracy", "total", "parameters /"):
-        if start in shown:
-            assert _numbers(ran.stdout, start)[:3] == pytest.approx(_numbers(shown, start)[:3], rel=0.1)
-
-
-@pytest.mark.slow
-def test_examples_of_gradual_pruning_print_what_is_shown(tmp_path):
-    page = (ROOT / "docs" / "gradual.md").read_text()
-    example = "\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
-    (shown,) = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
-    ran = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr[-2000:]
-    assert _words(ran.stdout) == _words(shown)
-    for start in ("dense:", "gradual:", "RigL:", "own loop:"):
-        assert _numbers(ran.stdout, start) == pytest.approx(_numbers(shown, start), abs=0.03)
-    assert _numbers(ran.stdout, "sparsity after") == _numbers(shown, "sparsity after")
-    assert (tmp_path / "sparse.keras").exists()
+            assert re.search(rf"--(\[no\])?{flag}\b", shown[start]), (start, flag)
