@@ -17,7 +17,7 @@ from tfprune.layers.prunable import prunable
 from tfprune.layers.subclassed import as_graph, taken_out
 from tfprune.layers.topology import named_layers
 from tfprune.layers.verify import check_copy
-from tfprune.layers.weights import weights_of
+from tfprune.layers.weights import weight_variables, weights_of
 from tfprune.surgery.filter_sets import FilterSet, filter_sets, without
 from tfprune.surgery.links import Filters
 from tfprune.surgery.rebuild import rebuild
@@ -137,9 +137,16 @@ class ChannelNetwork:
         return f"{told}; with renormalize=True they can leave" if held else told
 
     def _kernels_without(self, gone: np.ndarray) -> list[tuple[keras.Variable, np.ndarray]]:
-        """Every kernel, and its values where it neither makes nor reads these channels of the trace."""
+        """Every kernel, and whatever else has these channels of the trace, with its values where it has them not.
+
+        Biases, too: what reads channels without a kernel, as scores of attention, has them at 0 then.
+        """
         found = []
-        for path, variable in self._prunable.items():
+        for path, variable in weight_variables(self.model).items():
+            if path not in self._prunable and not any(
+                gone[one].any() for one in self.trace.axes.get(path, {}).values()
+            ):
+                continue
             value = self.trace.weights[path].copy()
             for axis, channels in self.trace.axes.get(path, {}).items():
                 np.moveaxis(value, axis, 0)[gone[channels]] = 0
