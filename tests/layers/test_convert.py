@@ -12,6 +12,7 @@ from tfprune.layers.convert import load_model, masked, masks_of, set_masks, stri
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import prunable, unsupported
 from tfprune.models.initializers import Binary
+from tfprune.surgery.compact import compact
 
 
 @pytest.fixture
@@ -236,7 +237,9 @@ def test_a_layer_that_holds_another_one_of_the_graph_holds_its_copy(tmp_path):
     for path, kernel in prunable(model).items():
         kernel.assign(kernel * masks[path])
     x = np.arange(10).reshape(2, 5)
-    for one in (sparse, strip(sparse), load_model(tmp_path / "sparse.keras")):
+    with pytest.warns(UserWarning, match="_Unembedding"):
+        small = compact(sparse)
+    for one in (sparse, strip(sparse), load_model(tmp_path / "sparse.keras"), small):
         assert list(prunable(one)) == list(masks)
         np.testing.assert_allclose(one(x), model(x), rtol=1e-5, atol=1e-6)
 
@@ -249,3 +252,25 @@ def test_a_layer_in_the_graph_and_in_a_wrapper_stays_one():
     for one in (masked(model), strip(model), strip(masked(model))):
         assert list(prunable(one)) == ["shared/kernel", "last/kernel"]
         assert one.layers[1].layer is one.layers[2]
+
+
+def test_a_cell_of_two_layers_stays_one():
+    x = inputs = keras.Input((4, 6))
+    cell = keras.layers.GRUCell(6)
+    for name in ("first", "second"):
+        x = keras.layers.RNN(cell, return_sequences=True, name=name)(x)
+    model = keras.Model(inputs, x)
+    masks = {
+        path: np.arange(kernel.numpy().size).reshape(kernel.shape) % 3 > 0 for path, kernel in prunable(model).items()
+    }
+    sparse = masked(model, masks)
+    assert masks_of(sparse) == masks_of(masked(sparse)) and list(masks) == [
+        "first/cell.kernel",
+        "first/cell.recurrent_kernel",
+    ]
+    for path, kernel in prunable(model).items():
+        kernel.assign(kernel * masks[path])
+    given = np.ones((2, 4, 6))
+    for one in (sparse, strip(sparse)):
+        assert one.get_layer("first").cell is one.get_layer("second").cell
+        np.testing.assert_allclose(one(given), model(given), rtol=1e-5, atol=1e-6)

@@ -145,3 +145,21 @@ def test_a_name_is_one_layer():
     several = r"'block' makes channels of several kinds, name one of 'block/dense' \(6\), 'block/end' \(4\)$"
     with pytest.raises(tfprune.InputError, match=several):
         tfprune.remove_channels(model, {"block": [0]})
+
+
+def test_units_with_biases_that_attention_compares():
+    """At 0 in the scores, too, which no kernel reads; the check would see other outputs else."""
+    x = inputs = keras.Input((4, 5))
+    x = keras.layers.LSTM(6, return_sequences=True, name="lstm")(x)
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Attention()([x, x])))
+    rng = np.random.default_rng(0)
+    for variable in model.weights:
+        variable.assign(rng.normal(size=variable.shape))
+    small = tfprune.remove_channels(model, {"lstm": [0, 4]})
+    for variable in model.get_layer("lstm").weights:  # by hand, all that makes these units
+        value = variable.numpy()
+        value.reshape(*value.shape[:-1], 4, 6)[..., [0, 4]] = 0
+        variable.assign(value)
+    given = rng.normal(size=(3, 4, 5))
+    assert small.get_layer("lstm").units == 4
+    np.testing.assert_allclose(small(given), model(given), rtol=1e-5, atol=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from contextvars import ContextVar
 
@@ -22,7 +23,7 @@ from tfprune.layers.topology import is_graph, is_nested, layers_of, named_layers
 from tfprune.records.reading import cause_line
 
 Change = Callable[[dict], dict]
-# From a layer of the graph that is made anew to its copy; from any other to None.
+# From a layer that the graph made anew has or shares to its copy; from any other to None.
 _in_graph: ContextVar[Callable] = ContextVar("in graph", default=lambda layer: None)
 
 
@@ -50,6 +51,8 @@ def remade(
     """
     copies = {} if made is None else made  # shared layers and shared models stay shared
     own = {id(layer) for _, layer in named_layers(model)}
+    # With other sizes each holder says how large its parts are.
+    shared: dict[int, keras.layers.Layer | None] = dict.fromkeys(_held_by_several(model) if input_shape is None else ())
     inputs: dict[int, keras.KerasTensor] = {}  # and so do inputs, which a model may have in common with a nested one
 
     def input_like(tensor):
@@ -86,8 +89,15 @@ def remade(
                 build_alike(operation, copies[id(operation)])
         return copies[id(operation)]
 
+    def copy_of_held(layer: keras.layers.Layer) -> keras.layers.Layer | None:
+        if id(layer) in own:
+            return copy_of(layer)
+        if id(layer) in shared and shared[id(layer)] is None:
+            shared[id(layer)] = layer_like(layer)
+        return shared.get(id(layer))
+
     copy_whole(model)  # before the graph around it meets a layer that it has in common with one
-    token = _in_graph.set(lambda layer: copy_of(layer) if id(layer) in own else None)
+    token = _in_graph.set(copy_of_held)
     try:
         copy = copy_of(model)
     finally:
@@ -191,10 +201,18 @@ def layer_like(
     return copy
 
 
+def _held_by_several(model: keras.Model) -> set[int]:
+    """Ids of layers, models aside, that are within several layers of the graph."""
+    layers = [layer._flatten_layers(include_self=False) for _, layer in named_layers(model)]
+    counts = Counter(id(part) for parts in layers for part in parts if not isinstance(part, keras.Model))
+    return {key for key, count in counts.items() if count > 1}
+
+
 def _copy_of_part(layer: keras.layers.Layer) -> keras.layers.Layer | None:
     """What stands in a copy for a layer that another one holds; None where that may be made anew.
 
-    It is the copy of the layer, where that is in the graph itself. Of a model nothing is masked.
+    It is the copy of the layer, where that is in the graph itself, or within several layers of it. What is in a model
+    is not masked.
     """
     copy = _in_graph.get()(layer)
     if copy is None and isinstance(layer, keras.Model) and is_graph(layer) and layer.built:

@@ -107,6 +107,11 @@ def masks_of_layer(layer: keras.Operation) -> dict[str, keras.Variable]:
     return {name: mask for name, (_, mask) in layer.kernels_and_masks().items()}
 
 
+def masks_within(layer: keras.layers.Layer) -> set[int]:
+    """Ids of the masks of a layer and of all within it: one of these may be a layer of the graph, too."""
+    return {id(mask) for one in layer._flatten_layers() for mask in masks_of_layer(one).values()}
+
+
 def masked_kernels(model: keras.Model) -> Iterator[tuple[keras.Variable, keras.Variable]]:
     """(kernel, mask) of all layers of a model, in network order; a kernel that several layers have, once for each."""
     for _, layer in named_layers(model):

@@ -8,7 +8,7 @@ import keras
 from keras import ops, tree
 
 from tfprune.errors import InputError
-from tfprune.layers.kernel_masks import KernelMasks, masks_of_layer
+from tfprune.layers.kernel_masks import KernelMasks, masks_of_layer, masks_within
 from tfprune.layers.kinds import plain_type
 from tfprune.layers.lora import merged_values
 from tfprune.layers.prunable import kernels_of
@@ -122,6 +122,5 @@ def _pairs(layer: keras.layers.Layer, new: keras.layers.Layer) -> Iterator[tuple
 
 
 def _without_masks(layer: keras.layers.Layer) -> list[keras.Variable]:
-    """A layer within may be one of the graph, which has masks itself."""
-    masks = {id(mask) for one in layer._flatten_layers() for mask in masks_of_layer(one).values()}
+    masks = masks_within(layer)
     return [variable for variable in layer.variables if id(variable) not in masks]

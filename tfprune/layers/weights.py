@@ -9,7 +9,7 @@ import numpy as np
 
 from tfprune.errors import InputError
 from tfprune.layers.inner import inner_variables
-from tfprune.layers.kernel_masks import masks_of_layer
+from tfprune.layers.kernel_masks import masks_within
 from tfprune.layers.topology import named_layers, require_built
 
 Weights = dict[str, np.ndarray]
@@ -39,7 +39,7 @@ def weight_variables(model: keras.Model) -> dict[str, keras.Variable]:
 
 def layer_variables(layer: keras.layers.Layer) -> dict[str, keras.Variable]:
     """Name -> variable of a layer and of those within it, masks left out; names as in `tfprune.layers.inner`."""
-    masks = {id(mask) for mask in masks_of_layer(layer).values()}
+    masks = masks_within(layer)
     return {name: variable for name, variable in inner_variables(layer).items() if id(variable) not in masks}
 
 

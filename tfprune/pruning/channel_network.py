@@ -18,7 +18,7 @@ from tfprune.layers.prunable import prunable
 from tfprune.layers.subclassed import as_graph, taken_out
 from tfprune.layers.topology import is_nested, named_layers
 from tfprune.layers.verify import check_copy
-from tfprune.layers.weights import weights_of
+from tfprune.layers.weights import weight_variables, weights_of
 from tfprune.surgery.channels import Signal
 from tfprune.surgery.filter_sets import FilterSet, filter_sets, without
 from tfprune.surgery.links import Filters
@@ -176,26 +176,31 @@ class ChannelNetwork:
         Args:
             gone: int arrays of classes.
         """
-        return self._masks(~without(self.trace, gone))
-
-    def _masks(self, gone: np.ndarray) -> dict[str, np.ndarray]:
-        """The same for channels of the trace, bool array."""
-        found = {}
+        leaving, found = ~without(self.trace, gone), {}
         for path in self._prunable:
             mask = np.ones(self.trace.weights[path].shape, bool)
             for axis, channels in self.trace.axes.get(path, {}).items():
-                np.moveaxis(mask, axis, 0)[gone[channels]] = False
+                np.moveaxis(mask, axis, 0)[leaving[channels]] = False
             if not mask.all():
                 found[path] = mask
         return found
 
     def _kernels_without(self, gone: np.ndarray) -> list[tuple[keras.Variable, np.ndarray]]:
-        """Every kernel, and its values where it neither makes nor reads these channels of the trace."""
-        values = {path: self.trace.weights[path] for path in self._prunable}
-        for path, mask in self._masks(gone).items():
-            values[path] = values[path].copy()
-            values[path][~mask] = 0
-        return [(variable, values[path]) for path, variable in self._prunable.items()]
+        """Every kernel, and whatever else has these channels of the trace, with its values where it has them not.
+
+        Biases, too: what reads channels without a kernel, as scores of attention, has them at 0 then.
+        """
+        found = []
+        for path, variable in weight_variables(self.model).items():
+            if path not in self._prunable and not any(
+                gone[one].any() for one in self.trace.axes.get(path, {}).values()
+            ):
+                continue
+            value = self.trace.weights[path].copy()
+            for axis, channels in self.trace.axes.get(path, {}).items():
+                np.moveaxis(value, axis, 0)[gone[channels]] = 0
+            found.append((variable, value))
+        return found
 
     def _makers(self) -> Iterator[Maker]:
         alike: dict[str, dict[tuple, list[str]]] = {}  # of each layer: channels -> kernels that make them
