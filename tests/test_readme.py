@@ -126,6 +126,21 @@ def test_flags_of_lottery_commands():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("place", range(3))
+def test_examples_of_patterns_print_what_is_shown(place, tmp_path):
+    page = (ROOT / "docs" / "patterns.md").read_text()
+    example, shown = (
+        re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)[place] for language in ("python", "text")
+    )
+    (tmp_path / "mine.py").write_text(example)
+    ran = subprocess.run([sys.executable, "mine.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    assert _words(ran.stdout) == _words(shown)
+    if place == 1:  # exact counts; elsewhere some depend on the last bit of a weight
+        assert ran.stdout.splitlines()[:2] == shown.splitlines()[:2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", range(3))
 def test_examples_of_any_model_print_what_is_shown(place, tmp_path):
     page = (ROOT / "docs" / "any_model.md").read_text()
     example, shown = (

@@ -19,29 +19,39 @@ __all__ = [
     "OwnSchedule",
     "PolynomialSchedule",
     "Prune",
+    "Pruner",
     "Reachability",
     "Regrowth",
     "RigL",
+    "Schedule",
     "SparsityLogger",
     "TrainingSchedule",
     "compact",
     "compaction_report",
     "export",
     "export_report",
+    "filter_scores",
     "load_masks",
     "load_model",
     "masked",
     "masks_of",
+    "pattern_report",
     "prunable",
     "prune",
     "prune_channels",
     "prune_filters",
+    "pruners",
+    "quotas",
     "read_results",
+    "register_filter_score",
+    "register_quota",
     "register_schedule",
+    "register_score",
     "remove_channels",
     "run",
     "save_masks",
     "schedules",
+    "scores",
     "search_filters",
     "set_masks",
     "sparsity",
@@ -59,11 +69,17 @@ if TYPE_CHECKING:
     from tfprune.layers.convert import load_model, masked, masks_of, set_masks, strip
     from tfprune.layers.masks import Masks, load_masks, save_masks
     from tfprune.layers.prunable import prunable, unsupported
+    from tfprune.pruning.filter_scores import filter_scores, register_filter_score
+    from tfprune.pruning.pattern_report import pattern_report
     from tfprune.pruning.prune_channels import prune_channels
     from tfprune.pruning.prune_filters import prune_filters
     from tfprune.pruning.pruner import prune
+    from tfprune.pruning.quotas import quotas, register_quota
     from tfprune.pruning.remove_channels import remove_channels
+    from tfprune.pruning.schedules import Schedule
+    from tfprune.pruning.scores import scores
     from tfprune.pruning.search_filters import search_filters
+    from tfprune.pruning.specs import Pruner, pruners, register_score
     from tfprune.pruning.training_schedules import (
         ConstantSchedule,
         ExponentialSchedule,
@@ -81,7 +97,6 @@ if TYPE_CHECKING:
     from tfprune.training.sparsity_log import SparsityLogger
 
 _HOMES = {
-    "SET": "tfprune.training.regrowth",
     "ConstantSchedule": "tfprune.pruning.training_schedules",
     "ExponentialSchedule": "tfprune.pruning.training_schedules",
     "ExportError": "tfprune.surgery.export",
@@ -91,29 +106,40 @@ _HOMES = {
     "OwnSchedule": "tfprune.pruning.training_schedules",
     "PolynomialSchedule": "tfprune.pruning.training_schedules",
     "Prune": "tfprune.training.prune_callback",
+    "Pruner": "tfprune.pruning.specs",
     "Reachability": "tfprune.connectivity.reachability",
     "Regrowth": "tfprune.training.regrowth",
     "RigL": "tfprune.training.regrowth",
+    "SET": "tfprune.training.regrowth",
+    "Schedule": "tfprune.pruning.schedules",
     "SparsityLogger": "tfprune.training.sparsity_log",
     "TrainingSchedule": "tfprune.pruning.training_schedules",
     "compact": "tfprune.surgery.compact",
     "compaction_report": "tfprune.connectivity.compaction",
     "export": "tfprune.surgery.export",
     "export_report": "tfprune.surgery.export_report",
+    "filter_scores": "tfprune.pruning.filter_scores",
     "load_masks": "tfprune.layers.masks",
     "load_model": "tfprune.layers.convert",
     "masked": "tfprune.layers.convert",
     "masks_of": "tfprune.layers.convert",
+    "pattern_report": "tfprune.pruning.pattern_report",
     "prunable": "tfprune.layers.prunable",
     "prune": "tfprune.pruning.pruner",
     "prune_channels": "tfprune.pruning.prune_channels",
     "prune_filters": "tfprune.pruning.prune_filters",
+    "pruners": "tfprune.pruning.specs",
+    "quotas": "tfprune.pruning.quotas",
     "read_results": "tfprune.experiments.results",
+    "register_filter_score": "tfprune.pruning.filter_scores",
+    "register_quota": "tfprune.pruning.quotas",
     "register_schedule": "tfprune.training.schedules",
+    "register_score": "tfprune.pruning.specs",
     "remove_channels": "tfprune.pruning.remove_channels",
     "run": "tfprune.experiments.run",
     "save_masks": "tfprune.layers.masks",
     "schedules": "tfprune.training.schedules",
+    "scores": "tfprune.pruning.scores",
     "search_filters": "tfprune.pruning.search_filters",
     "set_masks": "tfprune.layers.convert",
     "sparsity": "tfprune.connectivity.report",

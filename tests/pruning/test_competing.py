@@ -9,7 +9,7 @@ import tfprune
 from tfprune.errors import InputError
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import frozen_kernels, prunable, unsupported
-from tfprune.pruning.competing import ignored_paths
+from tfprune.pruning.kernel_names import KernelNames
 from tfprune.pruning.pruner import prune
 
 
@@ -44,7 +44,7 @@ def model():
     ],
 )
 def test_what_ignore_names(model, ignore, paths):
-    assert ignored_paths(model, ignore) == paths
+    assert KernelNames(model, "ignore=").all_of(ignore) == paths
     masks = prune(model, "magnitude", 0.7, ignore=ignore)
     assert [path for path, mask in masks.items() if mask.all()] == paths
     size = sum(mask.size for path, mask in masks.items() if path not in paths)
@@ -52,11 +52,14 @@ def test_what_ignore_names(model, ignore, paths):
 
 
 def test_layers_themselves(model):
-    assert ignored_paths(model, model.get_layer("head")) == ["head/kernel"]
-    assert ignored_paths(model, [model.get_layer("block")]) == ["block/conv1/kernel", "block/conv2/kernel"]
+    assert KernelNames(model, "ignore=").all_of(model.get_layer("head")) == ["head/kernel"]
+    assert KernelNames(model, "ignore=").all_of([model.get_layer("block")]) == [
+        "block/conv1/kernel",
+        "block/conv2/kernel",
+    ]
     other = keras.Sequential([keras.Input((2,)), layers.Dense(2, name="head")])
     with pytest.raises(InputError, match="layer 'head', which has no prunable kernel in this model"):
-        ignored_paths(model, other.layers[0])
+        KernelNames(model, "ignore=").of(other.layers[0])
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from tfprune.models.registry import build
 from tfprune.pruning.pruner import prune
 from tfprune.pruning.ranking import Alive, Ranking, pruned
 from tfprune.pruning.schedules import Schedule
-from tfprune.pruning.shares import GlobalShare, OutOfReach, QuotaShare
+from tfprune.pruning.shares import Floors, GlobalShare, OutOfReach, QuotaShare
 from tfprune.pruning.specs import PRUNERS
 from tfprune.pruning.spine import spine
 
@@ -164,7 +164,7 @@ def test_first_weights_come_before_all_scores():
 def test_quotas_give_up_what_floors_take(quota):
     shapes = {"a": (3, 3, 3, 8), "b": (3, 3, 8, 16), "c": (256, 20), "d": (20, 10)}
     sizes = [int(np.prod(shape)) for shape in shapes.values()]
-    plain, share = QuotaShare(shapes, quota), QuotaShare(shapes, quota, floors=dict.fromkeys(shapes, 25))
+    plain, share = QuotaShare(shapes, quota), QuotaShare(shapes, quota, floors=Floors(dict.fromkeys(shapes, 25)))
     before = None
     for density in np.linspace(100 / sum(sizes), 1, 200):
         counts = share.counts(density)
@@ -174,7 +174,7 @@ def test_quotas_give_up_what_floors_take(quota):
             assert counts == plain.counts(density)
         assert before is None or all(more >= less for more, less in zip(counts, before, strict=True))
         before = counts
-    for too_sparse in (share, GlobalShare(shapes, dict.fromkeys(shapes, 25))):
+    for too_sparse in (share, GlobalShare(shapes, Floors(dict.fromkeys(shapes, 25)))):
         with pytest.raises(OutOfReach, match=r"min_weights keeps 100 of the 6,688 weights, so sparsity is at most"):
             too_sparse.counts(99 / sum(sizes))
 

@@ -42,7 +42,8 @@ def help_of(field) -> str:
     about = field.metadata
     if not about["choices"]:
         return about["help"]
-    return f"{about['help']} {'Any' if about['many'] else 'One'} of {', '.join(about['choices'])}."
+    also = f", or {about['also'][0]}" if about["also"] else ""
+    return f"{about['help']} {'Any' if about['many'] else 'One'} of {', '.join(about['choices'])}{also}."
 
 
 def parser_of(field) -> flags.ArgumentParser:

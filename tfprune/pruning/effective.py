@@ -79,7 +79,7 @@ def at_effective_sparsity(
         sparsity: the target, in [0, 1), of all prunable weights.
         start: the masks that all others are part of.
         landmarks: rising numbers of kept weights, ending with `start.kept`.
-        rounding: how many weights more than were asked for masks may hold where quotas are rounded.
+        rounding: how many weights more than were asked for masks may hold, by rounded quotas or in whole groups.
 
     Returns:
         The direct masks, of which at least `kept_count(size, 1 − sparsity)` weights are effective, while one step less
@@ -91,7 +91,7 @@ def at_effective_sparsity(
     """
     search = _Search(masks_of, effective, sparsity, start, rounding)
     # Rounding a quota layer by layer may keep up to half a weight more per layer than was asked for.
-    below = max(search.needed - 1 - len(start), -1)
+    below = max(search.needed - 1 - max(len(start), rounding), -1)
     low, high = search.enclosed([below, *(point for point in landmarks if point > below)])
     return search.result(search.fewest(low, high))
 

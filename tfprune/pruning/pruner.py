@@ -11,26 +11,30 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.connectivity.reachability import CONVENTIONS, Reachability
-from tfprune.errors import InputError, did_you_mean, did_you_mean_fraction
+from tfprune.errors import InputError, did_you_mean
 from tfprune.layers.barriers import EFFECTIVE, barriers
 from tfprune.layers.convert import masks_of
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import prunable
 from tfprune.layers.subclassed import as_graph
 from tfprune.pruning.batches import as_batches
-from tfprune.pruning.competing import Ignored, competing
+from tfprune.pruning.competing import competing
 from tfprune.pruning.compiled import chosen_loss, loss_notice
 from tfprune.pruning.effective import Missed, at_effective_sparsity
+from tfprune.pruning.kernel_names import Named
 from tfprune.pruning.losses import Loss
 from tfprune.pruning.notices import dense_layers, frozen_layers, layer_collapse
+from tfprune.pruning.patterns import Pattern, as_pattern
 from tfprune.pruning.progress import Progress
 from tfprune.pruning.rounds import Rounds
 from tfprune.pruning.schedules import Schedule
 from tfprune.pruning.scores import get_score
+from tfprune.pruning.scoring import Scoring, scores_of
 from tfprune.pruning.selection import kept_count
-from tfprune.pruning.shares import BorrowedShare, GlobalShare, QuotaShare, below_floors
+from tfprune.pruning.shares import BorrowedShare, Floors, GlobalShare, LayerShare, QuotaShare, Share
 from tfprune.pruning.specs import Pruner, get_pruner
 from tfprune.pruning.spine import spine
+from tfprune.pruning.targets import Sparsity, Target, target_of
 
 PRUNING_TYPES = ("direct", "effective")
 FROZEN = ("prune", "keep")
@@ -38,8 +42,8 @@ FROZEN = ("prune", "keep")
 
 def prune(
     model: keras.Model,
-    pruner: str | Pruner,
-    sparsity: float,
+    pruner: str | Pruner | Callable,
+    sparsity: Sparsity | None = None,
     pruning_type: str = "direct",
     data=None,
     seed: int = 0,
@@ -47,10 +51,14 @@ def prune(
     scope: str | None = None,
     quota: str | None = None,
     quota_rule: str = "valid",
+    pattern: str | None = None,
+    group_score: str = "mean",
+    pattern_remainder: str = "error",
     schedule: Schedule | None = None,
     loss: str | Loss | None = None,
     masks: Mapping[str, np.ndarray] | None = None,
-    ignore: Ignored | Iterable[Ignored] = (),
+    ignore: Named | Iterable[Named] = (),
+    only: Named | Iterable[Named] | None = None,
     highest: bool = False,
     batch_size: int = 128,
     steps: int | None = None,
@@ -68,25 +76,37 @@ def prune(
     each layer's share, rounded, by those with quotas. `"effective"`: the returned masks are the sparsest of the
     pruner's nested masks of which at least that many weights lie on a path from input to output; an iterative pruner
     runs its schedule towards that density and the round in which the effective weights become too few is bisected.
+    With a pattern of groups the fewest are kept that hold so many weights (of a quota's share: the nearest number).
 
     Args:
         model: built Sequential or Functional model; magnitude and LAMP score the weights that it has now.
-        pruner: a name of `tfprune.pruning.specs.PRUNERS` or a `Pruner`.
-        sparsity: fraction of all prunable weights to prune, in [0, 1).
+        pruner: a name of `tfprune.pruners()`; a `Pruner`; a function that scores, see `tfprune.register_score`; or
+            `module:name`, one of these in a module that can be imported from the working folder.
+        sparsity: fraction of all prunable weights to prune, in [0, 1). Or name -> fraction that each kernel so named
+            loses, with names as in `ignore`; the name of fewest kernels counts, then the first pattern that fits, and
+            `"*"` is the rest. What no name fits stays as it is. An effective target is the total of these; layers then
+            keep more in proportion to what they lose. May be left out for patterns N:M.
         pruning_type: `"direct"` or `"effective"`.
         data: needed by SNIP and GraSP: what `fit` takes, see `tfprune.pruning.batches.as_batches`. Scores are those of
             the mean loss over all examples, with their sample weights; batch normalisation sees batch by batch.
         seed: of random scores, dropout while scoring and ties; a non-negative integer.
         scope: `"global"` or `"layerwise"`, instead of the pruner's own.
-        quota: `"uniform"`, `"uniform_plus"`, `"erk"` or `"igq"`, instead of the pruner's own.
+        quota: a name of `tfprune.quotas()`, instead of the pruner's own.
         quota_rule: `"valid"` or `"published"`, see `tfprune.pruning.quotas`.
+        pattern: `"2:4"` and other N:M, `"4x1"` and other blocks, `"row"`, `"column"` or `"kernel"`; see
+            `tfprune.pruning.patterns`. N:M says the sparsity of each kernel.
+        group_score: what a group counts: the `"mean"` (default), `"sum"` or `"max"` of its members' scores.
+        pattern_remainder: what becomes of weights where the pattern does not divide a kernel: an `"error"`, or they
+            stay `"dense"`, and count as kept.
         schedule: rounds, instead of the pruner's own.
         loss: of SNIP and GraSP: `"cross_entropy"`, `"published"` or a function of (labels, outputs). None: that of a
             compiled model, without regularizers and `add_loss`, and cross-entropy of one that is not compiled.
         masks: masks to start from; what they prune stays pruned and counts as pruned. None for `masks_of(model)`: those
             of a masked model, all weights of a plain one.
         ignore: kernels that stay as they are and count neither as weights nor as pruned: paths of kernels, layers or
-            nested models, names of layers, layers, or a function of a layer; one or several of them.
+            nested models, names of layers, patterns of these (`"conv*"`), layers, types of layers, or a function of a
+            layer; one or several of them.
+        only: as `ignore`, the kernels that compete; all others are ignored.
         highest: prune the highest scores in place of the lowest.
         batch_size: where `data` is a pair of arrays.
         steps: use the first so many batches; needed for data without an end.
@@ -116,22 +136,27 @@ def prune(
             sparsity that the masks, `min_weights`, the quota or the network's paths put out of reach (says what is
             reachable).
     """
-    _check(sparsity, pruning_type, seed, min_weights, frozen, convention)
+    _check(pruning_type, seed, min_weights, frozen, convention)
+    wanted = None if pattern is None else as_pattern(pattern)
+    if wanted is not None and wanted.sparsity is not None:
+        _check_numbers(wanted, pruning_type, min_weights)
     if not tf.executing_eagerly():
         raise InputError("prune computes at once: call it outside of tf.Graph and tf.function")
     chosen = get_pruner(pruner).changed(scope, quota, schedule)
+    if scope == "global" and isinstance(sparsity, Mapping):
+        raise InputError("sparsity= says what each kernel keeps, which scope='global' excludes")
     compiled, model = model, as_graph(model)
     if not prunable(model):
         raise InputError(f"model {model.name!r} has no kernels that can be pruned")
     _check_weights(model)
     whole = _start(model, masks)
-    start = competing(model, whole, ignore, frozen)
-    if start.kept < start.size * (1 - sparsity) * (1 - 1e-12):
-        raise InputError(f"sparsity {sparsity:.6g} is below that of the masks to start from, {start.sparsity:.6g}")
-    floors = {path: min(min_weights, count) for path, count in start.counts.items()} if min_weights else {}
-    least = sum(floors.values())
-    if pruning_type == "direct" and least > kept_count(start.size, 1 - sparsity):
-        raise below_floors(least, start.size, sparsity)
+    start = competing(model, whole, ignore, frozen, only)
+    about = {"group_score": group_score, "remainder": pattern_remainder, "highest": highest}
+    target = target_of(model, start, sparsity, chosen, wanted, **about)
+    start, grid = target.start, target.grid
+    floors = target.floors(min_weights)
+    if pruning_type == "direct" and floors.least > kept_count(start.size, 1 - target.sparsity):
+        raise floors.refuse(floors.least, start.size, target.sparsity)
     told = [dense_layers(model), frozen_layers(model, start) if frozen is None else None]
 
     def completed(part: Mapping[str, np.ndarray]) -> Masks:
@@ -139,25 +164,24 @@ def prune(
 
     with Progress(bool(verbose)) as progress, barriers(model, unknown) as met:
         batches = as_batches(data, batch_size, steps, len(model.inputs))
-        if _needs_data(chosen):
+        if any(score.needs_data or "loss" in score.options for score in scores_of(chosen)):
             loss = chosen_loss(compiled, loss)
             told.append(loss_notice(compiled, loss))
         batches = None if batches is None else progress.batches(batches)
-        scores = _Scores(model, batches, seed, completed, highest, loss=loss, input_shape=input_shape)
+        scoring = Scoring(model, batches, seed, completed, highest, loss=loss, input_shape=input_shape)
         effective = _Effective(model, completed, input_shape, convention, progress, unknown)
         options = {"rule": quota_rule, "floors": floors, "progress": progress}
         if min_weights:
             # Direct masks can be had without knowing the model's graph: then the best are kept, path or no path.
             asked = effective if pruning_type == "effective" or effective.known else None
-            options["spine"] = partial(spine, count=min_weights, effective=asked, seed=seed)
-        # No round may end with fewer weights than the kernels keep.
-        rounds = _rounds(scores, chosen, max(1 - sparsity, least / start.size), start, seed, **options)
+            find = spine if grid is None else grid.spine
+            options["spine"] = partial(find, count=int(min_weights), effective=asked, seed=seed)
+        rounds = _rounds(scoring, chosen, target, seed, **options)
         if pruning_type == "direct":
             found, missed = rounds.final, None
         else:
-            rounding = 0 if chosen.quota is None and chosen.like is None else len(start)
             found, missed = at_effective_sparsity(
-                rounds.masks, effective, sparsity, start, rounds.landmarks(), rounding
+                rounds.masks, effective, target.sparsity, start, rounds.landmarks(), target.rounding(chosen)
             )
         masks = completed(found)
         collapse = layer_collapse(masks, whole, effective)
@@ -212,73 +236,60 @@ class _Effective:
         return found if len(found) == len(part) else Masks({path: found[path] for path in part})
 
 
-def _needs_data(pruner: Pruner) -> bool:
-    return get_score(pruner.score).needs_data or (pruner.like is not None and _needs_data(get_pruner(pruner.like)))
-
-
-class _Scores:
-    """Calls a score for kernels that compete, of a model whose other kernels stay as they are."""
-
-    def __init__(self, model, batches, seed: int, completed: Callable, highest: bool, **options):
-        self._model, self._batches, self._seed = model, batches, seed
-        self._completed, self._sign, self._options = completed, -1 if highest else 1, options
-
-    def of(self, name: str) -> Callable[[Mapping[str, np.ndarray], int], dict[str, np.ndarray]]:
-        """(masks before the round, number of the round) -> scores."""
-        score = get_score(name)
-        if score.needs_data and self._batches is None:
-            raise InputError(
-                f"score {name} needs data=: a tf.data.Dataset of (inputs, labels) batches or a pair of arrays"
-            )
-
-        def scored(before: Mapping[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
-            rng = np.random.default_rng((self._seed, number))
-            scores = score(self._model, self._batches, self._completed(before), rng, **self._options)
-            if score.needs_data and number == 1 and not any(values.any() for values in scores.values()):
-                raise InputError(f"all scores of {name} are 0: no weight that is left changes the loss")
-            return scores if self._sign == 1 else {path: -scores[path] for path in before}
-
-        return scored
-
-
 def _rounds(
-    scores: _Scores,
+    scoring: Scoring,
     pruner: Pruner,
-    density: float,
-    start: Masks,
+    target: Target,
     seed: int,
     *,
     rule: str,
-    floors: Mapping[str, int],
+    floors: Floors,
     progress: Progress,
     spine: Callable | None = None,
 ) -> Rounds:
-    landmarks = None
-    shapes = {path: mask.shape for path, mask in start.items()}
-    if pruner.like is not None:
+    landmarks, share, start = None, _share(pruner, target, rule, floors), target.start
+    if share is None:
         options = {"rule": rule, "floors": floors, "progress": progress, "spine": spine}
-        other = _rounds(scores, get_pruner(pruner.like), density, start, seed, **options)
+        other = _rounds(scoring, get_pruner(pruner.like), target, seed, **options)
+        shapes = {path: mask.shape for path, mask in start.items()}
         share = BorrowedShare(shapes, lambda kept: list(other.masks(kept).counts.values()))
         landmarks = other.landmarks()
-    elif pruner.quota is None:
-        share = GlobalShare(shapes, floors)
-    else:
-        share = QuotaShare(shapes, pruner.quota, rule, floors)
-    densities = pruner.schedule.densities(density)
-    score, total = scores.of(pruner.score), len(densities)
+    # No round may end with fewer weights than the kernels keep.
+    densities = pruner.schedule.densities(max(1 - target.sparsity, floors.least / start.size))
+    score, total = get_score(pruner.score), len(densities)
+    scored = scoring.of(score)
 
     def told(before: Mapping[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
-        progress.at(f"scoring by {pruner.score}", number - 1, total)
-        return score(before, number)
+        progress.at(f"scoring by {score.name}", number - 1, total)
+        return scored(before, number)
 
-    return Rounds(told, share, densities, start, seed, landmarks, spine)
+    return Rounds(told, share, densities, start, seed, landmarks, spine, target.grid)
 
 
-def _check(
-    sparsity: float, pruning_type: str, seed: int, min_weights: int, frozen: str | None, convention: str
-) -> None:
-    if isinstance(sparsity, bool) or not isinstance(sparsity, (int, float, np.number)) or not 0 <= sparsity < 1:
-        raise InputError(f"sparsity must lie in [0, 1); received {sparsity!r}{did_you_mean_fraction(sparsity)}")
+def _share(pruner: Pruner, target: Target, rule: str, floors: Floors) -> Share | None:
+    """How the kept weights are divided; None where another pruner says it."""
+    shapes = {path: mask.shape for path, mask in target.start.items()}
+    if target.kept is not None:
+        return LayerShare(shapes, target.kept, floors)
+    if pruner.like is not None:
+        return None
+    return GlobalShare(shapes, floors) if pruner.quota is None else QuotaShare(shapes, pruner.quota, rule, floors)
+
+
+def _check_numbers(pattern: Pattern, pruning_type: str, min_weights: int) -> None:
+    """Of N:M."""
+    if pruning_type != "direct":
+        raise InputError(
+            f"pattern {pattern.text} says how many weights are kept, so pruning_type must be direct; received "
+            f"{pruning_type!r}"
+        )
+    if min_weights > pattern.kept:
+        raise InputError(
+            f"min_weights must be at most {pattern.kept} with pattern {pattern.text}; received {min_weights}"
+        )
+
+
+def _check(pruning_type: str, seed: int, min_weights: int, frozen: str | None, convention: str) -> None:
     if pruning_type not in PRUNING_TYPES:
         near = did_you_mean(pruning_type, PRUNING_TYPES)
         raise InputError(f"pruning_type must be one of {', '.join(PRUNING_TYPES)}; received {pruning_type!r}{near}")

@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from tfprune.errors import InputError, did_you_mean
+from tfprune.pruning.registry import Parts, Registry
 
 Shapes = Sequence[tuple[int, ...]]
 Quota = Callable[..., np.ndarray]
@@ -48,6 +49,11 @@ def erk(shapes: Shapes, density: float, rule: str = "valid") -> np.ndarray:
     budget = density * sizes.sum()
     if rule == "published":
         return _excess_moved_forward(weights * (budget / weights.sum()), sizes) / sizes
+    return _in_proportion(weights, sizes, budget)
+
+
+def _in_proportion(weights: np.ndarray, sizes: np.ndarray, budget: float) -> np.ndarray:
+    """Densities ≤ 1 that keep `budget` weights, in proportion to `weights` wherever a layer isn't kept whole."""
     whole = np.zeros(len(sizes), bool)
     while not whole.all():
         factor = max(budget - sizes[whole].sum(), 0.0) / weights[~whole].sum()
@@ -119,7 +125,7 @@ def uniform_plus(shapes: Shapes, density: float, rule: str = "valid") -> np.ndar
     return np.array([1.0, *np.full(len(sizes) - 2, rest), last])
 
 
-QUOTAS: dict[str, Quota] = {"uniform": uniform, "uniform_plus": uniform_plus, "erk": erk, "igq": igq}
+QUOTAS: Registry = Registry("quota", {"uniform": uniform, "uniform_plus": uniform_plus, "erk": erk, "igq": igq})
 
 
 def get_quota(name: str) -> Quota:
@@ -128,9 +134,57 @@ def get_quota(name: str) -> Quota:
     Raises:
         InputError: there is none.
     """
-    if not isinstance(name, str) or name not in QUOTAS:
-        raise InputError(f"quota must be one of {', '.join(QUOTAS)}; received {name!r}{did_you_mean(name, QUOTAS)}")
-    return QUOTAS[name]
+    return QUOTAS.named(name)
+
+
+def quotas() -> Parts:
+    """The quotas that there are, one's own among them: name -> what it is, in a line. Prints as a table."""
+    return QUOTAS.parts()
+
+
+def register_quota(name: str) -> Callable[[Callable], Callable]:
+    """A decorator that gives a quota of one's own a name, for `prune(quota=...)` and `Pruner`.
+
+        @tfprune.register_quota("root")
+        def root(shapes, density):
+            return [np.prod(shape) ** -0.5 for shape in shapes]
+
+    Args:
+        name: not taken.
+
+    Returns:
+        The decorator; the function stays what it is. It is called as `(shapes, density)`: shapes of the kernels that
+        compete, in network order; the fraction of all their weights to keep. It returns a number ≥ 0 for each kernel:
+        its density, or what that is in proportion to. All are scaled so that together they keep what is asked for;
+        where that is more than a kernel has, it stays whole, as with ERK. Proportions that do not depend on the density
+        give masks that are nested.
+
+    Raises:
+        InputError: the name is taken or is none, no function.
+    """
+
+    def register(function: Callable) -> Callable:
+        QUOTAS.register(name, function, _Own(name, function))
+        return function
+
+    return register
+
+
+class _Own:
+    """A quota of a user's own, which is called as ours are."""
+
+    def __init__(self, name: str, function: Callable):
+        self._name, self.function = name, function
+
+    def __call__(self, shapes: Shapes, density: float, rule: str = "valid") -> np.ndarray:
+        sizes = _checked_sizes(shapes, density, rule)
+        found = np.asarray(self.function(list(shapes), density), np.float64)
+        if found.shape != sizes.shape:
+            raise InputError(f"quota {self._name} must give {len(sizes)} numbers; received an array of {found.shape}")
+        if not (np.isfinite(found) & (found >= 0)).all() or not found.any():
+            raise InputError(f"quota {self._name} must give finite numbers ≥ 0, and not 0 alone; received {found}")
+        found = np.maximum(found, 1e-12 * found.max())  # where all others are whole, layers at 0 get something, too
+        return _in_proportion(found * sizes, sizes, density * sizes.sum())
 
 
 def _checked_sizes(shapes: Shapes, density: float, rule: str) -> np.ndarray:

@@ -74,7 +74,7 @@ class Ranking:
             values = []
             for path in group:
                 own = alive.of(path, scores.pop(path))
-                _require_finite(path, own)
+                require_finite(path, own)
                 values.append(_raised(own, alive.of(path, first[path])) if path in first else own)
                 self._sizes[path] = own.size
             self._sets.append(TopSets(values, seed))
@@ -103,7 +103,7 @@ def pruned(
     for group, count in zip(groups, counts, strict=True):
         values = [scores[path].ravel() for path in group]
         for path, part in zip(group, values, strict=True):
-            _require_finite(path, part)
+            require_finite(path, part)
         values = [
             _raised(part, first[path].ravel()) if path in first else part
             for path, part in zip(group, values, strict=True)
@@ -118,7 +118,8 @@ def _raised(scores: np.ndarray, first: np.ndarray) -> np.ndarray:
     return np.where(first, np.float32(np.inf), scores)
 
 
-def _require_finite(path: str, scores: np.ndarray) -> None:
+def require_finite(path: str, scores: np.ndarray) -> None:
+    """Refuses NaN and infinite scores; names the kernel."""
     with np.errstate(all="ignore"):
         finite = np.isfinite(scores.sum())  # one pass that NaN and infinity come through; so does an overflow
     if not finite and not np.isfinite(scores).all():

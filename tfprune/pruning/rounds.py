@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from tfprune.layers.masks import Masks
+from tfprune.pruning.grid import Grid, GroupRanking
 from tfprune.pruning.ranking import Alive, Ranking, pruned
 from tfprune.pruning.selection import kept_count
 from tfprune.pruning.shares import Share
@@ -30,6 +31,7 @@ class Rounds:
         start: masks to begin with.
         seed: breaks ties.
         landmarks: see the method; None for those of the rounds' ends.
+        grid: the pattern that masks keep to; None for none. They then hold as many weights more as its groups make it.
         spine: (scores of the first round, start, kept weights -> masks by these scores) -> path -> bool array: the
             weights that all rounds keep, at most as many as the share leaves every kernel.
     """
@@ -43,13 +45,15 @@ class Rounds:
         seed: int,
         landmarks: list[int] | None = None,
         spine: Callable[[Mapping, Masks, Callable[[int], Masks]], Mapping[str, np.ndarray]] | None = None,
+        grid: Grid | None = None,
     ):
+        self._grid = grid
         self._find_spine, self._spine = spine, None if spine else {}
         self._score, self._share, self._seed = score, share, seed
         self._start, self._landmarks = start, landmarks
         self._densities = list(densities)
         self._size = start.size
-        self._ranked: tuple[int, Ranking] | None = None
+        self._ranked: tuple[int, Ranking | GroupRanking] | None = None
 
     @property
     def ends(self) -> list[int]:
@@ -100,8 +104,7 @@ class Rounds:
         for number, density in enumerate(self._densities[:-1], 1):
             counts = self._share.counts(density)
             scores = self._scored(masks, number)
-            gone = pruned(scores, masks, self._share.groups, counts, self._seed, self._spine)
-            for path, positions in gone.items():
+            for path, positions in self._gone(scores, masks, counts).items():
                 flat[path][positions] = False
                 pruned_in[path][positions] = number
             del scores  # before the next ones are made
@@ -112,14 +115,26 @@ class Rounds:
             return self._start
         return Masks({path: (self._pruned_in[path] > number).reshape(mask.shape) for path, mask in self._start.items()})
 
-    def _ranking(self, number: int) -> Ranking:
+    def _ranking(self, number: int) -> Ranking | GroupRanking:
         """The last one asked for is kept."""
         if self._ranked is None or self._ranked[0] != number:
             self._ranked = None  # frees the old scores before the new ones are made
             before = self._after(number - 1)
             scores = self._scored(before, number)
-            self._ranked = number, Ranking(scores, Alive(before), self._share.groups, self._seed, self._spine)
+            self._ranked = number, self._order(scores, before)
         return self._ranked[1]
+
+    def _order(self, scores: dict[str, np.ndarray], before: Mapping[str, np.ndarray]) -> Ranking | GroupRanking:
+        if self._grid is not None:
+            return self._grid.ranking(scores, before, self._share, self._seed, self._spine)
+        return Ranking(scores, Alive(before), self._share.groups, self._seed, self._spine)
+
+    def _gone(self, scores: dict[str, np.ndarray], masks: Mapping[str, np.ndarray], counts: list[int]):
+        """Path -> flat positions of what a round prunes."""
+        if self._grid is None:
+            return pruned(scores, masks, self._share.groups, counts, self._seed, self._spine)
+        kept = self._order(scores, masks).masks(counts)
+        return {path: np.flatnonzero(mask & ~kept[path]) for path, mask in masks.items()}
 
     def _scored(self, masks: Mapping[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
         scores = self._score(masks, number)

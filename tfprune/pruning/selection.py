@@ -38,6 +38,19 @@ def tie_keys(positions: np.ndarray, seed: int) -> np.ndarray:
     return keys
 
 
+def order_keys(scores: np.ndarray, positions: np.ndarray, seed: int) -> np.ndarray:
+    """int64, one for each score and position, all different; smaller is kept first.
+
+    Args:
+        scores: float32, no NaN; infinity comes first.
+        positions: integers in [0, 2³²), all different.
+        seed: breaks ties.
+    """
+    bits = (scores + np.float32(0)).view(np.int32)  # + 0 makes −0 equal to 0
+    ascending = np.where(bits < 0, np.int32(-(2**31)) - bits, bits).astype(np.int64)
+    return (-ascending << 32) + tie_keys(positions, seed)
+
+
 def kept_count(size: int, density: float) -> int:
     """Number of weights that `density` keeps of `size`: exactly `size − floor((1 − density) · size)`.
 
@@ -136,9 +149,7 @@ class TopSets:
             score.take(positions[first:last] - start)
             for score, start, (first, last) in zip(self._scores, self._bounds, pairwise(cuts), strict=False)
         ]
-        bits = (np.concatenate(scores) + np.float32(0)).view(np.int32)  # + 0 makes −0 equal to 0
-        ascending = np.where(bits < 0, np.int32(-(2**31)) - bits, bits).astype(np.int64)
-        keys = (-ascending << 32) + tie_keys(positions, self._seed)
+        keys = order_keys(np.concatenate(scores), positions, self._seed)
         return positions[np.argsort(keys)]
 
 

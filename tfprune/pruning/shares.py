@@ -1,7 +1,9 @@
 """Who competes with whom for the weights that are kept, and how many each group keeps at a density.
 
 A share has `groups`, lists of kernel paths that compete among themselves, and `counts(density)`, the number of kept
-weights of each group. Counts never fall when the density rises, so that masks can be nested.
+weights of each group. Counts never fall when the density rises, so that masks can be nested. `nearest` says what comes
+of a count where weights stay in groups (`tfprune.pruning.patterns`): the number of groups that comes nearest, or that
+holds enough.
 """
 
 from __future__ import annotations
@@ -27,6 +29,33 @@ class OutOfReach(InputError):
         self.too_sparse = too_sparse
 
 
+class Floors(dict):
+    """Path -> number of weights that a kernel keeps in any case.
+
+    Attributes:
+        why: who keeps them, for messages.
+    """
+
+    why = "min_weights keeps"
+
+    @property
+    def least(self) -> int:
+        """All together."""
+        return sum(self.values())
+
+    def refuse(self, least: int, size: int, sparsity: float, where: str = "") -> OutOfReach:
+        """The refusal of a sparsity at which kernels would keep fewer weights than they must."""
+        most = 1 - least / size
+        return OutOfReach(
+            f"{self.why} {least:,} of the {size:,} weights{where}, so sparsity is at most {most:.6g}; received "
+            f"{sparsity:.6g}",
+            too_sparse=True,
+        )
+
+
+NO_FLOORS = Floors()
+
+
 class GlobalShare:
     """All weights compete; `kept_count` of them are kept.
 
@@ -35,9 +64,11 @@ class GlobalShare:
         floors: path -> number of weights that the kernel keeps in any case.
     """
 
-    def __init__(self, shapes: Mapping[str, tuple[int, ...]], floors: Mapping[str, int] | None = None):
+    nearest = False
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], floors: Floors = NO_FLOORS):
         self.groups = [list(shapes)]
-        self._least = sum((floors or {}).values())
+        self._floors = floors
         self._size = sum(int(np.prod(shape)) for shape in shapes.values())
 
     def counts(self, density: float) -> list[int]:
@@ -47,8 +78,8 @@ class GlobalShare:
             OutOfReach: fewer than the floors.
         """
         kept = kept_count(self._size, density)
-        if kept < self._least:
-            raise below_floors(self._least, self._size, 1 - density)
+        if kept < self._floors.least:
+            raise self._floors.refuse(self._floors.least, self._size, 1 - density)
         return [kept]
 
 
@@ -66,15 +97,18 @@ class QuotaShare:
         InputError: an unknown name or rule, or a quota that does not fit such shapes.
     """
 
+    nearest = True
+
     def __init__(
         self,
         shapes: Mapping[str, tuple[int, ...]],
         quota: str,
         rule: str = "valid",
-        floors: Mapping[str, int] | None = None,
+        floors: Floors = NO_FLOORS,
     ):
         self.groups = [[path] for path in shapes]
-        self._least = np.array([(floors or {}).get(path, 0) for path in shapes], float)
+        self._floors = floors
+        self._least = np.array([floors.get(path, 0) for path in shapes], float)
         self._name, self._rule = quota, rule
         self._quota = get_quota(quota)
         self._shapes = list(shapes.values())
@@ -111,7 +145,7 @@ class QuotaShare:
         """Densities of at least the floors whose total is that of `density`: the quota of a lower one, raised."""
         sizes = np.array(self._sizes, float)
         if density * sizes.sum() < self._least.sum() - 1e-6:
-            raise below_floors(int(self._least.sum()), int(sizes.sum()), 1 - density)
+            raise self._floors.refuse(self._floors.least, int(sizes.sum()), 1 - density)
 
         def raised(other: float) -> np.ndarray | None:
             try:
@@ -141,6 +175,8 @@ class BorrowedShare:
         kept: the other pruner: number of kept weights in all -> kept weights per layer.
     """
 
+    nearest = True
+
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], kept: Callable[[int], list[int]]):
         self.groups = [[path] for path in shapes]
         self._kept = kept
@@ -150,14 +186,44 @@ class BorrowedShare:
         return self._kept(kept_count(self._size, density))
 
 
-def below_floors(least: int, size: int, sparsity: float) -> OutOfReach:
-    """The refusal of a sparsity at which kernels would keep fewer weights than they must."""
-    most = 1 - least / size
-    return OutOfReach(
-        f"min_weights keeps {least:,} of the {size:,} weights, so sparsity is at most {most:.6g}; received "
-        f"{sparsity:.6g}",
-        too_sparse=True,
-    )
+class LayerShare:
+    """Each layer keeps a number of its own; on the way there, and beyond, all have gone the same part of their way.
+
+    Args:
+        shapes: path -> kernel shape.
+        kept: path -> weights that the kernel keeps in the end.
+        floors: path -> number of weights that the kernel keeps in any case.
+
+    Raises:
+        OutOfReach: a kernel would end with fewer than it must keep.
+    """
+
+    nearest = False
+
+    def __init__(
+        self,
+        shapes: Mapping[str, tuple[int, ...]],
+        kept: Mapping[str, int],
+        floors: Floors = NO_FLOORS,
+    ):
+        self.groups = [[path] for path in shapes]
+        self._sizes = np.array([int(np.prod(shape)) for shape in shapes.values()])
+        self._gone = self._sizes - [kept[path] for path in shapes]
+        self._floors = floors
+        self.counts(1 - self._gone.sum() / self._sizes.sum())
+
+    def counts(self, density: float) -> list[int]:
+        """Kept weights per layer.
+
+        Raises:
+            OutOfReach: a layer would keep fewer than none, or than its floor.
+        """
+        way = (1 - density) * self._sizes.sum() / max(1, self._gone.sum())
+        counts = self._sizes - np.round(self._gone * way).astype(int)
+        for (path,), count, size in zip(self.groups, counts, self._sizes, strict=True):
+            if count < (least := self._floors.get(path, 0)):
+                raise self._floors.refuse(least, size, 1 - count / size, f" of kernel {path!r}")
+        return counts.tolist()
 
 
-Share = GlobalShare | QuotaShare | BorrowedShare
+Share = GlobalShare | QuotaShare | BorrowedShare | LayerShare

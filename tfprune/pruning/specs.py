@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tfprune.errors import InputError, did_you_mean
+from tfprune.pruning.own_parts import imported
 from tfprune.pruning.quotas import get_quota
+from tfprune.pruning.registry import Parts, first_line
 from tfprune.pruning.schedules import ITERATIVE_SNIP, ONE_SHOT, SYNFLOW, Schedule
-from tfprune.pruning.scores import get_score
+from tfprune.pruning.scores import OPTIONS, SCORES, Score, get_score
 
 SCOPES = ("global", "layerwise")
+OTHER_PRUNERS = ("dense", "tfmot/polynomial")  # of `python -m tfprune.main`, which prune otherwise
 
 
 @dataclass(frozen=True)
@@ -17,8 +21,8 @@ class Pruner:
     """One way to prune.
 
     Args:
-        score: name of a registered score.
-        quota: name of the quota that gives each layer its density; None lets all layers compete.
+        score: name of a registered score, or a function as `tfprune.register_score` takes it.
+        quota: name of a registered quota, which gives each layer its density; None lets all compete.
         like: name of another pruner whose number of kept weights per layer is taken; in place of a quota.
         schedule: rounds of scoring and pruning.
 
@@ -26,7 +30,7 @@ class Pruner:
         InputError: unknown names (listing the known), or both `quota` and `like`.
     """
 
-    score: str
+    score: str | Callable | Score
     quota: str | None = None
     like: str | None = None
     schedule: Schedule = ONE_SHOT
@@ -50,7 +54,7 @@ class Pruner:
         if scope == "global" and quota is not None:
             raise InputError(f"a quota divides layer by layer, which scope='global' excludes; received quota={quota!r}")
         if schedule is not None and not isinstance(schedule, Schedule):
-            raise InputError(f"schedule must be a tfprune.pruning.schedules.Schedule; received {schedule!r}")
+            raise InputError(f"schedule must be a tfprune.Schedule; received {schedule!r}")
         new = self if schedule is None else replace(self, schedule=schedule)
         if scope == "global":
             return replace(new, quota=None, like=None)
@@ -82,15 +86,82 @@ PRUNERS: dict[str, Pruner] = {
 }
 
 
-def get_pruner(pruner: str | Pruner) -> Pruner:
-    """The pruner of that name, or the value itself.
+def get_pruner(pruner: str | Pruner | Callable) -> Pruner:
+    """The pruner of that name; of a score's name or of a function that scores, the one that prunes by it in one go.
+
+    Args:
+        pruner: a name of `PRUNERS` or of a score; `module:name`, see `tfprune.pruning.own_parts`; a `Pruner`, which is
+            given back; a function as `tfprune.register_score` takes it.
 
     Raises:
-        InputError: there is none of that name; lists the known ones.
+        InputError: it is none of these; lists the known names.
     """
     if isinstance(pruner, Pruner):
         return pruner
-    if not isinstance(pruner, str) or pruner not in PRUNERS:
-        near = did_you_mean(pruner, PRUNERS)
-        raise InputError(f"pruner must be one of {', '.join(PRUNERS)}; received {pruner!r}{near}")
-    return PRUNERS[pruner]
+    if isinstance(pruner, Score) or (callable(pruner) and not isinstance(pruner, type)):
+        return Pruner(pruner)
+    if isinstance(pruner, str):
+        if pruner in PRUNERS:
+            return PRUNERS[pruner]
+        if pruner in SCORES:
+            return Pruner(pruner)
+        if ":" in pruner:
+            return _imported(pruner)
+    known = [*PRUNERS, *(name for name in SCORES if name not in PRUNERS)]
+    raise InputError(f"pruner must be one of {', '.join(known)}; received {pruner!r}{did_you_mean(pruner, known)}")
+
+
+def _imported(name: str) -> Pruner:
+    found = imported(name, "pruner", {**SCORES, **PRUNERS})
+    if isinstance(found, str) and ":" not in found:
+        return get_pruner(found)
+    if isinstance(found, type) or not (isinstance(found, Pruner) or callable(found)):
+        raise InputError(f"pruner {name} must be a tfprune.Pruner or a function that scores; it is {found!r:.80}")
+    return get_pruner(found)
+
+
+def pruners() -> Parts:
+    """The pruners that there are, scores of one's own among them: name -> what it is. Prints as a table."""
+    return Parts({name: _told(get_pruner(name)) for name in {**PRUNERS, **SCORES}})
+
+
+def _told(pruner: Pruner) -> str:
+    shared = f"quota {pruner.quota}" if pruner.quota else f"as many per layer as {pruner.like}" if pruner.like else ""
+    rounds = f"{pruner.schedule.rounds} rounds" if pruner.schedule.rounds > 1 else ""
+    return "; ".join(part for part in (first_line(get_score(pruner.score)), shared, rounds) if part)
+
+
+def register_score(name: str, *, needs_data: bool = False, options: Sequence[str] = ()) -> Callable:
+    """A decorator that gives a score of one's own a name, for `prune`, `Pruner` and `--pruner`.
+
+        @tfprune.register_score("smallest_fan")
+        def smallest_fan(model, batches, masks, rng):
+            kernels = tfprune.prunable(model)
+            return {path: abs(kernel.numpy()) / kernel.shape[-1] for path, kernel in kernels.items()}
+
+    Args:
+        name: not taken, also by no pruner. It also names one: all layers compete, in one go.
+        needs_data: whether `batches` may not be None.
+        options: of `"loss"` and `"input_shape"` those that the function takes as keyword arguments: the shape that
+            `prune` got; its loss, or that of the compiled model, as `tfprune.pruning.gradients.mean_gradients` takes
+            it.
+
+    Returns:
+        The decorator; the function stays what it is. It is called as `(model, batches, masks, rng, **options)`:
+        batches: re-iterable of (inputs, labels) or with sample weights third, None without data; masks: path -> bool
+        array for every path of `prunable(model)`, where pruned weights count as absent; rng: `np.random.Generator`, the
+        only source of randomness. It returns path -> array of the kernel's shape, higher means keep, and leaves the
+        model as it is.
+
+    Raises:
+        InputError: the name is taken or is none, an option that there is not, no function.
+    """
+    options = (options,) if isinstance(options, str) else tuple(options)
+    if wrong := [option for option in options if option not in OPTIONS]:
+        raise InputError(f"options of a score are of {', '.join(OPTIONS)}; received {wrong[0]!r}")
+
+    def register(function: Callable) -> Callable:
+        SCORES.register(name, function, Score(function, needs_data, options), taken=(*PRUNERS, *OTHER_PRUNERS))
+        return function
+
+    return register

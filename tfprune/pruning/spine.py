@@ -23,7 +23,7 @@ def spine(
     start: Masks,
     masks_of: Callable[[int], Masks],
     *,
-    count: int,
+    count: int | Mapping[str, int],
     effective: Callable[[Masks], Masks] | None,
     seed: int,
 ) -> dict[str, np.ndarray]:
@@ -33,7 +33,7 @@ def spine(
         scores: path -> float32 array, higher is kept.
         start: what is alive.
         masks_of: number of kept weights -> nested masks within `start`, by these scores.
-        count: weights of each kernel.
+        count: weights of each kernel, or path -> number.
         effective: masks -> those of their weights that are effective; asked about log₂ N times and once for each
             kernel. None chooses by scores alone, path or no path.
         seed: breaks ties.
@@ -46,7 +46,8 @@ def spine(
         mask = np.zeros(alive.size, bool)
         for candidates in (leading, alive & ~leading):  # others only where too few lead on
             positions = np.flatnonzero(candidates)
-            mask[_best(scores[path].ravel(), positions, count - np.count_nonzero(mask), seed)] = True
+            missing = (count if isinstance(count, int) else count[path]) - np.count_nonzero(mask)
+            mask[_best(scores[path].ravel(), positions, missing, seed)] = True
         chosen[path] = mask.reshape(start[path].shape)
         masks = Masks({**masks, path: chosen[path]})
     return {path: chosen[path] for path in start}

@@ -27,6 +27,7 @@ def setting(
     *,
     many: bool = False,
     choices: tuple[str, ...] = (),
+    also: tuple[str, Callable[[Any], bool]] | None = None,
     at_least: float | None = None,
     at_most: float | None = None,
     above: float | None = None,
@@ -45,6 +46,7 @@ def setting(
         default: of the kind, or None, which then is allowed too; a field without one is required.
         many: a tuple of such values, written with commas between them.
         choices: the values that are allowed.
+        also: what else is, beside choices: in words ("module:name of your own"), and whether a value is.
         at_least, at_most, above, below: bounds of a number.
         rule: what is allowed in words ("the start of a file name"), and whether a value is.
         section: of the input file in which the key stands; None for a flag.
@@ -57,6 +59,7 @@ def setting(
         "help": text,
         "many": many,
         "choices": choices,
+        "also": also,
         "bounds": (at_least, at_most, above, below),
         "rule": rule,
         "section": section,
@@ -145,7 +148,8 @@ def allowed(field: dataclasses.Field) -> str:
     if about["rule"]:
         return about["rule"][0]
     if about["choices"]:
-        return f"one of {', '.join(about['choices'])}"
+        also = f", or {about['also'][0]}" if about["also"] else ""
+        return f"one of {', '.join(about['choices'])}{also}"
     least, most, above, below = map(_number, about["bounds"])
     kind = _KINDS[about["kind"]]
     if (least or above) and (most or below):
@@ -207,13 +211,17 @@ def _checked_one(field: dataclasses.Field, value: Any) -> Any:
     value = plain(value)
     if kind is float and type(value) is int and abs(value) < 2**1000:
         value = float(value)
-    good = type(value) is kind and (not about["choices"] or value in about["choices"])
+    good = type(value) is kind and (not about["choices"] or value in about["choices"] or _is_also(about, value))
     good = good and value == value  # no number takes NaN
     good = good and (least is None or value >= least) and (most is None or value <= most)
     good = good and (above is None or value > above) and (below is None or value < below)
     if not good or (about["rule"] and not about["rule"][1](value)):
         raise refusal(field, value)
     return value
+
+
+def _is_also(about: Mapping[str, Any], value: Any) -> bool:
+    return about["also"] is not None and about["also"][1](value)
 
 
 def plain(value: Any) -> Any:

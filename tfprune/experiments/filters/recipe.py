@@ -23,6 +23,7 @@ from tfprune.experiments.filters.training import NAMES, FilterTrainer
 from tfprune.layers.convert import load_model
 from tfprune.layers.files import save_model
 from tfprune.models.torch_weights import load_torch_weights
+from tfprune.pruning.filter_scores import get_filter_score
 from tfprune.pruning.prune_filters import check_fractions, prune_filters
 from tfprune.records.atomic import atomic_write_text
 from tfprune.records.result import Result, read_result, result_path, write_result
@@ -48,7 +49,9 @@ def run_filters(settings: FilterSettings, overwrite: bool, watch: Watch) -> None
     """
     trainer = FilterTrainer(load_images(settings), settings)
     fresh = _built(settings, trainer)
-    for fractions in settings.vectors.values():  # before the long training
+    for scoring in settings.scorings:  # before the long training
+        get_filter_score(scoring)
+    for fractions in settings.vectors.values():
         check_fractions(fresh, _by_layer(settings, fractions))
     unpruned = _unpruned(settings, fresh, trainer, watch)
     for scoring, version in settings.networks:
@@ -111,7 +114,7 @@ def write_network_result(settings: FilterSettings, folder: Path) -> None:
     if folder == settings.unpruned_folder:
         facts = {"label": UNPRUNED} | measured(model)
     else:
-        scoring, version = folder.parts[-2:]
+        scoring, version = metrics["scoring"], metrics["version"]
         record = settings.version_record(scoring, version) | {UNPRUNED: record}
         facts = {"label": f"{scoring} {version}", "method": scoring, "version": version}
         facts |= measured(model, unpruned=_counts_of_unpruned(settings))

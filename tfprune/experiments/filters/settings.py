@@ -10,6 +10,7 @@ from typing import Any
 from tfprune.errors import InputError
 from tfprune.experiments.filters.results import UNPRUNED
 from tfprune.experiments.filters.versions import COUNTS, chosen
+from tfprune.pruning.own_parts import OWN_WORDS, folder_name, is_own
 from tfprune.records.limits import MOST_BATCH, SEED_LIMIT
 from tfprune.records.settings import Settings, digest, setting
 
@@ -62,6 +63,7 @@ class FilterSettings(Settings):
         ("operator_norm",),
         many=True,
         choices=(*SCORINGS, "all"),
+        also=(OWN_WORDS, lambda value: is_own(value, "filter score")),
     )
     version: tuple[str, ...] | None = setting(
         str,
@@ -194,7 +196,7 @@ class FilterSettings(Settings):
 
     def version_folder(self, scoring: str, version: str) -> Path:
         """Holds one pruned network."""
-        return self.finetuned_folder / scoring / version
+        return self.finetuned_folder / folder_name(scoring).replace("/", ".") / version
 
     @property
     def unpruned_record(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from tfprune.data.facts import prepared_facts
 from tfprune.errors import InputError
 from tfprune.experiments.filters import results
 from tfprune.experiments.filters.settings import FilterSettings
+from tfprune.pruning.own_parts import check_module
 from tfprune.records.result import result_path
 from tfprune.records.run_folder import RunFolder, is_finished
 from tfprune.records.settings import digest
@@ -45,6 +46,8 @@ class FilterStudy(Study):
 
     def check(self) -> None:
         settings = self.settings
+        for scoring in settings.scorings:
+            check_module(scoring, "--scoring")
         channels = prepared_facts(settings.data, settings.path_to_data).image_shape[0]
         if channels not in (1, 3):
             raise InputError(

@@ -43,6 +43,8 @@ from tfprune.layers.prunable import prunable
 from tfprune.models.registry import build
 from tfprune.pruning.effective import Missed
 from tfprune.pruning.scored_masks import one_shot_masks
+from tfprune.pruning.scoring import scores_of
+from tfprune.pruning.specs import get_pruner
 from tfprune.records.arrays import write_npy, write_npz
 from tfprune.records.atomic import atomic_write_text
 from tfprune.records.metric_log import MetricLog
@@ -133,6 +135,7 @@ class OneShot:
             masks = Masks.dense(model)
         else:
             missed: list[Missed] = []
+            needs_data = any(score.needs_data for score in scores_of(get_pruner(settings.pruner)))
             masks = one_shot_masks(
                 model,
                 _dense_weights(settings, dense, model, FINAL) if settings.needs_dense else None,
@@ -140,7 +143,7 @@ class OneShot:
                 settings.sparsity,
                 settings.pruning_type,
                 seed=settings.seed,
-                data=self._snip_batches(settings) if "snip" in settings.pruner else None,
+                data=self._snip_batches(settings) if needs_data else None,
                 quota_rule=settings.quota_rule,
                 loss=SNIP_LOSSES[settings.snip_loss],
                 min_weights=settings.min_weights,

@@ -12,6 +12,7 @@ from typing import Any
 
 from tfprune.errors import InputError
 from tfprune.experiments.one_shot.names import run_name
+from tfprune.pruning.own_parts import OWN_WORDS, folder_name, is_own
 from tfprune.pruning.training_schedules import PolynomialSchedule
 from tfprune.records.limits import MOST
 from tfprune.records.settings import Settings, digest, setting
@@ -72,7 +73,13 @@ class OneShotSettings(Settings):
     title = "Pruning and training"
 
     architecture: str = setting(str, "Network type.", "lenet300100", choices=tuple(PUBLISHED))
-    pruner: str = setting(str, "What is pruned, and when.", "snip", choices=PRUNERS)
+    pruner: str = setting(
+        str,
+        "What is pruned, and when.",
+        "snip",
+        choices=PRUNERS,
+        also=(f"{OWN_WORDS}, which scores the initial weights", lambda value: is_own(value, "score")),
+    )
     sample: str = setting(
         str,
         "Seed code; begins the names of the run's files.",
@@ -225,7 +232,7 @@ class OneShotSettings(Settings):
     def folder(self) -> Path:
         """Where this run lies."""
         of_type = () if self.pruner == DENSE else (self.pruning_type,)
-        return Path(self.out_path, self.architecture, self.pruner, *of_type)
+        return Path(self.out_path, self.architecture, folder_name(self.pruner), *of_type)
 
     @property
     def prefix(self) -> str:

@@ -20,6 +20,7 @@ from tfprune.experiments.one_shot.names import DEFAULT, variant_text
 from tfprune.experiments.one_shot.results import OneShotRun, RunName, find_runs, read_dense_accuracies, read_run
 from tfprune.experiments.one_shot.settings import DENSE, PRUNERS
 from tfprune.plots.style import save_png
+from tfprune.pruning.own_parts import OWN_WORDS, folder_name, is_own
 from tfprune.records.settings import Settings, setting, settings_of
 
 TITLES = {
@@ -45,6 +46,7 @@ class FigureSettings(Settings):
         (),
         many=True,
         choices=tuple(name for name in PRUNERS if name != DENSE),
+        also=(OWN_WORDS, lambda value: is_own(value, "score")),
     )
     out_path: str = setting(str, "Folder of all runs.", "EffectiveSparsity")
     pruning_type: str = setting(str, "Which runs are read.", "effective", choices=("direct", "effective"))
@@ -99,7 +101,8 @@ def draw(settings: FigureSettings) -> Path:
         for (pruner, kind), found in there.items()
         if kind == pruning_type
     }
-    chosen = list(dict.fromkeys(settings.pruners_to_display)) or [name for name in PRUNERS if of_kind.get(name)]
+    given = map(folder_name, settings.pruners_to_display)
+    chosen = list(dict.fromkeys(given)) or [name for name in dict.fromkeys((*PRUNERS, *of_kind)) if of_kind.get(name)]
     _check_variants(variants, [name for found in of_kind.values() for name in found])
     names = {pruner: _one_variant(root / pruner, of_kind.get(pruner, []), variants) for pruner in chosen}
     names = {pruner: found for pruner, found in names.items() if found}

@@ -17,36 +17,77 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfprune.errors import InputError, did_you_mean
+from tfprune.errors import InputError
 from tfprune.pruning.filter_scores.gm_norm import gm_norm
 from tfprune.pruning.filter_scores.l1_norm import l1_norm
 from tfprune.pruning.filter_scores.l2 import l2
 from tfprune.pruning.filter_scores.operator_norm import operator_norm
 from tfprune.pruning.filter_scores.operator_norm_absolute import operator_norm_absolute
 from tfprune.pruning.filter_scores.random import random
+from tfprune.pruning.own_parts import imported
+from tfprune.pruning.registry import Parts, Registry
 
 FilterScore = Callable[[Sequence[tf.Tensor], np.random.Generator], list[tf.Tensor]]
 
-FILTER_SCORES: dict[str, FilterScore] = {
-    "operator_norm": operator_norm,
-    "operator_norm_absolute": operator_norm_absolute,
-    "l1_norm": l1_norm,
-    "l2": l2,
-    "gm_norm": gm_norm,
-    "random": random,
-}
+FILTER_SCORES: Registry = Registry(
+    "filter score",
+    {
+        "operator_norm": operator_norm,
+        "operator_norm_absolute": operator_norm_absolute,
+        "l1_norm": l1_norm,
+        "l2": l2,
+        "gm_norm": gm_norm,
+        "random": random,
+    },
+    called="scoring",
+)
 
 
 def get_filter_score(name: str) -> FilterScore:
-    """The filter score of that name.
+    """The filter score of that name, or of `module:name`, see `tfprune.pruning.own_parts`.
 
     Raises:
         InputError: there is none.
     """
-    if not isinstance(name, str) or name not in FILTER_SCORES:
-        near = did_you_mean(name, FILTER_SCORES)
-        raise InputError(f"scoring must be one of {', '.join(FILTER_SCORES)}; received {name!r}{near}")
-    return FILTER_SCORES[name]
+    if isinstance(name, str) and ":" in name:
+        found = imported(name, "filter score", FILTER_SCORES)
+        if callable(found) and not isinstance(found, type):
+            return found
+        if isinstance(found, str) and found in FILTER_SCORES:
+            return FILTER_SCORES[found]
+        raise InputError(f"filter score {name} must be a function; it is {found!r:.80}")
+    return FILTER_SCORES.named(name)
+
+
+def filter_scores() -> Parts:
+    """The filter scores that there are, one's own among them: name -> what it is, in a line. Prints as a table."""
+    return FILTER_SCORES.parts()
+
+
+def register_filter_score(name: str) -> Callable[[FilterScore], FilterScore]:
+    """A decorator that gives a filter score of one's own a name, for `prune_filters`, `prune_channels`, `--scoring`.
+
+        @tfprune.register_filter_score("largest")
+        def largest(kernels, rng):
+            return [keras.ops.max(keras.ops.abs(kernel), axis=(0, 1)) for kernel in kernels]
+
+    Args:
+        name: not taken, nor `"all"`.
+
+    Returns:
+        The decorator; the function stays what it is. It is called as `(kernels, rng)`: kernels: list of float64 tensors
+        (positions, channels, filters), see `tfprune.pruning.filter_scores`; rng: `np.random.Generator`. It returns a
+        tensor or array (filters,) for each kernel, finite and ≥ 0, higher means keep.
+
+    Raises:
+        InputError: the name is taken or is none, no function.
+    """
+
+    def register(function: FilterScore) -> FilterScore:
+        FILTER_SCORES.register(name, function, function, taken=("all", "unpruned"))
+        return function
+
+    return register
 
 
 def score_filters(kernels: Mapping[str, np.ndarray], scoring: str, seed: int = 0) -> dict[str, np.ndarray]:
@@ -68,7 +109,18 @@ def score_filters(kernels: Mapping[str, np.ndarray], scoring: str, seed: int = 0
     check_kernels(kernels)
     tensors = [tf.cast(tf.convert_to_tensor(kernel), tf.float64) for kernel in kernels.values()]
     scores = function(tensors, np.random.default_rng(seed))
-    return {name: score.numpy().astype(np.float32) for name, score in zip(kernels, scores, strict=True)}
+    return dict(zip(kernels, _checked(scores, list(kernels.values()), scoring), strict=True))
+
+
+def _checked(scores: Sequence, kernels: list[np.ndarray], scoring: str) -> list[np.ndarray]:
+    """As float32 arrays; refuses what a filter score must not give."""
+    found = [np.asarray(score, np.float32) for score in scores]
+    shapes, needed = [score.shape for score in found], [kernel.shape[-1:] for kernel in kernels]
+    if shapes != needed:
+        raise InputError(f"filter score {scoring} must give arrays of shapes {needed}; received {shapes}")
+    if not all(np.isfinite(score).all() and (score >= 0).all() for score in found):
+        raise InputError(f"filter score {scoring} must give finite numbers of at least 0")
+    return found
 
 
 def check_seed(seed: int) -> None:

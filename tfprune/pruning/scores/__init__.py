@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from tfprune.errors import InputError, did_you_mean
+from tfprune.pruning.registry import Parts, Registry
 from tfprune.pruning.scores.grasp import grasp
 from tfprune.pruning.scores.graspabs import graspabs
 from tfprune.pruning.scores.lamp import lamp
@@ -48,24 +48,44 @@ class Score:
         known = {name: value for name, value in options.items() if name in self.options}
         return self.function(model, batches, masks, rng, **known)
 
-
-SCORES: dict[str, Score] = {
-    "random": Score(random),
-    "magnitude": Score(magnitude),
-    "lamp": Score(lamp),
-    "snip": Score(snip, needs_data=True, options=("loss",)),
-    "grasp": Score(grasp, needs_data=True, options=("loss",)),
-    "graspabs": Score(graspabs, needs_data=True, options=("loss",)),
-    "synflow": Score(synflow, options=("input_shape",)),
-}
+    @property
+    def name(self) -> str:
+        """For messages."""
+        registered = (name for name, score in SCORES.items() if score is self)
+        return next(registered, None) or getattr(self.function, "__name__", type(self.function).__name__)
 
 
-def get_score(name: str) -> Score:
-    """The score of that name.
+OPTIONS = ("loss", "input_shape")
+"""What a score can ask to be given."""
+
+SCORES: Registry = Registry(
+    "score",
+    {
+        "random": Score(random),
+        "magnitude": Score(magnitude),
+        "lamp": Score(lamp),
+        "snip": Score(snip, needs_data=True, options=("loss",)),
+        "grasp": Score(grasp, needs_data=True, options=("loss",)),
+        "graspabs": Score(graspabs, needs_data=True, options=("loss",)),
+        "synflow": Score(synflow, options=("input_shape",)),
+    },
+)
+
+
+def get_score(score: str | Score | Callable) -> Score:
+    """The score of that name; that which a function is.
 
     Raises:
         InputError: there is none.
     """
-    if not isinstance(name, str) or name not in SCORES:
-        raise InputError(f"score must be one of {', '.join(SCORES)}; received {name!r}{did_you_mean(name, SCORES)}")
-    return SCORES[name]
+    if isinstance(score, Score):
+        return score
+    if callable(score) and not isinstance(score, type):
+        registered = (one for one in SCORES.values() if one.function is score)
+        return next(registered, None) or Score(score)
+    return SCORES.named(score)
+
+
+def scores() -> Parts:
+    """The scores that there are, one's own among them: name -> what it is, in a line. Prints as a table."""
+    return SCORES.parts()
