@@ -10,10 +10,11 @@ import keras
 
 from tfprune.errors import InputError, did_you_mean
 from tfprune.layers.in_place import mask_in_place
+from tfprune.pruning.patterns import as_pattern
 from tfprune.pruning.pruner import PRUNING_TYPES, prune
 from tfprune.pruning.selection import kept_count
 from tfprune.pruning.specs import Pruner, get_pruner
-from tfprune.pruning.training_schedules import OwnSchedule
+from tfprune.pruning.training_schedules import ConstantSchedule, OwnSchedule
 from tfprune.training.regrowth import Regrowth
 from tfprune.training.renewal import Renewal, Renewals, needs_data
 from tfprune.training.schedules import get_schedule
@@ -40,7 +41,8 @@ class Prune(keras.callbacks.Callback):
         pruner: as for `tfprune.prune`. None: `"magnitude"`, or for masks that `RigL` and `SET` start from
             `"random/erk"`.
         schedule: of `tfprune.PolynomialSchedule` and others, `RigL`, `SET`, a name of `tfprune.schedules()`, or a
-            function step -> sparsity, which is asked every 100 steps. Sparsity is that of weights that compete.
+            function step -> sparsity, which is asked every 100 steps. Sparsity is that of weights that compete. May be
+            left out for patterns N:M, which say it: masks are chosen before the first step.
         sparsity: the final one, where the schedule is a name.
         pruning_type: `"direct"`, or `"effective"`, by which schedules of sparsity are those of effective weights.
         data: for scores that need data, all of which each renewal reads, and the gradients of `RigL`: what `fit` takes,
@@ -48,7 +50,8 @@ class Prune(keras.callbacks.Callback):
         regrow: False: what is pruned stays pruned. True: at each renewal all weights compete, pruned ones with the
             values that they had; where one comes back, it has that value.
         effective: whether the effective sparsity is told, too; None where `pruning_type` is `"effective"`.
-        **options: further ones of `tfprune.prune`, such as `scope`, `quota`, `ignore`, `min_weights`, `loss`, `seed`.
+        **options: further ones of `tfprune.prune`: `scope`, `quota`, `pattern`, `ignore`, `min_weights`, `loss`, `seed`
+            and others.
 
     Attributes:
         history: a `tfprune.training.renewal.Renewal` for each renewal of the last training.
@@ -57,8 +60,9 @@ class Prune(keras.callbacks.Callback):
     where weights can come back `grown`, how many did in the epoch.
 
     Raises:
-        InputError: a word or argument that is not allowed, a score or schedule without the data that it needs, a model
-            that is not built, a schedule that ends below the model's sparsity.
+        InputError: a word or argument that is not allowed, a score or schedule without the data that it needs, a
+            schedule that a pattern does not go with, a model that is not built, a schedule that ends below the model's
+            sparsity.
 
     References: Zhu & Gupta 2017, arXiv 1710.01878; the schedules'.
     """
@@ -76,7 +80,13 @@ class Prune(keras.callbacks.Callback):
         **options,
     ):
         super().__init__()
+        pattern = options.get("pattern")
+        exact = None if pattern is None else as_pattern(pattern).sparsity
+        if schedule is None and sparsity is None and exact is not None:
+            schedule = ConstantSchedule(exact)
         self.schedule = get_schedule(schedule, sparsity)
+        if pattern is not None:
+            _check_pattern(pattern, exact, self.schedule)
         self._grows = isinstance(self.schedule, Regrowth)
         self.pruner = pruner if pruner is not None else "random/erk" if self._grows else "magnitude"
         get_pruner(self.pruner)
@@ -266,3 +276,17 @@ class Prune(keras.callbacks.Callback):
 
     def _tell(self, line: str) -> None:
         warnings.warn(line, stacklevel=3)
+
+
+def _check_pattern(pattern: str, exact: float | None, schedule) -> None:
+    """Before the training, not at a renewal in the midst of it."""
+    name = type(schedule).__name__
+    if isinstance(schedule, Regrowth):
+        raise InputError(f"{name} grows single weights, and pattern {pattern} would be lost: leave one of them out")
+    if exact is None or isinstance(schedule, OwnSchedule):
+        return
+    if not isinstance(schedule, ConstantSchedule) or abs(schedule.final - exact) > 1e-6:
+        raise InputError(
+            f"pattern {pattern} makes kernels {exact:g} sparse at once: leave the schedule out, or give "
+            f"ConstantSchedule({exact:g}). Received: {name}({schedule.final:g})"
+        )
