@@ -339,6 +339,18 @@ def test_regrow_lets_the_schedule_fall():
         np.testing.assert_array_equal(seen.weights[18][path][back], seen.weights[8][path][back])
 
 
+def test_patterns_last_through_a_training():
+    model = _net()
+    chosen = tfprune.prune(model, "magnitude", pattern="1:2")
+    _fit(model, seen := Seen(), tfprune.Prune("magnitude", pattern="1:2"), epochs=1)
+    assert all(masks == chosen for masks in seen.masks) and chosen.kept == 45
+    model = _net()
+    _fit(model, seen := Seen(), tfprune.Prune("magnitude", POLYNOMIAL, pattern="2x1"))
+    assert seen.kept[0] == 90 and seen.kept[-1] == 18 and 18 < seen.kept[10] < 30
+    for masks in seen.masks:
+        assert all((mask[::2] == mask[1::2]).all() for mask in masks.values())
+
+
 @pytest.mark.slow
 def test_ignored_kernels_and_warnings_once():
     model = _net()
@@ -369,6 +381,16 @@ def test_ignored_kernels_and_warnings_once():
         ({"schedule": POLYNOMIAL, "pruning_type": "effectiv"}, "did you mean 'effective'"),
         ({"schedule": POLYNOMIAL, "min_weight": 1}, "Prune has no argument 'min_weight'.*did you mean 'min_weights'"),
         ({"schedule": "set", "sparsity": 0.5, "regrow": True}, "regrow=True goes with a schedule of sparsity"),
+        (
+            {"schedule": "set", "sparsity": 0.5, "pattern": "2x1"},
+            "SET grows single weights, and pattern 2x1 would be lost",
+        ),
+        (
+            {"schedule": POLYNOMIAL, "pattern": "1:2"},
+            r"give ConstantSchedule\(0.5\). Received: PolynomialSchedule\(0.8\)",
+        ),
+        ({"schedule": "constant", "sparsity": 0.8, "pattern": "1:2"}, r"1:2 makes kernels 0.5 sparse at once"),
+        ({"pattern": "2x1"}, r"schedule must be a schedule such as .* Received: None"),
         ({"schedule": "set", "sparsity": 50}, r"sparsity must lie in \[0, 1\). Received: 50; did you mean 0.5"),
     ],
 )
@@ -404,23 +426,3 @@ def test_two_devices_prune_like_one():
     result = json.loads(ended.stdout)
     assert result["masks"] == {"polynomial": True, "rigl": True}
     assert result["kept"] == {"polynomial": 18, "rigl": 18}
-
-
-def test_a_pattern_with_a_sparsity_of_its_own_needs_no_schedule():
-    model = _net()
-    _fit(model, tfprune.Prune(pattern="1:2"), epochs=1)
-    for mask in tfprune.masks_of(model).values():
-        assert (mask.reshape(-1, 2, mask.shape[1]).sum(1) == 1).all()
-    with pytest.raises(InputError, match=r"pattern 1:2 gives every kernel sparsity 0.5 at once: leave schedule="):
-        tfprune.Prune(schedule=tfprune.PolynomialSchedule(0.5), pattern="1:2")
-    with pytest.raises(InputError, match=r"RigL drops and grows single weights"):
-        tfprune.Prune(schedule=tfprune.RigL(sparsity=0.5), data=(X, Y), pattern="2x1")
-
-
-def test_blocks_leave_gradually():
-    model = _net()
-    pruning = tfprune.Prune(schedule=tfprune.PolynomialSchedule(0.5, 0, 20, 5), pattern="2x1")
-    _fit(model, pruning, epochs=2)
-    masks = tfprune.masks_of(model)
-    assert masks.kept == 46 and len(pruning.history) == 4  # 45 of 90, in pairs
-    assert all(set(mask.reshape(-1, 2, mask.shape[1]).sum(1).ravel()) <= {0, 2} for mask in masks.values())

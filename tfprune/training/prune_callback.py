@@ -41,8 +41,8 @@ class Prune(keras.callbacks.Callback):
         pruner: as for `tfprune.prune`. None: `"magnitude"`, or for masks that `RigL` and `SET` start from
             `"random/erk"`.
         schedule: of `tfprune.PolynomialSchedule` and others, `RigL`, `SET`, a name of `tfprune.schedules()`, or a
-            function step -> sparsity, which is asked every 100 steps. Sparsity is that of weights that compete. A
-            pattern N:M, which has a sparsity of its own, needs none: it is pruned to once, as training begins.
+            function step -> sparsity, which is asked every 100 steps. Sparsity is that of weights that compete. May be
+            left out for patterns N:M, which say it: masks are chosen before the first step.
         sparsity: the final one, where the schedule is a name.
         pruning_type: `"direct"`, or `"effective"`, by which schedules of sparsity are those of effective weights.
         data: for scores that need data, all of which each renewal reads, and the gradients of `RigL`: what `fit` takes,
@@ -50,7 +50,8 @@ class Prune(keras.callbacks.Callback):
         regrow: False: what is pruned stays pruned. True: at each renewal all weights compete, pruned ones with the
             values that they had; where one comes back, it has that value.
         effective: whether the effective sparsity is told, too; None where `pruning_type` is `"effective"`.
-        **options: further ones of `tfprune.prune`, such as `scope`, `quota`, `ignore`, `min_weights`, `loss`, `seed`.
+        **options: further ones of `tfprune.prune`: `scope`, `quota`, `pattern`, `ignore`, `min_weights`, `loss`, `seed`
+            and others.
 
     Attributes:
         history: a `tfprune.training.renewal.Renewal` for each renewal of the last training.
@@ -59,8 +60,9 @@ class Prune(keras.callbacks.Callback):
     where weights can come back `grown`, how many did in the epoch.
 
     Raises:
-        InputError: a word or argument that is not allowed, a score or schedule without the data that it needs, a model
-            that is not built, a schedule that ends below the model's sparsity.
+        InputError: a word or argument that is not allowed, a score or schedule without the data that it needs, a
+            schedule that a pattern does not go with, a model that is not built, a schedule that ends below the model's
+            sparsity.
 
     References: Zhu & Gupta 2017, arXiv 1710.01878; the schedules'.
     """
@@ -78,11 +80,14 @@ class Prune(keras.callbacks.Callback):
         **options,
     ):
         super().__init__()
-        self.schedule = _of_pattern(options.get("pattern"), schedule, sparsity) or get_schedule(schedule, sparsity)
+        pattern = options.get("pattern")
+        exact = None if pattern is None else as_pattern(pattern).sparsity
+        if schedule is None and sparsity is None and exact is not None:
+            schedule = ConstantSchedule(exact)
+        self.schedule = get_schedule(schedule, sparsity)
+        if pattern is not None:
+            _check_pattern(pattern, exact, self.schedule)
         self._grows = isinstance(self.schedule, Regrowth)
-        if self._grows and options.get("pattern") is not None:
-            name = type(self.schedule).__name__
-            raise InputError(f"pattern= goes with a schedule of sparsity; {name} drops and grows single weights")
         self.pruner = pruner if pruner is not None else "random/erk" if self._grows else "magnitude"
         get_pruner(self.pruner)
         for name in options:
@@ -273,17 +278,15 @@ class Prune(keras.callbacks.Callback):
         warnings.warn(line, stacklevel=3)
 
 
-def _of_pattern(pattern: str | None, schedule, sparsity: float | None) -> ConstantSchedule | None:
-    """The schedule of a pattern that says itself how sparse it is; None for other patterns, and without one."""
-    fixed = None if pattern is None else as_pattern(pattern).sparsity
-    if fixed is None:
-        return None
-    if schedule is None and sparsity in (None, fixed):
-        return ConstantSchedule(fixed)
-    chosen = get_schedule(schedule, sparsity)
-    if not isinstance(chosen, ConstantSchedule) or abs(chosen.final - fixed) > 1e-9:
+def _check_pattern(pattern: str, exact: float | None, schedule) -> None:
+    """Before the training, not at a renewal in the midst of it."""
+    name = type(schedule).__name__
+    if isinstance(schedule, Regrowth):
+        raise InputError(f"{name} grows single weights, and pattern {pattern} would be lost: leave one of them out")
+    if exact is None or isinstance(schedule, OwnSchedule):
+        return
+    if not isinstance(schedule, ConstantSchedule) or abs(schedule.final - exact) > 1e-6:
         raise InputError(
-            f"pattern {pattern} gives every kernel sparsity {fixed:g} at once: leave schedule= and sparsity= out, or "
-            f"give ConstantSchedule({fixed:g}). Received: {schedule!r}"
+            f"pattern {pattern} makes kernels {exact:g} sparse at once: leave the schedule out, or give "
+            f"ConstantSchedule({exact:g}). Received: {name}({schedule.final:g})"
         )
-    return chosen
