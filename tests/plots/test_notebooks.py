@@ -178,4 +178,4 @@ def test_claims_about_the_other_toolkit(executed):
     holds = re.findall("<td>(True|False)</td>", shown[-1]["text/html"])
     # Of 1,347 digits: what is claimed of accuracies and bytes is claimed of MNIST.
     lines, sparsities, *_, negative_zeros, two_of_four = holds
-    assert {lines, sparsities, negative_zeros, two_of_four} == {"True"} and len(holds) == 8
+    assert {lines, sparsities, negative_zeros, two_of_four} == {"True"} and len(holds) == 7
