@@ -127,7 +127,7 @@ def report(
 
 def machine() -> str:
     """This machine and its software, in words."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = os.cpu_count() or 1
     gpus = len(tf.config.list_physical_devices("GPU"))
     parts = [f"{cores} {platform.machine()} core{'s' * (cores != 1)}", f"{gpus} GPU{'s' * (gpus != 1)}" if gpus else ""]
     versions = f"TensorFlow {tf.__version__}, Keras {keras.__version__}, Python {platform.python_version()}"

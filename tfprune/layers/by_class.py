@@ -13,7 +13,7 @@ import keras
 
 from tfprune.layers.kernel_masks import MaskedKernels, masked_kernels
 from tfprune.layers.kinds import configured_class
-from tfprune.layers.live import INTERNAL
+from tfprune.layers.live import INTERNAL, RECORDED
 from tfprune.layers.masked_models import own_form, with_masked_layers
 from tfprune.layers.own_models import DATA, carried, takes_graph
 from tfprune.layers.state import copy_state, copy_vocabularies, take_over
@@ -57,6 +57,8 @@ def _takes_after(copy: keras.Model, model: keras.Model) -> bool:
         return False
     for old, new in pairs:
         new.name, new.supports_masking = old.name, old.supports_masking
+        if (recorded := vars(old).get(RECORDED)) is not None:  # else a function among its arguments may have undone it
+            vars(new)[RECORDED] = recorded
         if new.trainable != old.trainable:
             new.trainable = old.trainable
     for old, new in zip(model.inputs, copy.inputs, strict=True):

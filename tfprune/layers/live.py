@@ -18,6 +18,8 @@ from tfprune.layers.kinds import configured_class
 from tfprune.layers.subclassed import GRAPH
 
 _OBJECTS = (keras.Operation, keras.optimizers.Optimizer, keras.metrics.Metric, keras.losses.Loss)
+RECORDED = "_auto_config"
+"""Where Keras keeps a constructor's arguments; there is no public way to them but a class without `get_config`."""
 # What every layer has for itself is no part of a configuration, except for the regulariser.
 INTERNAL = set(vars(keras.layers.Layer())) - {"activity_regularizer"}
 
@@ -185,7 +187,7 @@ class _StandIns:
         layer's attributes, where it has one of the name of each."""
         if not isinstance(original, keras.layers.Layer):
             return None
-        recorded = vars(original).get("_auto_config")  # Keras has no public way to it but a class without `get_config`
+        recorded = vars(original).get(RECORDED)
         if recorded is not None:
             return dict(recorded.config)
         config, attributes = {}, vars(original)
