@@ -141,7 +141,9 @@ def compact(subject: Subject) -> str:
 def channels(subject: Subject) -> str:
     """Half of the filters leave; where there are none, or all have to stay, a quarter of all channels; says which."""
     model = subject.model
+    subject.average()  # those of the masked model are of other signals
     before = subject.outputs(model)
+    assert all(np.isfinite(y).all() for y in before), "the dense model's outputs are not finite"
     try:
         if not any(isinstance(layer, _CONVOLUTIONS) for layer in model._flatten_layers()):
             raise tfprune.InputError("no convolution of the model can lose filters: there is none")

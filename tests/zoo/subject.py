@@ -52,7 +52,7 @@ class Subject:
             self.masks = tfprune.Masks({path: self._without_channels(mask) for path, mask in masks.items()})
             self._scale()
             with self._with_zeros():
-                self._average()
+                self.average()
             self._sparse = tfprune.masked(self.model, self.masks)
         return self._sparse
 
@@ -110,7 +110,7 @@ class Subject:
             else:
                 variable.assign(value + self._rng.normal(0, 0.1, value.shape))
 
-    def _average(self) -> None:
+    def average(self) -> None:
         """Batch normalisation has the averages that its inputs have in training: with others, signals may die."""
         norms = [one for one in self.model._flatten_layers() if isinstance(one, keras.layers.BatchNormalization)]
         momenta = [norm.momentum for norm in norms]
