@@ -63,6 +63,23 @@ def test_channels_of_coupled_layers(data):
             assert value == pytest.approx(accuracy_of(small, data)) and reached == pytest.approx(share)
 
 
+def test_channels_that_attention_compares():
+    """Their biases go, too: no kernel reads them."""
+    rng = np.random.default_rng(0)
+    inputs = keras.Input((5, 3))
+    x = L.LSTM(6, return_sequences=True, name="lstm")(inputs)
+    compared = [x, L.Dense(4, name="values")(inputs), L.LSTM(6, return_sequences=True, name="keys")(inputs)]
+    x = L.GlobalAveragePooling1D()(L.Attention()(compared))
+    model = drawn(keras.Model(inputs, L.Dense(3, name="last")(x)))
+    data = rng.normal(size=(20, 5, 3)).astype("f4"), rng.integers(0, 3, 20)
+    found = tfprune.sensitivity(model, data, "loss", sparsities=(0.5,), scoring="l2")
+    assert list(found.values) == ["lstm + keys", "values"]
+    for layer, (value,) in found.values.items():
+        small = tfprune.prune_channels(model, "l2", {layer.partition(" ")[0]: 0.5})
+        small.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        assert value == pytest.approx(small.evaluate(*data, verbose=0), rel=1e-5)
+
+
 def test_the_loss_and_a_metric_of_ones_own_are_means_over_examples(data):
     model = network()
     weights = np.linspace(0, 2, 50).astype("f4")

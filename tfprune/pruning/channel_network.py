@@ -171,36 +171,34 @@ class ChannelNetwork:
         return f"{told}; with renormalize=True they can leave" if held else told
 
     def masks_without(self, gone: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
-        """Path of every kernel that makes or reads some classes of channels -> bool array, False where it does.
+        """Path of every variable that has some classes of channels -> bool array, False where it has them.
+
+        Biases, too: what reads channels without a kernel, as scores of attention, has them at 0 then.
 
         Args:
             gone: int arrays of classes.
         """
-        leaving, found = ~without(self.trace, gone), {}
-        for path in self._prunable:
-            mask = np.ones(self.trace.weights[path].shape, bool)
+        return self._masks(~without(self.trace, gone))
+
+    def _masks(self, gone: np.ndarray) -> dict[str, np.ndarray]:
+        """The same for channels of the trace, bool array."""
+        found = {}
+        for path, variable in weight_variables(self.model).items():
+            mask = np.ones(variable.shape, bool)
             for axis, channels in self.trace.axes.get(path, {}).items():
-                np.moveaxis(mask, axis, 0)[leaving[channels]] = False
+                np.moveaxis(mask, axis, 0)[gone[channels]] = False
             if not mask.all():
                 found[path] = mask
         return found
 
     def _kernels_without(self, gone: np.ndarray) -> list[tuple[keras.Variable, np.ndarray]]:
-        """Every kernel, and whatever else has these channels of the trace, with its values where it has them not.
-
-        Biases, too: what reads channels without a kernel, as scores of attention, has them at 0 then.
-        """
-        found = []
-        for path, variable in weight_variables(self.model).items():
-            if path not in self._prunable and not any(
-                gone[one].any() for one in self.trace.axes.get(path, {}).values()
-            ):
-                continue
-            value = self.trace.weights[path].copy()
-            for axis, channels in self.trace.axes.get(path, {}).items():
-                np.moveaxis(value, axis, 0)[gone[channels]] = 0
-            found.append((variable, value))
-        return found
+        """Every kernel, and whatever else has these channels of the trace, with its values where it has them not."""
+        masks, weights = self._masks(gone), self.trace.weights
+        return [
+            (variable, weights[path] * masks[path] if path in masks else weights[path])
+            for path, variable in weight_variables(self.model).items()
+            if path in self._prunable or path in masks
+        ]
 
     def _makers(self) -> Iterator[Maker]:
         alike: dict[str, dict[tuple, list[str]]] = {}  # of each layer: channels -> kernels that make them

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -16,6 +17,7 @@ from tfprune.layers.barriers import CHANNELS
 from tfprune.layers.convert import masked, masks_of, set_masks, without_lora
 from tfprune.layers.masks import Masks
 from tfprune.layers.subclassed import as_graph
+from tfprune.layers.weights import weight_variables
 from tfprune.pruning.batches import as_batches
 from tfprune.pruning.channel_choice import chosen
 from tfprune.pruning.channel_network import ChannelNetwork
@@ -148,16 +150,31 @@ def sensitivity(
             found = []
             for place, masks in enumerate(several):
                 progress.at("layers", number * len(sparsities) + place, len(layers) * len(sparsities), layer)
-                set_masks(copy, Masks({**whole, **{path: mask & whole[path] for path, mask in masks.own.items()}}))
-                found.append(measure())
+                with _pruned(copy, whole, masks.own):
+                    found.append(measure())
             values[layer], reached[layer] = tuple(found), tuple(masks.sparsity for masks in several)
     name = metric if isinstance(metric, str) else getattr(metric, "__name__", type(metric).__name__)
     return Sensitivity(name, baseline, sparsities, values, reached)
 
 
+@contextmanager
+def _pruned(copy: keras.Model, whole: Masks, own: Mapping[str, np.ndarray]) -> Iterator[None]:
+    """The copy under some masks beside its own, of which those of biases and the like go into the values."""
+    variables = weight_variables(copy)
+    before = {path: variables[path].numpy() for path in own if path not in whole}
+    set_masks(copy, Masks({path: mask & own.get(path, True) for path, mask in whole.items()}))
+    try:
+        for path, value in before.items():
+            variables[path].assign(value * own[path])
+        yield
+    finally:
+        for path, value in before.items():
+            variables[path].assign(value)
+
+
 @dataclass(frozen=True)
 class _Pruned:
-    """Masks of a layer's kernels, and the sparsity they stand for."""
+    """Masks of a layer's variables, and the sparsity they stand for."""
 
     own: Mapping[str, np.ndarray]
     sparsity: float
