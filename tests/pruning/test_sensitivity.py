@@ -71,6 +71,8 @@ def test_channels_that_attention_compares():
     compared = [x, L.Dense(4, name="values")(inputs), L.LSTM(6, return_sequences=True, name="keys")(inputs)]
     x = L.GlobalAveragePooling1D()(L.Attention()(compared))
     model = drawn(keras.Model(inputs, L.Dense(3, name="last")(x)))
+    for name in ("lstm", "keys"):
+        model.get_layer(name).cell.bias.assign(np.full(24, 3.0))  # states that are far from 0 without any kernel
     data = rng.normal(size=(20, 5, 3)).astype("f4"), rng.integers(0, 3, 20)
     found = tfprune.sensitivity(model, data, "loss", sparsities=(0.5,), scoring="l2")
     assert list(found.values) == ["lstm + keys", "values"]
