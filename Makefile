@@ -27,7 +27,7 @@ clean:
 $(READY): setup.cfg constraints.txt
 	@echo 'installing TensorFlow and its companions into $(VENV), once: two to three minutes with a fast network'
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --disable-pip-version-check -c constraints.txt -e '.[all,test]'
+	$(RUN) -m pip install --disable-pip-version-check -c constraints.txt -e '.[all,docs,test]'
 	$(RUN) -m pip install --disable-pip-version-check -c constraints.txt -q -e '.[hub]' \
 		|| echo 'KerasHub cannot be had here: tests of its networks are skipped'
 	touch $@

@@ -11,6 +11,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "tfprune"
 # Entry points (modules at the root, `__main__` of a room) stand above all; `quiet` and `errors` below all.
 ORDER = (
+    "sweeps",
+    "overview",
     "experiments",
     "cli",
     "training",
