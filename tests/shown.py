@@ -19,3 +19,24 @@ def numbers(text, start):
     """Numbers of the first line that starts so, its beginning left out."""
     line = next(line for line in text.splitlines() if line.startswith(start))
     return [float(number.replace(",", "")) for number in _NUMBER.findall(line.removeprefix(start))]
+
+
+def table(text, corner, named=False):
+    """Cells of the page's table whose first cell is `corner`, without the first column and the rule below the head.
+
+    Args:
+        text: of the page.
+        corner: first cell of its head, which no other table has.
+        named: rows below the head by their first cell, in place of all rows, the head among them.
+    """
+    rows = [[cell.strip().strip("*") for cell in line.strip().strip("|").split("|")] for line in text.splitlines()]
+    lines = text.splitlines()
+    heads = [
+        place
+        for place, row in enumerate(rows[:-1])
+        if lines[place].startswith("|") and row[0] == corner and set(lines[place + 1]) <= set("|-: ")
+    ]
+    (start,) = heads
+    end = next((place for place in range(start, len(rows)) if not lines[place].startswith("|")), len(rows))
+    found = [rows[start], *rows[start + 2 : end]]
+    return {row[0]: row[1:] for row in found[1:]} if named else [row[1:] for row in found]
