@@ -1,4 +1,4 @@
-"""The site builds strictly and offline: every page is in its navigation, every public name in its reference, links hold."""
+"""The site builds strictly and offline: all pages in its navigation, all public names in its reference, links hold."""
 
 import os
 import re
@@ -37,7 +37,7 @@ class _Page(HTMLParser):
 def site(tmp_path_factory):
     """Folder of the site, and its pages by their place in it."""
     place = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(place)]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(place)]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     )
