@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -77,3 +78,29 @@ def test_links_and_anchors_hold_and_nothing_is_fetched_from_elsewhere(site):
                 assert unquote(parts.fragment) in other.anchors | {"__search"}, f"{path}: {link}"
     for sheet in place.rglob("*.css"):
         assert not re.findall(r"""(?:url\(|@import)\s*["']?(?:https?:)?//""", sheet.read_text()), sheet
+
+
+@pytest.mark.skipif(not (shutil.which("chromium") and shutil.which("chromedriver")), reason="no chromium")
+def test_search_works_from_the_disk(site):
+    webdriver = pytest.importorskip("selenium.webdriver")
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium")
+    for argument in ("--headless", "--no-sandbox", "--disable-gpu", "--window-size=1300,900"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    browser = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
+    try:
+        browser.get((site[0] / "api" / "prune.html").as_uri())
+        wait = WebDriverWait(browser, 60)
+        box = wait.until(lambda _: browser.find_element(By.CSS_SELECTOR, ".md-search__input"))
+        wait.until(lambda _: box.is_displayed())
+        box.click()
+        box.send_keys("quantization_aware")
+        found = wait.until(lambda _: browser.find_elements(By.CSS_SELECTOR, ".md-search-result__link"))
+        assert any("api/export.html" in link.get_attribute("href") for link in found)
+        assert not browser.get_log("browser")
+    finally:
+        browser.quit()
