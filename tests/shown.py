@@ -1,6 +1,7 @@
 """Texts that pages show of what their examples print, compared with what these print now."""
 
 import re
+import shlex
 
 _NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]\d+)?")
 
@@ -40,3 +41,13 @@ def table(text, corner, named=False):
     end = next((place for place in range(start, len(rows)) if not lines[place].startswith("|")), len(rows))
     found = [rows[start], *rows[start + 2 : end]]
     return {row[0]: row[1:] for row in found[1:]} if named else [row[1:] for row in found]
+
+
+def commands(text):
+    """Commands of this package in the page's blocks for a shell: (words from its name on, the line they are in)."""
+    found = []
+    for line in "\n".join(blocks(text, "sh")).splitlines():
+        match = re.search(r"(?:-m tfprune\.|(?:^|[/\s])tfprune )(\w+.*)", line.partition("#")[0])
+        if match:
+            found.append((shlex.split(match[1]), line))
+    return found

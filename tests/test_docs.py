@@ -1,7 +1,8 @@
-"""The site builds strictly and offline: every page is in its navigation, every public name in its reference, links hold."""
+"""The site builds strictly and offline: all pages in its navigation, all public names in its reference, links hold."""
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -37,7 +38,7 @@ class _Page(HTMLParser):
 def site(tmp_path_factory):
     """Folder of the site, and its pages by their place in it."""
     place = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(place)]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(place)]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     )
@@ -77,3 +78,29 @@ def test_links_and_anchors_hold_and_nothing_is_fetched_from_elsewhere(site):
                 assert unquote(parts.fragment) in other.anchors | {"__search"}, f"{path}: {link}"
     for sheet in place.rglob("*.css"):
         assert not re.findall(r"""(?:url\(|@import)\s*["']?(?:https?:)?//""", sheet.read_text()), sheet
+
+
+@pytest.mark.skipif(not (shutil.which("chromium") and shutil.which("chromedriver")), reason="no chromium")
+def test_search_works_from_the_disk(site):
+    webdriver = pytest.importorskip("selenium.webdriver")
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium")
+    for argument in ("--headless", "--no-sandbox", "--disable-gpu", "--window-size=1300,900"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    browser = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
+    try:
+        browser.get((site[0] / "api" / "prune.html").as_uri())
+        wait = WebDriverWait(browser, 60)
+        box = wait.until(lambda _: browser.find_element(By.CSS_SELECTOR, ".md-search__input"))
+        wait.until(lambda _: box.is_displayed())
+        box.click()
+        box.send_keys("quantization_aware")
+        found = wait.until(lambda _: browser.find_elements(By.CSS_SELECTOR, ".md-search-result__link"))
+        assert any("api/export.html" in link.get_attribute("href") for link in found)
+        assert not browser.get_log("browser")
+    finally:
+        browser.quit()
