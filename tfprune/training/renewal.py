@@ -205,13 +205,13 @@ class Renewals:
         )
 
     def gradual(self, step: int, sparsity: float) -> Renewal | None:
-        """Prunes to a sparsity; None where as much is pruned already and nothing can come back."""
+        """Prunes to a sparsity; None where nothing can come back and no more goes."""
         began, before = time.perf_counter(), masks_of(self._model)
         asked = self._asked(sparsity, self._part(before))
         if asked is None:
             return None
         masks = self._chosen(asked, before)
-        if self._by_numbers and not self._regrow and masks == before:
+        if not self._regrow and masks == before:  # groups or quotas are rounded, or N:M is kept to
             return None
         return self._changed(step, before, masks, began)
 
