@@ -71,6 +71,27 @@ def test_a_name_of_a_schedule_takes_them_and_each_layer_prunes_by_itself():
     assert history.history["sparsity"] == pytest.approx([62 / 112] * 2)
 
 
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = layers.Dense(10, "tanh", name="a"), layers.Dense(4, "tanh", name="b")
+        self.head = layers.Dense(3, name="head")
+
+    def call(self, x):
+        return self.head(self.b(self.a(x)))
+
+
+def test_names_are_layers_types_and_functions_too_and_models_of_any_kind():
+    model = _net()
+    named = {model.get_layer("a"): 0.5, (lambda layer: layer.name == "b"): 0.8, layers.Dense: 0.0}
+    tfprune.Prune("magnitude", "constant", sparsity=named).begin(model)
+    assert list(tfprune.masks_of(model).counts.values()) == [30, 8, 12]
+    subclassed = Subclassed()
+    subclassed(X)
+    named = {"*/a.kernel": 0.5, "*/b.kernel": 0.8}
+    assert _driven(subclassed, tfprune.Prune("magnitude", "one_cycle", sparsity=named), 10)[-1] == [30, 8, 12]
+
+
 def test_with_only_and_ignore_the_way_is_that_of_what_competes():
     linear = tfprune.PolynomialSchedule({"*": 0.5, "b": 0.8}, 0, 2, 1, power=1)
     for chosen in ({"ignore": "head"}, {"only": ["a", "b"]}):

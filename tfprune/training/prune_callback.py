@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import warnings
 from bisect import bisect_right
-from collections.abc import Mapping
 
 import keras
 
@@ -88,7 +87,7 @@ class Prune(keras.callbacks.Callback):
         super().__init__()
         pattern = options.get("pattern")
         exact = None if pattern is None else as_pattern(pattern).sparsity
-        if schedule is None and exact is not None and (sparsity is None or isinstance(sparsity, Mapping)):
+        if schedule is None and exact is not None:
             schedule, sparsity = ConstantSchedule(exact if sparsity is None else sparsity), None
         self.schedule = get_schedule(schedule, sparsity)
         if pattern is not None:
@@ -146,6 +145,9 @@ class Prune(keras.callbacks.Callback):
     def on_train_begin(self, logs=None) -> None:
         known = self.params or {}
         epochs, self._per_epoch = known.get("epochs"), known.get("steps")
+        if not self._per_epoch and getattr(self.model, "steps_per_execution", 1) > 1:
+            # The last execution may be a part of one, and Keras does not say of how many steps.
+            raise InputError("Prune cannot count the steps of executions of several: give fit steps_per_epoch")
         self._prepare(epochs * self._per_epoch if epochs and self._per_epoch else None)
         self._last_epoch, self._epoch_start, self._batches = (epochs or 0) - 1, 0, 0
 
