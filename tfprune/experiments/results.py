@@ -1,7 +1,8 @@
 """The results of any runs as one table: of all systems, of earlier versions, and of the original codes.
 
 A run leaves a `result.json` for each network (`tfprune.records.result`). What has none is read by its system's
-`originals.py`: `find(folder)` gives whose code made a network, `OURS` or `ORIGINAL`, and its `Result`.
+`originals.py`: `find(folder)` gives whose code made a network, `OURS` or `ORIGINAL`, its `Result`, and the name of the
+file in the folder that tells of it.
 """
 
 from __future__ import annotations
@@ -31,14 +32,15 @@ from tfprune.records.result import (
     tolerated,
 )
 
-Found = tuple[str, Result]
+Found = tuple[str, Result, str]
 _DENSITIES = ("density", "effective_density")
 COLUMNS = (
     *("family", "label", "seed", "level", "version", "method"),
     *COUNTED[:3],
     *_DENSITIES,
     *COUNTED[3:],
-    *("accuracy", "loss", "steps", "seconds", "digest", "settings", "versions", "more", "folder", "source"),
+    *("accuracy", "loss", "steps", "seconds", "digest", "settings", "layers", "versions", "more"),
+    *("folder", "file", "source"),
 )
 
 
@@ -66,17 +68,18 @@ def read_results(*roots: str | Path) -> pd.DataFrame:
           prunable weight and position of one example.
         - `accuracy`, in [0, 1], and `loss`, in nats: on the test images at the end of the training.
         - `steps`, `seconds`: of the training.
-        - `digest`: tells studies apart; `settings`: a dict; `versions`: of the packages; `more`: a dict of what the
-          system tells beside; `folder`: where it lies; `source`: `tfprune` or `original`.
+        - `digest`: tells studies apart; `settings`: a dict; `layers`: a dict, path of a kernel -> its `weights`, `kept`
+          and `effective`; `versions`: of the packages; `more`: a dict of what the system tells beside; `folder`: where
+          it lies, and `file`: which one there the row is from; `source`: `tfprune` or `original`.
 
     Raises:
         InputError: there is no such folder, or it is no path. A damaged file in it costs its own row and a warning
             that names it.
     """
     rows = [
-        {"folder": str(folder), "source": source} | _values(result)
+        {"folder": str(folder), "file": file, "source": source} | _values(result)
         for folder, files in _folders(roots)
-        for source, result in _found(folder, files)
+        for source, result, file in _found(folder, files)
     ]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     kinds = dict.fromkeys(WHOLE, "Int64") | dict.fromkeys((*NUMBERS, *_DENSITIES), "float64")
@@ -105,7 +108,7 @@ def _found(folder: Path, files: list[str]) -> Iterator[Found]:
     for name in sorted(filter(is_result_name, files), key=_by_number):
         with tolerated(folder / name):
             if has_result(folder / name):
-                yield OURS, read_result(folder / name)
+                yield OURS, read_result(folder / name), name
     whole = folder.absolute()  # names of the folders above say what is in this one
     for find in _finders():
         with tolerated(whole):

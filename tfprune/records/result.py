@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from importlib import metadata
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from tfprune.records.reading import read_json
 MARK, _FORMAT = "tfprune_result", 1
 OURS, ORIGINAL = "tfprune", "original"
 """Whose code made a network."""
+LAYER = ("weights", "kept", "effective")
+"""What is counted of each prunable kernel."""
 COUNTED = (
     *("weights", "kept", "effective", "parameters", "parameters_masked", "parameters_compacted"),
     *("flops", "flops_masked", "flops_compacted"),
@@ -63,6 +66,8 @@ class Result:
         flops: floating-point operations for one example, two for each prunable weight and position, nothing pruned.
         flops_masked: those of weights that the masks keep.
         flops_compacted: those of the network that `tfprune.compact` makes.
+        layers: path of each prunable kernel -> its `weights`, and how many of them are `kept` and `effective`, as in
+            the whole network, None each where it is not known; in the order of the network.
         accuracy: on the test images at the end of the training (at the last test, where there is none at the end), in
             [0, 1].
         loss: cross-entropy there, in nats; without weight decay.
@@ -92,6 +97,7 @@ class Result:
     flops: int | None = None
     flops_masked: int | None = None
     flops_compacted: int | None = None
+    layers: Mapping[str, Mapping[str, int | None]] | None = None
     accuracy: float | None = None
     loss: float | None = None
     steps: int | None = None
@@ -110,6 +116,7 @@ class Result:
         self._check("accuracy", lambda value: 0 <= value <= 1, "in [0, 1]")
         for name in ("settings", "more"):
             self._check(name, lambda value: isinstance(value, Mapping), "names with values", needed=True)
+        self._check("layers", _are_layers, "path -> weights, kept and effective, whole numbers of which none grows")
         for name, other in _NO_MORE_THAN.items():
             most = getattr(self, other)
             self._check(name, lambda value, most=most: most is None or value <= most, f"at most {other} = {most}")
@@ -217,6 +224,17 @@ def installed_versions() -> str:
         except metadata.PackageNotFoundError:
             continue  # run from its sources, say
     return ", ".join(found)
+
+
+def _are_layers(value: object) -> bool:
+    return isinstance(value, Mapping) and all(_is_text(path) and _is_layer(layer) for path, layer in value.items())
+
+
+def _is_layer(value: object) -> bool:
+    if not isinstance(value, Mapping) or set(value) != set(LAYER) or value["weights"] is None:
+        return False
+    counts = [value[name] for name in LAYER if value[name] is not None]
+    return all(map(_is_whole, counts)) and all(more >= less for more, less in pairwise(counts))
 
 
 def _is_text(value: object) -> bool:

@@ -12,7 +12,7 @@ from tfprune.records.result import ORIGINAL, Result, result_path, tolerated
 from tfprune.records.run_folder import RECORD
 
 
-def find(folder: Path) -> Iterator[tuple[str, Result]]:
+def find(folder: Path) -> Iterator[tuple[str, Result, str]]:
     """Whose code trained the networks in a folder, and their results; runs of ours leave a result file.
 
     A run of the originals is `args_<name>.json` with `loss_<name>.txt` beside it. These tell of validation images alone
@@ -25,7 +25,7 @@ def find(folder: Path) -> Iterator[tuple[str, Result]]:
         losses = folder / f"loss_{name}.txt"
         if losses.exists():
             with tolerated(losses):
-                yield ORIGINAL, _original(name, read_json(path, "the settings of a run"), _rows(losses))
+                yield ORIGINAL, _original(name, read_json(path, "the settings of a run"), _rows(losses)), path.name
 
 
 def _original(name: str, settings: dict, rows: list[list[float]]) -> Result:

@@ -19,7 +19,7 @@ _ORIGINAL = re.compile(r"(?:(?P<vgg>vgg)_(?P<scoring>.+)_(?P<data>CIFAR|MNIST)|r
 _DATA = {"CIFAR": "cifar10", "MNIST": "mnist"}
 
 
-def find(folder: Path) -> Iterator[tuple[str, Result]]:
+def find(folder: Path) -> Iterator[tuple[str, Result, str]]:
     """Whose code trained the networks in a folder, and their results; those that left a result file are not among them.
 
     Of our networks there is one in a folder; the original scripts write one file for all versions of a scoring. Their
@@ -31,10 +31,10 @@ def find(folder: Path) -> Iterator[tuple[str, Result]]:
     for path in sorted(folder.glob("*_metrics.json")):
         if match := _ORIGINAL.fullmatch(path.name):
             with tolerated(path):
-                yield from ((ORIGINAL, result) for result in _originals(path, match))
+                yield from ((ORIGINAL, result, path.name) for result in _originals(path, match))
 
 
-def _ours(folder: Path) -> Iterator[tuple[str, Result]]:
+def _ours(folder: Path) -> Iterator[tuple[str, Result, str]]:
     record, metrics = _recorded(folder), read_metrics(folder)
     if record is None:
         return
@@ -58,7 +58,7 @@ def _ours(folder: Path) -> Iterator[tuple[str, Result]]:
         "seconds": metrics.get("finetuning_seconds"),
     }
     study = {"settings": settings, "digest": digest(common, 8), "seed": first.get("seed")}
-    yield OURS, Result("filters", **names, **study, **facts)
+    yield OURS, Result("filters", **names, **study, **facts), METRICS
 
 
 def _recorded(folder: Path) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ from tfprune.records.run_folder import Layout, read_record
 _RECORD = Layout(())
 
 
-def find(folder: Path) -> Iterator[tuple[str, Result]]:
+def find(folder: Path) -> Iterator[tuple[str, Result, str]]:
     """Whose code made an iteration in a folder, and its result; iterations that left a result file are not among them.
 
     `accuracy` is that on the validation images, which are the published code's test images; `steps` are those that the
@@ -29,7 +29,7 @@ def find(folder: Path) -> Iterator[tuple[str, Result]]:
             yield from _of_run(folder, prefix, find_iterations(folder, prefix)[1])
 
 
-def _of_run(folder: Path, prefix: str, iterations: dict[int, Path]) -> Iterator[tuple[str, Result]]:
+def _of_run(folder: Path, prefix: str, iterations: dict[int, Path]) -> Iterator[tuple[str, Result, str]]:
     try:
         source, settings = OURS, read_record(folder, _RECORD, prefix)["input"]
     except MissingInputError:
@@ -40,7 +40,8 @@ def _of_run(folder: Path, prefix: str, iterations: dict[int, Path]) -> Iterator[
         if not result_path(folder, prefix, k).exists():
             with tolerated(path):
                 record = read_iteration(path)
-                yield source, Result("imp", f"level {k}", **study, level=k, **_facts(record), **counted(record))
+                facts = _facts(record) | counted(record)
+                yield source, Result("imp", f"level {k}", **study, level=k, **facts), path.name
 
 
 def _facts(record: IterationRecord) -> dict[str, Any]:
@@ -49,29 +50,35 @@ def _facts(record: IterationRecord) -> dict[str, Any]:
     return {"method": "magnitude", "accuracy": last, "steps": record.steps[-1], "more": more}
 
 
-def counted(record: IterationRecord) -> dict[str, int | None]:
+def counted(record: IterationRecord) -> dict[str, Any]:
     """What the masks and weights of an iteration count, by the names of `Result`.
 
     Where a network has convolutions, what depends on the size of the images is None: the files do not tell it.
     """
-    kernels = [mask for path, mask in record.masks.items() if path.endswith("/kernel")]
-    weights, kept = (sum(int(count(mask)) for mask in kernels) for count in (np.size, np.count_nonzero))
+    kernels = {path: mask for path, mask in record.masks.items() if path.endswith("/kernel")}
+    dense = all(layer.kind in "fx" for layer in record.layers)
+    effective = _effective(list(kernels.values())) if dense else [None] * len(kernels)
+    layers = {
+        path: {"weights": mask.size, "kept": int(np.count_nonzero(mask)), "effective": alive}
+        for (path, mask), alive in zip(kernels.items(), effective, strict=True)
+    }
+    weights, kept = (sum(layer[name] for layer in layers.values()) for name in ("weights", "kept"))
     parameters = sum(array.size for array in record.weights[-1].values())
     gone = record.masks.size - record.masks.kept
-    dense = all(layer.kind in "fx" for layer in record.layers)
     return {
         "weights": weights,
         "kept": kept,
-        "effective": _effective(kernels) if dense else None,
+        "effective": sum(effective) if dense else None,
         "parameters": parameters,
         "parameters_masked": parameters - gone,
         "flops": 2 * weights if dense else None,
         "flops_masked": 2 * kept if dense else None,
+        "layers": layers,
     }
 
 
-def _effective(kernels: Sequence[np.ndarray]) -> int:
-    """Number of weights of a chain of dense layers that lie on a path from an input to an output.
+def _effective(kernels: Sequence[np.ndarray]) -> list[int]:
+    """Number of weights of each of a chain of dense layers that lie on a path from an input to an output.
 
     Args:
         kernels: bool (inputs, units) each.
@@ -79,8 +86,8 @@ def _effective(kernels: Sequence[np.ndarray]) -> int:
     reached = [np.ones(len(kernels[0]), bool)]
     for kernel in kernels:
         reached.append(kernel[reached[-1]].any(axis=0))
-    needed, count = np.ones(kernels[-1].shape[1], bool), 0
+    needed, counts = np.ones(kernels[-1].shape[1], bool), []
     for kernel, alive in zip(reversed(kernels), reversed(reached[:-1]), strict=True):
-        count += int(np.count_nonzero(kernel[np.ix_(alive, needed)]))
+        counts.append(int(np.count_nonzero(kernel[np.ix_(alive, needed)])))
         needed = kernel[:, needed].any(axis=1)
-    return count
+    return counts[::-1]

@@ -22,7 +22,7 @@ _SETTING = re.compile(r"(?: +\* )?(?P<name>\w+) =>? (?P<value>.*)")
 _WORDS = {"None": None, "True": True, "False": False}
 
 
-def find(folder: Path) -> Iterator[tuple[str, Result]]:
+def find(folder: Path) -> Iterator[tuple[str, Result, str]]:
     """Whose code trained the network in a folder, and its result, unless there is none or it left a result file.
 
     OpenLTH writes a log when a training has ended, so that the file says that it has; it keeps settings in the folder
@@ -34,7 +34,7 @@ def find(folder: Path) -> Iterator[tuple[str, Result]]:
             yield from _of_training(folder, place)
 
 
-def _of_training(folder: Path, place: re.Match) -> Iterator[tuple[str, Result]]:
+def _of_training(folder: Path, place: re.Match) -> Iterator[tuple[str, Result, str]]:
     try:
         record = read_record(folder, LAYOUT)
         source, words = OURS, record["input"].get("label")
@@ -54,7 +54,7 @@ def _of_training(folder: Path, place: re.Match) -> Iterator[tuple[str, Result]]:
     study = {"settings": _settings(folder), "digest": place["digest"], "seed": int(place["replicate"])}
     method = str(words or place["method"] or MAIN)
     label = _label(place, method)
-    yield source, Result("lottery", label, method=method, **study, **facts)
+    yield source, Result("lottery", label, method=method, **study, **facts), LOGGER
 
 
 def _label(place: re.Match, method: str) -> str:

@@ -21,7 +21,7 @@ _TYPES = ("direct", "effective")
 _GROUPS = ("random", "magnitude", "snip", "tfmot")  # of pruners that are named `<group>/<name>`
 
 
-def find(folder: Path) -> Iterator[tuple[str, Result]]:
+def find(folder: Path) -> Iterator[tuple[str, Result, str]]:
     """Whose code pruned a network in a folder, and its result; networks that left a result file are not among them.
 
     They lie in `<out_path>/<architecture>/<pruner>/<pruning type>` and `<out_path>/<architecture>/dense`. The losses in
@@ -33,10 +33,11 @@ def find(folder: Path) -> Iterator[tuple[str, Result]]:
         if settings is not None and not has_result(result_path(folder, prefix)):
             with tolerated(folder / f"{prefix}_*.npy"):
                 told = settings | {"compression": float(match["compression"])}
-                yield from _of_run(folder, prefix, match["sample"], told)
+                yield from _of_run(folder, match, told)
 
 
-def _of_run(folder: Path, prefix: str, sample: str, settings: dict[str, Any]) -> Iterator[tuple[str, Result]]:
+def _of_run(folder: Path, name: re.Match, settings: dict[str, Any]) -> Iterator[tuple[str, Result, str]]:
+    prefix, sample = name["prefix"], name["sample"]
     source, key, steps, record = ORIGINAL, None, None, recorded(folder, prefix)
     if record is not None and not record["finished"]:
         return
@@ -52,7 +53,7 @@ def _of_run(folder: Path, prefix: str, sample: str, settings: dict[str, Any]) ->
     reached = _reached(folder, prefix)
     steps = steps if "accuracy" in reached else None  # it may have been pruned alone
     study = {"settings": settings, "digest": key, "seed": seed, "method": pruner, "steps": steps}
-    yield source, Result("one_shot", label, **study, **reached)
+    yield source, Result("one_shot", label, **study, **reached), name.string
 
 
 def _settings(folder: Path) -> dict[str, Any] | None:
