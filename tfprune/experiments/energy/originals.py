@@ -25,7 +25,11 @@ def find(folder: Path) -> Iterator[tuple[str, Result, str]]:
         losses = folder / f"loss_{name}.txt"
         if losses.exists():
             with tolerated(losses):
-                yield ORIGINAL, _original(name, read_json(path, "the settings of a run"), _rows(losses)), path.name
+                yield (
+                    ORIGINAL,
+                    _original(name, read_json(path, "the settings of a run"), read_losses(losses)),
+                    path.name,
+                )
 
 
 def _original(name: str, settings: dict, rows: list[list[float]]) -> Result:
@@ -41,8 +45,12 @@ def _original(name: str, settings: dict, rows: list[list[float]]) -> Result:
     )
 
 
-def _rows(path: Path) -> list[list[float]]:
-    """The numbers after each epoch, as many as `LOSSES` has names."""
+def read_losses(path: Path) -> list[list[float]]:
+    """The numbers of `loss_<name>.txt` after each epoch, as many as `LOSSES` has names.
+
+    Raises:
+        InputError: a damaged or foreign file.
+    """
     lines = [line for line in read_text(path).splitlines() if line.strip() and not line.startswith("#")]
     try:
         rows = [[float(number) for number in line.replace(",", " ").split()] for line in lines]

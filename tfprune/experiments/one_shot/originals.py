@@ -69,21 +69,31 @@ def _settings(folder: Path) -> dict[str, Any] | None:
 
 
 def _reached(folder: Path, prefix: str) -> dict[str, int | float | None]:
-    direct, effective, accuracies = (
-        _read(folder / f"{prefix}_{name}", 1.0) for name in (DIRECT, EFFECTIVE.format(METHODS[0]), ACCURACIES)
-    )
-    counts = _counts(folder, prefix)
+    counts, direct, effective = layer_arrays(folder, prefix)
+    accuracies = _read(folder / f"{prefix}_{ACCURACIES}", 1.0)
     found: dict[str, int | float | None] = {"weights": None if counts is None else int(counts.sum())}
     for name, sparsities in (("kept", direct), ("effective", effective)):
         if counts is not None and sparsities is not None:
-            if len(counts) != len(sparsities):
-                raise InputError(f"{folder}: {prefix} has {len(sparsities)} layers, its counts.npy has {len(counts)}")
             found[name] = int(np.round(counts * (1 - sparsities)).sum())
     # Of a network without a path the original notes the accuracy of guessing, and measures nothing.
     guessed = found.get("effective") == 0 and accuracies is not None and len(accuracies) == 1
     if accuracies is not None and len(accuracies) and not guessed:
         found["accuracy"] = float(accuracies[-1])
     return found
+
+
+def layer_arrays(folder: Path, prefix: str) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+    """Number of weights, direct and effective sparsity of each kernel, float64; None each where no file tells it.
+
+    Raises:
+        InputError: a damaged file, or files that do not fit together.
+    """
+    names = (DIRECT, EFFECTIVE.format(METHODS[0]))
+    counts, sparsities = _counts(folder, prefix), [_read(folder / f"{prefix}_{name}", 1.0) for name in names]
+    for part in sparsities:
+        if counts is not None and part is not None and len(counts) != len(part):
+            raise InputError(f"{folder}: {prefix} has {len(part)} layers, its counts.npy has {len(counts)}")
+    return counts, sparsities[0], sparsities[1]
 
 
 def _counts(folder: Path, prefix: str) -> np.ndarray | None:
