@@ -11,8 +11,10 @@ import pandas as pd
 import pytest
 
 import tfprune
+from tfprune.connectivity.measured import parameters_of
+from tfprune.experiments.told import told_of
 from tfprune.layers.masks import Masks
-from tfprune.records.result import COUNTED, has_result, is_result_name
+from tfprune.records.result import COUNTED, LAYER, has_result, is_result_name
 
 INI = """
 [IO]
@@ -110,6 +112,37 @@ def test_every_network_has_a_row_with_all_its_counts(table):
 def test_a_study_finds_its_own_rows(runs):
     own = {name: [sorted(run.results["label"]) for run in found] for name, found in runs.items()}
     assert own == NETWORKS
+
+
+def test_layers_of_every_network_add_up_to_it(table):
+    for row in table.to_dict("records"):
+        for name in LAYER:
+            assert sum(layer[name] for layer in row["layers"].values()) == row[name], (
+                row["family"],
+                row["label"],
+                name,
+            )
+    assert {len(layers) for layers in table[table["family"] == "filters"]["layers"]} == {15}
+    assert list(_rows(table, "one_shot")["dense"]["layers"]) == ["dense1/kernel", "dense2/kernel", "dense3/kernel"]
+
+
+def test_files_of_a_network_tell_its_curves_and_its_structure(table):
+    for row in table.to_dict("records"):
+        told, place = told_of(row["family"]), (Path(row["folder"]), row["file"])
+        step, accuracy = told.curves(*place)["test_accuracy"][-1]
+        assert accuracy == pytest.approx(row["accuracy"], abs=1e-12)
+        # Filter pruning counts epochs; lottery tickets the steps before the rewinding point, too.
+        assert step == (
+            1 if row["family"] == "filters" else row["steps"] + 5 * ("level" in row["label"] and step == 24)
+        )
+        small = tfprune.compact(*told.network(*place, row["settings"]), verify=False)
+        assert parameters_of(small) == row["parameters_compacted"]
+        # Kept in files, too, where a result of before lacks them.
+        if (layers := told.layers(*place)) is not None:
+            known = {path: {name: layer[name] for name in LAYER[:2]} for path, layer in row["layers"].items()}
+            assert {path: {name: layer[name] for name in LAYER[:2]} for path, layer in layers.items()} == known
+        whole = row["label"] in ("unpruned", "training", "level 0") or row["family"] == "filters"
+        assert (layers is None) == (row["family"] == "filters") or whole
 
 
 def test_iterative_pruning(root, table):
