@@ -38,6 +38,7 @@ __all__ = [
     "load_model",
     "masked",
     "masks_of",
+    "overview_table",
     "pattern_report",
     "prunable",
     "prune",
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
     from tfprune.layers.convert import load_model, masked, masks_of, set_masks, strip
     from tfprune.layers.masks import Masks, load_masks, save_masks
     from tfprune.layers.prunable import prunable, unsupported
+    from tfprune.overview.table import overview_table
     from tfprune.pruning.filter_scores import filter_scores, register_filter_score
     from tfprune.pruning.latency_table import LatencyTable, latency_table
     from tfprune.pruning.pattern_report import pattern_report
@@ -141,6 +143,7 @@ _HOMES = {
     "load_model": "tfprune.layers.convert",
     "masked": "tfprune.layers.convert",
     "masks_of": "tfprune.layers.convert",
+    "overview_table": "tfprune.overview.table",
     "pattern_report": "tfprune.pruning.pattern_report",
     "prunable": "tfprune.layers.prunable",
     "prune": "tfprune.pruning.pruner",
