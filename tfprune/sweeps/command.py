@@ -16,6 +16,7 @@ from absl import flags
 
 from tfprune.cli import flags as setting_flags
 from tfprune.cli.app import Command
+from tfprune.cli.early import check_output
 from tfprune.cli.run import UNFINISHED
 from tfprune.cli.shipped import shipped
 from tfprune.errors import InputError, did_you_mean
@@ -24,7 +25,7 @@ from tfprune.records.settings import settings_of
 from tfprune.sweeps.display import SweepBar, estimate_text, run_table
 from tfprune.sweeps.engine import Job
 from tfprune.sweeps.engines import engine_of
-from tfprune.sweeps.plan import Plan, make_plan
+from tfprune.sweeps.plan import Plan, make_plan, with_name
 from tfprune.sweeps.scheduler import Scheduler, cell_of, times_of
 from tfprune.sweeps.settings import EngineSettings, SweepSettings
 from tfprune.sweeps.state import RUNS, Ended, SweepFolder, read_ended, refuse_other
@@ -62,7 +63,7 @@ class Sweep:
 def run_sweep(path: str | os.PathLike, **settings: Any) -> Sweep:
     """Does what `python -m tfprune.sweep` does: the runs of a sweep file that are not finished yet.
 
-        sweep = tfprune.run_sweep("inputs/sweeps/one_shot-digits.toml", jobs=2)
+        sweep = tfprune.run_sweep("inputs/sweeps/effective_sparsity-digits.toml", jobs=2)
         sweep.results, sweep.failed
 
     A sweep that was killed, or interrupted, is continued by the same call. A run that fails is recorded and stops no
@@ -97,7 +98,7 @@ def command() -> Command:
     def main(values: flags.FlagValues, words: Sequence[str]) -> None:
         if len(words) != 1:
             told = " ".join(words) or "none"
-            raise InputError(f"give one sweep file, for example inputs/sweeps/one_shot-digits.toml. Received: {told}")
+            raise InputError(f"give one sweep file, for example inputs/sweeps/effective_sparsity-digits.toml. Received: {told}")
         how, where = (setting_flags.read(values, group) for group in _GROUPS)
         sweep = _carry_out(words[0], how, where)
         if not how.quiet or how.dry_run:
@@ -119,15 +120,13 @@ def _carry_out(path: str, how: SweepSettings, where: EngineSettings) -> Sweep:
     with SweepBar(how.quiet) as bar:
         root = os.path.abspath(folder / RUNS)
         template = Job(0, file.command, root=root, device=where.device, threads=where.threads_of_run)
-        try:
-            plan = make_plan(file.runs(), template)
-            refuse_other(folder, file.content, how.changed)
-            plan.look()
-            if how.dry_run:
-                return _looked_at(folder, plan, where.jobs)
-            plan.check()
-        except InputError as error:
-            raise error if str(path) in str(error) else InputError(f"{path}: {error}") from None
+        plan = with_name(path, lambda: make_plan(file.runs(), template))
+        refuse_other(folder, file.content, how.changed)
+        plan.look()
+        if how.dry_run:
+            return _looked_at(folder, plan, where.jobs)
+        check_output(folder, "--out")
+        with_name(path, plan.check)
         with SweepFolder(folder, file.content, how.changed) as record:
             return _run(plan, record, how, where, bar)
 

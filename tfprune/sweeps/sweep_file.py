@@ -111,7 +111,6 @@ class SweepFile:
     """
 
     def __init__(self, path: str | Path):
-        self.path = path
         try:
             self.content = tomllib.loads(read_text(path, _MOST_BYTES))
         except tomllib.TOMLDecodeError as error:
@@ -141,13 +140,13 @@ class SweepFile:
                 name = {"part": part.name} if part.name is not None else {}
                 yield Wanted(self.command, part.words, part.settings | crossed, name | crossed)
         if not some:
-            raise InputError(f"{self.path}: there is no run: all combinations are excluded")
+            raise InputError("there is no run: all combinations are excluded")
         used: dict[str, bool] = {}
         for each in (each for part in self._parts for each in part.exclude):
             used[each.where] = used.get(each.where, False) or each.used
         for where, is_used in used.items():
             if not is_used:
-                raise InputError(f"{self.path}: {where} excludes no run: no combination has all of its values")
+                raise InputError(f"{where} excludes no run: no combination has all of its values")
 
 
 def shown(value: Any) -> str:
