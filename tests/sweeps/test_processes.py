@@ -50,7 +50,7 @@ def test_a_run_that_always_kills_its_process_fails(place):
     sweep = place.sweep(text, attempts=2, **PROCESSES)
     assert sweep.done == 3 and place.trained == 5
     (error,) = sweep.failed.values()
-    assert error == "its process ended by signal -9 (no memory left?)".replace("-9", "9")
+    assert error == "its process ended by signal 9 (no memory left?)"
     (log,) = (place.out / "logs").glob("*.log")
     assert "its process ended" in log.read_text()
 
@@ -63,13 +63,10 @@ def test_failures_come_with_what_was_said(place):
 
 
 def test_a_full_disk_stops_it_and_leaves_no_process(place):
-    text = (
-        '[cross]\nx = [1, 2]\n[[part]]\nsettings = {fault = "full", word = "b"}\n[[part]]\nsettings = {seconds = 60}\n'
-    )
-    began = time.monotonic()
+    text = '[[part]]\nsettings = {fault = "full", word = "b"}\n[[part]]\nsettings = {seconds = 60}\n'
     with pytest.raises(InputError, match=r"No space left on device"):
         place.sweep(text, **PROCESSES)
-    assert time.monotonic() - began < 50 and not _children()  # nobody waited for the other run
+    assert not place.sums and not _children()  # nobody waited for the other run
 
 
 def test_shared_runs_come_before_what_needs_them(place):
@@ -94,6 +91,7 @@ def test_processes_are_held_to_their_share_of_the_cores(tmp_path, monkeypatch):
     assert not _children()
 
 
+@pytest.mark.slow
 def test_tensorflow_uses_no_more_threads_than_it_may(tmp_path):
     code = """
 import tensorflow as tf
@@ -148,6 +146,7 @@ def _wait_for(place, count):
         time.sleep(0.01)
 
 
+@pytest.mark.slow_beyond(1)
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL, signal.SIGTERM])
 def test_a_sweep_that_is_ended_leaves_no_process_and_continues(place, environment, how):
     sweep = _start(place, environment)
