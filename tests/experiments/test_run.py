@@ -18,7 +18,7 @@ from tfprune.experiments.results import COLUMNS
             "mian",
             (),
             {},
-            "a command must be one of imp, main, lth, filters, energy. Received: 'mian'; did you mean 'main'?",
+            "a command must be one of imp, main, lth, filters, energy, or module:Study of your own. Received: 'mian'; did you mean 'main'?",
         ),
         (3, (), {}, "command must be a name or a Study. Received: 3"),
         ("main", ("snip",), {}, "settings are given by name"),

@@ -22,7 +22,7 @@ from tfprune.cli.progress import ProgressBar
 from tfprune.errors import InputError
 from tfprune.records.result import Result, result_path
 from tfprune.records.run_folder import RECORD, Layout, RunFolder, file_of, is_finished
-from tfprune.records.settings import Settings, digest, setting
+from tfprune.records.settings import Settings, digest, setting, settings_of
 
 DEVICES = ("auto", "cpu", "gpu")
 UNFINISHED, TRAINED, FINISHED = range(3)
@@ -74,10 +74,37 @@ class Study(ABC):
         setting_flags.give(values, dict(given))
         return cls(setting_flags.read(values, cls.settings_type))
 
+    @classmethod
+    def placed(cls, words: Sequence[str], given: Mapping[str, Any], root: str) -> dict[str, Any]:
+        """The settings by which the files of a study lie below a folder, those of every other study elsewhere in it.
+
+        By default the setting `out_path`, where there is one and it was not given: for systems whose folder follows
+        from their settings.
+
+        Args:
+            words: of the command.
+            given: its settings.
+            root: the folder.
+
+        Raises:
+            InputError: the study would leave no files.
+        """
+        names = [field.name for field in settings_of(cls.settings_type)]
+        return {"out_path": root} if "out_path" in names and "out_path" not in given else {}
+
     @property
     @abstractmethod
     def folder(self) -> Path:
         """Where the study's files are."""
+
+    @property
+    def places(self) -> frozenset[Path]:
+        """What the study writes: two studies that have one in common cannot be carried out at the same time."""
+        return frozenset([file_of(self.folder, RECORD, self.prefix)])
+
+    def needs(self) -> Study | None:
+        """The study whose results this one starts from, if any; it is carried out before, finished or not."""
+        return None
 
     @property
     def prefix(self) -> str:

@@ -17,7 +17,7 @@ from tfprune.experiments.filters import results
 from tfprune.experiments.filters.settings import FilterSettings
 from tfprune.pruning.own_parts import check_module
 from tfprune.records.result import result_path
-from tfprune.records.run_folder import RunFolder, is_finished
+from tfprune.records.run_folder import RECORD, RunFolder, is_finished
 from tfprune.records.settings import digest
 
 _FIGURES = ("accuracy.png", "training.png")
@@ -39,6 +39,13 @@ class FilterStudy(Study):
     @property
     def digest(self) -> str:
         return digest(self.settings.finetuning_record | {"unpruned": self.settings.unpruned_record}, 8)
+
+    @property
+    def places(self) -> frozenset[Path]:
+        return frozenset(place / RECORD for place in self._pruned)
+
+    def needs(self) -> Study | None:
+        return UnprunedStudy(self.settings)
 
     def own(self, table: pd.DataFrame) -> pd.DataFrame:
         places = [str(place) for place in (self.settings.unpruned_folder, *self._pruned)]
@@ -115,3 +122,39 @@ class FilterStudy(Study):
 
     def _is_trained(self, folder: Path) -> bool:
         return is_finished(folder, self.layout, stage=results.TRAINED)
+
+
+class UnprunedStudy(FilterStudy):
+    """The unpruned network alone: what the studies of any scorings, versions and fine-tuning start from."""
+
+    @property
+    def folder(self) -> Path:
+        return self.settings.unpruned_folder
+
+    @property
+    def places(self) -> frozenset[Path]:
+        return frozenset([self.folder / RECORD])
+
+    def needs(self) -> None:
+        return None
+
+    def stage(self) -> int:
+        if not self._is_trained(self.folder):
+            return UNFINISHED
+        return FINISHED if is_finished(self.folder, self.layout) and not self.lacks_results() else TRAINED
+
+    def train(self, overwrite: bool, watch: ProgressBar) -> None:
+        from tfprune.experiments.filters.recipe import train_unpruned
+
+        train_unpruned(self.settings, watch)
+
+    def report(self, _: bool) -> str:
+        from tfprune.experiments.filters.recipe import write_network_result
+
+        if not self.has_results():
+            write_network_result(self.settings, self.folder)
+        return f"files: {self.folder}"
+
+    @property
+    def _pruned(self) -> list[Path]:
+        return []

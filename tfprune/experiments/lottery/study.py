@@ -22,7 +22,7 @@ from tfprune.experiments.lottery.replicate import Replicate
 from tfprune.experiments.lottery.settings import DataSettings, PlaceSettings
 from tfprune.experiments.lottery.steps import Step, iterations_per_epoch, parse_steps
 from tfprune.records.result import Result, installed_versions, result_path
-from tfprune.records.run_folder import RunFolder, is_finished
+from tfprune.records.run_folder import RECORD, RunFolder, is_finished
 
 SUMMARY, FIGURES = "summary.csv", ("accuracy", "training")
 
@@ -50,6 +50,14 @@ class LotteryStudy(Study):
         from tfprune.experiments.lottery.flags import asked
 
         return asked(words, given)
+
+    @classmethod
+    def placed(cls, words: Sequence[str], given: Mapping[str, Any], root: str) -> dict[str, Any]:
+        return {} if "root" in given else {"root": root}
+
+    @property
+    def places(self) -> frozenset[Path]:
+        return frozenset(folder / RECORD for folder in self.folders)
 
     @abstractmethod
     def folder_of(self, level: int) -> Path:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -44,6 +45,12 @@ class OneShotStudy(Study):
         super().__init__(settings)
         self.dense = settings.dense
 
+    @classmethod
+    def placed(cls, words: Sequence[str], given: Mapping[str, Any], root: str) -> dict[str, Any]:
+        if given.get("save") is False:
+            raise InputError("--save must be true here: a run without files leaves nothing")
+        return super().placed(words, given, root)
+
     @property
     def folder(self) -> Path:
         return self.settings.folder
@@ -63,6 +70,9 @@ class OneShotStudy(Study):
     def figures(self) -> dict[str, Path]:
         paths = {name: Path(self.folder, f"{self.prefix}_{name}.png") for name in ("training", "densities")}
         return {name: path for name, path in paths.items() if path.exists()}
+
+    def needs(self) -> OneShotStudy | None:
+        return OneShotStudy(self.dense) if self.settings.needs_dense else None
 
     @property
     def lacks_dense(self) -> bool:
