@@ -14,7 +14,7 @@ import pytest
 from tfprune.experiments.lottery.files import read_log
 
 LENET = ("--default_hparams=mnist_lenet_300_100", "--dataset_name=digits", "--batch_size=60")
-CONVOLUTIONAL = ("--default_hparams=cifar_resnet_8_4", "--dataset_name=digits", "--batch_size=60")
+CONVOLUTIONAL = ("--default_hparams=cifar_resnet_8_4", "--dataset_name=digits", "--batch_size=100")
 TRAIN = ("train", *LENET, "--training_steps=3ep", "--weight_save_steps=1ep")
 
 
@@ -80,7 +80,7 @@ def assert_alike(one, two, rtol, atol):
         other_log, others = two[folder]
         assert log.names == other_log.names and set(arrays) == set(others)
         for name in ("train_loss", "test_loss"):
-            assert len(log.get(name)) >= 2
+            assert log.get(name)
             np.testing.assert_allclose(other_log.get(name), log.get(name), rtol=rtol, err_msg=f"{folder} {name}")
         for name, array in arrays.items():
             if array.dtype.kind == "f":
@@ -94,7 +94,7 @@ def assert_alike(one, two, rtol, atol):
     ("arguments", "rtol", "atol"),
     [
         (TRAIN, 1e-5, 1e-5),
-        (("train", *CONVOLUTIONAL, "--training_steps=2ep"), 1e-3, 2e-3),
+        (("train", *CONVOLUTIONAL, "--training_steps=1ep3it"), 1e-3, 2e-3),
         (("lottery", *LENET, "--training_steps=2ep", "--levels=1", "--rewinding_steps=5it"), 1e-5, 1e-5),
     ],
     ids=["lenet", "batch norm", "lottery"],
