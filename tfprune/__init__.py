@@ -53,6 +53,7 @@ __all__ = [
     "remove_channels",
     "report",
     "run",
+    "run_sweep",
     "save_masks",
     "schedules",
     "scores",
@@ -101,6 +102,7 @@ if TYPE_CHECKING:
     from tfprune.surgery.export import ExportError, export
     from tfprune.surgery.export_report import export_report
     from tfprune.surgery.quantization import quantization_aware
+    from tfprune.sweeps.command import run_sweep
     from tfprune.training.network_slimming import NetworkSlimming
     from tfprune.training.prune_callback import Prune
     from tfprune.training.recalibrate import recalibrate
@@ -153,6 +155,7 @@ _HOMES = {
     "remove_channels": "tfprune.pruning.remove_channels",
     "report": "tfprune.connectivity.whole_report",
     "run": "tfprune.experiments.run",
+    "run_sweep": "tfprune.sweeps.command",
     "save_masks": "tfprune.layers.masks",
     "schedules": "tfprune.training.schedules",
     "scores": "tfprune.pruning.scores",

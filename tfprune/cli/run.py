@@ -56,6 +56,8 @@ class Study(ABC):
     layout: ClassVar[Layout]
     stage_trained: ClassVar[str | None] = None
     """The stage of the layout at which training is over and only tables and figures are left; None: there is none."""
+    tensorflow: ClassVar[bool] = True
+    """Whether it computes with TensorFlow, which is then loaded, and the device chosen, before `train`."""
 
     def __init__(self, settings: Any):
         self.settings = settings
@@ -260,12 +262,9 @@ def _carry_out(study: Study, how: RunSettings, watch: ProgressBar) -> str:
         if stage == UNFINISHED and not is_first:
             study.check()
         # Only now: a refused or finished run should answer at once.
-        with loading_tensorflow(how.quiet):
-            from tfprune.training.devices import use_device
-
-            device = use_device(study.device if how.device == "auto" else how.device)
+        device = _ready_device(study, how) if study.tensorflow else ""
         if stage == UNFINISHED:
-            watch.say(f"on {device}; files: {study.folder}")
+            watch.say(f"{device}files: {study.folder}")
             study.train(folder, watch)
         text = study.report(folder)
         study.finish(folder)
@@ -295,6 +294,14 @@ def tell(study: Study, how: RunSettings) -> None:
     text = carry_out(study, how)
     if not how.quiet:
         print(text)
+
+
+def _ready_device(study: Study, how: RunSettings) -> str:
+    """Loads TensorFlow; where it computes, for people."""
+    with loading_tensorflow(how.quiet):
+        from tfprune.training.devices import use_device
+
+        return f"on {use_device(study.device if how.device == 'auto' else how.device)}; "
 
 
 def _which(study: Study) -> str:

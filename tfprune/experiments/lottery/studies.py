@@ -187,7 +187,10 @@ class OneshotStudy(_Branch):
 
     def needs(self) -> TrainStudy:
         study = TrainStudy(self.settings, self.place, workshop=self.workshop)
-        steps_per_epoch = self._steps_per_epoch(self.settings.dataset)
+        try:
+            steps_per_epoch = self._steps_per_epoch(self.settings.dataset)
+        except InputError:  # which `check` tells
+            steps_per_epoch = None
         if steps_per_epoch is not None:
             end = self.end_step(steps_per_epoch)
             kept = {Step.parse("0it", steps_per_epoch), end, *study.kept_steps(steps_per_epoch, end)}
