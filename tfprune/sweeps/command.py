@@ -98,7 +98,9 @@ def command() -> Command:
     def main(values: flags.FlagValues, words: Sequence[str]) -> None:
         if len(words) != 1:
             told = " ".join(words) or "none"
-            raise InputError(f"give one sweep file, for example inputs/sweeps/effective_sparsity-digits.toml. Received: {told}")
+            raise InputError(
+                f"give one sweep file, for example inputs/sweeps/effective_sparsity-digits.toml. Received: {told}"
+            )
         how, where = (setting_flags.read(values, group) for group in _GROUPS)
         sweep = _carry_out(words[0], how, where)
         if not how.quiet or how.dry_run:

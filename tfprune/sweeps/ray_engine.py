@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -23,8 +25,12 @@ from tfprune.sweeps.worker import is_full, one_line, perform, study_of_job, thre
 
 CONNECT_SECONDS = 60
 """Within which a cluster must answer."""
-_QUEUED = 2  # jobs with Ray for each that fits: none waits for this process, and a cluster that can grow sees the need
+_LOOK_SECONDS = 1.0  # from one look at the machines to the next
 _STORE_BYTES = 80 << 20  # results go through files, not through Ray's memory
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # reports to its makers
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # pages on the state of a machine that has died
+}
 # In a process of its own: Ray ends the process, or never returns, where a cluster does not answer.
 _PROBE = """
 import json, logging, sys
@@ -54,13 +60,13 @@ class RayEngine(Engine):
         self._url = url
         self._storage: Storage | None = None
         self._ray: ModuleType | None = None
-        self._slots = 1
+        self._slots, self._looked = 1, -math.inf
 
     def __enter__(self) -> RayEngine:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports to its makers unless told otherwise
         if self._url is not None:
             self._storage = Storage(self._url)
             self._storage.check()
+        os.environ.update({**_QUIET, **os.environ})  # read when it is imported
         ray = extra("ray", "--engine=ray")
         address = self._how.address
         if address is not None:
@@ -83,8 +89,9 @@ class RayEngine(Engine):
 
     @property
     def slots(self) -> int:
-        # Machines come and go.
-        self._slots = max(1, _QUEUED * sum(self._fitting(node) for node in self._nodes()))
+        if time.monotonic() - self._looked > _LOOK_SECONDS:  # machines come and go
+            self._slots = max(1, sum(self._fitting(node) for node in self._nodes()))
+            self._looked = time.monotonic()
         return self._slots
 
     def start(self, job: Job) -> None:
