@@ -55,10 +55,10 @@ def _carried_out(job: Job, storage: Storage, seconds: float) -> Outcome:
 def _stored_meanwhile(
     storage: Storage, key: str, root: Path, brought: Mapping[str, Stamp], seconds: float
 ) -> Iterator[None]:
-    ended = threading.Event()
+    ended, begun = threading.Event(), _own(root, brought)
 
     def store() -> None:
-        last = _own(root, brought)
+        last = begun
         while not ended.wait(seconds):
             with contextlib.suppress(Exception):  # the next time, or at the end, where it is told
                 last = _stored(storage, key, root, brought, last)
