@@ -41,7 +41,9 @@ def test_the_library(installed):
     assert Path(file).is_relative_to(installed.place) and sparsity == "0.9", done.stderr[-2000:]
 
 
-@pytest.mark.parametrize("name", ["inputs/main.ini", "flags/synflow.flags", "flags/lth/digits.flags"])
+@pytest.mark.parametrize(
+    "name", ["inputs/main.ini", "inputs/sweeps/imp-digits.toml", "flags/synflow.flags", "flags/lth/digits.flags"]
+)
 def test_files_that_are_named_are_found(installed, name):
     done = installed("-c", f"from tfprune.cli.shipped import shipped; print(open(shipped({name!r})).read())")
     assert done.stdout.strip() == (ROOT / name).read_text().strip()

@@ -16,6 +16,7 @@ from tfprune.errors import InputError
 from tfprune.experiments.filters import results
 from tfprune.experiments.filters.settings import FilterSettings
 from tfprune.pruning.own_parts import check_module
+from tfprune.records.lock import taking_turns
 from tfprune.records.result import result_path
 from tfprune.records.run_folder import RECORD, RunFolder, is_finished
 from tfprune.records.settings import digest
@@ -99,10 +100,12 @@ class FilterStudy(Study):
             if not result_path(place).exists():  # made by a version that left none
                 write_network_result(self.settings, place)
         title = f"{self.settings.model} on {self.settings.data}"
-        table = results.write_results(self.folder)
-        drawn = draw_accuracy(table, title), draw_training(results.read_curves(self.folder), title)
-        for name, figure in zip(_FIGURES, drawn, strict=True):
-            save_png(figure, self.folder / name)
+        # They tell of networks that others may be making: who is last has to have seen them all.
+        with taking_turns(self.folder / "tables.lock"):
+            table = results.write_results(self.folder)
+            drawn = draw_accuracy(table, title), draw_training(results.read_curves(self.folder), title)
+            for name, figure in zip(_FIGURES, drawn, strict=True):
+                save_png(figure, self.folder / name)
         shown = f"{self.folder / results.RESULTS}, {results.TABLE}, {' and '.join(_FIGURES)} beside it"
         return f"{results.results_text(table)}\nfiles: {shown}"
 

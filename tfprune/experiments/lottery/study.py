@@ -21,6 +21,7 @@ from tfprune.experiments.lottery.names import MAIN, LotterySettings, PlainSettin
 from tfprune.experiments.lottery.replicate import Replicate
 from tfprune.experiments.lottery.settings import DataSettings, PlaceSettings
 from tfprune.experiments.lottery.steps import Step, iterations_per_epoch, parse_steps
+from tfprune.records.lock import taking_turns
 from tfprune.records.result import Result, installed_versions, result_path
 from tfprune.records.run_folder import RECORD, RunFolder, is_finished
 
@@ -195,10 +196,12 @@ class LotteryStudy(Study):
         from tfprune.plots.style import save_png
 
         self._add_results()
-        table, curves = summary(read_results(self.top)), read_curves(self.top)
-        path = write_summary(self.top)
-        save_png(draw_accuracy(table, self.title), self.top / "accuracy.png")
-        save_png(draw_training(curves[curves["branch"] == MAIN], self.title), self.top / "training.png")
+        # They tell of networks that others may be making: who is last has to have seen them all.
+        with taking_turns(self.top / "tables.lock"):
+            table, curves = summary(read_results(self.top)), read_curves(self.top)
+            path = write_summary(self.top)
+            save_png(draw_accuracy(table, self.title), self.top / "accuracy.png")
+            save_png(draw_training(curves[curves["branch"] == MAIN], self.title), self.top / "training.png")
         return f"{summary_text(table)}\nfiles: {path}, accuracy.png and training.png beside it"
 
     def together(self, how: RunSettings, watch: Any, work: Callable[[], str]) -> str:
