@@ -4,8 +4,10 @@ import sys
 import types
 import uuid
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from trivial_system import TrivialStudy
 
 from tfprune.errors import InputError
 from tfprune.sweeps import ray_engine
@@ -195,6 +197,24 @@ def test_a_storage_brings_needed_runs_there_and_results_back(ray, tmp_path, root
     assert sums(root, needy) == ["3.0"] and study_of_job(needy).stage() == 2
     for each in (needy, replace(needy, back=1)):
         assert Storage(url).holds(key_of(study_of_job(each), root), FINISHED)
+
+
+class SharedStudy(TrivialStudy):
+    """Its runs draw a table together, beside their folders."""
+
+    def report(self, folder):
+        sums = sorted(path.read_text() for path in Path(self.settings.out_path).glob("*/sum.txt"))
+        Path(self.settings.out_path, "table.txt").write_text(" ".join(sums))
+        return super().report(folder)
+
+
+def test_what_runs_draw_together_is_drawn_of_all(ray, tmp_path, root, monkeypatch):
+    monkeypatch.setattr("trivial_system.SharedStudy", SharedStudy, raising=False)
+    with engine(tmp_path, address="auto", storage=f"memory://{uuid.uuid4().hex}") as used:
+        for x in range(3):
+            used.start(replace(job(root, x, x=x), command="trivial_system:SharedStudy"))
+            assert used.wait(1).error is None
+    assert (root / "table.txt").read_text() == "1.0 2.0 3.0"
 
 
 def test_a_storage_that_is_another_one_there_is_told(ray, tmp_path, root, monkeypatch):

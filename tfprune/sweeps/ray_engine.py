@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from tfprune.cli import run
+from tfprune.cli.early import loading_tensorflow
 from tfprune.errors import InputError
 from tfprune.records.extras import extra
 from tfprune.records.result import installed_versions
@@ -133,13 +134,19 @@ class RayEngine(Engine):
                 self._storage.put(key_of(each, root), FINISHED, root, names_of(each, root))
 
     def _brought(self, outcome: Outcome) -> Outcome:
-        job = outcome.job
+        root, study = Path(outcome.job.root), study_of_job(outcome.job)
         try:
-            if self._storage.fetch(key_of(study_of_job(job), job.root), FINISHED, Path(job.root)) is None:
+            names = self._storage.fetch(key_of(study, root), FINISHED, root)
+            if names is None:
                 where = f"is --storage={self._url} the same place on all machines?"
                 return replace(
                     outcome, error=f"the finished run is not in the storage as this machine sees it; {where}"
                 )
+            if set(names) - set(
+                names_of(study, root)
+            ):  # tables and figures of several runs, all of which are here alone
+                with loading_tensorflow(quiet=True), study.held(False) as folder:
+                    study.report(folder)
         except Exception as error:  # of whatever package stands behind the URL
             return replace(outcome, error=f"storage: {one_line(error)}", full=is_full(error))
         return outcome
