@@ -7,6 +7,7 @@
     python -m tfprune.lth                    lottery tickets and one-shot pruning
     python -m tfprune.filters                passive filter pruning
     python -m tfprune.energy                 energy-based pruning: filters are searched while training
+    python -m tfprune.results runs           results of any runs as one table, files and a page
     python -m tfprune.data mnist             prepares a data set
 
 In Python: import tfprune; tfprune.prune, tfprune.masked, tfprune.compact, tfprune.export, ... (help(tfprune)).

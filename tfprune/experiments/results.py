@@ -1,8 +1,8 @@
 """The results of any runs as one table: of all systems, of earlier versions, and of the original codes.
 
 A run leaves a `result.json` for each network (`tfprune.records.result`). What has none is read by its system's
-`originals.py`: `find(folder)` gives whose code made a network, `OURS` or `ORIGINAL`, its `Result`, and the name of the
-file in the folder that tells of it.
+`originals.py`: `find(listing)` gives, for each network in a folder, whose code made it, `OURS` or `ORIGINAL`, its
+`Result`, and the name of the file there that tells of it.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from pathlib import Path
 import pandas as pd
 
 from tfprune.errors import InputError
+from tfprune.records.listing import Listing
 from tfprune.records.result import (
     COUNTED,
     NUMBERS,
     OURS,
     WHOLE,
     Result,
-    has_result,
+    find_result,
     is_result_name,
-    read_result,
     tolerated,
 )
 
@@ -99,24 +99,39 @@ def _folders(roots: Iterable[str | Path]) -> Iterator[tuple[Path, list[str]]]:
             raise InputError(f"cannot read results in {root}: no such folder")
         for folder, names, files in os.walk(root, onerror=unreadable):
             names[:] = sorted((name for name in names if not name.startswith(".")), key=_by_number)
-            if (real := os.path.realpath(folder)) not in seen:
-                seen.add(real)
+            if (place := _identity(folder)) not in seen:
+                seen.add(place)
                 yield Path(folder), files
 
 
+def _identity(folder: str) -> object:
+    """The same for two names of one folder."""
+    try:
+        status = os.stat(folder)
+    except OSError:  # gone meanwhile
+        return folder
+    return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(folder)
+
+
 def _found(folder: Path, files: list[str]) -> Iterator[Found]:
+    results = set()
     for name in sorted(filter(is_result_name, files), key=_by_number):
-        with tolerated(folder / name):
-            if has_result(folder / name):
-                yield OURS, read_result(folder / name), name
-    whole = folder.absolute()  # names of the folders above say what is in this one
+        path = folder / name
+        with tolerated(path):
+            results.add(name)
+            result = find_result(path)
+            if result is None:
+                results.remove(name)
+            else:
+                yield OURS, result, name
+    listing = Listing(folder.absolute(), frozenset(files), frozenset(results))
     for find in _finders():
-        with tolerated(whole):
-            yield from find(whole)
+        with tolerated(listing.folder):
+            yield from find(listing)
 
 
 @cache
-def _finders() -> list[Callable[[Path], Iterable[Found]]]:
+def _finders() -> list[Callable[[Listing], Iterable[Found]]]:
     from tfprune.experiments.family import FAMILIES
 
     names = [f"tfprune.experiments.{family.name}.originals" for family in FAMILIES.values()]

@@ -14,10 +14,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
+
 from tfprune.experiments.family import FAMILIES
 from tfprune.records.metric_log import MetricLog
+from tfprune.records.result import LAYER
 
-Curves = dict[str, list[tuple[int, float]]]
+Curves = dict[str, list[tuple[float, float]]]
+Layers = dict[str, dict[str, int | None]]
 _LOGS = ("log", "logger")
 
 
@@ -52,8 +56,8 @@ class Told:
         """What the settings of a network say; what they do not is None."""
         return Facts(text(settings.get("network")), text(settings.get("data")))
 
-    def curves(self, folder: Path, file: str) -> Curves:
-        """Name -> (step, value), what was logged in training, as far as files tell it.
+    def layers(self, folder: Path, file: str) -> Layers | None:
+        """What `Result.layers` holds, of a network whose result lacks it; None where no file tells it.
 
         Args:
             folder: of the network.
@@ -62,6 +66,10 @@ class Told:
         Raises:
             InputError: a damaged file.
         """
+        return None
+
+    def curves(self, folder: Path, file: str) -> Curves:
+        """Name -> (step, value), what was logged in training, as far as files tell it; as `layers` else."""
         return log_curves(folder / f"{start_of(file)}{name}" for name in _LOGS)
 
     def figures(self, folder: Path, file: str) -> dict[str, Path]:
@@ -87,6 +95,14 @@ def log_curves(paths: Iterable[Path]) -> Curves:
     """The curves of metric logs; none of those that are missing."""
     logs = (MetricLog.read(path) for path in paths)
     return {name: log.get(name) for log in logs for name in log.names}
+
+
+def masked_layers(masks: Mapping[str, np.ndarray] | None) -> Layers | None:
+    """What masks of kernels tell; which weights are effective they do not."""
+    if masks is None:
+        return None
+    counts = {path: (mask.size, int(np.count_nonzero(mask)), None) for path, mask in masks.items()}
+    return {path: dict(zip(LAYER, each, strict=True)) for path, each in counts.items()}
 
 
 def text(value: object) -> str | None:

@@ -68,12 +68,15 @@ def details(row: Mapping[str, Any] | pd.Series) -> Details:
         The details. A damaged file costs what it would have told, and a warning that names it.
     """
     told, folder, file = told_of(row["family"]), Path(row["folder"]).absolute(), row["file"]
-    layers = row["layers"]
-    curves: dict[str, np.ndarray] = {}
+    layers, curves = row["layers"], {}
+    if not isinstance(layers, Mapping):
+        layers = None
+        with tolerated(folder / file):
+            layers = told.layers(folder, file)
     with tolerated(folder / file):
         curves = {name: np.array(values, np.float64) for name, values in told.curves(folder, file).items() if values}
     return Details(
-        layers=tuple(Layer(name, **counts) for name, counts in layers.items()) if isinstance(layers, dict) else None,
+        layers=None if layers is None else tuple(Layer(name, **counts) for name, counts in layers.items()),
         curves=curves,
         settings=row["settings"],
         figures=told.figures(folder, file),

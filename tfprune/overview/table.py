@@ -63,7 +63,7 @@ def overview_table(*roots: str | Path) -> pd.DataFrame:
     with np.errstate(divide="ignore"):
         table["compression"] = 1 / table["density"]
         table["effective_compression"] = 1 / table["effective_density"]
-    return pd.concat([table[list(COLUMNS)], _differing(rows)], axis=1)
+    return pd.concat([table[list(COLUMNS)], _differing(rows, table.index)], axis=1)
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,7 +91,18 @@ def _leaves(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str,
             yield f"{above}{name}", value
 
 
-def _differing(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+def setting_names(table: pd.DataFrame) -> list[str]:
+    """Names of all settings of the rows, `group.name` within groups, sorted."""
+    return sorted({name for settings in table["settings"] for name, _ in _leaves(settings)})
+
+
+def setting_column(table: pd.DataFrame, name: str) -> pd.Series:
+    """A setting of each row, as a column of the overview is made; missing where a row has no such setting."""
+    cells = enumerate(dict(_leaves(settings)).get(name) for settings in table["settings"])
+    return _column({number: value for number, value in cells if value is not None}, table.index)
+
+
+def _differing(rows: Sequence[Mapping[str, Any]], index: pd.Index) -> pd.DataFrame:
     """The settings in which rows of one family differ, a column each."""
     values: dict[str, dict[int, Any]] = {}
     kinds: dict[tuple[str, str], set[str]] = {}
@@ -100,19 +111,19 @@ def _differing(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
             values.setdefault(name, {})[number] = value
             kinds.setdefault((row["family"], name), set()).add(json.dumps(value))
     wanted = sorted({name for (_, name), found in kinds.items() if len(found) > 1})
-    columns = {f"{SETTING}{name}": _column(values[name], len(rows)) for name in wanted}
-    return pd.DataFrame(columns, index=range(len(rows)))
+    return pd.DataFrame({f"{SETTING}{name}": _column(values[name], index) for name in wanted}, index=index)
 
 
-def _column(values: Mapping[int, Any], length: int) -> pd.Series:
+def _column(values: Mapping[int, Any], index: pd.Index) -> pd.Series:
+    """Values by their places, in a column of the type that all of them have."""
     found = {type(value) for value in values.values() if value is not None}
-    cells = [values.get(number) for number in range(length)]
+    cells = [values.get(number) for number in range(len(index))]
     if found == {bool}:
-        return pd.Series(cells, dtype="boolean")
+        return pd.Series(cells, index, "boolean")
     if found == {int} and all(value is None or abs(value) < 2**63 for value in values.values()):
-        return pd.Series(cells, dtype="Int64")
+        return pd.Series(cells, index, "Int64")
     if found and found <= {int, float}:
-        return pd.Series(cells, dtype="float64")
+        return pd.Series(cells, index, "float64")
     if found != {str}:
         cells = [None if value is None else json.dumps(value) for value in cells]
-    return pd.Series(cells, dtype=_TEXT)
+    return pd.Series(cells, index, _TEXT)

@@ -10,8 +10,10 @@ from tfprune.errors import InputError
 # Package -> what brings it, where its own name does not.
 _BROUGHT_BY = {
     "ai_edge_litert": "tfprune[export]",
+    "bokeh": "tfprune[report]",
     "onnx": "tfprune[onnx]",
     "onnxruntime": "tfprune[onnx]",
+    "pyarrow": "tfprune[report]",
     "safetensors": "tfprune[weights]",
     "sklearn": "scikit-learn",
     "tensorboard": "tfprune[tensorboard]",

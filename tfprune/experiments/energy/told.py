@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tfprune.experiments.energy.files import LOG
-from tfprune.experiments.told import Curves, Facts, Told, log_curves, text
+from tfprune.experiments.energy.files import LOG, LOSSES, MASKS
+from tfprune.experiments.energy.originals import read_losses
+from tfprune.experiments.told import Curves, Facts, Layers, Told, log_curves, masked_layers, text
+from tfprune.records.mask_file import read_masks
 
 
 class _Energy(Told):
@@ -16,8 +18,28 @@ class _Energy(Told):
     def facts(self, settings: Mapping[str, Any]) -> Facts:
         return Facts(text(settings.get("nnmodel")), text(settings.get("dataset")))
 
+    def layers(self, folder: Path, file: str) -> Layers | None:
+        path = folder / MASKS
+        return masked_layers(read_masks(path)) if not _original(file) and path.exists() else None
+
     def curves(self, folder: Path, file: str) -> Curves:
-        return log_curves([folder / LOG])
+        """After each epoch, and costs of the search after each batch; of an original run after each epoch alone."""
+        name = _original(file)
+        if not name:
+            return log_curves([folder / LOG])
+        rows = read_losses(folder / f"loss_{name}.txt")
+        columns = zip(LOSSES.values(), zip(*rows, strict=True), strict=True)
+        return {
+            metric: [(at, value) for at, value in enumerate(values, 1) if value == value] for metric, values in columns
+        }
+
+    def figures(self, folder: Path, file: str) -> dict[str, Path]:
+        return {} if _original(file) else super().figures(folder, file)
+
+
+def _original(file: str) -> str:
+    """Name of a run of the original programs; empty for one of ours."""
+    return file.removeprefix("args_").removesuffix(".json") if file.startswith("args_") else ""
 
 
 TOLD = _Energy()

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tfprune.experiments.filters.results import LOGGER, UNPRUNED
+from tfprune.experiments.filters.results import LOGGER, METRICS, UNPRUNED
 from tfprune.experiments.told import Curves, Facts, Told, log_curves, text
+from tfprune.records.result import is_result_name
 
 
 class _Filters(Told):
@@ -19,12 +20,17 @@ class _Filters(Told):
         return Facts(text(whole.get("model")), text(whole.get("data")))
 
     def curves(self, folder: Path, file: str) -> Curves:
-        """After each epoch."""
-        return log_curves([folder / LOGGER])
+        """After each epoch; the original scripts leave none."""
+        return log_curves([folder / LOGGER]) if _is_ours(file) else {}
 
     def figures(self, folder: Path, file: str) -> dict[str, Path]:
         """Those of the study, `<study>/<scoring>/<version>` being the network's folder."""
-        return {path.stem: path for path in sorted(folder.parent.parent.glob("*.png"))}
+        found = sorted(folder.parent.parent.glob("*.png")) if _is_ours(file) and folder.name != UNPRUNED else ()
+        return {path.stem: path for path in found}
+
+
+def _is_ours(file: str) -> bool:
+    return file == METRICS or is_result_name(file)
 
 
 TOLD = _Filters()

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tfprune.experiments.imp.files.iterations import find_iterations, read_iteration
+from tfprune.experiments.imp.files.iterations import iterations_among, read_iteration
 from tfprune.experiments.imp.files.records import IterationRecord
 from tfprune.experiments.imp.settings import defining, study_digest
+from tfprune.records.listing import Listing
 from tfprune.records.reading import MissingInputError
 from tfprune.records.result import ORIGINAL, OURS, Result, result_path, tolerated
 from tfprune.records.run_folder import Layout, read_record
@@ -18,15 +19,19 @@ from tfprune.records.run_folder import Layout, read_record
 _RECORD = Layout(())
 
 
-def find(folder: Path) -> Iterator[tuple[str, Result, str]]:
-    """Whose code made an iteration in a folder, and its result; iterations that left a result file are not among them.
+def find(listing: Listing) -> Iterator[tuple[str, Result, str]]:
+    """Whose code made an iteration in a folder, its result, and whence, where it left no result file.
 
     `accuracy` is that on the validation images, which are the published code's test images; `steps` are those that the
     recorded weights have seen.
     """
-    for prefix in sorted({path.name.rpartition("_itdata_")[0] for path in folder.glob("*_itdata_*.pkl")}):
-        with tolerated(folder / f"{prefix}_run.json"):
-            yield from _of_run(folder, prefix, find_iterations(folder, prefix)[1])
+    folder = listing.folder
+    for prefix, iterations in iterations_among(listing.names).items():
+        alone = {k: folder / name for k, name in iterations.items()}
+        alone = {k: path for k, path in alone.items() if result_path("", prefix, k).name not in listing.names}
+        if alone:
+            with tolerated(folder / f"{prefix}_run.json"):
+                yield from _of_run(folder, prefix, alone)
 
 
 def _of_run(folder: Path, prefix: str, iterations: dict[int, Path]) -> Iterator[tuple[str, Result, str]]:
@@ -37,11 +42,10 @@ def _of_run(folder: Path, prefix: str, iterations: dict[int, Path]) -> Iterator[
     key = study_digest(settings) if settings else None
     study = {"settings": defining(settings), "seed": settings.get("seed"), "digest": key}
     for k, path in iterations.items():
-        if not result_path(folder, prefix, k).exists():
-            with tolerated(path):
-                record = read_iteration(path)
-                facts = _facts(record) | counted(record)
-                yield source, Result("imp", f"level {k}", **study, level=k, **facts), path.name
+        with tolerated(path):
+            record = read_iteration(path)
+            facts = _facts(record) | counted(record)
+            yield source, Result("imp", f"level {k}", **study, level=k, **facts), path.name
 
 
 def _facts(record: IterationRecord) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tfprune.experiments.lottery.files import HPARAMS, LAYOUT, LOGGER, read_report
 from tfprune.experiments.lottery.names import MAIN
+from tfprune.records.listing import Listing
 from tfprune.records.metric_log import MetricLog
 from tfprune.records.reading import MissingInputError, read_text
 from tfprune.records.result import ORIGINAL, OURS, Result, result_path, tolerated
@@ -22,14 +23,17 @@ _SETTING = re.compile(r"(?: +\* )?(?P<name>\w+) =>? (?P<value>.*)")
 _WORDS = {"None": None, "True": True, "False": False}
 
 
-def find(folder: Path) -> Iterator[tuple[str, Result, str]]:
-    """Whose code trained the network in a folder, and its result, unless there is none or it left a result file.
+def find(listing: Listing) -> Iterator[tuple[str, Result, str]]:
+    """Whose code trained the network in a folder, its result, and whence, unless there is none or it left a result.
 
     OpenLTH writes a log when a training has ended, so that the file says that it has; it keeps settings in the folder
     of level 0 alone.
     """
+    folder, names = listing.folder, listing.names
+    if LOGGER not in names or result_path("").name in names:
+        return
     place = _PLACE.fullmatch("/".join(folder.parts[-4:])) or _PLACE.fullmatch("/".join(folder.parts[-3:]))
-    if place and (folder / LOGGER).exists() and not result_path(folder).exists():
+    if place:
         with tolerated(folder):
             yield from _of_training(folder, place)
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tfprune.experiments.lottery.files import LOGGER
-from tfprune.experiments.told import Curves, Facts, Told, log_curves, text
+from tfprune.experiments.lottery.files import LOGGER, read_mask
+from tfprune.experiments.told import Curves, Facts, Layers, Told, log_curves, masked_layers, text
 
 
 class _Lottery(Told):
@@ -17,6 +17,9 @@ class _Lottery(Told):
         groups = (settings.get(group) for group in ("model", "dataset"))
         model, dataset = (group if isinstance(group, Mapping) else {} for group in groups)
         return Facts(text(model.get("model_name")), text(dataset.get("dataset_name")))
+
+    def layers(self, folder: Path, file: str) -> Layers | None:
+        return masked_layers(read_mask(folder))
 
     def curves(self, folder: Path, file: str) -> Curves:
         return log_curves([folder / LOGGER])

@@ -6,11 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tfprune.experiments.one_shot.files import ACCURACIES, LOSSES, evaluation_steps, read_array, recorded
+import numpy as np
+
+from tfprune.experiments.one_shot.files import ACCURACIES, LOSSES, MASKS, evaluation_steps, read_array, recorded
 from tfprune.experiments.one_shot.names import NAME
+from tfprune.experiments.one_shot.originals import layer_arrays
 from tfprune.experiments.one_shot.settings import DENSE, PUBLISHED
-from tfprune.experiments.told import Curves, Facts, Told, text
+from tfprune.experiments.told import Curves, Facts, Layers, Told, text
+from tfprune.records.mask_file import read_masks
 from tfprune.records.reading import MissingInputError
+from tfprune.records.result import LAYER
 
 
 class _OneShot(Told):
@@ -25,10 +30,21 @@ class _OneShot(Told):
             return Facts(network, data)
         return Facts(network, data, float(asked), text(settings.get("pruning_type")))
 
+    def layers(self, folder: Path, file: str) -> Layers | None:
+        """Named by numbers where the run has no masks, as the published code's have none."""
+        prefix = _prefix(file)
+        counts, *sparsities = layer_arrays(folder, prefix)
+        if counts is None:
+            return None
+        masks = folder / f"{prefix}_{MASKS}"
+        names = list(read_masks(masks)) if masks.exists() else [f"layer_{number}" for number in range(len(counts))]
+        left = [[None] * len(counts) if part is None else _left(counts, part) for part in sparsities]
+        layers = zip(counts.astype(int).tolist(), *left, strict=True)
+        return {name: dict(zip(LAYER, each, strict=True)) for name, each in zip(names, layers, strict=True)}
+
     def curves(self, folder: Path, file: str) -> Curves:
         """Test accuracy and objective (loss with weight decay) at the steps at which they were measured."""
-        match = NAME.match(file)
-        prefix = match[0] if match else ""
+        prefix = _prefix(file)
         record = recorded(folder, prefix)
         steps = None if record is None else record["input"].get("iterations")
         found = {}
@@ -41,6 +57,16 @@ class _OneShot(Told):
             at = evaluation_steps(len(values), steps if isinstance(steps, int) else 2**62)
             found[name] = list(zip(at, values, strict=True))
         return found
+
+
+def _prefix(file: str) -> str:
+    """Of a run's files, by the name of one of them."""
+    match = NAME.match(file)
+    return match[0] if match else ""
+
+
+def _left(counts: np.ndarray, sparsities: np.ndarray) -> list[int]:
+    return np.round(counts * (1 - sparsities)).astype(int).tolist()
 
 
 TOLD = _OneShot()
