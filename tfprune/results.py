@@ -5,6 +5,7 @@
     python -m tfprune.results runs --columns=method,target_compression,accuracy --each
     python -m tfprune.results runs --csv=runs.csv --parquet=runs.parquet          needs pip install 'tfprune[report]'
     python -m tfprune.results runs --report=runs.html                             a page to filter, compare, look into
+    python -m tfprune.results runs --latency                                      times the compacted networks first
 
 In Python: tfprune.overview_table("runs") gives the table with pandas.
 """

@@ -12,13 +12,16 @@ from glob import escape
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from tfprune.experiments.family import FAMILIES
 from tfprune.records.metric_log import MetricLog
 from tfprune.records.result import LAYER
+
+if TYPE_CHECKING:
+    import keras
 
 Curves = dict[str, list[tuple[float, float]]]
 Layers = dict[str, dict[str, int | None]]
@@ -71,6 +74,22 @@ class Told:
     def curves(self, folder: Path, file: str) -> Curves:
         """Name -> (step, value), what was logged in training, as far as files tell it; as `layers` else."""
         return log_curves(folder / f"{start_of(file)}{name}" for name in _LOGS)
+
+    def network(self, folder: Path, file: str, settings: Mapping[str, Any]) -> tuple[keras.Model, Any] | None:
+        """The trained network, or one of its structure, to be timed; loads TensorFlow.
+
+        Args:
+            folder: of the network.
+            file: name of the file there that its row was read from.
+            settings: of the network.
+
+        Returns:
+            Model, plain or masked, and its masks, None for the model's own. None where its files do not give it.
+
+        Raises:
+            InputError: a file is damaged, or the images, whose size the network's follows from, are not there.
+        """
+        return None
 
     def figures(self, folder: Path, file: str) -> dict[str, Path]:
         """Name -> PNG file of the figures that are there."""

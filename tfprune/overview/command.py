@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +13,11 @@ from absl import flags
 
 from tfprune.cli import flags as setting_flags
 from tfprune.cli.app import Command
-from tfprune.cli.early import check_output
+from tfprune.cli.early import check_output, loading_tensorflow
 from tfprune.cli.progress import counted
 from tfprune.errors import InputError
 from tfprune.overview.choose import column, in_order, rows_where
+from tfprune.overview.latency import measure, this_machine
 from tfprune.overview.summary import as_text, grouped
 from tfprune.overview.table import overview_table
 from tfprune.records.extras import extra
@@ -47,6 +50,21 @@ class ResultsSettings(Settings):
         str, "Columns to sort by, with commas between; -accuracy: from the largest down.", None, many=True
     )
     each: bool = setting(bool, "Print a line for each network, in place of means over seeds.", False)
+    latency: bool = setting(
+        bool, "First measure how long the compacted networks take, once, where it was not done on this machine.", False
+    )
+    engine: str = setting(
+        str,
+        "With --latency: what runs them, LiteRT with two threads (pip install 'tfprune[export]') or TensorFlow.",
+        "litert",
+        choices=("litert", "keras"),
+    )
+    machine: str | None = setting(
+        str,
+        "With --latency: name of this machine, for those that are alike (default: its host name).",
+        None,
+        rule=("letters, digits, '-' and '.'", lambda text: re.fullmatch(r"[A-Za-z0-9.-]+", text) is not None),
+    )
     quiet: bool = setting(bool, "Show no progress.", False)
 
     def check(self) -> None:
@@ -94,23 +112,46 @@ def collect(roots: Sequence[str], asked: ResultsSettings, where: Sequence[str] =
     table = overview_table(*roots)
     if not len(table):
         raise InputError(f"there are no results in {', '.join(roots)}")
-    whole = len(table)
-    table = rows_where(table, where)
-    if not len(table):
-        raise InputError(f"--where: none of {whole:,} networks fulfils {' and '.join(where)}")
+    table = _wanted(table, where)
+    if asked.latency:
+        _measure(table, asked)
+        table = _wanted(overview_table(*roots), where)
     chosen = {cells.name: cells for name in asked.columns or () for cells in [column(table, name, "--columns")]}
     table = table.assign(**chosen)  # settings in which the rows do not differ are columns now
     if written := _written(table, list(chosen), asked):
-        print(f"{len(table):,} networks: {', '.join(written)}")
+        print(f"{_number(table)}: {', '.join(written)}")
         return
     if asked.each:
         rows = in_order(table, asked.sort or ())
         print(as_text(rows[list(chosen) or [name for name in _EACH if rows[name].notna().any()]]))
-        print(f"{len(table):,} networks")
+        print(_number(table))
     else:
         lines = in_order(grouped(table, list(chosen)), asked.sort or ())
         print(as_text(lines))
-        print(f"{len(table):,} networks; those that differ in their seed alone are one line, mean ± standard deviation")
+        print(f"{_number(table)}; those that differ in their seed alone are one line, mean ± standard deviation")
+
+
+def _number(table: pd.DataFrame) -> str:
+    return f"{len(table):,} network{'s' * (len(table) != 1)}"
+
+
+def _wanted(table: pd.DataFrame, where: Sequence[str]) -> pd.DataFrame:
+    found = rows_where(table, where)
+    if not len(found):
+        raise InputError(f"--where: none of {len(table):,} networks fulfils {' and '.join(where)}")
+    return found
+
+
+def _measure(table: pd.DataFrame, asked: ResultsSettings) -> None:
+    machine = asked.machine or this_machine()
+    if asked.engine == "litert":
+        extra("ai_edge_litert", "--engine=litert")
+    with loading_tensorflow(asked.quiet):
+        import tensorflow  # noqa: F401 - it says what it has to say here, not between the lines of progress
+    rows = counted(table.to_dict("records"), "measuring latency", quiet=asked.quiet)
+    number = measure(rows, asked.engine, machine)
+    if not asked.quiet:
+        print(f"measured {number:,} of {len(table):,} networks on {machine}", file=sys.stderr)
 
 
 def _check_files(asked: ResultsSettings) -> None:

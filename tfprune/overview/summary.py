@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from tfprune.experiments.told import told_of
 from tfprune.overview.table import SETTING
 
 KEYS = ("family", "source", "group")
@@ -78,15 +79,20 @@ def _telling(table: pd.DataFrame, groups) -> list[str]:
     """The columns that tell groups apart, as few as will do."""
     known = [name for name in _SAID if table[name].notna().any()]
     names = [name for name in known if name in _SAID[:4] or table[name].nunique(dropna=False) > 1]
-    others = [*(name for name in table if name.startswith(SETTING)), "label"]
+    repetitions = {name for family in table["family"].unique() for name in told_of(family).repetitions}
+    others = [name for name in table if name.startswith(SETTING) and _last(name) not in repetitions]
+    others = [*others, "label"]
     first = groups[[*names, *others]].first()
     apart = len(first[names].drop_duplicates())
     for name in others:
         more = len(first[[*names, name]].drop_duplicates())
-        # What differs within a group tells repetitions apart.
         if more > apart and (groups[name].nunique(dropna=False) == 1).all():
             names, apart = [*names, name], more
     return names
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def _shared(cells: pd.Series) -> object:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from tfprune.experiments.results import read_results
 from tfprune.experiments.told import Told, told_of
+from tfprune.overview.latency import read_latencies
 from tfprune.records.settings import digest
 
 COLUMNS = (
@@ -56,8 +57,9 @@ def overview_table(*roots: str | Path) -> pd.DataFrame:
         InputError: as `tfprune.read_results`.
     """
     table = read_results(*roots)
-    rows = table[["family", "label", "method", "level", "version", "settings", "digest"]].to_dict("records")
-    table = table.join(pd.DataFrame([_flat(row) for row in rows], columns=[*_TOLD, *_FLOATS]))
+    rows = table.to_dict("records")
+    told = [_flat(row) | latency for row, latency in zip(rows, read_latencies(rows), strict=True)]
+    table = table.join(pd.DataFrame(told, columns=[*_TOLD, *_FLOATS]))
     table["seed"] = [None if pd.isna(seed) else str(seed) for seed in table["seed"]]
     table = table.astype(dict.fromkeys(_TEXTS, _TEXT) | dict.fromkeys(_FLOATS, "float64"))
     with np.errstate(divide="ignore"):

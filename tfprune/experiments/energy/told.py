@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tfprune.experiments.energy.files import LOG, LOSSES, MASKS
+from tfprune.experiments.energy.files import LOG, LOSSES, MASKS, MODEL
 from tfprune.experiments.energy.originals import read_losses
 from tfprune.experiments.told import Curves, Facts, Layers, Told, log_curves, masked_layers, text
 from tfprune.records.mask_file import read_masks
+
+if TYPE_CHECKING:
+    import keras
 
 
 class _Energy(Told):
@@ -32,6 +35,14 @@ class _Energy(Told):
         return {
             metric: [(at, value) for at, value in enumerate(values, 1) if value == value] for metric, values in columns
         }
+
+    def network(self, folder: Path, file: str, settings: Mapping[str, Any]) -> tuple[keras.Model, Any] | None:
+        if _original(file) or not (folder / MODEL).exists():
+            return None
+        from tfprune.layers.convert import load_model
+        from tfprune.layers.masks import load_masks
+
+        return load_model(folder / MODEL), load_masks(folder / MASKS)
 
     def figures(self, folder: Path, file: str) -> dict[str, Path]:
         return {} if _original(file) else super().figures(folder, file)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tfprune.data.facts import prepared_facts
 from tfprune.experiments.one_shot.files import ACCURACIES, LOSSES, MASKS, evaluation_steps, read_array, recorded
 from tfprune.experiments.one_shot.names import NAME
 from tfprune.experiments.one_shot.originals import layer_arrays
@@ -16,6 +17,9 @@ from tfprune.experiments.told import Curves, Facts, Layers, Told, text
 from tfprune.records.mask_file import read_masks
 from tfprune.records.reading import MissingInputError
 from tfprune.records.result import LAYER
+
+if TYPE_CHECKING:
+    import keras
 
 
 class _OneShot(Told):
@@ -57,6 +61,21 @@ class _OneShot(Told):
             at = evaluation_steps(len(values), steps if isinstance(steps, int) else 2**62)
             found[name] = list(zip(at, values, strict=True))
         return found
+
+    def network(self, folder: Path, file: str, settings: Mapping[str, Any]) -> tuple[keras.Model, Any] | None:
+        """With initial weights: those of pruned networks are not kept, and how long a call takes is up to the masks."""
+        masks, facts = folder / f"{_prefix(file)}_{MASKS}", self.facts(settings)
+        published = PUBLISHED.get(facts.network)
+        if not masks.exists() or published is None or facts.data is None:
+            return None
+        from tfprune.layers.masks import load_masks
+        from tfprune.models.registry import build
+
+        images = prepared_facts(facts.data)
+        channels, height, width = images.image_shape
+        factor = -(-published.least_side // min(height, width))  # small images are enlarged
+        shape = height * factor, width * factor, channels
+        return build(facts.network, input_shape=shape, classes=images.classes, seed=0), load_masks(masks)
 
 
 def _prefix(file: str) -> str:
