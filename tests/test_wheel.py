@@ -46,3 +46,8 @@ def test_files_that_are_named_are_found(installed, name):
     done = installed("-c", f"from tfprune.cli.shipped import shipped; print(open(shipped({name!r})).read())")
     assert done.stdout.strip() == (ROOT / name).read_text().strip()
     assert str(installed.place) in done.stderr
+
+
+def test_the_results_page_has_its_parts(installed):
+    parts = {path.name for path in (installed.place / "tfprune" / "overview").glob("page.*")}
+    assert parts >= {"page.css", "page.html", "page.js", "page.py"}

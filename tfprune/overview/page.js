@@ -226,10 +226,11 @@
   const average = (values) => sum(values) / values.length;
 
   // For each data set the runs than which none of it is as accurate at no more cost, or more accurate at the same.
-  function fronts(rows, costs) {
-    const byData = new Map();
+  function fronts(rows, name) {
+    const byData = new Map(), costs = numbers(name);
     for (const row of rows) {
-      const data = cell("data", row);
+      // Latencies of different machines are not compared.
+      const data = [cell("data", row), name === "latency_ms" ? cell("latency_machine", row) : ""].filter(Boolean).join(" on ");
       if (!byData.has(data)) byData.set(data, []);
       byData.get(data).push(row);
     }
@@ -310,7 +311,7 @@
 
   function drawFront() {
     const name = byId("cost").value, title = columns.get(name)?.title ?? "Cost";
-    const costs = numbers(name), rows = drawable(costs), found = fronts(rows, costs);
+    const costs = numbers(name), rows = drawable(costs), found = fronts(rows, name);
     documents.front.model.below[0].axis_label = title;
     drawPoints("front", rows, name);
     const all = found.flatMap((front) => front.rows);
@@ -453,7 +454,7 @@
     const names = curves.map(([name, steps, values], place) => {
       const text = details.names[name], color = CURVE_COLORS[place % CURVE_COLORS.length];
       const dash = DASHES[Math.floor(place / CURVE_COLORS.length) % DASHES.length];
-      sides[/accuracy|error|top/i.test(text) ? "accuracy_curves" : "loss_curves"]
+      sides[/(^|_)(accuracy|error|top)/.test(text) ? "accuracy_curves" : "loss_curves"]
         .push({xs: details.steps[steps], ys: values.map((value) => value ?? NaN), color, dash});
       return make("li", {}, swatch(color, dash), text.replaceAll("_", " "));
     });

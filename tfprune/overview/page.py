@@ -58,7 +58,7 @@ def write_page(
         The file.
 
     Raises:
-        InputError: Bokeh is missing (`pip install 'tfprune[report]'`), there are no runs, or the file cannot be written.
+        InputError: Bokeh is missing, there are no runs, or the file cannot be written.
     """
     path = Path(path)
     extra("bokeh", "the results page")

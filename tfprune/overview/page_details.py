@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 
@@ -37,6 +38,13 @@ def packed_details(runs: Sequence[Details], points: int, folder: Path) -> dict:
     def place(table: str, value: object) -> int:
         return tables[table].setdefault(json.dumps(value), len(tables[table]))
 
+    @cache
+    def place_of_bytes(steps: bytes) -> int:
+        return place("steps", [rounded(step) for step in np.frombuffer(steps).tolist()])
+
+    def place_of_steps(steps: np.ndarray) -> int:
+        return place_of_bytes(steps.astype(np.float64).tobytes())
+
     def packed(details: Details) -> dict:
         run: dict = {"settings": [place("settings", pair) for pair in _pairs(details.settings)]}
         if details.layers:
@@ -44,11 +52,7 @@ def packed_details(runs: Sequence[Details], points: int, folder: Path) -> dict:
             run["kept"] = [rounded(layer.density) for layer in details.layers]
             run["effective"] = [rounded(layer.effective_density) for layer in details.layers]
         run["curves"] = [
-            (
-                place("names", name),
-                place("steps", [rounded(step) for step in curve[:, 0]]),
-                [rounded(value) for value in curve[:, 1]],
-            )
+            (place("names", name), place_of_steps(curve[:, 0]), [rounded(value) for value in curve[:, 1].tolist()])
             for name, curve in thinned(details, points).curves.items()
         ]
         run["figures"] = [(name, _link(path, folder)) for name, path in details.figures.items()]

@@ -1,4 +1,4 @@
-"""The plots and the table of the results page: Bokeh's models, empty; `page.js` fills them with the runs that are shown."""
+"""The plots and the table of the results page: Bokeh's models, empty; `page.js` gives them what is shown."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from tfprune.overview.page_runs import Column
 from tfprune.plots.style import BASELINE_COLOR
 
 _GRID, _TEXT = "#E3E3E3", "#222222"
+UNKNOWN = "\N{EN DASH}"
 _FONT = "system-ui, sans-serif"
 _WIDEST = 240
 # What a sub-tick is worth where thousands are written as k, millions as M.
@@ -21,7 +22,7 @@ def plots() -> dict[str, object]:
         "direct": _trade_off("direct", "Direct compression (weights / kept weights)", accuracy),
         "effective": _trade_off("effective", "Effective compression (weights / effective weights)", accuracy),
         "front": _trade_off("front", "Cost", accuracy),
-        "accuracy_curves": _curves("accuracy_curves", "Accuracy"),
+        "accuracy_curves": _curves("accuracy_curves", "Accuracy or error"),
         "loss_curves": _curves("loss_curves", "Loss"),
     }
 
@@ -56,7 +57,7 @@ def table_model(columns: Sequence[Column]) -> object:
 
 
 def _trade_off(name: str, x: str, y: str) -> object:
-    """Accuracy over something that is compared by its ratios: bands, lines, points, and a ring around the chosen one."""
+    """Accuracy over something that is compared by its ratios: bands, lines, points, a ring around the chosen one."""
     from bokeh import models
 
     figure = _figure(name, x, y, x_axis_type="log", tools="")
@@ -149,4 +150,4 @@ def _formatter(column: Column) -> object:
 
     if column.number_format is None:
         return models.StringFormatter()
-    return models.NumberFormatter(format=column.number_format, nan_format="–", text_align="right")
+    return models.NumberFormatter(format=column.number_format, nan_format=UNKNOWN, text_align="right")

@@ -93,7 +93,7 @@ def columns_of(table: pd.DataFrame) -> list[Column]:
     for name in table:
         if str(name).startswith(SETTING):
             sameness = tuple(pd.factorize(table[name])[0])
-            if sameness not in told and 1 < len(set(sameness)):
+            if sameness not in told and len(set(sameness)) > 1:
                 told.add(sameness)
                 number_format = _NUMBER if _is_numeric(table[name]) else None
                 found.append(Column(name, name.removeprefix(SETTING), number_format, shown=False))
@@ -122,14 +122,13 @@ def packed_runs(table: pd.DataFrame, columns: Sequence[Column]) -> dict:
     lines = sorted(set(keys))
     names = _line_names(table, keys)
     looks = _looks(sorted(set(names.values()), key=_natural))
+    told = [{"name": names[key], "study": " · ".join(filter(None, key[0])), **looks[names[key]]} for key in lines]
     place = {key: number for number, key in enumerate(lines)}
     known = {column.name for column in columns}
     return {
         "count": len(table),
         "columns": [_column(table, column) for column in columns],
-        "lines": [
-            {"name": names[key], "study": " · ".join(filter(None, key[0])), **looks[names[key]]} for key in lines
-        ],
+        "lines": told,
         "line": [place[key] for key in keys],
         "group": pd.factorize(table["group"])[0].tolist(),
         "costs": [name for name in _COSTS if name in known],
@@ -138,11 +137,11 @@ def packed_runs(table: pd.DataFrame, columns: Sequence[Column]) -> dict:
 
 def rounded(value: object) -> float | int | str | None:
     """A number with five significant digits, a whole one as it is; `∞`; None where there is none."""
-    if pd.isna(value) or value == -math.inf:
+    if value is None or value is pd.NA:
         return None
     value = float(value)
-    if math.isinf(value):
-        return INFINITE
+    if not math.isfinite(value):
+        return INFINITE if value > 0 else None
     if value.is_integer() and abs(value) < 2**53:
         return int(value)
     return float(f"{value:.{_DIGITS}g}")
