@@ -209,12 +209,13 @@ def test_means_and_bands(page):
     page.click("[data-column=seed] input", 2)
     assert page.data("direct_lines", "ys")[0] == pytest.approx([0.89, 0.69])
     assert page.data("direct_bands", "ys")[0] == pytest.approx([0.9, 0.7, 0.68, 0.88])
-    assert "n = 2 runs for each point. Bands: minimum to maximum." in page.js("return text('#band_note')")
+    assert page.js("return text('#direct_note')") == "Means of n = 2 runs. "
+    assert page.js("return text('#band_note')").endswith("Bands: minimum to maximum; none where n = 1.")
 
 
 def test_what_has_no_place_on_an_axis_is_told(page):
-    assert page.js("return text('#effective_note')").startswith("Not drawn: 1 run whose")
-    assert page.js("return text('#direct_note')") == ""
+    assert page.js("return text('#effective_note')").startswith("Means of n = 3 runs. Not drawn: 1 run whose")
+    assert page.js("return text('#direct_note')") == "Means of n = 1 to 3 runs. "
     assert page.cells(page.headers().index("Effective compression"))[-1] == "Infinity"
 
 
@@ -245,6 +246,21 @@ def test_a_run(page):
     assert page.data("direct_chosen", "x") == [10]
     link = page.js("return deep('#run_more a')[0].href")
     assert unquote(link).endswith("runs/snip/a picture.png") and link.startswith("file:")
+
+
+def test_with_keys_alone(page):
+    from selenium.webdriver import ActionChains, Keys
+
+    header = page.js("return deep('.slick-header-column')[arguments[0]]", page.headers().index("Accuracy"))
+    page.js("arguments[0].focus()", header)
+    ActionChains(page.driver).send_keys(Keys.ENTER).perform()
+    page.wait("return deep('.slick-row').length", 13)
+    ActionChains(page.driver).click(page.js("return deep('.slick-row:nth-child(1) .slick-cell')[0]")).perform()
+    assert page.js("return text('#run_title')") == f"{HOSTILE} 1000, seed 7"
+    ActionChains(page.driver).send_keys(Keys.ARROW_DOWN).perform()
+    assert page.js("return text('#run_title')") == "snip 100, seed 2"
+    ActionChains(page.driver).send_keys(Keys.ARROW_DOWN).perform()
+    assert page.js("return text('#run_title')") == "snip 100, seed 1"
 
 
 def test_a_point_opens_its_run(page):

@@ -305,8 +305,10 @@
       ys: longer.map(({cells: of}) => [...up(of, "high"), ...up(of, "low").reverse()]),
       color: longer.map(({line}) => line.color),
     } : {xs: [], ys: [], color: []});
-    byId(`${plot}_note`).textContent = missing(plot, rows, "compression");
-    return {lines: found.length, n: cells.map((each) => each.n)};
+    const n = cells.map((each) => each.n), [low, high] = [Math.min(...n), Math.max(...n)];
+    byId(`${plot}_note`).textContent =
+      (n.length ? `Means of n = ${low === high ? low : `${low} to ${high}`} runs. ` : "") + missing(plot, rows, "compression");
+    return found.length;
   }
 
   function drawFront() {
@@ -331,14 +333,12 @@
       (on.length ? `On the front, single runs drawn large: ${on.join(", ")}. ` : "") + missing("front", rows, "cost");
   }
 
-  function drawNotes({lines, n}) {
-    const low = Math.min(...n), high = Math.max(...n), many = lines > MOST_LINES;
-    const kind = byId("band").selectedOptions[0].textContent.trim();
-    byId("band_note").textContent = many
+  function noteLines(lines) {
+    const band = byId("band").selectedOptions[0];
+    byId("band_note").textContent = lines > MOST_LINES
       ? `${lines} lines would be drawn, one for each method and study: more than ${MOST_LINES}, so runs are shown alone. Filter to see means.`
-      : !n.length ? "" :
-        `Lines: mean accuracy over runs that differ in their seed alone, at the geometric mean of their compressions; n = ${low === high ? low : `${low} to ${high}`} runs for each point. ` +
-        (byId("band").value === "none" ? "" : `Bands: ${kind}${low === 1 ? "; none where n = 1" : ""}.`);
+      : "Lines: mean accuracy over runs that differ in their seed alone, at the geometric mean of their compressions. " +
+        (band.value === "none" ? "" : `Bands: ${band.textContent.trim()}; none where n = 1.`);
   }
 
   // ---- All at once
@@ -375,7 +375,7 @@
 
   function draw() {
     drawCompression("effective", "effective_compression");
-    drawNotes(drawCompression("direct", "compression"));
+    noteLines(drawCompression("direct", "compression"));
     drawFront();
     mark();
   }
@@ -509,8 +509,12 @@
       if (inTable.indices.length) choose(placed.table[inTable.indices.at(-1)], true);
     });
     // Arrow keys move SlickGrid's active cell.
-    const {grid, data} = documents.table.view;
-    grid?.onActiveCellChanged?.subscribe((_, {row}) => choose(placed.table[data.index[row]], false));
+    const {grid, data, shadow_el: shadow} = documents.table.view;
+    grid.onActiveCellChanged.subscribe((_, {row}) => choose(placed.table[data.index[row]], false));
+    for (const header of shadow.querySelectorAll(".slick-header-column")) {
+      header.tabIndex = 0;
+      header.addEventListener("keydown", (event) => { if (event.key === "Enter") header.click(); });
+    }
     update();
     if (runs.lines.length > MOST_LINES) showLargestStudy();
     document.body.dataset.ready = "true";

@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tfprune.overview.page_runs import Column
-from tfprune.plots.style import BASELINE_COLOR
+from tfprune.plots.style import BASELINE_COLOR, COLORS
 
 _GRID, _TEXT = "#E3E3E3", "#222222"
 UNKNOWN = "\N{EN DASH}"
 _FONT = "system-ui, sans-serif"
 _WIDEST = 240
+_TABLE = f"""
+.slick-header-column, .slick-cell {{ font: 13px/1.4 {_FONT}; color: {_TEXT} }}
+.slick-header-column {{ font-weight: 600 }}
+.slick-cell {{ font-variant-numeric: tabular-nums }}
+.slick-cell.selected {{ background: #cfe3f1 }}
+.slick-header-column:focus-visible {{ outline: 3px solid {COLORS[0]}; outline-offset: -3px }}
+"""
 # What a sub-tick is worth where thousands are written as k, millions as M.
 _UNITS = {0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P"}
 
@@ -52,7 +59,7 @@ def table_model(columns: Sequence[Column]) -> object:
         row_height=28,
         sizing_mode="stretch_width",
         reorderable=False,
-        selectable=True,
+        stylesheets=[models.InlineStyleSheet(css=_TABLE)],
     )
 
 
@@ -142,7 +149,7 @@ def _plain_ticks() -> dict[int, str]:
 
 def _width(column: Column) -> int:
     """In pixels: of what is longer, name or texts."""
-    return max(64, 28 + 7 * len(column.title), min(_WIDEST, 16 + 7 * column.width))
+    return round(max(64, 28 + 7.5 * len(column.title), min(_WIDEST, 18 + 7.2 * column.width)))
 
 
 def _formatter(column: Column) -> object:
