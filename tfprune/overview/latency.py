@@ -133,9 +133,8 @@ def read_latencies(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         return [{} for _ in rows]
     first = min(counts, key=lambda machine: (-counts[machine], machine))
     if others := sum(bool(here) and first not in here for here in found):
-        warnings.warn(
-            f"the latencies are those of {first}; {others} of networks measured elsewhere are left out", stacklevel=2
-        )
+        told = f"latencies are those on {first}; {others} of networks that were measured elsewhere are left out"
+        warnings.warn(told, stacklevel=3)
     return [
         {name: here[first][name] for name in MEASURED} | {"latency_machine": first} if first in here else {}
         for here in found

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ _TOLD = ("network", "data", "series", "group", "target", "latency_machine", "swe
 _TEXTS = ("family", "label", "method", "seed", "version", "digest", "versions", "folder", "file", "source", *_TOLD)
 _TEXT = pd.StringDtype(na_value=np.nan)
 _FLOATS = ("target_compression", "compression", "effective_compression", "latency_ms", "latency_dense_ms")
+_RUNS, _SWEEP = "runs", "sweep.json"
 SETTING = "settings."
 
 
@@ -58,7 +61,11 @@ def overview_table(*roots: str | Path) -> pd.DataFrame:
     """
     table = read_results(*roots)
     rows = table.to_dict("records")
-    told = [_flat(row) | latency for row, latency in zip(rows, read_latencies(rows), strict=True)]
+    sweep = cache(_sweep)
+    told = [
+        _flat(row) | latency | {"sweep": sweep(os.path.abspath(row["folder"]))}
+        for row, latency in zip(rows, read_latencies(rows), strict=True)
+    ]
     table = table.join(pd.DataFrame(told, columns=[*_TOLD, *_FLOATS]))
     table["seed"] = [None if pd.isna(seed) else str(seed) for seed in table["seed"]]
     table = table.astype(dict.fromkeys(_TEXTS, _TEXT) | dict.fromkeys(_FLOATS, "float64"))
@@ -74,6 +81,16 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     level = None if pd.isna(row["level"]) else int(row["level"])
     group = [*series, level, row["version"], _only(settings, told)]
     return told.facts(settings)._asdict() | {"series": digest(series, 8), "group": digest(group, 8)}
+
+
+def _sweep(folder: str) -> str | None:
+    """Name of the folder of a sweep, `<sweep>/runs/...` with `<sweep>/sweep.json`, that a folder belongs to."""
+    above, name = os.path.split(folder)
+    if above == folder:
+        return None
+    if name == _RUNS and os.path.exists(os.path.join(above, _SWEEP)):
+        return os.path.basename(above)
+    return _sweep(above)
 
 
 def _without(settings: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
@@ -118,14 +135,14 @@ def _differing(rows: Sequence[Mapping[str, Any]], index: pd.Index) -> pd.DataFra
 
 def _column(values: Mapping[int, Any], index: pd.Index) -> pd.Series:
     """Values by their places, in a column of the type that all of them have."""
-    found = {type(value) for value in values.values() if value is not None}
-    cells = [values.get(number) for number in range(len(index))]
+    known = [value for value in values.values() if value is not None]
+    found, cells = set(map(type, known)), [values.get(number) for number in range(len(index))]
     if found == {bool}:
         return pd.Series(cells, index, "boolean")
-    if found == {int} and all(value is None or abs(value) < 2**63 for value in values.values()):
-        return pd.Series(cells, index, "Int64")
-    if found and found <= {int, float}:
-        return pd.Series(cells, index, "float64")
+    if found in ({int}, {float}, {int, float}):
+        largest = max((abs(value) for value in known if type(value) is int), default=0)
+        if largest < (2**53 if float in found else 2**63):  # else digits would be lost
+            return pd.Series(cells, index, "float64" if float in found else "Int64")
     if found != {str}:
         cells = [None if value is None else json.dumps(value) for value in cells]
     return pd.Series(cells, index, _TEXT)
