@@ -91,3 +91,8 @@ def test_an_environment_of_its_own(wheel, tmp_path_factory):
     start = "test accuracy, pruned and fine-tuned:"
     assert numbers(done.stdout, start) == pytest.approx(numbers(shown, start), abs=0.02)
     assert (empty / "small.tflite").stat().st_size > 1000
+
+
+def test_the_results_page_has_its_parts(installed):
+    parts = {path.name for path in (installed.place / "tfprune" / "overview").glob("page.*")}
+    assert parts >= {"page.css", "page.html", "page.js", "page.py"}
