@@ -46,7 +46,7 @@ def table(text, corner, named=False):
 def commands(text):
     """Commands of this package in the page's blocks for a shell: (words from its name on, the line they are in)."""
     found = []
-    for line in "\n".join(blocks(text, "sh")).splitlines():
+    for line in "\n".join(blocks(text, "sh")).replace("\\\n", "").splitlines():
         match = re.search(r"(?:-m tfprune\.|(?:^|[/\s])tfprune )(\w+.*)", line.partition("#")[0])
         if match:
             found.append((shlex.split(match[1]), line))
