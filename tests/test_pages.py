@@ -82,8 +82,10 @@ def test_studies(tmp_path):
 
 def test_gradual(ran, tmp_path):
     printed, shown = ran("gradual")
-    for start in ("dense:", "gradual:", "RigL:", "own loop:"):
+    for start in ("dense:", "gradual:", "by layer:", "RigL:", "own loop:"):
         assert numbers(printed, start) == pytest.approx(numbers(shown, start), abs=0.03)
+    rows = [[line for line in text.splitlines() if "/kernel" in line] for text in (printed, shown)]
+    assert rows[0] == rows[1] and len(rows[0]) == 9  # counts are exact
     assert numbers(printed, "sparsity after") == numbers(shown, "sparsity after")
     assert (tmp_path / "sparse.keras").exists()
 

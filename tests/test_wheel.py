@@ -52,7 +52,9 @@ def test_the_library(installed):
     assert Path(file).is_relative_to(installed.place) and sparsity == "0.9", done.stderr[-2000:]
 
 
-@pytest.mark.parametrize("name", ["inputs/main.ini", "flags/synflow.flags", "flags/lth/digits.flags"])
+@pytest.mark.parametrize(
+    "name", ["inputs/main.ini", "inputs/sweeps/imp-digits.toml", "flags/synflow.flags", "flags/lth/digits.flags"]
+)
 def test_files_that_are_named_are_found(installed, name):
     done = installed("-c", f"from tfprune.cli.shipped import shipped; print(open(shipped({name!r})).read())")
     assert done.stdout.strip() == (ROOT / name).read_text().strip()
@@ -89,3 +91,8 @@ def test_an_environment_of_its_own(wheel, tmp_path_factory):
     start = "test accuracy, pruned and fine-tuned:"
     assert numbers(done.stdout, start) == pytest.approx(numbers(shown, start), abs=0.02)
     assert (empty / "small.tflite").stat().st_size > 1000
+
+
+def test_the_results_page_has_its_parts(installed):
+    parts = {path.name for path in (installed.place / "tfprune" / "overview").glob("page.*")}
+    assert parts >= {"page.css", "page.html", "page.js", "page.py"}

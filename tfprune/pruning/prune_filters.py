@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from os import PathLike
 
 import keras
 import numpy as np
@@ -13,6 +14,7 @@ from tfprune.pruning.channel_choice import Choice, Layers, chosen, convolutions
 from tfprune.pruning.channel_network import ChannelNetwork
 from tfprune.pruning.channel_scores import Scorer, Scoring, kernel_scores
 from tfprune.pruning.filter_fractions import Fractions, fractions_of_sets
+from tfprune.pruning.latency_table import LatencyTable
 from tfprune.pruning.prune_channels import without_lowest
 
 
@@ -34,6 +36,7 @@ def prune_filters(
     data=None,
     loss=None,
     engine: str | Callable[[keras.Model], float] = "litert",
+    table: LatencyTable | str | PathLike | None = None,
     input_shape=None,
     renormalize: bool = False,
     verify: bool = True,
@@ -67,7 +70,7 @@ def prune_filters(
     Reference: Singh, Li & Plumbley 2022, "An operator norm based passive filter pruning method for efficient CNNs".
     """
     budget = Budget(
-        flops, parameters, bytes, latency, normalize, round_to, steps, finetune, engine, input_shape, fractions
+        flops, parameters, bytes, latency, normalize, round_to, steps, finetune, engine, input_shape, fractions, table
     )
     network = ChannelNetwork(model, unknown, renormalize)
     network.barriers.tell(CHANNELS)
