@@ -129,15 +129,6 @@ def test_energy():
                 _is_shown(cell, [*accuracy.loc[key], kept[key]])
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_files_that_are_named_exist(page):
-    text = PAGES[page]
-    for path in re.findall(r"\]\(((?:\.\./)[^)#]+)[^)]*\)", text):
-        assert (ROOT / "docs" / "systems" / path).resolve().exists(), path
-    for path in re.findall(r"\b((?:inputs|flags)/[\w./-]*\w)", text):
-        assert (ROOT / path).exists(), path
-
-
 def test_the_input_file_of_the_page(tmp_path):
     from tfprune.experiments.imp.settings import read_settings
 
@@ -145,18 +136,6 @@ def test_the_input_file_of_the_page(tmp_path):
     (tmp_path / "mine.ini").write_text(example)
     settings = read_settings(tmp_path / "mine.ini")
     assert (settings.dataset, settings.warnings) == ("digits", ())
-
-
-def test_commands_that_need_data_say_so():
-    offline = ("digits", "--help", "inputs/main.ini", "runs/main", "tfprune.demo", "tfprune.visualization")
-    for text in PAGES.values():
-        told = False
-        for line in "\n".join(blocks(text, "sh")).splitlines():
-            command, _, comment = line.partition("#")
-            if not command.strip():  # a comment of its own holds for the lines after it
-                told = "need" in comment or "with data" in comment
-            else:
-                assert told or "needs" in comment or any(word in command for word in offline), line
 
 
 def _help(words):
