@@ -38,6 +38,7 @@ __all__ = [
     "load_model",
     "masked",
     "masks_of",
+    "overview_table",
     "pattern_report",
     "prunable",
     "prune",
@@ -55,6 +56,7 @@ __all__ = [
     "remove_channels",
     "report",
     "run",
+    "run_sweep",
     "save_masks",
     "schedules",
     "scores",
@@ -78,6 +80,7 @@ if TYPE_CHECKING:
     from tfprune.layers.convert import load_model, masked, masks_of, set_masks, strip
     from tfprune.layers.masks import Masks, load_masks, save_masks
     from tfprune.layers.prunable import prunable, unsupported
+    from tfprune.overview.table import overview_table
     from tfprune.pruning.filter_scores import filter_scores, register_filter_score
     from tfprune.pruning.latency_table import LatencyTable, latency_table
     from tfprune.pruning.pattern_report import pattern_report
@@ -104,6 +107,7 @@ if TYPE_CHECKING:
     from tfprune.surgery.export import ExportError, export
     from tfprune.surgery.export_report import export_report
     from tfprune.surgery.quantization import quantization_aware
+    from tfprune.sweeps.command import run_sweep
     from tfprune.training.network_slimming import NetworkSlimming
     from tfprune.training.prune_callback import Prune
     from tfprune.training.recalibrate import recalibrate
@@ -141,6 +145,7 @@ _HOMES = {
     "load_model": "tfprune.layers.convert",
     "masked": "tfprune.layers.convert",
     "masks_of": "tfprune.layers.convert",
+    "overview_table": "tfprune.overview.table",
     "pattern_report": "tfprune.pruning.pattern_report",
     "prunable": "tfprune.layers.prunable",
     "prune": "tfprune.pruning.pruner",
@@ -158,6 +163,7 @@ _HOMES = {
     "remove_channels": "tfprune.pruning.remove_channels",
     "report": "tfprune.connectivity.whole_report",
     "run": "tfprune.experiments.run",
+    "run_sweep": "tfprune.sweeps.command",
     "save_masks": "tfprune.layers.masks",
     "schedules": "tfprune.training.schedules",
     "scores": "tfprune.pruning.scores",

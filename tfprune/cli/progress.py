@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib.util
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 from tqdm import tqdm
 
 _SECONDS_PER_LINE = 15.0
+T = TypeVar("T")
 
 
 class ProgressBar:
@@ -21,9 +24,7 @@ class ProgressBar:
 
     def __init__(self, stream=None, quiet: bool = False):
         self._stream, self._quiet = stream or sys.stderr, quiet
-        self._bars = _notebook_bars() if stream is None else None
-        if self._bars is None and self._stream.isatty():
-            self._bars = tqdm
+        self._bars = bars_for(stream)
         self._bar: tqdm | None = None
         self._what, self._details, self._began = "training", "", time.monotonic()
         self._line_time = self._began
@@ -86,8 +87,39 @@ class ProgressBar:
             self._bar = None
 
 
+def counted(items: Sequence[T], what: str, stream=None, quiet: bool = False) -> Iterator[T]:
+    """The items, one after the other, while a bar, or a line now and then, shows how many were taken.
+
+    Args:
+        items: all of them.
+        what: is done with them, for example `reading curves`.
+        stream: as for `ProgressBar`.
+        quiet: shows nothing.
+    """
+    bars, stream = _notebook_bars() if stream is None else None, stream or sys.stderr
+    if quiet or bars or stream.isatty():
+        yield from (bars or tqdm)(items, desc=what, file=stream, dynamic_ncols=True, leave=False, disable=quiet)
+        return
+    line_time = time.monotonic()
+    for number, item in enumerate(items):
+        if time.monotonic() - line_time > _SECONDS_PER_LINE:
+            line_time = time.monotonic()
+            print(f"{what}: {number} of {len(items)}", file=stream, flush=True)
+        yield item
+
+
 def _form(name: str) -> str:
     return ".3f" if name.endswith("loss") else ".4f"
+
+
+def bars_for(stream):
+    """What draws bars on a stream: None where lines are better.
+
+    Args:
+        stream: where to; None is stderr, or the output of a notebook's cell.
+    """
+    bars = _notebook_bars() if stream is None else None
+    return tqdm if bars is None and (stream or sys.stderr).isatty() else bars
 
 
 def _notebook_bars():

@@ -50,7 +50,7 @@ def prune_filters(
     the depthwise and the pointwise one that it consists of.
 
     Args:
-        model, scoring, seed, and all that is not here: as for `prune_channels`.
+        model, scoring, seed: as for `prune_channels`, and so is all that is not here.
         fractions: of filters to prune, in [0, 1); None for a budget, or 0.5 without one. One number for all
             convolutions that can lose filters, of which each keeps one at least; or one per convolution of
             `filter_layers(model)`, in that order; or layer path (or name, where only one has it) -> fraction, as for
