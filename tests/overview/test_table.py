@@ -1,5 +1,7 @@
 """The flat table: columns, what settings say, what is missing, and what belongs together."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -52,6 +54,25 @@ def test_what_belongs_together(study):
     snip = table[table["family"] == "one_shot"]
     assert snip["series"].nunique() == 1 and table["series"].nunique() == 2
     assert snip.groupby("target_compression")["group"].nunique().tolist() == [1, 1] and table["group"].nunique() == 3
+
+
+def test_what_belongs_together_is_the_same_in_every_table(study):
+    whole, part = overview_table(study), overview_table(study / "mine")
+    for name in ("series", "group"):
+        assert part[name].tolist() == whole[whole["family"] == "mine"][name].tolist()
+
+
+def test_networks_without_settings_belong_together_in_one_study_alone(golden, tmp_path):
+    for place in ("a", "b"):
+        shutil.copytree(golden / "imp/original_run", tmp_path / place)
+    table = overview_table(tmp_path)
+    assert len(table) == 6 and table["series"].nunique() == 2 and table["group"].nunique() == 6
+    for seed, digest in ((1, "x"), (2, "x"), (1, "y")):
+        (tmp_path / f"{digest}{seed}").mkdir()
+        write_result(tmp_path / f"{digest}{seed}/result.json", Result("mine", "a", seed=seed, digest=digest))
+    own = overview_table(tmp_path)
+    assert own[own["family"] == "mine"].groupby("digest")["group"].nunique().tolist() == [1, 1]
+    assert own[own["family"] == "mine"]["group"].nunique() == 2
 
 
 def test_of_old_runs_level_and_branch_tell_groups_apart(old):
