@@ -10,6 +10,7 @@ import tfprune
 from tfprune.experiments.results import COLUMNS as RESULT_COLUMNS
 from tfprune.overview.table import COLUMNS, overview_table
 from tfprune.records.result import Result, write_result
+from tfprune.sweeps.state import RECORD, RUNS
 
 
 def test_columns_and_types(study):
@@ -121,11 +122,11 @@ def test_settings_of_different_systems_do_not_differ(tmp_path):
 def test_runs_of_a_sweep_are_named_after_it(study, tmp_path_factory):
     place = tmp_path_factory.mktemp("sweeps") / "snips"
     place.mkdir()
-    study.rename(place / "runs")
+    study.rename(place / RUNS)
     assert overview_table(place)["sweep"].isna().all()  # a folder that is called runs
-    (place / "sweep.json").write_text("{}")
+    (place / RECORD).write_text("{}")
     assert (overview_table(place)["sweep"] == "snips").all()
-    assert (overview_table(place / "runs/lenet5/snip")["sweep"] == "snips").all()
+    assert (overview_table(place / RUNS / "lenet5/snip")["sweep"] == "snips").all()
 
 
 def test_the_public_name():
