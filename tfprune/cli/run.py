@@ -6,7 +6,7 @@ import contextlib
 import os
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from glob import escape as glob_escape
 from pathlib import Path
@@ -194,6 +194,19 @@ class Study(ABC):
         """Whether every network of the study, once trained, has its `result.json`."""
         return result_path(self.folder, self.prefix).exists()
 
+    def together(self, how: RunSettings, watch: ProgressBar, work: Callable[[], str]) -> str:
+        """Does the work of a study, or this process's part in it where several processes train together.
+
+        Args:
+            how: where to run it.
+            watch: is told how it goes.
+            work: carries the study out.
+
+        Returns:
+            The text for the end.
+        """
+        return work()
+
     @contextlib.contextmanager
     def held(self, overwrite: bool) -> Iterator[Any]:
         """The claimed folder, locked meanwhile.
@@ -231,6 +244,10 @@ def carry_out(study: Study, how: RunSettings, watch: ProgressBar | None = None) 
         InputError: settings, data or folder cannot be used.
     """
     watch = watch or ProgressBar(quiet=how.quiet)
+    return study.together(how, watch, lambda: _carry_out(study, how, watch))
+
+
+def _carry_out(study: Study, how: RunSettings, watch: ProgressBar) -> str:
     for text in study.warnings:
         warnings.warn(text, stacklevel=2)
     stage = UNFINISHED if how.overwrite else study.stage()
