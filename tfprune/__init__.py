@@ -14,6 +14,7 @@ __all__ = [
     "ExponentialSchedule",
     "ExportError",
     "InputError",
+    "LatencyTable",
     "Masks",
     "NetworkSlimming",
     "OneCycleSchedule",
@@ -32,10 +33,12 @@ __all__ = [
     "export",
     "export_report",
     "filter_scores",
+    "latency_table",
     "load_masks",
     "load_model",
     "masked",
     "masks_of",
+    "overview_table",
     "pattern_report",
     "prunable",
     "prune",
@@ -77,7 +80,9 @@ if TYPE_CHECKING:
     from tfprune.layers.convert import load_model, masked, masks_of, set_masks, strip
     from tfprune.layers.masks import Masks, load_masks, save_masks
     from tfprune.layers.prunable import prunable, unsupported
+    from tfprune.overview.table import overview_table
     from tfprune.pruning.filter_scores import filter_scores, register_filter_score
+    from tfprune.pruning.latency_table import LatencyTable, latency_table
     from tfprune.pruning.pattern_report import pattern_report
     from tfprune.pruning.prune_channels import prune_channels
     from tfprune.pruning.prune_filters import prune_filters
@@ -115,6 +120,7 @@ _HOMES = {
     "ExponentialSchedule": "tfprune.pruning.training_schedules",
     "ExportError": "tfprune.surgery.export",
     "InputError": "tfprune.errors",
+    "LatencyTable": "tfprune.pruning.latency_table",
     "Masks": "tfprune.layers.masks",
     "NetworkSlimming": "tfprune.training.network_slimming",
     "OneCycleSchedule": "tfprune.pruning.training_schedules",
@@ -134,10 +140,12 @@ _HOMES = {
     "export": "tfprune.surgery.export",
     "export_report": "tfprune.surgery.export_report",
     "filter_scores": "tfprune.pruning.filter_scores",
+    "latency_table": "tfprune.pruning.latency_table",
     "load_masks": "tfprune.layers.masks",
     "load_model": "tfprune.layers.convert",
     "masked": "tfprune.layers.convert",
     "masks_of": "tfprune.layers.convert",
+    "overview_table": "tfprune.overview.table",
     "pattern_report": "tfprune.pruning.pattern_report",
     "prunable": "tfprune.layers.prunable",
     "prune": "tfprune.pruning.pruner",

@@ -35,16 +35,20 @@ EXPECTED = {
     "flops_masked": 2 * (4 * 9 + 16),
     "flops_compacted": 2 * (4 * 9 + 8),
 }
+LAYERS = {
+    "conv/kernel": {"weights": 18, "kept": 9, "effective": 9},
+    "dense/kernel": {"weights": 16, "kept": 16, "effective": 8},
+}
 
 
 def test_counts(model):
-    assert measured(model, MASKS) == EXPECTED and tuple(EXPECTED) == COUNTED
+    assert measured(model, MASKS) == EXPECTED | {"layers": LAYERS} and tuple(EXPECTED) == COUNTED
     assert Result("mine", "small", **measured(model, MASKS)).density == 25 / 34
 
 
 def test_masked_and_stripped_models_speak_for_themselves(model):
     sparse = masked(model, MASKS)
-    assert measured(sparse) == measured(strip(sparse)) == EXPECTED
+    assert measured(sparse) == measured(strip(sparse)) == EXPECTED | {"layers": LAYERS}
 
 
 def test_a_dense_model(model):
@@ -93,13 +97,19 @@ def test_the_compacted_network_is_really_there():
 
 def test_of_a_network_that_was_shrunk_the_unpruned_one_is_told(model):
     before = measured(model)
-    small = keras.Sequential([keras.Input((4, 4, 1)), L.Conv2D(1, 3), L.Flatten(), L.Dense(2)])
+    layers = [L.Conv2D(1, 3, name="conv"), L.Flatten(), L.Dense(2, name="dense")]
+    small = keras.Sequential([keras.Input((4, 4, 1)), *layers])
     found = measured(small, unpruned=before)
     assert (found["weights"], found["parameters"], found["flops"]) == (34, 42, 176)
     assert (found["kept"], found["effective"]) == (9 + 8, 9 + 8)
     assert found["parameters_masked"] == found["parameters_compacted"] == 9 + 1 + 8 + 2
     assert found["flops_masked"] == found["flops_compacted"] == 2 * (36 + 8)
-    assert measured(small, unpruned={})["weights"] is None
+    assert found["layers"] == {
+        "conv/kernel": {"weights": 18, "kept": 9, "effective": 9},
+        "dense/kernel": {"weights": 16, "kept": 8, "effective": 8},
+    }
+    without = measured(small, unpruned={})
+    assert without["weights"] is None and without["layers"] is None
 
 
 def test_masked_biases_are_no_parameters_and_a_plain_twin_is_compacted():
@@ -141,6 +151,7 @@ def test_what_has_no_rule_is_none_and_told_in_a_line(model):
         found = measured(odd, {"d/kernel": np.eye(3, 2, dtype=bool)})
     assert (found["weights"], found["kept"], found["parameters"], found["parameters_masked"]) == (6, 2, 8, 4)
     assert all(found[name] is None for name in COUNTED[2:3] + COUNTED[5:])
+    assert found["layers"] == {"d/kernel": {"weights": 6, "kept": 2, "effective": None}}
     lines = [str(one.message) for one in caught]
     assert len(lines) == 2 and all("Mystery" in line and "\n" not in line for line in lines)
 
@@ -151,7 +162,7 @@ def test_nothing_is_raised():
             return inputs
 
     with pytest.warns(UserWarning, match="not counted: nothing of this network"):
-        assert measured(Own()) == dict.fromkeys(COUNTED)
+        assert measured(Own()) == dict.fromkeys((*COUNTED, "layers"))
 
 
 def test_open_sizes_need_a_shape():

@@ -99,7 +99,7 @@ def test_what_files_of_iterative_pruning_count_is_what_the_network_counts(old, k
         warnings.simplefilter("ignore")  # nothing in plain Keras computes the same, so it is not compacted
         found = measured(network.model)
     known = {name: value for name, value in found.items() if value is not None}
-    assert len(known) == 7 and counted(record) == known
+    assert len(known) == 8 and counted(record) == known
 
 
 def test_of_convolutions_files_of_iterative_pruning_tell_less():
@@ -118,6 +118,10 @@ def test_of_convolutions_files_of_iterative_pruning_tell_less():
         "parameters_masked": 42 + 3 + 16 - 12 - 1,
         "flops": None,
         "flops_masked": None,
+        "layers": {
+            "layer_0/kernel": {"weights": 18, "kept": 18, "effective": None},
+            "layer_2/kernel": {"weights": 24, "kept": 12, "effective": None},
+        },
     }
 
 

@@ -11,8 +11,10 @@ import pandas as pd
 import pytest
 
 import tfprune
+from tfprune.connectivity.measured import parameters_of
+from tfprune.experiments.told import told_of
 from tfprune.layers.masks import Masks
-from tfprune.records.result import COUNTED, has_result, is_result_name
+from tfprune.records.result import COUNTED, LAYER, has_result, is_result_name
 
 INI = """
 [IO]
@@ -112,6 +114,32 @@ def test_a_study_finds_its_own_rows(runs):
     assert own == NETWORKS
 
 
+def test_layers_of_every_network_add_up_to_it(table):
+    for row in table.to_dict("records"):
+        for name in LAYER:
+            total = sum(layer[name] for layer in row["layers"].values())
+            assert total == row[name], (row["family"], row["label"], name)
+    assert {len(layers) for layers in table[table["family"] == "filters"]["layers"]} == {15}
+    assert list(_rows(table, "one_shot")["dense"]["layers"]) == ["dense1/kernel", "dense2/kernel", "dense3/kernel"]
+
+
+def test_files_of_a_network_tell_its_curves_and_its_structure(table):
+    for row in table.to_dict("records"):
+        told, place = told_of(row["family"]), (Path(row["folder"]), row["file"])
+        step, accuracy = told.curves(*place)["test_accuracy"][-1]
+        assert accuracy == pytest.approx(row["accuracy"], abs=1e-12)
+        # Filter pruning counts epochs; lottery tickets the steps before the rewinding point, too.
+        rewound = 5 if row["family"] == "lottery" and "level" in row["label"] else 0
+        assert step == (1 if row["family"] == "filters" else row["steps"] + rewound)
+        small = tfprune.compact(*told.network(*place, row["settings"]), verify=False)
+        assert parameters_of(small) == row["parameters_compacted"]
+        # Where a result of before has no layers, other files have them.
+        layers = told.layers(*place)
+        assert (layers is None) == (row["family"] == "filters")
+        for path, layer in (layers or {}).items():
+            assert all(layer[name] == row["layers"][path][name] for name in ("weights", "kept"))
+
+
 def test_iterative_pruning(root, table):
     for k in range(3):
         row = _rows(table, "imp")[f"level {k}"]
@@ -180,5 +208,5 @@ def test_without_result_files_the_same_folders_tell_the_same(root, table, tmp_pa
     bare = tfprune.read_results(tmp_path / "bare")
     assert len(bare) == len(table)
     for one, other in zip(table.to_dict("records"), bare.to_dict("records"), strict=True):
-        for name in set(one) - {"folder", "settings", "versions", "more"}:
+        for name in set(one) - {"folder", "file", "settings", "versions", "more"}:
             assert pd.isna(other[name]) or one[name] == other[name], (one["family"], one["label"], name)

@@ -89,9 +89,9 @@ def test_what_needs_a_failed_run_is_not_started(place):
     sweep = place.sweep(text)
     assert (sweep.done, sweep.left, place.trained) == (0, 0, 1)
     assert sweep.failed == {
-        "x=1": "the run failed: SystemExit: no more",
-        "x=2": "the run failed: SystemExit: no more",
-        "the run": "SystemExit: no more",
+        "part=1 x=1": "part=2 failed: SystemExit: no more",
+        "part=1 x=2": "part=2 failed: SystemExit: no more",
+        "part=2": "SystemExit: no more",
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -125,6 +126,9 @@ def _told(values: flags.FlagValues) -> Iterator[None]:
             raise
         print(f"error: {_in_one_line(error)}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # as `| head` leaves it: whoever read has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except OSError as error:
         # One that nobody expected; its file is the user's all the same.
         if values["debug"].value or error.filename is None:

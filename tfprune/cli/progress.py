@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib.util
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 from tqdm import tqdm
 
 _SECONDS_PER_LINE = 15.0
+T = TypeVar("T")
 
 
 class ProgressBar:
@@ -82,6 +85,27 @@ class ProgressBar:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def counted(items: Sequence[T], what: str, stream=None, quiet: bool = False) -> Iterator[T]:
+    """The items, one after the other, while a bar, or a line now and then, shows how many were taken.
+
+    Args:
+        items: all of them.
+        what: is done with them, for example `reading curves`.
+        stream: as for `ProgressBar`.
+        quiet: shows nothing.
+    """
+    bars, stream = _notebook_bars() if stream is None else None, stream or sys.stderr
+    if quiet or bars or stream.isatty():
+        yield from (bars or tqdm)(items, desc=what, file=stream, dynamic_ncols=True, leave=False, disable=quiet)
+        return
+    line_time = time.monotonic()
+    for number, item in enumerate(items):
+        if time.monotonic() - line_time > _SECONDS_PER_LINE:
+            line_time = time.monotonic()
+            print(f"{what}: {number} of {len(items)}", file=stream, flush=True)
+        yield item
 
 
 def _form(name: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from itertools import zip_longest
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,7 +15,7 @@ from tfprune.connectivity.report import own_masks, sparsity
 from tfprune.layers.masks import Masks
 from tfprune.layers.topology import named_layers
 from tfprune.records.reading import one_line
-from tfprune.records.result import COUNTED
+from tfprune.records.result import COUNTED, LAYER
 from tfprune.surgery.compact import compact
 
 
@@ -23,9 +25,9 @@ def measured(
     input_shape=None,
     *,
     plain: keras.Model | None = None,
-    unpruned: Mapping[str, int | None] | None = None,
-) -> dict[str, int | None]:
-    """The fields `COUNTED` of a `Result`, as keyword arguments for it; see there for what each one means.
+    unpruned: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The fields `COUNTED` and `layers` of a `Result`, as keyword arguments for it; see there for what each one means.
 
     Compaction is done, not estimated: the small model is built and counted. A training that has ended is worth more
     than its counts: what cannot be counted is None, and a warning says why; nothing is raised.
@@ -37,13 +39,13 @@ def measured(
         input_shape: of an input without the batch axis, where the model leaves sizes open.
         plain: for layers that `tfprune.compact` cannot copy: a model in plain Keras with the outputs of the masked
             `model`, its pruned weights and biases 0, which is compacted in its place.
-        unpruned: for a model that has lost its channels already: `weights`, `parameters` and `flops` of the network
-            that it was made from, as this function counted them; missing ones are unknown.
+        unpruned: for a model that has lost its channels already: `weights`, `parameters`, `flops` and `layers` of the
+            network that it was made from, as this function counted them; missing ones are unknown.
 
     Returns:
         Name -> number, or None where it cannot be counted.
     """
-    found: dict[str, int | None] = dict.fromkeys(COUNTED)
+    found: dict[str, Any] = dict.fromkeys((*COUNTED, "layers"))
     try:
         masks = own_masks(model) if masks is None else (masks if isinstance(masks, Masks) else Masks(masks))
         masks = masks.check(model)
@@ -51,11 +53,15 @@ def measured(
         gone = masks.size - masks.kept + _masked_biases(model)
         found |= {"weights": masks.size, "kept": masks.kept, "parameters": parameters}
         found["parameters_masked"] = parameters - gone
+        kept = masks.counts
+        found["layers"] = {path: _layer(mask.size, kept[path]) for path, mask in masks.items()}
     except Exception as error:
         return _given_up(found, "nothing of this network", error)
     try:
         report = sparsity(model, masks, input_shape, unknown="refuse")
         found |= {"effective": report.weights.effective, "flops": report.flops.dense, "flops_masked": report.flops.kept}
+        counts = report.weights_of
+        found["layers"] = {path: _layer(each.dense, each.kept, each.effective) for path, each in counts.items()}
     except Exception as error:
         _given_up(found, "effective weights and FLOPs", error)
     try:
@@ -69,7 +75,19 @@ def measured(
         _given_up(found, "parameters and FLOPs of the compacted network", error)
     if unpruned is not None:
         found |= {name: unpruned.get(name) for name in ("weights", "parameters", "flops")}
+        found["layers"] = _of_whole(found["layers"], unpruned.get("layers"))
     return found
+
+
+def _layer(*counts: int) -> dict[str, int | None]:
+    return dict(zip_longest(LAYER, counts))
+
+
+def _of_whole(layers: Mapping | None, whole: Mapping | None) -> dict | None:
+    """The kernels of a network that has lost channels, as shares of those that it was made from."""
+    if layers is None or whole is None or set(layers) != set(whole):
+        return None
+    return {path: {**layers[path], "weights": whole[path]["weights"]} for path in whole}
 
 
 def parameters_of(model: keras.Model) -> int:

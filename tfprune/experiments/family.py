@@ -54,7 +54,7 @@ from typing import NamedTuple
 
 from tfprune.cli.run import Study
 from tfprune.errors import InputError, did_you_mean
-from tfprune.pruning.own_parts import imported
+from tfprune.records.own_parts import imported
 
 
 class Family(NamedTuple):

@@ -1,7 +1,8 @@
 """The results of any runs as one table: of all systems, of earlier versions, and of the original codes.
 
 A run leaves a `result.json` for each network (`tfprune.records.result`). What has none is read by its system's
-`originals.py`: `find(folder)` gives whose code made a network, `OURS` or `ORIGINAL`, and its `Result`.
+`originals.py`: `find(listing)` gives, for each network in a folder, whose code made it, `OURS` or `ORIGINAL`, its
+`Result`, and the name of the file there that tells of it.
 """
 
 from __future__ import annotations
@@ -19,26 +20,27 @@ from pathlib import Path
 import pandas as pd
 
 from tfprune.errors import InputError
+from tfprune.records.listing import Listing
 from tfprune.records.result import (
     COUNTED,
     NUMBERS,
     OURS,
     WHOLE,
     Result,
-    has_result,
+    find_result,
     is_result_name,
-    read_result,
     tolerated,
 )
 
-Found = tuple[str, Result]
+Found = tuple[str, Result, str]
 _DENSITIES = ("density", "effective_density")
 COLUMNS = (
     *("family", "label", "seed", "level", "version", "method"),
     *COUNTED[:3],
     *_DENSITIES,
     *COUNTED[3:],
-    *("accuracy", "loss", "steps", "seconds", "digest", "settings", "versions", "more", "folder", "source"),
+    *("accuracy", "loss", "steps", "seconds", "digest", "settings", "layers", "versions", "more"),
+    *("folder", "file", "source"),
 )
 
 
@@ -66,17 +68,18 @@ def read_results(*roots: str | Path) -> pd.DataFrame:
           prunable weight and position of one example.
         - `accuracy`, in [0, 1], and `loss`, in nats: on the test images at the end of the training.
         - `steps`, `seconds`: of the training.
-        - `digest`: tells studies apart; `settings`: a dict; `versions`: of the packages; `more`: a dict of what the
-          system tells beside; `folder`: where it lies; `source`: `tfprune` or `original`.
+        - `digest`: tells studies apart; `settings`: a dict; `layers`: a dict, path of a kernel -> its `weights`, `kept`
+          and `effective`; `versions`: of the packages; `more`: a dict of what the system tells beside; `folder`: where
+          it lies, and `file`: which one there the row is from; `source`: `tfprune` or `original`.
 
     Raises:
         InputError: there is no such folder, or it is no path. A damaged file in it costs its own row and a warning
             that names it.
     """
     rows = [
-        {"folder": str(folder), "source": source} | _values(result)
+        {"folder": str(folder), "file": file, "source": source} | _values(result)
         for folder, files in _folders(roots)
-        for source, result in _found(folder, files)
+        for source, result, file in _found(folder, files)
     ]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     kinds = dict.fromkeys(WHOLE, "Int64") | dict.fromkeys((*NUMBERS, *_DENSITIES), "float64")
@@ -96,24 +99,39 @@ def _folders(roots: Iterable[str | Path]) -> Iterator[tuple[Path, list[str]]]:
             raise InputError(f"cannot read results in {root}: no such folder")
         for folder, names, files in os.walk(root, onerror=unreadable):
             names[:] = sorted((name for name in names if not name.startswith(".")), key=_by_number)
-            if (real := os.path.realpath(folder)) not in seen:
-                seen.add(real)
+            if (place := _identity(folder)) not in seen:
+                seen.add(place)
                 yield Path(folder), files
 
 
+def _identity(folder: str) -> object:
+    """The same for two names of one folder."""
+    try:
+        status = os.stat(folder)
+    except OSError:  # gone meanwhile
+        return folder
+    return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(folder)
+
+
 def _found(folder: Path, files: list[str]) -> Iterator[Found]:
+    results = set()
     for name in sorted(filter(is_result_name, files), key=_by_number):
-        with tolerated(folder / name):
-            if has_result(folder / name):
-                yield OURS, read_result(folder / name)
-    whole = folder.absolute()  # names of the folders above say what is in this one
+        path = folder / name
+        with tolerated(path):
+            results.add(name)
+            result = find_result(path)
+            if result is None:
+                results.remove(name)
+            else:
+                yield OURS, result, name
+    listing = Listing(folder.absolute(), frozenset(files), frozenset(results))
     for find in _finders():
-        with tolerated(whole):
-            yield from find(whole)
+        with tolerated(listing.folder):
+            yield from find(listing)
 
 
 @cache
-def _finders() -> list[Callable[[Path], Iterable[Found]]]:
+def _finders() -> list[Callable[[Listing], Iterable[Found]]]:
     from tfprune.experiments.family import FAMILIES
 
     names = [f"tfprune.experiments.{family.name}.originals" for family in FAMILIES.values()]

@@ -10,9 +10,11 @@ from tfprune.errors import InputError
 # Package -> what brings it, where its own name does not.
 _BROUGHT_BY = {
     "ai_edge_litert": "tfprune[export]",
+    "bokeh": "tfprune[report]",
     "fsspec": "tfprune[ray]",
     "onnx": "tfprune[onnx]",
     "onnxruntime": "tfprune[onnx]",
+    "pyarrow": "tfprune[report]",
     "ray": "tfprune[ray]",
     "safetensors": "tfprune[weights]",
     "sklearn": "scikit-learn",

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from importlib import metadata
+from operator import ge
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from tfprune.records.reading import read_json
 MARK, _FORMAT = "tfprune_result", 1
 OURS, ORIGINAL = "tfprune", "original"
 """Whose code made a network."""
+LAYER = ("weights", "kept", "effective")
+"""What is counted of each prunable kernel."""
+_OF_LAYER = frozenset(LAYER)
 COUNTED = (
     *("weights", "kept", "effective", "parameters", "parameters_masked", "parameters_compacted"),
     *("flops", "flops_masked", "flops_compacted"),
@@ -35,6 +39,7 @@ _NO_MORE_THAN = {
     "parameters_masked": "parameters",
     "flops_masked": "flops",
 }
+_WHAT = "the result of a training"
 _NAME = re.compile(r"(?:.+_)?result(?:_[0-9]+)?\.json")
 
 
@@ -63,6 +68,8 @@ class Result:
         flops: floating-point operations for one example, two for each prunable weight and position, nothing pruned.
         flops_masked: those of weights that the masks keep.
         flops_compacted: those of the network that `tfprune.compact` makes.
+        layers: path of each prunable kernel -> its `weights`, and how many of them are `kept` and `effective`, as in
+            the whole network, None each where it is not known; in the order of the network.
         accuracy: on the test images at the end of the training (at the last test, where there is none at the end), in
             [0, 1].
         loss: cross-entropy there, in nats; without weight decay.
@@ -92,6 +99,7 @@ class Result:
     flops: int | None = None
     flops_masked: int | None = None
     flops_compacted: int | None = None
+    layers: Mapping[str, Mapping[str, int | None]] | None = None
     accuracy: float | None = None
     loss: float | None = None
     steps: int | None = None
@@ -110,16 +118,17 @@ class Result:
         self._check("accuracy", lambda value: 0 <= value <= 1, "in [0, 1]")
         for name in ("settings", "more"):
             self._check(name, lambda value: isinstance(value, Mapping), "names with values", needed=True)
+        self._check("layers", _are_layers, "path -> weights, kept and effective, whole numbers of which none grows")
         for name, other in _NO_MORE_THAN.items():
             most = getattr(self, other)
             self._check(name, lambda value, most=most: most is None or value <= most, f"at most {other} = {most}")
         # Numbers of NumPy are welcome, JSON does not know them.
         for names, kind in (((*WHOLE, "seed"), int), (NUMBERS, float)):
             for name in names:
-                if isinstance(getattr(self, name), numbers.Real):
-                    object.__setattr__(self, name, kind(getattr(self, name)))
-        taken = {each.name for each in fields(self)} | {MARK}
-        if wrong := [key for key in self.more if key in taken]:
+                value = getattr(self, name)
+                if type(value) is not kind and isinstance(value, numbers.Real):
+                    object.__setattr__(self, name, kind(value))
+        if wrong := [key for key in self.more if key in _FIELDS or key == MARK]:
             raise InputError(f"more: {wrong[0]!r} is the name of a field")
 
     @property
@@ -136,6 +145,10 @@ class Result:
         value = getattr(self, name)
         if needed if value is None else not allows(value):
             raise InputError(f"{name} must be {allowed}. Received: {str(value)[:60]!r}")
+
+
+_FIELDS = frozenset(each.name for each in fields(Result))
+_IN_FILE = _FIELDS - {"more"}  # whose keys stand beside them
 
 
 def result_path(folder: str | Path, prefix: str = "", number: int | None = None) -> Path:
@@ -172,17 +185,17 @@ def read_result(path: str | Path) -> Result:
         MissingInputError: there is none.
         InputError: a damaged file, one that holds no result or one of another version; names file and field.
     """
-    content = read_json(path, "the result of a training")
-    if type(content.get(MARK)) is not int or content[MARK] != _FORMAT:
-        came = json.dumps(content.get(MARK))[:40]
-        raise InputError(f"cannot read {path}: not a result: {MARK} must be {_FORMAT}. Received: {came}")
-    names = {each.name for each in fields(Result)} - {"more"}
-    known = {name: value for name, value in content.items() if name in names}
-    more = {name: value for name, value in content.items() if name not in names | {MARK}}
-    try:
-        return Result(**{"family": None, "label": None, **known, "more": more})
-    except InputError as error:
-        raise InputError(f"cannot read {path}: {error}") from None
+    return _result_in(read_json(path, _WHAT), path)
+
+
+def find_result(path: str | Path) -> Result | None:
+    """The result in a file of such a name; None where it holds other JSON.
+
+    Raises:
+        InputError: as `read_result`.
+    """
+    content = read_json(path, _WHAT)
+    return _result_in(content, path) if MARK in content else None
 
 
 def has_result(path: str | Path) -> bool:
@@ -207,6 +220,18 @@ def tolerated(path: str | Path) -> Iterator[None]:
         warnings.warn(told if str(path) in told else f"cannot read {path}: {told}", stacklevel=3)
 
 
+def _result_in(content: dict[str, Any], path: str | Path) -> Result:
+    if type(content.get(MARK)) is not int or content[MARK] != _FORMAT:
+        came = json.dumps(content.get(MARK))[:40]
+        raise InputError(f"cannot read {path}: not a result: {MARK} must be {_FORMAT}. Received: {came}")
+    known = {name: value for name, value in content.items() if name in _IN_FILE}
+    more = {name: value for name, value in content.items() if name not in _IN_FILE and name != MARK}
+    try:
+        return Result(**{"family": None, "label": None, **known, "more": more})
+    except InputError as error:
+        raise InputError(f"cannot read {path}: {error}") from None
+
+
 @cache
 def installed_versions() -> str:
     """Names and versions of this package and of those that its numbers depend on."""
@@ -219,12 +244,25 @@ def installed_versions() -> str:
     return ", ".join(found)
 
 
+def _are_layers(value: object) -> bool:
+    return isinstance(value, Mapping) and all(_is_text(path) and _is_layer(layer) for path, layer in value.items())
+
+
+def _is_layer(value: object) -> bool:
+    if not isinstance(value, Mapping) or value.keys() != _OF_LAYER or value["weights"] is None:
+        return False
+    counts = [count for name in LAYER if (count := value[name]) is not None]
+    return all(map(_is_whole, counts)) and all(map(ge, counts, counts[1:]))
+
+
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and value.isprintable() and len(value) <= _LONGEST
 
 
 def _is_whole(value: object, least: int = 0) -> bool:
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and least <= value < _MOST
+    # Thousands of files are read at once, and `isinstance` is slow with kinds of numbers.
+    whole = type(value) is int or (isinstance(value, numbers.Integral) and not isinstance(value, bool))
+    return whole and least <= value < _MOST
 
 
 def _is_number(value: object) -> bool:

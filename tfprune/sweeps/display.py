@@ -88,14 +88,13 @@ class SweepBar:
             self._bar = self._bars(
                 total=counts.total,
                 initial=counts.done,
-                desc="runs",
                 file=self._stream,
                 dynamic_ncols=True,
                 leave=False,
                 mininterval=0,
-                bar_format="{desc}: {n_fmt}/{total_fmt} done {bar:10} {postfix}",
+                bar_format="runs: {n_fmt}/{total_fmt} done {bar:10} {desc}",
             )
-        self._bar.set_postfix_str(_told(counts, seconds), refresh=False)
+        self._bar.set_description_str(_told(counts, seconds), refresh=False)
         self._bar.n = counts.done
         self._bar.refresh()
 

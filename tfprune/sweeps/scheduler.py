@@ -57,15 +57,14 @@ class Scheduler:
         Raises:
             InputError: no space is left, or the engine cannot go on.
         """
-        self._show()
         while self._ready or self.counts.running:
             while self._ready and self.counts.running < self._engine.slots:
                 self._start(self._plan.runs[self._ready.popleft()])
+            self._bar.at(self.counts, self._seconds_left)
             outcome = self._engine.wait(_SECONDS_PER_WAIT)
             if outcome is not None:
                 self.counts.running -= 1
                 self._end(self._plan.runs[outcome.job.index], outcome)
-            self._show()
 
     def _start(self, run: Run) -> None:
         self._whole.setdefault(run.job.index, not run.is_begun)
@@ -107,9 +106,6 @@ class Scheduler:
         needs = self._plan.runs[index].needs
         done = needs is None or needs in self._finished
         return done and index not in self._finished and index not in self.failed
-
-    def _show(self) -> None:
-        self._bar.at(self.counts, self._seconds_left)
 
     def _seconds_left(self) -> float | None:
         began = time.monotonic()

@@ -53,7 +53,7 @@ class Wanted:
         command: entry point, or `module:Study`.
         words: of the command.
         settings: of the command.
-        crossed: those that differ between the runs, by name, with the part's name where there is one.
+        crossed: those that differ between the runs, by name, with the part's name, or number, where there are parts.
     """
 
     command: str
@@ -174,7 +174,7 @@ def _part(content: Mapping[str, Any], number: int) -> _Part:
     name = content.get("name")
     if name is not None and not (isinstance(name, str) and _NAME.fullmatch(name)):
         raise InputError(f"{where}name must be a word. Received: {_short(name)}")
-    return _Part(name, *_fields(content, f"part {name or number}: "))
+    return _Part(name or str(number), *_fields(content, f"part {name or number}: "))
 
 
 def _fields(content: Mapping[str, Any], where: str) -> tuple[tuple[str, ...], dict, dict, list[_Exclusion]]:

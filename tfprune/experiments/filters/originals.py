@@ -10,6 +10,7 @@ from typing import Any
 
 from tfprune.errors import InputError
 from tfprune.experiments.filters.results import LAYOUT, METRICS, UNPRUNED, read_metrics
+from tfprune.records.listing import Listing
 from tfprune.records.reading import MissingInputError, read_json
 from tfprune.records.result import ORIGINAL, OURS, Result, result_path, tolerated
 from tfprune.records.run_folder import read_record
@@ -19,22 +20,23 @@ _ORIGINAL = re.compile(r"(?:(?P<vgg>vgg)_(?P<scoring>.+)_(?P<data>CIFAR|MNIST)|r
 _DATA = {"CIFAR": "cifar10", "MNIST": "mnist"}
 
 
-def find(folder: Path) -> Iterator[tuple[str, Result]]:
-    """Whose code trained the networks in a folder, and their results; those that left a result file are not among them.
+def find(listing: Listing) -> Iterator[tuple[str, Result, str]]:
+    """Whose code trained the networks in a folder, their results, and whence, where they left no result file.
 
     Of our networks there is one in a folder; the original scripts write one file for all versions of a scoring. Their
     losses, and ours of `--loss=published`, come from a softmax of probabilities, so `loss` is None there.
     """
-    if (folder / METRICS).exists() and not result_path(folder).exists():
+    folder, names = listing.folder, listing.names
+    if METRICS in names and result_path("").name not in names:
         with tolerated(folder / METRICS):
             yield from _ours(folder)
-    for path in sorted(folder.glob("*_metrics.json")):
-        if match := _ORIGINAL.fullmatch(path.name):
-            with tolerated(path):
-                yield from ((ORIGINAL, result) for result in _originals(path, match))
+    for name in sorted(names):
+        if match := _ORIGINAL.fullmatch(name):
+            with tolerated(folder / name):
+                yield from ((ORIGINAL, result, name) for result in _originals(folder / name, match))
 
 
-def _ours(folder: Path) -> Iterator[tuple[str, Result]]:
+def _ours(folder: Path) -> Iterator[tuple[str, Result, str]]:
     record, metrics = _recorded(folder), read_metrics(folder)
     if record is None:
         return
@@ -58,7 +60,7 @@ def _ours(folder: Path) -> Iterator[tuple[str, Result]]:
         "seconds": metrics.get("finetuning_seconds"),
     }
     study = {"settings": settings, "digest": digest(common, 8), "seed": first.get("seed")}
-    yield OURS, Result("filters", **names, **study, **facts)
+    yield OURS, Result("filters", **names, **study, **facts), METRICS
 
 
 def _recorded(folder: Path) -> dict[str, Any] | None:

@@ -15,8 +15,8 @@ from tfprune.data.facts import prepared_facts
 from tfprune.errors import InputError
 from tfprune.experiments.filters import results
 from tfprune.experiments.filters.settings import FilterSettings
-from tfprune.pruning.own_parts import check_module
 from tfprune.records.lock import taking_turns
+from tfprune.records.own_parts import check_module
 from tfprune.records.result import result_path
 from tfprune.records.run_folder import RECORD, RunFolder, is_finished
 from tfprune.records.settings import digest

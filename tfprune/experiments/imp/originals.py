@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tfprune.experiments.imp.files.iterations import find_iterations, read_iteration
+from tfprune.experiments.imp.files.iterations import iterations_among, read_iteration
 from tfprune.experiments.imp.files.records import IterationRecord
 from tfprune.experiments.imp.settings import defining, study_digest
+from tfprune.records.listing import Listing
 from tfprune.records.reading import MissingInputError
 from tfprune.records.result import ORIGINAL, OURS, Result, result_path, tolerated
 from tfprune.records.run_folder import Layout, read_record
@@ -18,18 +19,22 @@ from tfprune.records.run_folder import Layout, read_record
 _RECORD = Layout(())
 
 
-def find(folder: Path) -> Iterator[tuple[str, Result]]:
-    """Whose code made an iteration in a folder, and its result; iterations that left a result file are not among them.
+def find(listing: Listing) -> Iterator[tuple[str, Result, str]]:
+    """Whose code made an iteration in a folder, its result, and whence, where it left no result file.
 
     `accuracy` is that on the validation images, which are the published code's test images; `steps` are those that the
     recorded weights have seen.
     """
-    for prefix in sorted({path.name.rpartition("_itdata_")[0] for path in folder.glob("*_itdata_*.pkl")}):
-        with tolerated(folder / f"{prefix}_run.json"):
-            yield from _of_run(folder, prefix, find_iterations(folder, prefix)[1])
+    folder = listing.folder
+    for prefix, iterations in iterations_among(listing.names).items():
+        alone = {k: folder / name for k, name in iterations.items()}
+        alone = {k: path for k, path in alone.items() if result_path("", prefix, k).name not in listing.names}
+        if alone:
+            with tolerated(folder / f"{prefix}_run.json"):
+                yield from _of_run(folder, prefix, alone)
 
 
-def _of_run(folder: Path, prefix: str, iterations: dict[int, Path]) -> Iterator[tuple[str, Result]]:
+def _of_run(folder: Path, prefix: str, iterations: dict[int, Path]) -> Iterator[tuple[str, Result, str]]:
     try:
         source, settings = OURS, read_record(folder, _RECORD, prefix)["input"]
     except MissingInputError:
@@ -37,10 +42,10 @@ def _of_run(folder: Path, prefix: str, iterations: dict[int, Path]) -> Iterator[
     key = study_digest(settings) if settings else None
     study = {"settings": defining(settings), "seed": settings.get("seed"), "digest": key}
     for k, path in iterations.items():
-        if not result_path(folder, prefix, k).exists():
-            with tolerated(path):
-                record = read_iteration(path)
-                yield source, Result("imp", f"level {k}", **study, level=k, **_facts(record), **counted(record))
+        with tolerated(path):
+            record = read_iteration(path)
+            facts = _facts(record) | counted(record)
+            yield source, Result("imp", f"level {k}", **study, level=k, **facts), path.name
 
 
 def _facts(record: IterationRecord) -> dict[str, Any]:
@@ -49,29 +54,35 @@ def _facts(record: IterationRecord) -> dict[str, Any]:
     return {"method": "magnitude", "accuracy": last, "steps": record.steps[-1], "more": more}
 
 
-def counted(record: IterationRecord) -> dict[str, int | None]:
+def counted(record: IterationRecord) -> dict[str, Any]:
     """What the masks and weights of an iteration count, by the names of `Result`.
 
     Where a network has convolutions, what depends on the size of the images is None: the files do not tell it.
     """
-    kernels = [mask for path, mask in record.masks.items() if path.endswith("/kernel")]
-    weights, kept = (sum(int(count(mask)) for mask in kernels) for count in (np.size, np.count_nonzero))
+    kernels = {path: mask for path, mask in record.masks.items() if path.endswith("/kernel")}
+    dense = all(layer.kind in "fx" for layer in record.layers)
+    effective = _effective(list(kernels.values())) if dense else [None] * len(kernels)
+    layers = {
+        path: {"weights": mask.size, "kept": int(np.count_nonzero(mask)), "effective": alive}
+        for (path, mask), alive in zip(kernels.items(), effective, strict=True)
+    }
+    weights, kept = (sum(layer[name] for layer in layers.values()) for name in ("weights", "kept"))
     parameters = sum(array.size for array in record.weights[-1].values())
     gone = record.masks.size - record.masks.kept
-    dense = all(layer.kind in "fx" for layer in record.layers)
     return {
         "weights": weights,
         "kept": kept,
-        "effective": _effective(kernels) if dense else None,
+        "effective": sum(effective) if dense else None,
         "parameters": parameters,
         "parameters_masked": parameters - gone,
         "flops": 2 * weights if dense else None,
         "flops_masked": 2 * kept if dense else None,
+        "layers": layers,
     }
 
 
-def _effective(kernels: Sequence[np.ndarray]) -> int:
-    """Number of weights of a chain of dense layers that lie on a path from an input to an output.
+def _effective(kernels: Sequence[np.ndarray]) -> list[int]:
+    """Number of weights of each of a chain of dense layers that lie on a path from an input to an output.
 
     Args:
         kernels: bool (inputs, units) each.
@@ -79,8 +90,8 @@ def _effective(kernels: Sequence[np.ndarray]) -> int:
     reached = [np.ones(len(kernels[0]), bool)]
     for kernel in kernels:
         reached.append(kernel[reached[-1]].any(axis=0))
-    needed, count = np.ones(kernels[-1].shape[1], bool), 0
+    needed, counts = np.ones(kernels[-1].shape[1], bool), []
     for kernel, alive in zip(reversed(kernels), reversed(reached[:-1]), strict=True):
-        count += int(np.count_nonzero(kernel[np.ix_(alive, needed)]))
+        counts.append(int(np.count_nonzero(kernel[np.ix_(alive, needed)])))
         needed = kernel[:, needed].any(axis=1)
-    return count
+    return counts[::-1]

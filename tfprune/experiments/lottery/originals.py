@@ -9,6 +9,7 @@ from typing import Any
 
 from tfprune.experiments.lottery.files import HPARAMS, LAYOUT, LOGGER, read_report
 from tfprune.experiments.lottery.names import MAIN
+from tfprune.records.listing import Listing
 from tfprune.records.metric_log import MetricLog
 from tfprune.records.reading import MissingInputError, read_text
 from tfprune.records.result import ORIGINAL, OURS, Result, result_path, tolerated
@@ -22,19 +23,22 @@ _SETTING = re.compile(r"(?: +\* )?(?P<name>\w+) =>? (?P<value>.*)")
 _WORDS = {"None": None, "True": True, "False": False}
 
 
-def find(folder: Path) -> Iterator[tuple[str, Result]]:
-    """Whose code trained the network in a folder, and its result, unless there is none or it left a result file.
+def find(listing: Listing) -> Iterator[tuple[str, Result, str]]:
+    """Whose code trained the network in a folder, its result, and whence, unless there is none or it left a result.
 
     OpenLTH writes a log when a training has ended, so that the file says that it has; it keeps settings in the folder
     of level 0 alone.
     """
+    folder, names = listing.folder, listing.names
+    if LOGGER not in names or result_path("").name in names:
+        return
     place = _PLACE.fullmatch("/".join(folder.parts[-4:])) or _PLACE.fullmatch("/".join(folder.parts[-3:]))
-    if place and (folder / LOGGER).exists() and not result_path(folder).exists():
+    if place:
         with tolerated(folder):
             yield from _of_training(folder, place)
 
 
-def _of_training(folder: Path, place: re.Match) -> Iterator[tuple[str, Result]]:
+def _of_training(folder: Path, place: re.Match) -> Iterator[tuple[str, Result, str]]:
     try:
         record = read_record(folder, LAYOUT)
         source, words = OURS, record["input"].get("label")
@@ -54,7 +58,7 @@ def _of_training(folder: Path, place: re.Match) -> Iterator[tuple[str, Result]]:
     study = {"settings": _settings(folder), "digest": place["digest"], "seed": int(place["replicate"])}
     method = str(words or place["method"] or MAIN)
     label = _label(place, method)
-    yield source, Result("lottery", label, method=method, **study, **facts)
+    yield source, Result("lottery", label, method=method, **study, **facts), LOGGER
 
 
 def _label(place: re.Match, method: str) -> str:

@@ -11,6 +11,7 @@ from tfprune.errors import InputError
 from tfprune.experiments.lottery.steps import MOST_LEVELS, STEP, STEPS, is_zero, level_ranges
 from tfprune.models.names import parse
 from tfprune.records.limits import MOST, MOST_BATCH, SEED_LIMIT
+from tfprune.records.own_parts import OWN_WORDS, is_written
 from tfprune.records.settings import Settings, setting
 
 # The last four are small sets beside the published ones; `digits` comes with scikit-learn and needs no download.
@@ -64,7 +65,7 @@ class DataSettings(Settings):
 
     title = "Data set"
 
-    dataset_name: str = setting(str, "Images.", choices=DATASETS)
+    dataset_name: str = setting(str, "Images.", choices=DATASETS, also=(OWN_WORDS, is_written))
     batch_size: int = setting(
         int, "Examples in a batch; the last one of an epoch may be smaller.", at_least=1, at_most=MOST_BATCH
     )

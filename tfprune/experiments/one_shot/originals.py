@@ -13,30 +13,34 @@ from tfprune.errors import InputError
 from tfprune.experiments.one_shot.files import ACCURACIES, COUNTS, DIRECT, EFFECTIVE, METHODS, read_array, recorded
 from tfprune.experiments.one_shot.names import NAME
 from tfprune.experiments.one_shot.settings import DENSE, study_digest
+from tfprune.records.listing import Listing
 from tfprune.records.reading import MissingInputError
-from tfprune.records.result import ORIGINAL, OURS, Result, has_result, result_path, tolerated
+from tfprune.records.result import ORIGINAL, OURS, Result, result_path, tolerated
 
 _RUN = re.compile(rf"(?P<prefix>{NAME.pattern})_(?:{re.escape(DIRECT)}|{re.escape(ACCURACIES)})")
 _TYPES = ("direct", "effective")
 _GROUPS = ("random", "magnitude", "snip", "tfmot")  # of pruners that are named `<group>/<name>`
 
 
-def find(folder: Path) -> Iterator[tuple[str, Result]]:
-    """Whose code pruned a network in a folder, and its result; networks that left a result file are not among them.
+def find(listing: Listing) -> Iterator[tuple[str, Result, str]]:
+    """Whose code pruned a network in a folder, its result, and whence, where it left no result file.
 
     They lie in `<out_path>/<architecture>/<pruner>/<pruning type>` and `<out_path>/<architecture>/dense`. The losses in
     the files hold the weight decay, so `loss` is None. The original tests every 1,000 steps and not at the end.
     """
-    settings = _settings(folder)
-    found = {match["prefix"]: match for path in folder.glob("*.npy") if (match := _RUN.fullmatch(path.name))}
+    folder, settings = listing.folder, _settings(listing.folder)
+    if settings is None:
+        return
+    found = {match["prefix"]: match for name in sorted(listing.names) if (match := _RUN.fullmatch(name))}
     for prefix, match in sorted(found.items()):
-        if settings is not None and not has_result(result_path(folder, prefix)):
+        if result_path("", prefix).name not in listing.results:
             with tolerated(folder / f"{prefix}_*.npy"):
                 told = settings | {"compression": float(match["compression"])}
-                yield from _of_run(folder, prefix, match["sample"], told)
+                yield from _of_run(folder, match, told)
 
 
-def _of_run(folder: Path, prefix: str, sample: str, settings: dict[str, Any]) -> Iterator[tuple[str, Result]]:
+def _of_run(folder: Path, name: re.Match, settings: dict[str, Any]) -> Iterator[tuple[str, Result, str]]:
+    prefix, sample = name["prefix"], name["sample"]
     source, key, steps, record = ORIGINAL, None, None, recorded(folder, prefix)
     if record is not None and not record["finished"]:
         return
@@ -52,7 +56,7 @@ def _of_run(folder: Path, prefix: str, sample: str, settings: dict[str, Any]) ->
     reached = _reached(folder, prefix)
     steps = steps if "accuracy" in reached else None  # it may have been pruned alone
     study = {"settings": settings, "digest": key, "seed": seed, "method": pruner, "steps": steps}
-    yield source, Result("one_shot", label, **study, **reached)
+    yield source, Result("one_shot", label, **study, **reached), name.string
 
 
 def _settings(folder: Path) -> dict[str, Any] | None:
@@ -68,21 +72,31 @@ def _settings(folder: Path) -> dict[str, Any] | None:
 
 
 def _reached(folder: Path, prefix: str) -> dict[str, int | float | None]:
-    direct, effective, accuracies = (
-        _read(folder / f"{prefix}_{name}", 1.0) for name in (DIRECT, EFFECTIVE.format(METHODS[0]), ACCURACIES)
-    )
-    counts = _counts(folder, prefix)
+    counts, direct, effective = layer_arrays(folder, prefix)
+    accuracies = _read(folder / f"{prefix}_{ACCURACIES}", 1.0)
     found: dict[str, int | float | None] = {"weights": None if counts is None else int(counts.sum())}
     for name, sparsities in (("kept", direct), ("effective", effective)):
         if counts is not None and sparsities is not None:
-            if len(counts) != len(sparsities):
-                raise InputError(f"{folder}: {prefix} has {len(sparsities)} layers, its counts.npy has {len(counts)}")
             found[name] = int(np.round(counts * (1 - sparsities)).sum())
     # Of a network without a path the original notes the accuracy of guessing, and measures nothing.
     guessed = found.get("effective") == 0 and accuracies is not None and len(accuracies) == 1
     if accuracies is not None and len(accuracies) and not guessed:
         found["accuracy"] = float(accuracies[-1])
     return found
+
+
+def layer_arrays(folder: Path, prefix: str) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+    """Number of weights, direct and effective sparsity of each kernel, float64; None each where no file tells it.
+
+    Raises:
+        InputError: a damaged file, or files that do not fit together.
+    """
+    names = (DIRECT, EFFECTIVE.format(METHODS[0]))
+    counts, sparsities = _counts(folder, prefix), [_read(folder / f"{prefix}_{name}", 1.0) for name in names]
+    for part in sparsities:
+        if counts is not None and part is not None and len(counts) != len(part):
+            raise InputError(f"{folder}: {prefix} has {len(part)} layers, its counts.npy has {len(counts)}")
+    return counts, sparsities[0], sparsities[1]
 
 
 def _counts(folder: Path, prefix: str) -> np.ndarray | None:

@@ -26,8 +26,8 @@ from tfprune.experiments.one_shot.files import (
 )
 from tfprune.experiments.one_shot.results import layer_table, layer_text, reached, read_losses, run_of
 from tfprune.experiments.one_shot.settings import OneShotSettings, missing_dense, study_digest
-from tfprune.pruning.own_parts import check_module
 from tfprune.records.atomic import atomic_write_text, temporary_folder
+from tfprune.records.own_parts import check_module
 from tfprune.records.result import has_result, result_path, write_result
 from tfprune.records.run_folder import RunFolder, is_finished
 
@@ -93,6 +93,7 @@ class OneShotStudy(Study):
         return has_result(result_path(self.folder, self.prefix))
 
     def check(self) -> None:
+        check_module(self.settings.architecture, "--architecture")
         check_module(self.settings.pruner, "--pruner")
         if self.lacks_dense and not self.settings.train_dense:
             raise InputError(missing_dense(self.dense, self.settings.pruner))

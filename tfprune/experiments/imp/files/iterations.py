@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -108,17 +108,23 @@ def find_iterations(folder: str | Path, prefix: str | None = None) -> tuple[str,
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"cannot read the run in {folder}: no such folder")
-    found: dict[str, dict[int, Path]] = {}
-    for path in folder.iterdir():
-        match = _ITERATION_NAME.fullmatch(path.name)
-        if match and prefix in (None, match["prefix"]):
-            found.setdefault(match["prefix"], {})[int(match["k"])] = path
+    found = iterations_among(path.name for path in folder.iterdir())
+    found = {name: iterations for name, iterations in found.items() if prefix in (None, name)}
     if not found:
         raise InputError(f"no file {prefix or '<prefix>'}_itdata_<k>.pkl in {folder}")
     if len(found) > 1:
-        raise InputError(f"several runs in {folder}, name one: {', '.join(sorted(found))}")
+        raise InputError(f"several runs in {folder}, name one: {', '.join(found)}")
     ((prefix, iterations),) = found.items()
-    return prefix, dict(sorted(iterations.items()))
+    return prefix, {k: folder / name for k, name in iterations.items()}
+
+
+def iterations_among(names: Iterable[str]) -> dict[str, dict[int, str]]:
+    """Prefix -> number of an iteration -> name of its file, sorted, of those among the names of files."""
+    found: dict[str, dict[int, str]] = {}
+    for name in names:
+        if match := _ITERATION_NAME.fullmatch(name):
+            found.setdefault(match["prefix"], {})[int(match["k"])] = name
+    return {prefix: dict(sorted(found[prefix].items())) for prefix in sorted(found)}
 
 
 class ImpRun:
