@@ -10,7 +10,7 @@ from tfprune.plots.style import BASELINE_COLOR, COLORS
 _GRID, _TEXT = "#E3E3E3", "#222222"
 UNKNOWN = "\N{EN DASH}"
 _FONT = "system-ui, sans-serif"
-_WIDEST = 240
+_WIDEST = 300
 _TABLE = f"""
 .slick-header-column, .slick-cell {{ font: 13px/1.4 {_FONT}; color: {_TEXT} }}
 .slick-header-column {{ font-weight: 600 }}
@@ -96,7 +96,7 @@ def _trade_off(name: str, x: str, y: str) -> object:
     hover = models.HoverTool(
         renderers=[dots],
         tooltips=[("run", "@what"), ("accuracy", "@y{0.0000}"), (name if name != "front" else "cost", "@shown_x")],
-        point_policy="follow_mouse",
+        limit=4,
     )
     zoom = [models.BoxZoomTool(), models.PanTool(), models.WheelZoomTool(), models.ResetTool()]
     figure.add_tools(hover, models.TapTool(renderers=[dots]), *zoom, models.SaveTool(filename=name))
@@ -149,7 +149,7 @@ def _plain_ticks() -> dict[int, str]:
 
 def _width(column: Column) -> int:
     """In pixels: of what is longer, name or texts."""
-    return round(max(64, 28 + 7.5 * len(column.title), min(_WIDEST, 18 + 7.2 * column.width)))
+    return round(max(64, 28 + 7.5 * len(column.title), min(_WIDEST, 18 + 7.6 * column.width)))
 
 
 def _formatter(column: Column) -> object:
