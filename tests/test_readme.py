@@ -1,111 +1,43 @@
-"""The examples of the README do what it says."""
+"""The README is short, names every command and every page that a newcomer needs, and its example does what it says."""
 
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from shown import blocks, numbers, words
+from shown import blocks, commands, numbers, words
+
+from tfprune.__main__ import NAMES
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
 
 
-def _blocks(language):
-    return blocks(TEXT, language)
-
-
 @pytest.mark.slow
-def test_python_examples_print_what_is_shown(tmp_path):
-    example = "\n".join(_blocks("python"))
+def test_python_example_prints_what_is_shown(tmp_path):
+    (example,), (shown,) = blocks(TEXT, "python"), blocks(TEXT, "text")
     result = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    (shown,) = _blocks("text")
     assert words(result.stdout) == words(shown)
     # Accuracies, counts and bytes are those of the run; latencies would be another machine's.
     for start in ("test accuracy, dense:", "test accuracy, pruned and fine-tuned:"):
         assert numbers(result.stdout, start) == pytest.approx(numbers(shown, start), abs=0.02)
     for start in ("total", "parameters /", "small.tflite (litert, int8)"):
         assert numbers(result.stdout, start)[:3] == pytest.approx(numbers(shown, start)[:3], rel=0.1)
-    assert (tmp_path / "pruned.keras").stat().st_size > 1000 and (tmp_path / "snip.npz").exists()
+    assert (tmp_path / "small.tflite").stat().st_size > 1000
 
 
-def test_pruners_of_the_table_are_those_there_are():
-    from tfprune.pruning.specs import PRUNERS
-
-    table = TEXT.split("### Pruners and targets")[1].split("`sparsity` is")[0]
-    rows = [re.findall(r"`([\w/]+)`", row.split("|")[1]) for row in table.splitlines() if row.startswith("| `")]
-    named = {name for row in rows for name in row}
-    kinds, quotas = {"random/", "magnitude/"}, {"uniform", "uniform_plus", "erk", "igq"}
-    assert kinds | quotas <= named
-    assert named - kinds - quotas | {kind + quota for kind in kinds for quota in quotas} == set(PRUNERS)
+def test_it_is_short_and_shows_every_command_once():
+    assert len(TEXT.splitlines()) < 200
+    assert sorted(words[0] for words, _ in commands(TEXT)) == sorted(NAMES)
 
 
-def test_input_file_example(tmp_path):
-    from tfprune.experiments.imp.settings import read_settings
-
-    (example,) = _blocks("ini")
-    (tmp_path / "mine.ini").write_text(example)
-    settings = read_settings(tmp_path / "mine.ini")
-    assert (settings.dataset, settings.warnings) == ("digits", ())
-
-
-def test_files_and_modules_that_are_named_exist():
-    headings = {
-        re.sub(r"[^\w -]", "", line.lstrip("# ").lower()).replace(" ", "-") for line in re.findall("^#+ .*", TEXT, re.M)
-    }
-    for anchor in re.findall(r"\]\(#([^)]+)\)", TEXT):
-        assert anchor in headings, anchor
-    for path in re.findall(r"\]\(((?!http|#)[^)]+)\)|`((?:inputs|flags|benchmarks|notebooks)/[\w./-]+)`", TEXT):
-        assert (ROOT / "".join(path)).exists(), path
-    commands = [line.split("#")[0] for block in _blocks("sh") for line in block.splitlines() if "-m tfprune." in line]
-    assert len(commands) >= 6
-    for command in commands:
-        words = shlex.split(command)
-        module = words[words.index("-m") + 1]
-        assert (ROOT / (module.replace(".", "/") + ".py")).exists(), command
-
-
-def test_commands_that_need_data_say_so():
-    offline = (
-        "digits",
-        "--help",
-        "inputs/main.ini",
-        "runs/main",
-        "tfprune.demo",
-        "tfprune.visualization",
-        "imp_training",
-    )
-    told = False
-    for line in "\n".join(_blocks("sh")).splitlines():
-        command, _, comment = line.partition("#")
-        if not command.strip():  # a comment of its own holds for the lines after it
-            told = "need" in comment or "with data" in comment
-        elif command.startswith(".venv") or "-m tfprune" in command:
-            assert told or "needs" in comment or any(word in command for word in offline), line
-
-
-def _shown(*words):
-    """Text of `--help` after some words."""
-    result = subprocess.run([sys.executable, "-m", *words, "--help"], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    return result.stdout
-
-
-@pytest.mark.parametrize("module", ["imp", "main", "filters", "demo", "visualization"])
-def test_help_of_every_entry_point(module):
-    shown = _shown(f"tfprune.{module}")
-    commands = re.findall(rf"tfprune\.{module} ([^#`\n]*)", TEXT)
-    for flag in {flag for command in commands for flag in re.findall(r"--(\w+)", command)} - {"help", "flagfile"}:
-        assert re.search(rf"--(\[no\])?{flag}\b", shown), flag
-
-
-def test_flags_of_lottery_commands():
-    commands = re.findall(r"-m tfprune\.lth ([a-z_ ]*[a-z])([^#`\n]*)", TEXT)
-    assert len(commands) >= 6
-    shown = {start: _shown("tfprune.lth", *start.split()) for start in {start for start, _ in commands}}
-    for start, rest in commands:
-        for flag in set(re.findall(r"--(\w+)", rest)) - {"help", "flagfile"}:
-            assert re.search(rf"--(\[no\])?{flag}\b", shown[start]), (start, flag)
+def test_it_leads_to_every_page_on_pruning_and_to_every_system():
+    linked = set(re.findall(r"\]\(docs/([\w/]+\.md)", TEXT))
+    pages = {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")}
+    systems = {page for page in pages if page.startswith("systems/")}
+    nav = (ROOT / "mkdocs.yml").read_text().split("- Prune your own model:")[1].split("- Studies:")[0]
+    pruning = set(re.findall(r": ([\w/]+\.md)", nav))
+    assert len(systems) == 5 and len(pruning) >= 13
+    assert systems | pruning <= linked <= pages

@@ -14,6 +14,7 @@ __all__ = [
     "ExponentialSchedule",
     "ExportError",
     "InputError",
+    "LatencyTable",
     "Masks",
     "NetworkSlimming",
     "OneCycleSchedule",
@@ -32,6 +33,7 @@ __all__ = [
     "export",
     "export_report",
     "filter_scores",
+    "latency_table",
     "load_masks",
     "load_model",
     "masked",
@@ -54,6 +56,7 @@ __all__ = [
     "remove_channels",
     "report",
     "run",
+    "run_sweep",
     "save_masks",
     "schedules",
     "scores",
@@ -79,6 +82,7 @@ if TYPE_CHECKING:
     from tfprune.layers.prunable import prunable, unsupported
     from tfprune.overview.table import overview_table
     from tfprune.pruning.filter_scores import filter_scores, register_filter_score
+    from tfprune.pruning.latency_table import LatencyTable, latency_table
     from tfprune.pruning.pattern_report import pattern_report
     from tfprune.pruning.prune_channels import prune_channels
     from tfprune.pruning.prune_filters import prune_filters
@@ -103,6 +107,7 @@ if TYPE_CHECKING:
     from tfprune.surgery.export import ExportError, export
     from tfprune.surgery.export_report import export_report
     from tfprune.surgery.quantization import quantization_aware
+    from tfprune.sweeps.command import run_sweep
     from tfprune.training.network_slimming import NetworkSlimming
     from tfprune.training.prune_callback import Prune
     from tfprune.training.recalibrate import recalibrate
@@ -115,6 +120,7 @@ _HOMES = {
     "ExponentialSchedule": "tfprune.pruning.training_schedules",
     "ExportError": "tfprune.surgery.export",
     "InputError": "tfprune.errors",
+    "LatencyTable": "tfprune.pruning.latency_table",
     "Masks": "tfprune.layers.masks",
     "NetworkSlimming": "tfprune.training.network_slimming",
     "OneCycleSchedule": "tfprune.pruning.training_schedules",
@@ -134,6 +140,7 @@ _HOMES = {
     "export": "tfprune.surgery.export",
     "export_report": "tfprune.surgery.export_report",
     "filter_scores": "tfprune.pruning.filter_scores",
+    "latency_table": "tfprune.pruning.latency_table",
     "load_masks": "tfprune.layers.masks",
     "load_model": "tfprune.layers.convert",
     "masked": "tfprune.layers.convert",
@@ -156,6 +163,7 @@ _HOMES = {
     "remove_channels": "tfprune.pruning.remove_channels",
     "report": "tfprune.connectivity.whole_report",
     "run": "tfprune.experiments.run",
+    "run_sweep": "tfprune.sweeps.command",
     "save_masks": "tfprune.layers.masks",
     "schedules": "tfprune.training.schedules",
     "scores": "tfprune.pruning.scores",

@@ -1,15 +1,17 @@
 """Finds, measures and uses sparse neural networks. Each of these says more with --help:
 
-    python -m tfprune.demo                   direct against effective sparsity, in a minute
-    python -m tfprune.imp inputs/main.ini    iterative magnitude pruning of an input file's network
-    python -m tfprune.main                   pruning in one go, directly or effectively, and training of what is left
-    python -m tfprune.visualization          figures of runs of tfprune.main
-    python -m tfprune.lth                    lottery tickets and one-shot pruning
-    python -m tfprune.filters                passive filter pruning
-    python -m tfprune.energy                 energy-based pruning: filters are searched while training
-    python -m tfprune.results runs           results of any runs as one table, files and a page
-    python -m tfprune.data mnist             prepares a data set
+    tfprune demo                    direct against effective sparsity, in a minute
+    tfprune imp inputs/main.ini     iterative magnitude pruning of an input file's network
+    tfprune main                    pruning in one go, directly or effectively, and training of what is left
+    tfprune visualization           figures of runs of tfprune main
+    tfprune lth                     lottery tickets and one-shot pruning
+    tfprune filters                 passive filter pruning
+    tfprune energy                  energy-based pruning: filters are searched while training
+    tfprune sweep SWEEP_FILE        many runs of one of these, from one small file
+    tfprune results FOLDER          one table, and one page, of all runs below folders
+    tfprune data mnist              prepares a data set
 
+python -m tfprune.imp inputs/main.ini is the same as tfprune imp inputs/main.ini.
 In Python: import tfprune; tfprune.prune, tfprune.masked, tfprune.compact, tfprune.export, ... (help(tfprune)).
 """
 
@@ -17,23 +19,35 @@ from __future__ import annotations
 
 import difflib
 import re
+import runpy
 import sys
 
 from tfprune.cli import app
 from tfprune.errors import InputError
 
-_NAMES = re.findall(r"-m tfprune\.(\w+)", __doc__)
+NAMES = tuple(re.findall(r"^    tfprune (\w+)", __doc__, re.MULTILINE))
 
 
 def main(arguments: list[str]) -> None:
     if not arguments:
         print(__doc__.strip())
         return
-    near = difflib.get_close_matches(arguments[0], _NAMES, n=1)
-    hint = f"; did you mean python -m tfprune.{near[0]}?" if near else ""
-    names = ", ".join(_NAMES)
-    raise InputError(f"the commands are python -m tfprune.X, X one of {names}. Received: {arguments[0]}{hint}")
+    if arguments[0] in NAMES:
+        raise InputError(f"flags go behind the command: tfprune {arguments[0]} --debug")
+    near = difflib.get_close_matches(arguments[0], NAMES, n=1)
+    hint = f"; did you mean tfprune {near[0]}?" if near else ""
+    raise InputError(f"the commands are tfprune X, X one of {', '.join(NAMES)}. Received: {arguments[0]}{hint}")
+
+
+def command() -> None:
+    """`tfprune imp ...` is `python -m tfprune.imp ...`; without one of the commands it tells which there are."""
+    name = sys.argv[1] if len(sys.argv) > 1 else None
+    if name in NAMES:
+        del sys.argv[1]
+        runpy.run_module(f"tfprune.{name}", run_name="__main__", alter_sys=True)
+    else:
+        app.run(main, __doc__)
 
 
 if __name__ == "__main__":
-    app.run(main, sys.modules[__name__].__doc__)
+    command()

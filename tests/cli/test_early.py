@@ -1,6 +1,7 @@
 """What entry points say before TensorFlow is loaded; `python -m tfprune` and `tfprune.data` as a person meets them."""
 
 import ast
+import configparser
 import gzip
 import struct
 import subprocess
@@ -58,9 +59,27 @@ def test_the_package_names_its_entry_points(light, refused):
     for path in (*PACKAGE.glob("*.py"), *PACKAGE.glob("*/__main__.py")):
         if '__name__ == "__main__"' in path.read_text() and path.parent / path.name != PACKAGE / "__main__.py":
             name = path.parent.name if path.name == "__main__.py" else path.stem
-            assert f"  python -m tfprune.{name} " in result.stdout
+            assert f"\n    tfprune {name} " in result.stdout and name in tfprune.__main__.NAMES
             assert ast.get_docstring(ast.parse(path.read_text()))
-    refused(_python("tfprune", "imp", "x.ini", env=light), "Received: imp; did you mean python -m tfprune.imp?")
+    helped = _python("tfprune", "--help", env=light)
+    assert helped.returncode == 0 and helped.stdout.startswith(result.stdout.strip())
+    refused(_python("tfprune", "impp", "x.ini", env=light), "Received: impp; did you mean tfprune imp?")
+    refused(_python("tfprune", "nonsense", env=light), "Received: nonsense")
+
+
+@pytest.mark.parametrize("words", [["imp", "--help"], ["imp", "nowhere.ini"], ["data"], ["lth", "lottery", "--no=1"]])
+def test_a_word_is_a_module(words, light):
+    name, *rest = words
+    one, other = _python("tfprune", *words, env=light), _python(f"tfprune.{name}", *rest, env=light)
+    assert (one.returncode, one.stdout, one.stderr) == (other.returncode, other.stdout, other.stderr)
+    assert one.returncode == (0 if "--help" in words else 2) and one.stdout + one.stderr
+
+
+def test_the_console_script_is_this_module():
+    known = configparser.ConfigParser()
+    known.read(PACKAGE.parent / "setup.cfg")
+    (script,) = known["options.entry_points"]["console_scripts"].split("\n")[1:]
+    assert script == "tfprune = tfprune.__main__:command" and callable(tfprune.__main__.command)
 
 
 @pytest.mark.parametrize(

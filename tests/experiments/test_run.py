@@ -14,12 +14,8 @@ from tfprune.experiments.results import COLUMNS
 @pytest.mark.parametrize(
     ("command", "words", "given", "told"),
     [
-        (
-            "mian",
-            (),
-            {},
-            "a command must be one of imp, main, lth, filters, energy. Received: 'mian'; did you mean 'main'?",
-        ),
+        ("mian", (), {}, "a command must be one of imp, main, .*, or module:Study .*'mian'; did you mean 'main'?"),
+        ("no_such:Study", (), {}, "there is no module no_such"),
         (3, (), {}, "command must be a name or a Study. Received: 3"),
         ("main", ("snip",), {}, "settings are given by name"),
         ("main", (), {"pruner": "snipp"}, "--pruner must be one of .*; did you mean 'snip'?"),

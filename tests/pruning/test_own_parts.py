@@ -14,8 +14,8 @@ from tfprune.experiments.one_shot.settings import OneShotSettings
 from tfprune.pruning.filter_scores import FILTER_SCORES
 from tfprune.pruning.losses import cross_entropy
 from tfprune.pruning.quotas import QUOTAS
-from tfprune.pruning.registry import OWN
 from tfprune.pruning.scores import SCORES
+from tfprune.records.registry import OWN
 
 
 @pytest.fixture(autouse=True)

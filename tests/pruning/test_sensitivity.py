@@ -49,6 +49,52 @@ def test_weights_of_one_layer(data):
         np.testing.assert_array_equal(old, new)
 
 
+@pytest.mark.parametrize(
+    ("chosen", "layers"),
+    [
+        ({"only": ["a", "last"]}, ["a", "last"]),
+        ({"only": "[ab]*"}, ["a", "b"]),
+        ({"only": L.Conv2D, "ignore": "b/kernel"}, ["a", "c"]),
+        ({"ignore": lambda layer: isinstance(layer, L.Dense)}, ["a", "b", "c"]),
+    ],
+)
+def test_a_choice_of_layers(data, chosen, layers):
+    """They are as they are among all."""
+    found = tfprune.sensitivity(network(), data, sparsities=(0.5, 0.9), **chosen)
+    whole = tfprune.sensitivity(network(), data, sparsities=(0.5, 0.9))
+    assert found.values == {layer: whole.values[layer] for layer in layers} and found.baseline == whole.baseline
+    assert found.reached == {layer: whole.reached[layer] for layer in layers}
+
+
+@pytest.mark.parametrize(
+    ("chosen", "layers"),
+    [
+        ({"only": "a"}, ["a + c"]),  # with what is coupled
+        ({"only": ["b", "last"]}, ["b"]),
+        ({"ignore": "c"}, ["b"]),
+        ({"only": L.Conv2D, "ignore": "b*"}, ["a + c"]),
+    ],
+)
+def test_a_choice_of_layers_whose_channels_leave(data, chosen, layers):
+    found = tfprune.sensitivity(network(), data, sparsities=(0.5,), scoring="l2", **chosen)
+    whole = tfprune.sensitivity(network(), data, sparsities=(0.5,), scoring="l2")
+    assert found.values == {layer: whole.values[layer] for layer in layers}
+
+
+def test_only_some_kernels_of_a_layer(data):
+    rng = np.random.default_rng(0)
+    inputs = keras.Input((6, 6, 2))
+    x = L.SeparableConv2D(4, 3, name="both")(inputs)
+    model = drawn(keras.Model(inputs, L.Dense(3, name="last")(L.GlobalAveragePooling2D()(x))))
+    for kernel in tfprune.prunable(model).values():
+        kernel.assign(rng.normal(size=kernel.shape))
+    (found,) = tfprune.sensitivity(model, data, "loss", (0.5,), only="both/depthwise*").values["both"]
+    masks = tfprune.prune(model, "magnitude", {"both/depthwise_kernel": 0.5})
+    assert masks.counts["both/pointwise_kernel"] == masks["both/pointwise_kernel"].size
+    (pruned,) = tfprune.sensitivity(tfprune.masked(model, masks), data, "loss", (0,), only="last").values["last"]
+    assert found == pytest.approx(pruned, rel=1e-6)
+
+
 def test_channels_of_coupled_layers(data):
     """As the model from which they are removed; one channel stays."""
     model = network()
@@ -152,6 +198,10 @@ def test_table_and_figure(data, tmp_path):
         ({"scoring": "best"}, "scoring must be one of .*"),
         ({"pruner": "best"}, "pruner must be one of .*"),
         ({"scoring": "batch_norm_scale"}, "model '.*' has no channels that can leave and have scores"),
+        ({"scoring": "l2", "only": "last"}, ".* that can leave and have scores, where only= and ignore= let them"),
+        ({"only": "lost"}, "only= holds 'lost', which is no prunable kernel .*; did you mean 'last'.*"),
+        ({"scoring": "l2", "ignore": "x*"}, r"ignore= holds 'x\*', which matches no prunable kernel .*"),
+        ({"only": "a", "ignore": "a"}, "only= with ignore= leaves no kernel to prune"),
     ],
 )
 def test_refused(given, message, data):

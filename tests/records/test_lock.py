@@ -4,12 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
 from tfprune.errors import InputError
 from tfprune.records import lock
-from tfprune.records.lock import FileLock
+from tfprune.records.lock import FileLock, taking_turns
 
 HOLDER = """
 import sys
@@ -114,3 +115,23 @@ def test_a_lock_that_its_owner_deleted_meanwhile_is_none(tmp_path, monkeypatch):
     with pytest.raises(BlockingIOError, match="deleted it"):
         FileLock(tmp_path / "lock")
     assert os.listdir(tmp_path) == []
+
+
+def test_who_takes_turns_waits_for_the_other_and_leaves_nothing(tmp_path, holder):
+    process, entered = holder("alone"), threading.Event()
+
+    def enter():
+        with taking_turns(tmp_path / "lock"):
+            entered.set()
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    assert process.said == "held" and not entered.wait(0.3)
+    process.kill()
+    thread.join(timeout=30)
+    assert entered.is_set() and not list(tmp_path.iterdir())
+
+
+def test_without_a_place_for_a_lock_nobody_waits(tmp_path):
+    with taking_turns(tmp_path / "missing" / "lock"):
+        assert not list(tmp_path.iterdir())

@@ -158,6 +158,7 @@ KINDS = {
         schedule=tfprune.RigL(0.6, frequency=3, batches=2), data=tf.data.Dataset.from_tensor_slices((X, Y)).batch(8)
     ),
     "set": lambda: tfprune.Prune(schedule=tfprune.SET(0.6, frequency=5)),
+    "layers": lambda: tfprune.Prune(schedule=tfprune.PolynomialSchedule({"a": 0.9, "b": 0.5}, 0, 40, 5)),
 }
 
 
@@ -299,6 +300,9 @@ def test_data_of_unknown_length_are_counted():
     assert seen.kept == wanted.kept
     with pytest.raises(InputError, match="whose number of steps is not known"):
         model.fit(data, verbose=0, callbacks=[tfprune.Prune("magnitude", "polynomial", sparsity=0.8)])
+    several = _net(steps_per_execution=3)
+    with pytest.raises(InputError, match="cannot count the steps of executions of several: give fit steps_per_epoch"):
+        several.fit(data, verbose=0, callbacks=[tfprune.Prune("magnitude", POLYNOMIAL)])
     late = tfprune.PolynomialSchedule(0.9, 0, 90, 10)
     with pytest.warns(UserWarning, match="training has ended before the schedule, .* due at step 90"):
         model.fit(data, verbose=0, callbacks=[tfprune.Prune("magnitude", late)])
@@ -390,6 +394,7 @@ def test_ignored_kernels_and_warnings_once():
             r"give ConstantSchedule\(0.5\). Received: PolynomialSchedule\(0.8\)",
         ),
         ({"schedule": "constant", "sparsity": 0.8, "pattern": "1:2"}, r"1:2 makes kernels 0.5 sparse at once"),
+        ({"sparsity": 0.8, "pattern": "1:2"}, r"1:2 makes kernels 0.5 sparse .* Received: ConstantSchedule\(0.8\)"),
         ({"pattern": "2x1"}, r"schedule must be a schedule such as .* Received: None"),
         ({"schedule": "set", "sparsity": 50}, r"sparsity must lie in \[0, 1\). Received: 50; did you mean 0.5"),
     ],
@@ -403,7 +408,9 @@ def test_what_is_refused_when_training_begins():
     sparse = tfprune.masked(_net(), tfprune.prune(_net(), "magnitude", 0.9))
     with pytest.raises(InputError, match=r"ends at sparsity 0.8, the model has 0.9 already: nothing that is pruned"):
         _fit(sparse, tfprune.Prune("magnitude", POLYNOMIAL))
-    with pytest.raises(InputError, match=r"sparsity 0.8 of SET is below the model's, 0.9: leave it out"):
+    with pytest.raises(
+        InputError, match=r"SET has sparsity 0.8, the model has 0.9 already: leave its sparsity out, and the"
+    ):
         _fit(sparse, tfprune.Prune(schedule=tfprune.SET(0.8)))
     with pytest.raises(InputError, match="SET needs sparsity=, or a model with masks"):
         _fit(_net(), tfprune.Prune(schedule=tfprune.SET()))

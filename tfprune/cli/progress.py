@@ -24,9 +24,7 @@ class ProgressBar:
 
     def __init__(self, stream=None, quiet: bool = False):
         self._stream, self._quiet = stream or sys.stderr, quiet
-        self._bars = _notebook_bars() if stream is None else None
-        if self._bars is None and self._stream.isatty():
-            self._bars = tqdm
+        self._bars = bars_for(stream)
         self._bar: tqdm | None = None
         self._what, self._details, self._began = "training", "", time.monotonic()
         self._line_time = self._began
@@ -112,6 +110,16 @@ def counted(items: Sequence[T], what: str, stream=None, quiet: bool = False) -> 
 
 def _form(name: str) -> str:
     return ".3f" if name.endswith("loss") else ".4f"
+
+
+def bars_for(stream):
+    """What draws bars on a stream: None where lines are better.
+
+    Args:
+        stream: where to; None is stderr, or the output of a notebook's cell.
+    """
+    bars = _notebook_bars() if stream is None else None
+    return tqdm if bars is None and (stream or sys.stderr).isatty() else bars
 
 
 def _notebook_bars():

@@ -6,7 +6,7 @@ import contextlib
 import os
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from glob import escape as glob_escape
 from pathlib import Path
@@ -22,7 +22,7 @@ from tfprune.cli.progress import ProgressBar
 from tfprune.errors import InputError
 from tfprune.records.result import Result, result_path
 from tfprune.records.run_folder import RECORD, Layout, RunFolder, file_of, is_finished
-from tfprune.records.settings import Settings, digest, setting
+from tfprune.records.settings import Settings, digest, setting, settings_of
 
 DEVICES = ("auto", "cpu", "gpu")
 UNFINISHED, TRAINED, FINISHED = range(3)
@@ -56,6 +56,8 @@ class Study(ABC):
     layout: ClassVar[Layout]
     stage_trained: ClassVar[str | None] = None
     """The stage of the layout at which training is over and only tables and figures are left; None: there is none."""
+    tensorflow: ClassVar[bool] = True
+    """Whether it computes with TensorFlow, which is then loaded, and the device chosen, before `train`."""
 
     def __init__(self, settings: Any):
         self.settings = settings
@@ -74,10 +76,37 @@ class Study(ABC):
         setting_flags.give(values, dict(given))
         return cls(setting_flags.read(values, cls.settings_type))
 
+    @classmethod
+    def placed(cls, words: Sequence[str], given: Mapping[str, Any], root: str) -> dict[str, Any]:
+        """The settings by which the files of a study lie below a folder, those of every other study elsewhere in it.
+
+        By default the setting `out_path`, where there is one and it was not given: for systems whose folder follows
+        from their settings.
+
+        Args:
+            words: of the command.
+            given: its settings.
+            root: the folder.
+
+        Raises:
+            InputError: the study would leave no files.
+        """
+        names = [field.name for field in settings_of(cls.settings_type)]
+        return {"out_path": root} if "out_path" in names and "out_path" not in given else {}
+
     @property
     @abstractmethod
     def folder(self) -> Path:
         """Where the study's files are."""
+
+    @property
+    def places(self) -> frozenset[Path]:
+        """What the study writes: two studies that have one in common cannot be carried out at the same time."""
+        return frozenset([file_of(self.folder, RECORD, self.prefix)])
+
+    def needs(self) -> Study | None:
+        """The study whose results this one starts from, if any; it is carried out before, finished or not."""
+        return None
 
     @property
     def prefix(self) -> str:
@@ -165,6 +194,19 @@ class Study(ABC):
         """Whether every network of the study, once trained, has its `result.json`."""
         return result_path(self.folder, self.prefix).exists()
 
+    def together(self, how: RunSettings, watch: ProgressBar, work: Callable[[], str]) -> str:
+        """Does the work of a study, or this process's part in it where several processes train together.
+
+        Args:
+            how: where to run it.
+            watch: is told how it goes.
+            work: carries the study out.
+
+        Returns:
+            The text for the end.
+        """
+        return work()
+
     @contextlib.contextmanager
     def held(self, overwrite: bool) -> Iterator[Any]:
         """The claimed folder, locked meanwhile.
@@ -202,6 +244,10 @@ def carry_out(study: Study, how: RunSettings, watch: ProgressBar | None = None) 
         InputError: settings, data or folder cannot be used.
     """
     watch = watch or ProgressBar(quiet=how.quiet)
+    return study.together(how, watch, lambda: _carry_out(study, how, watch))
+
+
+def _carry_out(study: Study, how: RunSettings, watch: ProgressBar) -> str:
     for text in study.warnings:
         warnings.warn(text, stacklevel=2)
     stage = UNFINISHED if how.overwrite else study.stage()
@@ -216,12 +262,9 @@ def carry_out(study: Study, how: RunSettings, watch: ProgressBar | None = None) 
         if stage == UNFINISHED and not is_first:
             study.check()
         # Only now: a refused or finished run should answer at once.
-        with loading_tensorflow(how.quiet):
-            from tfprune.training.devices import use_device
-
-            device = use_device(study.device if how.device == "auto" else how.device)
+        device = _ready_device(study, how) if study.tensorflow else ""
         if stage == UNFINISHED:
-            watch.say(f"on {device}; files: {study.folder}")
+            watch.say(f"{device}files: {study.folder}")
             study.train(folder, watch)
         text = study.report(folder)
         study.finish(folder)
@@ -251,6 +294,14 @@ def tell(study: Study, how: RunSettings) -> None:
     text = carry_out(study, how)
     if not how.quiet:
         print(text)
+
+
+def _ready_device(study: Study, how: RunSettings) -> str:
+    """Loads TensorFlow; where it computes, for people."""
+    with loading_tensorflow(how.quiet):
+        from tfprune.training.devices import use_device
+
+        return f"on {use_device(study.device if how.device == 'auto' else how.device)}; "
 
 
 def _which(study: Study) -> str:

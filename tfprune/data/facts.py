@@ -10,9 +10,11 @@ from tfprune.data.class_folders import class_files, class_names
 from tfprune.data.digits import FACTS as DIGITS
 from tfprune.data.imagenet_batches import check_files
 from tfprune.data.limits import Facts, check_val_size, train_count
+from tfprune.data.own_sets import own_facts
 from tfprune.data.reclass import label_map
 from tfprune.data.tiny_imagenet import find_classes
 from tfprune.errors import InputError
+from tfprune.records.own_parts import is_written
 
 IMAGENET_SIDES = {"ImageNet32": 32, "ImageNet64": 64}
 PREPARED_ALIASES = ("digits", "tinyimagenet")
@@ -44,6 +46,8 @@ def image_facts(
         check_files(dataloc or ".")
     elif dataset == "digits":
         facts = DIGITS
+    elif is_written(dataset):
+        facts = own_facts(dataset)
     else:
         from tfprune.data.tfds_sets import tfds_facts
 
@@ -82,6 +86,8 @@ def prepared_facts(dataset: str, folder: str | Path | None = None, common_side: 
     """
     if dataset == "digits":
         return DIGITS
+    if is_written(dataset):
+        return own_facts(dataset)
     if dataset in ("tinyimagenet", "tinyimagenet2"):
         _, classes = find_classes(folder)
         return Facts((3, 64, 64), len(classes))

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tfprune.data.facts import IMAGENET_SIDES
+from tfprune.data.own_sets import load_own
 from tfprune.data.reclass import class_count, label_map
 from tfprune.data.rows import Rows, Source
+from tfprune.records.own_parts import is_written
 
 if TYPE_CHECKING:
     from tfprune.data.images import Images, ImageSet
@@ -27,8 +29,9 @@ def load_images(
     """Loads a data set.
 
     Args:
-        dataset: `ImageNet32`, `ImageNet64`, `digits`, or the name of a TFDS set of images of one shape.
-        dataloc: the folder with the ImageNet files, or TFDS's data_dir; `digits` needs none.
+        dataset: `ImageNet32`, `ImageNet64`, `digits`, the name of a TFDS set of images of one shape, or `module:name`
+            of one's own (see `own_sets`).
+        dataloc: the folder with the ImageNet files, or TFDS's data_dir; the others need none.
         preload: False leaves ImageNet in its files; the other sets are small and always loaded.
         data_ratio: share of the training images that is used, from the first; clipped to [0, 1].
         reclass: see `reclass.label_map`.
@@ -68,6 +71,8 @@ def _source(dataset: str, dataloc: str | Path | None, preload: bool, data_ratio:
         from tfprune.data.digits import load_digits
 
         return load_digits(data_ratio, val_size)
+    if is_written(dataset):
+        return load_own(dataset, data_ratio, val_size)
     from tfprune.data.tfds_sets import load_tfds
 
     return load_tfds(dataset, dataloc, data_ratio, val_size, also_known=[*IMAGENET_SIDES, "digits"])

@@ -9,9 +9,11 @@ import numpy as np
 
 from tfprune.data.facts import FOLDER, PREPARED_ALIASES, prepared_words
 from tfprune.data.images import ImageSet, ResidentImages
+from tfprune.data.own_sets import load_own
 from tfprune.data.rows import Rows, Source, empty_rows
 from tfprune.data.variants import resized, set_aside, subsampled, with_channels, with_random_labels
 from tfprune.errors import InputError
+from tfprune.records.own_parts import is_written
 
 # Published means and standard deviations of images in [0, 1], per channel.
 STATISTICS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
@@ -44,8 +46,9 @@ def load_prepared(
     `least_side` are enlarged by a whole factor, each pixel repeated.
 
     Args:
-        dataset: `digits`, `tinyimagenet` (`tinyimagenet2` is the same images), the name of a TFDS set or, with
-            `common_side`, `folder`: images in one folder per class (see `folder_bytes`).
+        dataset: `digits`, `tinyimagenet` (`tinyimagenet2` is the same images), the name of a TFDS set, `module:name` of
+            one's own (see `own_sets`) or, with `common_side`, `folder`: images in one folder per class (see
+            `folder_bytes`).
         folder: of tinyimagenet's or the classes' files, or TFDS's data_dir; `digits` needs none.
         least_side: the smallest image that the network takes.
         subsample_fraction: share of the training images that is used, drawn by `seed`; None takes all.
@@ -101,6 +104,8 @@ def _source(dataset: str, folder: str | Path | None, common_side: int | None) ->
         from tfprune.data.tiny_imagenet import load_tiny_imagenet
 
         return load_tiny_imagenet(folder)
+    if is_written(dataset):
+        return load_own(dataset)
     if dataset == FOLDER and common_side is not None:
         from tfprune.data.folder_bytes import load_folder
 

@@ -54,6 +54,7 @@ from typing import NamedTuple
 
 from tfprune.cli.run import Study
 from tfprune.errors import InputError, did_you_mean
+from tfprune.records.own_parts import imported
 
 
 class Family(NamedTuple):
@@ -83,12 +84,19 @@ FAMILIES = {
 
 
 def study_of(command: str) -> type[Study]:
-    """The study of an entry point: `python -m tfprune.<command>`.
+    """The study of an entry point, `python -m tfprune.<command>`, or one's own, `module:Study`.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: there is none of that name, or its module cannot be imported.
     """
+    if command not in FAMILIES and ":" in command:
+        study = imported(command, "the study", {})
+        if not (isinstance(study, type) and issubclass(study, Study)):
+            raise InputError(f"{command} must be a class derived from tfprune.cli.run.Study. Received: {study!r:.80}")
+        return study
     if command not in FAMILIES:
         near = did_you_mean(command, FAMILIES)
-        raise InputError(f"a command must be one of {', '.join(FAMILIES)}. Received: {command!r}{near}")
+        raise InputError(
+            f"a command must be one of {', '.join(FAMILIES)}, or module:Study of your own. Received: {command!r}{near}"
+        )
     return FAMILIES[command].load()

@@ -34,9 +34,19 @@ class Axes:
 
     def arranged(self, kernel: np.ndarray) -> np.ndarray:
         """A kernel as (positions, inputs, outputs), each in C order of its axes."""
-        parts = [self.positions, self.inputs, self.outputs]
-        shape = [prod(kernel.shape[axis] for axis in part) for part in parts]
-        return kernel.transpose([axis for part in parts for axis in part]).reshape(shape)
+        return kernel.transpose(self._order).reshape(self._sizes(kernel.shape))
+
+    def blank(self, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """A mask of a kernel's shape without a weight, and the view of it, arranged, by which it is written to."""
+        placed = np.zeros([shape[axis] for axis in self._order], bool)
+        return placed.transpose(np.argsort(self._order)), placed.reshape(self._sizes(shape))
+
+    @property
+    def _order(self) -> list[int]:
+        return [*self.positions, *self.inputs, *self.outputs]
+
+    def _sizes(self, shape: tuple[int, ...]) -> list[int]:
+        return [prod(shape[axis] for axis in part) for part in (self.positions, self.inputs, self.outputs)]
 
 
 def kernel_axes(model: keras.Model) -> dict[str, Axes]:

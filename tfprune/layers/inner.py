@@ -74,6 +74,8 @@ def _parts(layer: keras.layers.Layer) -> Iterator[tuple[str, keras.layers.Layer]
     """The layers that one has directly, in the order in which it got them."""
     if isinstance(layer, keras.Model) and is_graph(layer):
         yield from ((str(place), inner) for place, inner in enumerate(layers_of(layer)))
+    if not layer._layers:  # most have none: looking for their names would cost more than all else of a walk
+        return
     names: dict[int, str] = {}
     for key, value in vars(layer).items():
         if key not in _LISTS and not key.startswith(("_self_unconditional", "_self_tracked")):

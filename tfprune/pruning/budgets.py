@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from os import PathLike
 
 import keras
 import numpy as np
@@ -18,9 +19,11 @@ from tfprune.pruning.channel_order import Order, check_normalize, leaving_order
 from tfprune.pruning.channel_scores import Scorer
 from tfprune.pruning.filter_fractions import Fractions
 from tfprune.pruning.latency import Timer
+from tfprune.pruning.latency_table import LatencyTable, as_table
 from tfprune.pruning.progress import Progress
 
 Finetune = Callable[[keras.Model, int], keras.Model | None]
+CORRECTIONS = 2  # of what a table chose, where the chosen model takes longer
 FINEST = 128  # measured times tell no finer steps apart than so many between the dense and the smallest model
 
 _UNITS = {"flops": "FLOPs", "parameters": "parameters", "bytes": "bytes", "latency": "ms"}
@@ -46,6 +49,7 @@ class Budget:
     engine: str | Callable[[keras.Model], float] = "litert"
     input_shape: object = None
     fractions: Fractions | None = None
+    table: LatencyTable | str | PathLike | None = None
     limits: dict[str, float] = field(init=False)
 
     def __post_init__(self):
@@ -61,6 +65,9 @@ class Budget:
         if self.fractions is None:
             object.__setattr__(self, "fractions", 0.5)
         check_normalize(self.normalize)
+        if self.table is not None and self.latency is None:
+            raise InputError("table= tells milliseconds: give latency=")
+        object.__setattr__(self, "table", as_table(self.table))
         for name, value in (("round_to", self.round_to), ("steps", self.steps)):
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
                 raise InputError(f"{name} must be a whole number of at least 1; received {value!r}")
@@ -114,11 +121,13 @@ def within_budget(
     """
     dense, finetune = None, budget.finetune
     with Progress(what="pruning to a budget") as progress:
-        timer = Timer(budget.engine, scorer.batches) if "latency" in budget.limits else None
+        table = budget.table
+        engine = budget.engine if table is None or callable(budget.engine) else table.runtime
+        timer = Timer(engine, scorer.batches, 1 if table is None else table.batch) if budget.latency else None
         for step in range(1, budget.steps + 1):
             scores = scorer.classes(network, choose(network).makers.values(), relative=budget.normalize is not None)
             order = leaving_order(network, choose(network), scores, budget.normalize, budget.round_to)
-            search = _Search(network, order, budget, making, timer, progress, step)
+            search = _Search(network, order, budget, making, timer if table is None else None, progress, step)
             if dense is None:
                 if search.uncounted is not None:
                     warnings.warn(search.uncounted, stacklevel=3)
@@ -130,9 +139,33 @@ def within_budget(
                 if tuned is not None and not isinstance(tuned, keras.Model):
                     raise InputError(f"finetune must return a model or None; received {type(tuned).__name__}")
                 network = ChannelNetwork(small if tuned is None else tuned, making.unknown, making.renormalize)
+        if table is not None:
+            return _as_measured(search, small, timer, budget, progress, dense)
     if timer is not None and (again := timer(small)) > budget.limits["latency"]:
         told = f"latency={budget.limits['latency']:g} was met when the model was chosen, but a second measurement"
         warnings.warn(f"{told} gives {_told(again)} ms: times vary on this machine, or it is busy", stacklevel=3)
+    return small
+
+
+def _as_measured(
+    search: _Search, small: keras.Model, timer: Timer, budget: Budget, progress: Progress, dense: Costs
+) -> keras.Model:
+    """What a table chose, measured; chosen again, at most twice, to a limit that is lower by as much as it was wrong.
+
+    Tells what was predicted and what was measured.
+    """
+    limits, limit = budget.limits_at(budget.steps, dense), budget.limits["latency"]
+    for left in reversed(range(CORRECTIONS + 1)):
+        predicted, measured = search.predicted, timer(small)
+        told = f"latency predicted {_told(predicted)} ms, measured {_told(measured)} ms"
+        if measured <= limit:
+            break
+        limits = {**limits, "latency": min(limits["latency"], predicted) * limit / measured}
+        if not left or not search.reaches(limits):
+            warnings.warn(f"latency={limit:g} is not met: {told.removeprefix('latency ')}", stacklevel=4)
+            break
+        small = search.widest(limits)
+    progress.say(told)
     return small
 
 
@@ -151,10 +184,12 @@ class _Search:
     ):
         self._network, self._order, self._budget, self._making, self._timer = network, order, budget, making, timer
         self._counted = [name for name in budget.limits if name != "latency"]
-        self._model = CostModel(network, self._counted, budget.input_shape, making.unknown)
+        table = budget.table if "latency" in budget.limits else None
+        self._model = CostModel(network, self._counted, budget.input_shape, making.unknown, table)
         self._progress, self._step = progress, step
         self._built: dict[int, Costs] = {}
         self._exact = timer is None
+        self.predicted = math.nan  # milliseconds that a table says of the last model that was chosen
 
     @property
     def uncounted(self) -> str | None:
@@ -187,12 +222,19 @@ class _Search:
         """
         count = self._fewest(limits)
         small = self._smaller(count, self._making.verify)
-        if self._exact and costs_of(small, self._counted, self._budget.input_shape, self._making.unknown) != (
-            self._model.without(self._order.blocks[:count])
-        ):
-            self._exact = False
-            small = self._smaller(self._fewest(limits), self._making.verify)
+        if self._exact:
+            told = self._model.without(self._order.blocks[:count])
+            built = costs_of(small, self._counted, self._budget.input_shape, self._making.unknown)
+            if any(built[name] != told[name] for name in self._counted):
+                self._exact = False
+                count = self._fewest(limits)
+                small = self._smaller(count, self._making.verify)
+        self.predicted = self._costs(count).get("latency", math.nan)
         return small
+
+    def reaches(self, limits: Mapping[str, float]) -> bool:
+        """Whether the smallest model keeps to limits."""
+        return self._keeps(len(self._order.blocks), limits)
 
     def _fewest(self, limits: Mapping[str, float]) -> int:
         low, high = self._order.forced, len(self._order.blocks)
@@ -222,6 +264,8 @@ class _Search:
             costs = costs_of(small, self._counted, self._budget.input_shape, self._making.unknown)
             if self._timer is not None:
                 costs["latency"] = self._timer(small)
+            elif "latency" in self._budget.limits:
+                costs["latency"] = self._model.without(self._order.blocks[:count])["latency"]
             self._built[count] = costs
         return self._built[count]
 

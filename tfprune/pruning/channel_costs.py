@@ -16,6 +16,8 @@ from tfprune.layers.prunable import prunable
 from tfprune.layers.subclassed import as_graph
 from tfprune.layers.weights import weight_variables
 from tfprune.pruning.channel_network import ChannelNetwork
+from tfprune.pruning.latency_table import LatencyTable
+from tfprune.pruning.layer_calls import layer_calls
 from tfprune.surgery.filter_sets import without
 
 Costs = dict[str, float]
@@ -35,12 +37,20 @@ class CostModel:
         names: of `"parameters"`, `"flops"` and `"bytes"`, see `tfprune.connectivity.compaction.Size`.
         input_shape: as for `tfprune.compaction_report`.
         unknown: as for `tfprune.prune_channels`.
+        table: what says of milliseconds, `"latency"`; None for no word of them.
 
     Raises:
-        InputError: floating-point operations are asked for and sizes are open.
+        InputError: floating-point operations are asked for and sizes are open, or a table of another model.
     """
 
-    def __init__(self, network: ChannelNetwork, names: Iterable[str], input_shape, unknown: str):
+    def __init__(
+        self,
+        network: ChannelNetwork,
+        names: Iterable[str],
+        input_shape,
+        unknown: str,
+        table: LatencyTable | None = None,
+    ):
         self._network, self._names = network, tuple(names)
         self.uncounted, uses = None, {}
         if "flops" in self._names:
@@ -57,6 +67,10 @@ class CostModel:
                 "bytes": tf.as_dtype(variable.dtype).size * rest,
             }
             self._parts.append(([factors[name] for name in self._names], list(axes.values())))
+        self._table, self._calls = table, []
+        if table is not None:
+            calls, _ = layer_calls(network.model, table.batch)
+            self._calls = [(table.times(call), *map(self._channels, call.axes)) for call in calls]
 
     def without(self, gone: Iterable[np.ndarray]) -> Costs:
         """What it costs without some classes of channels."""
@@ -65,7 +79,22 @@ class CostModel:
         for factors, axes in self._parts:
             left = math.prod(int(np.count_nonzero(stays[channels])) for channels in axes)
             total = [own + factor * left for own, factor in zip(total, factors, strict=True)]
-        return dict(zip(self._names, total, strict=True))
+        costs = dict(zip(self._names, total, strict=True))
+        if self._table is not None:
+            widths = [(times, _left(inputs, stays), _left(outputs, stays)) for times, inputs, outputs in self._calls]
+            costs["latency"] = self._table.total(widths)
+        return costs
+
+    def _channels(self, axis: tuple[str, int, int] | None) -> np.ndarray | int | None:
+        """Channels of the trace along an axis of a kernel; their number where none can leave."""
+        if axis is None:
+            return None
+        path, place, size = axis
+        return self._network.trace.axes.get(path, {}).get(place, size)
+
+
+def _left(channels: np.ndarray | int | None, stays: np.ndarray) -> int | None:
+    return int(np.count_nonzero(stays[channels])) if isinstance(channels, np.ndarray) else channels
 
 
 def costs_of(model: keras.Model, names: Iterable[str], input_shape, unknown: str) -> Costs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 
 import keras
@@ -11,11 +12,13 @@ import numpy as np
 from tfprune.errors import InputError, did_you_mean
 from tfprune.layers.axes import kernel_axes
 from tfprune.layers.masks import Masks
+from tfprune.pruning.group_values import best, counted, reduced
 from tfprune.pruning.patterns import Pattern
 from tfprune.pruning.ranking import Alive, Ranking, require_finite
 from tfprune.pruning.selection import order_keys
 from tfprune.pruning.shares import Floors, Share
 from tfprune.pruning.spine import spine
+from tfprune.pruning.weighted_order import WeightedOrder
 
 GROUP_SCORES = ("mean", "sum", "max")
 REMAINDERS = ("error", "dense")
@@ -55,42 +58,40 @@ class Grid:
         self.pattern, self._start = pattern, start
         self._reduce = "min" if highest and group_score == "max" else group_score
         axes = kernel_axes(model)
-        self._groups = {path: pattern.groups(axes[path], mask.shape) for path, mask in start.items()}
-        misfits = [path for path, groups in self._groups.items() if groups.size < start[path].size]
-        if misfits and remainder == "error":
-            path, others = misfits[0], len(misfits) - 1
-            shape = start[path].shape
-            more = f" (and {others} other kernel{'s' if others > 1 else ''})" if others else ""
+        self._axes = {path: axes[path] for path in start}
+        self._left_over = {}  # of kernels that have any
+        for path, mask in start.items():
+            if self._folded(path, mask).size < mask.size:
+                self._left_over[path] = mask & ~self._spread(path, np.True_, mask.shape)
+        if self._left_over and remainder == "error":
+            path, *others = self._left_over
+            shape, plural = start[path].shape, "s" if len(others) > 1 else ""
+            more = f" (and {len(others)} other kernel{plural})" if others else ""
             raise InputError(
                 f"pattern {pattern.text} does not fit kernel {path!r} of shape {shape}: "
                 f'{pattern.misfit(axes[path], shape)}{more}; leave it out by ignore=, or pattern_remainder="dense" '
                 "keeps what is left over"
             )
-        self._left_over = {}
-        for path, groups in self._groups.items():
-            left = start[path].flatten()
-            left[groups] = False
-            self._left_over[path] = left
 
     @property
     def kept(self) -> dict[str, int]:
         """Path -> number of weights that N:M keeps in all."""
-        found = {}
-        for path, groups in self._groups.items():
-            alive = self._start[path].ravel()[groups].sum(1)
-            found[path] = int(np.minimum(alive, self.pattern.kept).sum()) + np.count_nonzero(self._left_over[path])
-        return found
+        return {
+            path: int(np.minimum(self._living(path, mask), self.pattern.kept).sum()) + self._left(path)
+            for path, mask in self._start.items()
+        }
 
     def floors(self, least: int) -> Floors:
         """Path -> weights that a kernel keeps in any case: groups that hold so many, and what is left over."""
         if self.pattern.of is not None:  # which keeps more anyway
             return Floors({path: min(least, count) for path, count in self._start.counts.items()} if least else {})
-        found = {path: int(np.count_nonzero(left)) for path, left in self._left_over.items()}
+        found = {}
         for path, groups in self._needed(least).items():
-            sizes = np.sort(self._sizes(path))[::-1]
-            found[path] += int(sizes[:groups].sum())
+            sizes = self._sizes(path)
+            largest = np.partition(sizes, len(sizes) - groups)[len(sizes) - groups :] if groups else sizes[:0]
+            found[path] = self._left(path) + int(largest.sum())
         floors, text = Floors({path: count for path, count in found.items() if count}), self.pattern.text
-        if any(left.any() for left in self._left_over.values()):
+        if any(map(self._left, self._start)):
             left = f"what pattern {text} leaves over"
             floors.why = f"min_weights and {left} keep" if least else f"{left} is"
         else:
@@ -99,7 +100,8 @@ class Grid:
 
     def slack(self, layerwise: bool) -> int:
         """How many weights more than were asked for whole groups may hold."""
-        largest = [groups.shape[1] for groups in self._groups.values() if groups.size]
+        folded = [self._folded(path, mask) for path, mask in self._start.items()]
+        largest = [one.shape[-2] * one.shape[-1] for one in folded if one.size]
         return sum(largest) if layerwise else max(largest, default=0)
 
     def spine(self, scores: Mapping[str, np.ndarray], start: Masks, masks_of: Callable, *, count, effective, seed):
@@ -108,13 +110,13 @@ class Grid:
             return spine(scores, start, masks_of, count=count, effective=effective, seed=seed)
 
         def part(masks: Mapping[str, np.ndarray]) -> Masks:
-            return Masks({path: masks[path].ravel()[groups].any(1) for path, groups in self._groups.items()})
+            return Masks({path: self._living(path, masks[path]) > 0 for path in start})
 
         def expanded(chosen: Mapping[str, np.ndarray]) -> Masks:
-            return Masks({path: self._whole(path, np.flatnonzero(chosen[path]), mask) for path, mask in start.items()})
+            return Masks({path: self._whole(path, chosen[path], mask) for path, mask in start.items()})
 
         found = spine(
-            {path: self._reduced(path, scores[path], start[path]) for path in start},
+            {path: self._reduced(path, scores[path], start[path])[0] for path in start},
             part(start),
             lambda kept: part(masks_of(kept)),
             count=self._needed(count),
@@ -147,55 +149,69 @@ class Grid:
 
     def _best_of_each(self, scores, before, seed: int, first) -> dict[str, np.ndarray]:
         """The N best of every M, and what is left over. Of what lives beyond, whole networks on the way have some."""
-        kept, start = {}, 0
-        for path, groups in self._groups.items():
-            require_finite(path, scores[path])
-            values = scores[path].ravel()[groups]
+        found, start = {}, 0
+        for path, mask in before.items():
+            score = scores[path]
+            require_finite(path, score)
             if path in first:
-                values = np.where(first[path].ravel()[groups], np.float32(np.inf), values)
-            keys = order_keys(values, groups.astype(np.int64) + start, seed)
-            alive = before[path].ravel()[groups]
-            keys[~alive] = np.iinfo(np.int64).max
-            worst = np.partition(keys, self.pattern.kept - 1, axis=1)[:, self.pattern.kept - 1]
-            mask = self._left_over[path].copy()
-            mask[groups] = alive & (keys <= worst[:, None])
-            kept[path], start = mask.reshape(before[path].shape), start + mask.size
-        return kept
+                score = np.where(first[path], np.float32(np.inf), score)
+            folded, keys = self._folded(path, score), partial(self._keys, path, score, start, seed)
+            kept = best(folded, self._folded(path, mask), self.pattern.kept, keys)
+            found[path] = self._spread(path, kept, mask.shape) | self._left_over.get(path, False)
+            start += mask.size
+        return found
+
+    def _keys(self, path: str, scores: np.ndarray, start: int, seed: int, groups: np.ndarray) -> np.ndarray:
+        """(groups, members): the order of all weights, in some groups."""
+        positions = self.pattern.groups(self._axes[path], scores.shape)[groups]
+        return order_keys(scores.ravel()[positions], positions.astype(np.int64) + start, seed)
 
     def _sizes(self, path: str) -> np.ndarray:
         """Living members of the groups that have any, to begin with."""
-        alive = self._start[path].ravel()[self._groups[path]].sum(1)
+        alive = self._living(path, self._start[path])
         return alive[alive > 0]
 
     def _needed(self, least: int) -> dict[str, int]:
         """Path -> number of groups that hold so many weights, whichever they are; all where no number does."""
         if not least:
-            return dict.fromkeys(self._groups, 0)
-        return {
-            path: min(int(np.searchsorted(np.cumsum(np.sort(sizes)), least)) + 1, len(sizes))
-            for path, sizes in ((path, self._sizes(path)) for path in self._groups)
-        }
+            return dict.fromkeys(self._start, 0)
+        found = {}
+        for path in self._start:
+            sizes = self._sizes(path)
+            smallest = np.sort(np.partition(sizes, least)[:least] if least < len(sizes) else sizes)
+            found[path] = min(int(np.searchsorted(np.cumsum(smallest), least)) + 1, len(sizes))
+        return found
 
-    def _reduced(self, path: str, scores: np.ndarray, alive: np.ndarray) -> np.ndarray:
-        """float32 (groups,): of the living members; 0 for groups without."""
-        groups = self._groups[path]
+    def _folded(self, path: str, array: np.ndarray) -> np.ndarray:
+        """The groups of a kernel, see `Pattern.folded`."""
+        axes = self._axes[path]
+        return self.pattern.folded(axes.arranged(array), axes.spatial)
+
+    def _spread(self, path: str, groups: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """The mask that has these values in its groups, and nothing in what is left over."""
+        axes = self._axes[path]
+        mask, placed = axes.blank(shape)
+        self.pattern.folded(placed, axes.spatial)[...] = groups
+        return np.ascontiguousarray(mask)
+
+    def _left(self, path: str) -> int:
+        """Living weights in no group, to begin with."""
+        return int(np.count_nonzero(self._left_over.get(path, False)))
+
+    def _living(self, path: str, mask: np.ndarray) -> np.ndarray:
+        """int (groups,): how many of each live."""
+        return counted(self._folded(path, mask))
+
+    def _reduced(self, path: str, scores: np.ndarray, alive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """float32 (groups,): of the living members, 0 for groups without; int (groups,): how many."""
         require_finite(path, scores)
-        values, alive = scores.ravel()[groups].astype(np.float64), alive.ravel()[groups]
-        if self._reduce in ("max", "min"):
-            sign = 1 if self._reduce == "max" else -1
-            found = sign * (sign * values).max(1, where=alive, initial=-np.inf)
-        else:
-            found = values.sum(1, where=alive)
-        sizes = alive.sum(1)
-        if self._reduce == "mean":
-            found /= np.maximum(sizes, 1)
-        return np.where(sizes > 0, found, 0).astype(np.float32)
+        return reduced(self._folded(path, scores), self._folded(path, alive), self._reduce)
 
     def _whole(self, path: str, chosen: np.ndarray, before: np.ndarray) -> np.ndarray:
-        """Mask of some groups and of what is left over, as far as it lived before."""
-        mask = self._left_over[path].copy()
-        mask[self._groups[path][chosen]] = True
-        return mask.reshape(before.shape) & before
+        """Mask of some groups, bool (groups,), and of what is left over, as far as it lived before."""
+        outer = self._folded(path, before).shape[:-2]
+        mask = self._spread(path, chosen.reshape(*outer, 1, 1), before.shape)
+        return (mask | self._left_over.get(path, False)) & before
 
 
 class GroupRanking:
@@ -207,43 +223,33 @@ class GroupRanking:
 
     def __init__(self, grid: Grid, scores: dict[str, np.ndarray], before, share: Share, seed: int, first):
         self._grid, self._before, self._nearest = grid, before, share.nearest
-        self._orders = [self._order(group, scores, seed, first) for group in share.groups]
+        self._sets = [self._set(group, scores, seed, first) for group in share.groups]
 
-    def _order(self, paths: list[str], scores: dict[str, np.ndarray], seed: int, first):
-        """(path, group) of all groups, best first, and how many weights the first k of them hold, k from 0."""
-        grid, values, sizes, numbers, left = self._grid, [], [], [], 0
+    def _set(self, paths: list[str], scores: dict[str, np.ndarray], seed: int, first):
+        """Paths; of each its number of groups and which of them live; the order of all that do."""
+        grid, values, sizes, living, left = self._grid, [], [], [], 0
         for path in paths:
-            groups, alive = grid._groups[path], self._before[path]
-            score = grid._reduced(path, scores.pop(path), alive)
+            score, size = grid._reduced(path, scores.pop(path), self._before[path])
             require_finite(path, score)  # a sum may overflow
             if path in first:
-                score[first[path].ravel()[groups].any(1)] = np.inf
-            size = alive.ravel()[groups].sum(1)
+                score[grid._living(path, first[path]) > 0] = np.inf
             number = np.flatnonzero(size)
             values.append(score[number])
             sizes.append(size[number])
-            numbers.append(number)
-            left += np.count_nonzero(grid._left_over[path])
+            living.append((len(size), number))
+            left += grid._left(path)
         flat = np.concatenate(values)
-        order = np.argsort(order_keys(flat, np.arange(len(flat)), seed))
-        held = left + np.concatenate([[0], np.cumsum(np.concatenate(sizes)[order])])
-        return paths, numbers, order, held
+        keys = order_keys(flat, np.arange(len(flat)), seed)
+        return paths, living, WeightedOrder(keys, np.concatenate(sizes), left)
 
     def masks(self, counts) -> Masks:
         """Masks of the best groups, see the class; of all where there are fewer."""
         found = {}
-        for (paths, numbers, order, held), count in zip(self._orders, counts, strict=True):
-            chosen = np.zeros(len(order), bool)
-            chosen[order[: self._number(held, count)]] = True
-            start = 0
-            for path, number in zip(paths, numbers, strict=True):
-                own = number[chosen[start : start + len(number)]]
-                found[path] = self._grid._whole(path, own, self._before[path])
-                start += len(number)
+        for (paths, living, order), count in zip(self._sets, counts, strict=True):
+            chosen, start = order.holding(count, self._nearest), 0
+            for path, (number, alive) in zip(paths, living, strict=True):
+                groups = np.zeros(number, bool)
+                groups[alive] = chosen[start : start + len(alive)]
+                found[path] = self._grid._whole(path, groups, self._before[path])
+                start += len(alive)
         return Masks({path: found[path] for path in self._before})
-
-    def _number(self, held: np.ndarray, count: int) -> int:
-        number = min(int(np.searchsorted(held, count)), len(held) - 1)
-        if self._nearest and number and count - held[number - 1] < held[number] - count:
-            return number - 1
-        return number

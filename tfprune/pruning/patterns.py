@@ -48,18 +48,28 @@ class Pattern:
     def groups(self, axes: Axes, shape: tuple[int, ...]) -> np.ndarray:
         """int32 (groups, members): positions in the flat kernel; what is left over is in none of them."""
         positions = np.arange(np.prod(shape), dtype=np.int32).reshape(shape)
-        placed = axes.arranged(positions)
-        _, inputs, outputs = placed.shape
+        folded = self.folded(axes.arranged(positions), axes.spatial)
+        return folded.reshape(-1, folded.shape[-2] * folded.shape[-1])
+
+    def folded(self, placed: np.ndarray, spatial: bool) -> np.ndarray:
+        """The groups of a kernel, as a view: (..., rows, columns), members of each in the last two axes.
+
+        Args:
+            placed: from `Axes.arranged`.
+            spatial: whether it is a convolution's.
+        """
+        positions, inputs, outputs = placed.shape
         if self.of is not None:
-            whole = placed[:, : inputs - inputs % self.of]
-            return whole.swapaxes(1, 2).reshape(-1, self.of)
+            number = inputs // self.of
+            whole = placed[:, : number * self.of].reshape(positions, number, self.of, outputs)
+            return whole.swapaxes(2, 3)[..., None]
         if self.text == "kernel":
-            return placed.transpose(1, 2, 0).reshape(-1, len(placed)) if axes.spatial else positions[:0].reshape(0, 1)
+            return placed.transpose(1, 2, 0)[..., None] if spatial else placed[:0, :0, :1, None]
         matrix = placed.reshape(-1, outputs)
         rows, columns = {"row": (1, outputs), "column": (len(matrix), 1)}.get(self.text, self.block)
         down, across = len(matrix) // rows, outputs // columns
         blocks = matrix[: down * rows, : across * columns].reshape(down, rows, across, columns)
-        return blocks.swapaxes(1, 2).reshape(-1, rows * columns)
+        return blocks.swapaxes(1, 2)
 
     def misfit(self, axes: Axes, shape: tuple[int, ...]) -> str:
         """Why something of a kernel is left over, in words."""

@@ -85,6 +85,12 @@ class Progress:
             text = f"{self._what}, {self._phase}: step {self._done + 1}{of}{f', {note}' if note else ''}"
             print(text, file=self._stream, flush=True)
 
+    def say(self, line: str) -> None:
+        """A line that is worth being read however short the call was."""
+        self._close()
+        if self._verbose:
+            print(f"{self._what}: {line}", file=self._stream, flush=True)
+
     def _close(self) -> None:
         if self._bar is not None:
             self._bar.close()

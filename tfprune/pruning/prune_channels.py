@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from os import PathLike
 
 import keras
 import numpy as np
@@ -14,6 +15,7 @@ from tfprune.pruning.channel_choice import Choice, Layers, chosen
 from tfprune.pruning.channel_network import ChannelNetwork
 from tfprune.pruning.channel_scores import Scorer, Scoring
 from tfprune.pruning.filter_fractions import Fractions, fractions_of_sets, kept_multiple
+from tfprune.pruning.latency_table import LatencyTable
 
 
 def prune_channels(
@@ -34,6 +36,7 @@ def prune_channels(
     data=None,
     loss=None,
     engine: str | Callable[[keras.Model], float] = "litert",
+    table: LatencyTable | str | PathLike | None = None,
     input_shape=None,
     renormalize: bool = False,
     verify: bool = True,
@@ -96,6 +99,10 @@ def prune_channels(
         loss: of scores that look at it; None for the one that the model is compiled with, or else cross-entropy.
         engine: of `latency`: `"litert"`, its interpreter with two threads in float32; `"keras"`, a compiled function of
             TensorFlow; or a function of a model that gives its milliseconds.
+        table: of `latency`: what `tfprune.latency_table` gives, or its file: the smaller models that are tried are not
+            measured, but told from it, to a single channel. The one that is chosen is measured; where it takes longer
+            than allowed it is chosen again, at most twice, to a limit lower by that ratio. A line on stderr tells what
+            was predicted and what was measured, by the table's runtime and for its batch.
         input_shape: of `flops`: shape of an input without the batch axis, where the model leaves sizes open.
         renormalize: whether channels may leave that normalisation over features reads (layer normalisation), as the
             width of a transformer is. It then works on those that stay, so that the outputs are not those said above:
@@ -113,7 +120,7 @@ def prune_channels(
     Warns:
         UserWarning: one number would leave nothing of layers with a single channel; names them. Once, in a line: the
             operations that are barriers, and their share of the parameters; those that no FLOPs are counted of.
-            A latency that is above its budget when it is measured again.
+                A latency that is above its budget when it is measured again, or that a table does not lead to.
 
     Raises:
         InputError: unknown scoring, scores that are not as many numbers as there are channels, or that need data
@@ -129,7 +136,7 @@ def prune_channels(
     channels as groups.
     """
     budget = Budget(
-        flops, parameters, bytes, latency, normalize, round_to, steps, finetune, engine, input_shape, fractions
+        flops, parameters, bytes, latency, normalize, round_to, steps, finetune, engine, input_shape, fractions, table
     )
     network = ChannelNetwork(model, unknown, renormalize)
     network.barriers.tell(CHANNELS)

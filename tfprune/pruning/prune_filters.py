@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from os import PathLike
 
 import keras
 import numpy as np
@@ -13,6 +14,7 @@ from tfprune.pruning.channel_choice import Choice, Layers, chosen, convolutions
 from tfprune.pruning.channel_network import ChannelNetwork
 from tfprune.pruning.channel_scores import Scorer, Scoring, kernel_scores
 from tfprune.pruning.filter_fractions import Fractions, fractions_of_sets
+from tfprune.pruning.latency_table import LatencyTable
 from tfprune.pruning.prune_channels import without_lowest
 
 
@@ -34,6 +36,7 @@ def prune_filters(
     data=None,
     loss=None,
     engine: str | Callable[[keras.Model], float] = "litert",
+    table: LatencyTable | str | PathLike | None = None,
     input_shape=None,
     renormalize: bool = False,
     verify: bool = True,
@@ -47,7 +50,7 @@ def prune_filters(
     the depthwise and the pointwise one that it consists of.
 
     Args:
-        model, scoring, seed, and all that is not here: as for `prune_channels`.
+        model, scoring, seed: as for `prune_channels`, and so is all that is not here.
         fractions: of filters to prune, in [0, 1); None for a budget, or 0.5 without one. One number for all
             convolutions that can lose filters (where there is only one filter, it stays); or one per convolution of
             `filter_layers(model)`, in that order; or layer path (or name, where only one has it) -> fraction, as for
@@ -67,7 +70,7 @@ def prune_filters(
     Reference: Singh, Li & Plumbley 2022, "An operator norm based passive filter pruning method for efficient CNNs".
     """
     budget = Budget(
-        flops, parameters, bytes, latency, normalize, round_to, steps, finetune, engine, input_shape, fractions
+        flops, parameters, bytes, latency, normalize, round_to, steps, finetune, engine, input_shape, fractions, table
     )
     network = ChannelNetwork(model, unknown, renormalize)
     network.barriers.tell(CHANNELS)

@@ -30,7 +30,6 @@ from tfprune.pruning.rounds import Rounds
 from tfprune.pruning.schedules import Schedule
 from tfprune.pruning.scores import get_score
 from tfprune.pruning.scoring import Scoring, scores_of
-from tfprune.pruning.selection import kept_count
 from tfprune.pruning.shares import BorrowedShare, Floors, GlobalShare, LayerShare, QuotaShare, Share
 from tfprune.pruning.specs import Pruner, get_pruner
 from tfprune.pruning.spine import spine
@@ -156,9 +155,7 @@ def prune(
     about = {"group_score": group_score, "remainder": pattern_remainder, "highest": highest}
     target = target_of(model, start, sparsity, chosen, wanted, **about)
     start, grid = target.start, target.grid
-    floors = target.floors(min_weights)
-    if pruning_type == "direct" and floors.least > kept_count(start.size, 1 - target.sparsity):
-        raise floors.refuse(floors.least, start.size, target.sparsity)
+    floors = target.require(min_weights) if pruning_type == "direct" else target.floors(min_weights)
     told = [dense_layers(model), frozen_layers(model, start) if frozen is None else None]
 
     def completed(part: Mapping[str, np.ndarray]) -> Masks:

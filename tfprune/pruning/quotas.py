@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from tfprune.errors import InputError, did_you_mean
-from tfprune.pruning.registry import Parts, Registry
+from tfprune.records.registry import Parts, Registry
 
 Shapes = Sequence[tuple[int, ...]]
 Quota = Callable[..., np.ndarray]

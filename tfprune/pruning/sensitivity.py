@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
@@ -20,10 +20,12 @@ from tfprune.layers.subclassed import as_graph
 from tfprune.layers.weights import weight_variables
 from tfprune.pruning.batches import as_batches
 from tfprune.pruning.channel_choice import chosen
-from tfprune.pruning.channel_network import ChannelNetwork
+from tfprune.pruning.channel_network import ChannelNetwork, Maker
 from tfprune.pruning.channel_scores import Scorer, Scoring
+from tfprune.pruning.competing import competing
 from tfprune.pruning.compiled import chosen_loss
 from tfprune.pruning.filter_fractions import kept_filters
+from tfprune.pruning.kernel_names import KernelNames, Named
 from tfprune.pruning.model_metrics import Measure, Metric
 from tfprune.pruning.progress import Progress
 from tfprune.pruning.pruner import prune
@@ -92,6 +94,8 @@ def sensitivity(
     pruner: str | Pruner | None = None,
     scoring: Scoring | None = None,
     loss=None,
+    ignore: Named | Iterable[Named] = (),
+    only: Named | Iterable[Named] | None = None,
     seed: int = 0,
     batch_size: int = 128,
     steps: int | None = None,
@@ -114,6 +118,10 @@ def sensitivity(
             `scoring`.
         scoring: prunes channels in place of weights, as for `tfprune.prune_channels`; channels without scores stay.
         loss: of `"loss"` and of scores that look at it; None for the compiled one, or else cross-entropy.
+        ignore: layers or kernels that stay whole, as for `tfprune.prune`. Channels stay where one of the layers that
+            make them is among these.
+        only: as `ignore`, those that are pruned, and no others. Channels are pruned where one of the layers that make
+            them is among these, with all that are coupled with them.
         seed: of random scores.
         batch_size: where `data` is a pair of arrays.
         steps: use the first so many batches; needed for data without an end.
@@ -140,11 +148,13 @@ def sensitivity(
         measure = Measure(copy, batches, metric, chosen_by)
         whole = masks_of(copy)
         if scoring is None:
-            layers = _of_weights(graph, pruner or "magnitude", sparsities, batches, chosen_by, seed)
+            options = {"data": batches, "loss": chosen_by, "seed": seed, "ignore": ignore, "only": only}
+            layers = _of_weights(graph, pruner or "magnitude", sparsities, **options)
         else:
+            kernels = _Kernels(graph, ignore, only)
             network = ChannelNetwork(graph, unknown)
             network.barriers.tell(CHANNELS)
-            layers = _of_channels(network, Scorer.of(model, scoring, seed, batches, chosen_by), sparsities)
+            layers = _of_channels(network, Scorer.of(model, scoring, seed, batches, chosen_by), sparsities, kernels)
         baseline, values, reached = measure(), {}, {}
         for number, (layer, several) in enumerate(layers.items()):
             found = []
@@ -180,21 +190,40 @@ class _Pruned:
     sparsity: float
 
 
-def _of_weights(model, pruner, sparsities, batches, loss, seed) -> dict[str, list[_Pruned]]:
+def _of_weights(model, pruner, sparsities, **options) -> dict[str, list[_Pruned]]:
+    competes = competing(model, masks_of(model), options["ignore"], None, options["only"])
     layers: dict[str, list[_Pruned]] = {}
     for sparsity in sparsities:
-        masks = prune(
-            model, pruner, sparsity, data=batches, seed=seed, quota="uniform", loss=loss, frozen="prune", verbose=False
-        )
+        masks = prune(model, pruner, sparsity, quota="uniform", frozen="prune", verbose=False, **options)
         of_layer: dict[str, dict[str, np.ndarray]] = {}
-        for path, mask in masks.items():
-            of_layer.setdefault(path.rpartition("/")[0], {})[path] = mask
+        for path in competes:
+            of_layer.setdefault(path.rpartition("/")[0], {})[path] = masks[path]
         for layer, own in of_layer.items():
             layers.setdefault(layer, []).append(_Pruned(own, Masks(own).sparsity))
     return layers
 
 
-def _of_channels(network: ChannelNetwork, scorer: Scorer, sparsities) -> dict[str, list[_Pruned]]:
+class _Kernels:
+    """Whose channels may leave.
+
+    Attributes:
+        some: whether not all may.
+    """
+
+    def __init__(self, model: keras.Model, ignore, only):
+        competing(model, masks_of(model), ignore, None, only)  # refuses what leaves nothing
+        none = isinstance(ignore, (tuple, list)) and not ignore
+        self._ignored = set() if none else set(KernelNames(model, "ignore=").all_of(ignore))
+        self._only = None if only is None else set(KernelNames(model, "only=").all_of(only))
+        self.some = bool(self._ignored) or self._only is not None
+
+    def among(self, makers: Iterable[Maker]) -> bool:
+        """Whether channels may leave that these make."""
+        own = {kernel for maker in makers for kernel in maker.kernels}
+        return not own & self._ignored and (self._only is None or bool(own & self._only))
+
+
+def _of_channels(network: ChannelNetwork, scorer: Scorer, sparsities, kernels: _Kernels) -> dict[str, list[_Pruned]]:
     choice = chosen(network.makers, None)
     scores = scorer.classes(network, choice.makers.values())
     layers: dict[str, list[_Pruned]] = {}
@@ -203,13 +232,16 @@ def _of_channels(network: ChannelNetwork, scorer: Scorer, sparsities) -> dict[st
         own = scores[one.channels]
         if one.fixed or not makers or count < 2 or np.isnan(own).any():
             continue
+        if not kernels.among(choice.makers[path] for path in makers):
+            continue
         order, several = one.channels[np.argsort(own, kind="stable")], []
         for sparsity in sparsities:
             gone = order[: count - max(1, kept_filters(count, sparsity))]
             several.append(_Pruned(network.masks_without([gone]), len(gone) / count))
         layers[next(_names(" + ".join(makers), layers))] = several
     if not layers:
-        raise InputError(f"model {network.model.name!r} has no channels that can leave and have scores")
+        among = ", where only= and ignore= let them" if kernels.some else ""
+        raise InputError(f"model {network.model.name!r} has no channels that can leave and have scores{among}")
     return layers
 
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tfprune.errors import InputError, did_you_mean
-from tfprune.pruning.own_parts import imported
 from tfprune.pruning.quotas import get_quota
-from tfprune.pruning.registry import Parts, first_line
 from tfprune.pruning.schedules import ITERATIVE_SNIP, ONE_SHOT, SYNFLOW, Schedule
 from tfprune.pruning.scores import OPTIONS, SCORES, Score, get_score
+from tfprune.records.own_parts import imported
+from tfprune.records.registry import Parts, first_line
 
 SCOPES = ("global", "layerwise", "per_output")
 OTHER_PRUNERS = ("dense", "tfmot/polynomial")  # of `python -m tfprune.main`, which prune otherwise
@@ -99,7 +99,7 @@ def get_pruner(pruner: str | Pruner | Callable) -> Pruner:
     """The pruner of that name; of a score's name or of a function that scores, the one that prunes by it in one go.
 
     Args:
-        pruner: a name of `PRUNERS` or of a score; `module:name`, see `tfprune.pruning.own_parts`; a `Pruner`, which is
+        pruner: a name of `PRUNERS` or of a score; `module:name`, see `tfprune.records.own_parts`; a `Pruner`, which is
             given back; a function as `tfprune.register_score` takes it.
 
     Raises:

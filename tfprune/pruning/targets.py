@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from tfprune.errors import InputError, did_you_mean_fraction
+from tfprune.errors import InputError
 from tfprune.layers.masks import Masks
 from tfprune.pruning.grid import Grid
 from tfprune.pruning.kernel_names import KernelNames, Named
+from tfprune.pruning.layer_fractions import check_fraction, check_fractions
 from tfprune.pruning.patterns import Pattern
 from tfprune.pruning.selection import kept_count
-from tfprune.pruning.shares import Floors
+from tfprune.pruning.shares import Floors, LayerShare
 from tfprune.pruning.specs import Pruner
 
 Sparsity = float | Mapping[Named, float]
@@ -43,6 +44,19 @@ class Target:
         return Floors(
             {path: min(min_weights, count) for path, count in self.start.counts.items()} if min_weights else {}
         )
+
+    def require(self, min_weights: int) -> Floors:
+        """What every kernel keeps, where direct masks can have it.
+
+        Raises:
+            OutOfReach: they would keep fewer.
+        """
+        floors = self.floors(min_weights)
+        if floors.least > kept_count(self.start.size, 1 - self.sparsity):
+            raise floors.refuse(floors.least, self.start.size, self.sparsity)
+        if self.kept is not None:
+            LayerShare({path: mask.shape for path, mask in self.start.items()}, self.kept, floors)
+        return floors
 
     def rounding(self, pruner: Pruner) -> int:
         """How many weights more than are asked for masks may hold."""
@@ -78,10 +92,10 @@ def target_of(
     if sparsity is None and (pattern is None or pattern.sparsity is None):
         raise InputError("sparsity must be given, a fraction in [0, 1) or one for each layer; received None")
     if isinstance(sparsity, Mapping):
-        sparsity = _of_layers(model, start, sparsity)
-        _refuse_quota(pruner, "sparsity= says what each kernel keeps")
+        sparsity = layer_sparsities(model, start, sparsity)
+        refuse_quota(pruner, "sparsity= says what each kernel keeps")
     elif sparsity is not None:
-        _check(sparsity, "sparsity")
+        check_fraction(sparsity, "sparsity")
     if pattern is not None and pattern.sparsity is not None:
         return _by_numbers(model, start, sparsity, pruner, pattern, options)
     grid = None if pattern is None else Grid(pattern, model, start, **options)
@@ -101,7 +115,7 @@ def _refuse_options(options: Mapping) -> None:
 
 def _by_numbers(model, start: Masks, sparsity, pruner: Pruner, pattern: Pattern, options: Mapping) -> Target:
     """Of N:M, which gives every kernel its sparsity."""
-    _refuse_quota(pruner, f"pattern {pattern.text} says what each kernel keeps")
+    refuse_quota(pruner, f"pattern {pattern.text} says what each kernel keeps")
     given = sparsity if isinstance(sparsity, dict) else {} if sparsity is None else {None: sparsity}
     for path, value in given.items():
         if abs(value - pattern.sparsity) > 1e-6 and not (value == 0 and path is not None):
@@ -119,26 +133,42 @@ def _by_numbers(model, start: Masks, sparsity, pruner: Pruner, pattern: Pattern,
     return Target(part, 1 - sum(kept.values()) / part.size, kept if layerwise else None, grid)
 
 
-def _refuse_quota(pruner: Pruner, why: str) -> None:
+def refuse_quota(pruner: Pruner, why: str) -> None:
+    """Refuses a pruner that says what each kernel keeps, where something else does.
+
+    Args:
+        pruner: the one that prunes.
+        why: what else, for the message.
+
+    Raises:
+        InputError: it has a quota, not the uniform one, or takes the counts of another pruner.
+    """
     if pruner.like is not None or pruner.quota not in (None, "uniform"):
         other = f"quota {pruner.quota}" if pruner.like is None else f"the counts of pruner {pruner.like}"
         raise InputError(f"{why}, and so does {other}: take a pruner without one, as magnitude, and no quota=")
 
 
-def _of_layers(model: keras.Model, start: Masks, given: Mapping[Named, float]) -> dict[str, float]:
-    """Path of every kernel that competes -> its sparsity; see `tfprune.prune`."""
+def layer_sparsities(model: keras.Model, start: Masks, given: Mapping[Named, float]) -> dict[str, float]:
+    """Path of every kernel that competes -> its sparsity; see `tfprune.prune`.
+
+    Args:
+        model: has the kernels.
+        start: masks of those that compete.
+        given: name -> fraction.
+
+    Raises:
+        InputError: a fraction outside [0, 1), a name that means no kernel or one that does not compete, or nothing.
+    """
+    check_fractions(given)
     names = KernelNames(model, "sparsity=")
     entries = []
     for order, (one, value) in enumerate(given.items()):
-        _check(value, f"sparsity of {one if isinstance(one, str) else getattr(one, '__name__', one)!r}")
         paths = names.of(one)
         if value and one != "*" and not any(path in start for path in paths):
             raise InputError(f"sparsity= holds {one!r}, which ignore=, only= or frozen= takes out")
         # Names before patterns, and what names few kernels before what names many.
         rank = (2, 0) if one == "*" else (0, len(paths)) if names.is_exact(one) else (1, 0)
         entries.append((rank, order, paths, float(value)))
-    if not entries:
-        raise InputError("sparsity= holds nothing: give a fraction, or name -> fraction")
     found: dict[str, float] = {}
     for _, _, paths, value in sorted(entries, key=lambda entry: entry[:2]):
         for path in paths:
@@ -154,8 +184,3 @@ def _kept(path: str, mask: np.ndarray, sparsity: float) -> int:
             f"{1 - alive / mask.size:.6g}"
         )
     return min(asked, alive)
-
-
-def _check(sparsity: float, named: str) -> None:
-    if isinstance(sparsity, bool) or not isinstance(sparsity, (int, float, np.number)) or not 0 <= sparsity < 1:
-        raise InputError(f"{named} must lie in [0, 1); received {sparsity!r}{did_you_mean_fraction(sparsity)}")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 
 from tfprune.errors import InputError, did_you_mean, did_you_mean_fraction
+from tfprune.pruning.layer_fractions import check_fractions, is_number
 
 FREQUENCY = 100
 ENDLESS = 2**62  # where the end of the training is not known
@@ -21,12 +22,14 @@ class TrainingSchedule:
     one of them, each time before the step's update.
 
     Args:
-        final: the sparsity at the end, in [0, 1).
+        final: the sparsity at the end, in [0, 1); or, for `Prune`, name -> fraction that each kernel so named loses in
+            the end, as for `tfprune.prune`. Then the schedule is that of all of them together, and every kernel has
+            gone the same part of its way at each step.
         begin_step: at least 0; no step has the number 0, so that there the first masks come a frequency later.
         end_step: above begin_step. None: `end` says it, once the number of training steps is known.
         frequency: steps from one renewal to the next, at least 1. None for 100, or, where `end` says the end, less if
             that would leave fewer than ten renewals.
-        initial: the sparsity at begin_step, in [0, final].
+        initial: the sparsity at begin_step, of all that compete, in [0, final].
         begin: fraction of the training, in [0, 1), in place of begin_step.
         end: fraction of the training, in (0, 1], in place of end_step; None without end_step for that of the class.
 
@@ -34,7 +37,7 @@ class TrainingSchedule:
         InputError: a value that is not allowed; names it.
     """
 
-    final: float
+    final: float | Mapping
     begin_step: int = 0
     end_step: int | None = None
     frequency: int | None = None
@@ -46,11 +49,14 @@ class TrainingSchedule:
     _END = 0.5  # afterwards, the network has the other half of the training to recover
 
     def __post_init__(self):
-        if not _is_number(self.final) or not 0 <= self.final < 1:
+        if self.layers is not None:
+            check_fractions(self.layers)
+        elif not is_number(self.final) or not 0 <= self.final < 1:
             near = did_you_mean_fraction(self.final)
             raise InputError(f"the final sparsity must lie in [0, 1). Received: {self.final!r}{near}")
-        if not _is_number(self.initial) or not 0 <= self.initial <= self.final:
-            raise InputError(f"the initial sparsity must lie in [0, {self.final}]. Received: {self.initial!r}")
+        most = 1.0 if self.layers is not None else self.final
+        if not is_number(self.initial) or not 0 <= self.initial <= most:
+            raise InputError(f"the initial sparsity must lie in [0, {most:.6g}]. Received: {self.initial!r}")
         self._check_times()
 
     def _check_times(self) -> None:
@@ -60,9 +66,7 @@ class TrainingSchedule:
                 raise InputError(f"{name} must be a whole number of steps. Received: {value!r}")
         for name in ("begin", "end"):
             value = getattr(self, name)
-            if value is not None and not (
-                _is_number(value) and (0 <= value < 1 if name == "begin" else 0 < value <= 1)
-            ):
+            if value is not None and not (is_number(value) and (0 <= value < 1 if name == "begin" else 0 < value <= 1)):
                 bounds = "[0, 1)" if name == "begin" else "(0, 1]"
                 raise InputError(f"{name} must be a fraction of the training, in {bounds}. Received: {value!r}")
         if self.begin is not None and self.begin_step:
@@ -93,6 +97,15 @@ class TrainingSchedule:
                 f"end_step must be begin_step and a multiple of frequency ({self.begin_step} + n·{self.frequency}), or "
                 f"the final sparsity is never reached. Received: {self.end_step}"
             )
+
+    @property
+    def layers(self) -> Mapping | None:
+        """Name -> final fraction, where it is said layer by layer."""
+        return self.final if isinstance(self.final, Mapping) else None
+
+    def of_total(self, sparsity: float) -> TrainingSchedule:
+        """This schedule of layers as that of all their weights together, which end at a sparsity."""
+        return replace(self, final=sparsity)
 
     def value(self, progress: float) -> float:
         """Sparsity after the fraction `progress` of the way from begin_step to end_step."""
@@ -129,7 +142,7 @@ class TrainingSchedule:
         return range(first, self.end_step + 1, self.frequency)
 
     def at(self, step: int) -> float:
-        """Sparsity at a step, of a schedule that is `fixed`."""
+        """Sparsity at a step, of a schedule that is `fixed`, and one number where it is of layers (`of_total`)."""
         progress = (step - self.begin_step) / (self.end_step - self.begin_step)
         return self.value(min(max(progress, 0.0), 1.0))
 
@@ -181,7 +194,7 @@ class PolynomialSchedule(TrainingSchedule):
 
     def __post_init__(self):
         super().__post_init__()
-        if not _is_number(self.power) or not self.power > 0:
+        if not is_number(self.power) or not self.power > 0:
             raise InputError(f"power must be above 0. Received: {self.power!r}")
 
     def value(self, progress: float) -> float:
@@ -209,9 +222,9 @@ class OneCycleSchedule(TrainingSchedule):
 
     def __post_init__(self):
         super().__post_init__()
-        if not _is_number(self.alpha) or not self.alpha > 0:
+        if not is_number(self.alpha) or not self.alpha > 0:
             raise InputError(f"alpha must be above 0. Received: {self.alpha!r}")
-        if not _is_number(self.beta):
+        if not is_number(self.beta):
             raise InputError(f"beta must be a number. Received: {self.beta!r}")
 
     def value(self, progress: float) -> float:
@@ -274,6 +287,8 @@ class OwnSchedule:
         InputError: no function, a word or a number that is not allowed, or a sparsity outside [0, 1).
     """
 
+    layers = None
+
     function: Callable[[float], float]
     of: str = "step"
     begin_step: int = 0
@@ -314,7 +329,7 @@ class OwnSchedule:
     def at(self, step: int) -> float:
         """As for `TrainingSchedule`."""
         sparsity = self.function(step if self.of == "step" else step / self.steps)
-        if not _is_number(sparsity) or not 0 <= sparsity < 1:
+        if not is_number(sparsity) or not 0 <= sparsity < 1:
             name = getattr(self.function, "__name__", type(self.function).__name__)
             raise InputError(f"schedule {name} must give a sparsity in [0, 1); at step {step} it gave {sparsity!r}")
         return float(sparsity)
@@ -331,7 +346,3 @@ def require_steps(steps: int | None) -> None:
             "the schedule is in fractions of the training, whose number of steps is not known: give it begin_step and "
             "end_step, or fit steps_per_epoch"
         )
-
-
-def _is_number(value) -> bool:
-    return not isinstance(value, bool) and hasattr(value, "__float__") and math.isfinite(value)

@@ -11,9 +11,11 @@ from tfprune.errors import InputError
 _BROUGHT_BY = {
     "ai_edge_litert": "tfprune[export]",
     "bokeh": "tfprune[report]",
+    "fsspec": "tfprune[ray]",
     "onnx": "tfprune[onnx]",
     "onnxruntime": "tfprune[onnx]",
     "pyarrow": "tfprune[report]",
+    "ray": "tfprune[ray]",
     "safetensors": "tfprune[weights]",
     "sklearn": "scikit-learn",
     "tensorboard": "tfprune[tensorboard]",

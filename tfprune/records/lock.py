@@ -6,6 +6,8 @@ import contextlib
 import errno
 import os
 import stat
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -16,6 +18,8 @@ try:
     import portalocker
 except ImportError:  # the library writes its files without locks then, as on file systems that have none
     portalocker = None
+
+_SECONDS_BETWEEN_TRIES = 0.05
 
 
 class FileLock:
@@ -61,6 +65,30 @@ class FileLock:
         self.release()
         with contextlib.suppress(OSError):
             os.unlink(self._path)
+
+
+@contextlib.contextmanager
+def taking_turns(path: str | Path) -> Iterator[None]:
+    """Keeps others out of a block that they enter by the same file, which is there meanwhile; waits for them.
+
+    Where nothing can be locked, on a disk that is read-only for example, nobody is kept out.
+
+    Args:
+        path: the lock's file.
+    """
+    lock = None
+    while lock is None:
+        try:
+            lock = FileLock(path)
+        except BlockingIOError:
+            time.sleep(_SECONDS_BETWEEN_TRIES)
+        except OSError:
+            break
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.remove()
 
 
 def hold(file: IO[bytes], path: str | Path, shared: bool = False) -> None:

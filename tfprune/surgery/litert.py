@@ -118,3 +118,7 @@ class LiteRun:
             self._interpreter.set_tensor(index, array)
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(index) for index in self._outputs]
+
+    def again(self) -> None:
+        """Computes once more on the inputs of the last call."""
+        self._interpreter.invoke()

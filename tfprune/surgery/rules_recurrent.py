@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import keras
@@ -17,18 +18,19 @@ from tfprune.surgery.rules_layers import merged, product, product_uses
 from tfprune.surgery.trace import Trace, register_rule
 from tfprune.surgery.units import Units
 
-# Class of a cell -> number of its gates, and which of them makes the new in a unit.
-_CELLS = {
-    layers.SimpleRNNCell: (1, 0),
-    layers.GRUCell: (3, 2),
-    layers.LSTMCell: (4, 2),
-    type(layers.ConvLSTM1D(1, 1).cell): (4, 2),  # of all ranks; Keras has no public name for it
-}
 _MERGES = {
     "sum": (lambda *constants: np.sum(constants, axis=0), None),
     "ave": (lambda *constants: np.mean(constants, axis=0), None),
     "mul": (product, product_uses),
 }
+
+
+@functools.cache
+def _cells() -> dict[type, tuple[int, int]]:
+    """Class of a cell -> number of its gates, and which of them makes the new in a unit."""
+    # Of all ranks; Keras has no public name for it. Not made at import: a layer makes TensorFlow look for devices.
+    convolutional = type(layers.ConvLSTM1D(1, 1).cell)
+    return {layers.SimpleRNNCell: (1, 0), layers.GRUCell: (3, 2), layers.LSTMCell: (4, 2), convolutional: (4, 2)}
 
 
 @register_rule(layers.SimpleRNN, layers.GRU, layers.LSTM, layers.ConvLSTM1D, layers.ConvLSTM2D, layers.ConvLSTM3D)
@@ -97,7 +99,7 @@ def _time_distributed(trace: Trace, layer, spec, inputs, mask=None, **_):
 
 def _through_units(trace: Trace, layer, specs, sequences: Signal, states: list[Signal]) -> list[Signal]:
     cell = layer.cell
-    gates, candidate = _CELLS[plain_type(cell)]
+    gates, candidate = _cells()[plain_type(cell)]
     axis = -1 - cell.rank if getattr(cell, "data_format", None) == "channels_first" else -1
     x = trace.along(sequences, axis)
     trace.bind(layer, cell.kernel, len(cell.kernel.shape) - 2, x.channels)
@@ -134,4 +136,4 @@ def _units_of(trace: Trace, layer) -> np.ndarray:
 def _is_known(layer) -> bool:
     cell = layer.cell
     functions = [cell.activation, getattr(cell, "recurrent_activation", None)]
-    return plain_type(cell) in _CELLS and not layer.stateful and all(map(is_elementwise, functions))
+    return plain_type(cell) in _cells() and not layer.stateful and all(map(is_elementwise, functions))

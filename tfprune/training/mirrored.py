@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
@@ -23,6 +24,18 @@ def mirrored_strategy(devices: Sequence[str] | None = None) -> tf.distribute.Mir
     if devices is None and not tf.config.list_logical_devices("GPU"):
         raise InputError("distribute = mirrored needs a GPU, and TensorFlow finds none")
     return tf.distribute.MirroredStrategy(devices)
+
+
+class Several(NamedTuple):
+    """How to train on several devices.
+
+    Attributes:
+        strategy: in whose scope model, optimizer and loop are made.
+        loop: makes the loop: `MirroredLoop`, or what is called like it.
+    """
+
+    strategy: tf.distribute.Strategy
+    loop: Callable[..., TrainingLoop]
 
 
 class MirroredLoop(TrainingLoop):

@@ -10,13 +10,15 @@ import keras
 
 from tfprune.errors import InputError, did_you_mean
 from tfprune.layers.in_place import mask_in_place
+from tfprune.pruning.layer_fractions import is_exactly
 from tfprune.pruning.patterns import as_pattern
 from tfprune.pruning.pruner import PRUNING_TYPES, prune
 from tfprune.pruning.selection import kept_count
 from tfprune.pruning.specs import Pruner, get_pruner
+from tfprune.pruning.targets import Sparsity, refuse_quota
 from tfprune.pruning.training_schedules import ConstantSchedule, OwnSchedule
 from tfprune.training.regrowth import Regrowth
-from tfprune.training.renewal import Renewal, Renewals, needs_data
+from tfprune.training.renewal import History, Renewal, Renewals, needs_data
 from tfprune.training.schedules import get_schedule
 
 _OWN = {"model", "pruner", "sparsity", "pruning_type", "data", "masks", "schedule", "on_missed"}
@@ -39,11 +41,13 @@ class Prune(keras.callbacks.Callback):
 
     Args:
         pruner: as for `tfprune.prune`. None: `"magnitude"`, or for masks that `RigL` and `SET` start from
-            `"random/erk"`.
+            `"random/erk"`, where each layer has a sparsity of its own `"random"`.
         schedule: of `tfprune.PolynomialSchedule` and others, `RigL`, `SET`, a name of `tfprune.schedules()`, or a
             function step -> sparsity, which is asked every 100 steps. Sparsity is that of weights that compete. May be
             left out for patterns N:M, which say it: masks are chosen before the first step.
-        sparsity: the final one, where the schedule is a name.
+        sparsity: the final one, where the schedule is a name; as `final` of a schedule it may be name -> fraction that
+            each kernel so named loses in the end, as for `tfprune.prune`. The schedule is then that of all of them
+            together, and all have gone the same part of their way at each step.
         pruning_type: `"direct"`, or `"effective"`, by which schedules of sparsity are those of effective weights.
         data: for scores that need data, all of which each renewal reads, and the gradients of `RigL`: what `fit` takes,
             or a part of it.
@@ -54,15 +58,16 @@ class Prune(keras.callbacks.Callback):
             and others.
 
     Attributes:
-        history: a `tfprune.training.renewal.Renewal` for each renewal of the last training.
+        history: a `tfprune.training.renewal.Renewal` for each renewal of the last training, in a list; its `table` has
+            a row for each of their kernels.
 
     The logs of an epoch, in `fit`'s progress and history, get `sparsity`, `effective_sparsity` where asked for, and
     where weights can come back `grown`, how many did in the epoch.
 
     Raises:
         InputError: a word or argument that is not allowed, a score or schedule without the data that it needs, a
-            schedule that a pattern does not go with, a model that is not built, a schedule that ends below the model's
-            sparsity.
+            schedule that a pattern does not go with, a quota beside a sparsity for each layer, a model that is not
+            built, a pattern that does not fit it, a schedule that ends below its sparsity.
 
     References: Zhu & Gupta 2017, arXiv 1710.01878; the schedules'.
     """
@@ -72,7 +77,7 @@ class Prune(keras.callbacks.Callback):
         pruner: str | Pruner | None = None,
         schedule=None,
         *,
-        sparsity: float | None = None,
+        sparsity: Sparsity | None = None,
         pruning_type: str = "direct",
         data=None,
         regrow: bool = False,
@@ -82,14 +87,15 @@ class Prune(keras.callbacks.Callback):
         super().__init__()
         pattern = options.get("pattern")
         exact = None if pattern is None else as_pattern(pattern).sparsity
-        if schedule is None and sparsity is None and exact is not None:
-            schedule = ConstantSchedule(exact)
+        if schedule is None and exact is not None:
+            schedule, sparsity = ConstantSchedule(exact if sparsity is None else sparsity), None
         self.schedule = get_schedule(schedule, sparsity)
         if pattern is not None:
             _check_pattern(pattern, exact, self.schedule)
         self._grows = isinstance(self.schedule, Regrowth)
-        self.pruner = pruner if pruner is not None else "random/erk" if self._grows else "magnitude"
-        get_pruner(self.pruner)
+        random = "random" if self.schedule.layers is not None else "random/erk"
+        self.pruner = pruner if pruner is not None else random if self._grows else "magnitude"
+        _check_pruner(self.pruner, options.get("scope"), options.get("quota"), self.schedule)
         for name in options:
             if name not in _PASSED_ON:
                 raise InputError(
@@ -107,9 +113,9 @@ class Prune(keras.callbacks.Callback):
             raise InputError(f"regrow=True goes with a schedule of sparsity; {type(self.schedule).__name__} regrows")
         self._data, self._type, self._regrow, self._options = data, pruning_type, bool(regrow), options
         self._effective = pruning_type == "effective" if effective is None else bool(effective)
-        self._renewals: Renewals | None = None
+        self._began = False
         self._due = float("inf")
-        self.history: list[Renewal] = []
+        self.history = History()
 
     def begin(self, model: keras.Model, steps: int | None = None, done: int = 0) -> None:
         """Starts in a loop of one's own.
@@ -125,7 +131,7 @@ class Prune(keras.callbacks.Callback):
 
     def step(self) -> None:
         """Says that an update has been made, and renews the masks if that is due before the next."""
-        if self._renewals is None:
+        if not self._began:
             raise InputError("call begin(model, steps) before step()")
         self._reach(self._done + 1)
 
@@ -139,18 +145,21 @@ class Prune(keras.callbacks.Callback):
     def on_train_begin(self, logs=None) -> None:
         known = self.params or {}
         epochs, self._per_epoch = known.get("epochs"), known.get("steps")
+        if not self._per_epoch and getattr(self.model, "steps_per_execution", 1) > 1:
+            # The last execution may be a part of one, and Keras does not say of how many steps.
+            raise InputError("Prune cannot count the steps of executions of several: give fit steps_per_epoch")
         self._prepare(epochs * self._per_epoch if epochs and self._per_epoch else None)
         self._last_epoch, self._epoch_start, self._batches = (epochs or 0) - 1, 0, 0
 
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
         if self._per_epoch:
             self._epoch_start = epoch * self._per_epoch
-        elif self._renewals is None and epoch:
+        elif not self._began and epoch:
             raise InputError("Prune cannot count the steps of earlier epochs: give fit steps_per_epoch")
         else:
             self._epoch_start += self._batches
         self._batches = self._grown = 0
-        if self._renewals is None:
+        if not self._began:
             self._start(self._epoch_start)
 
     def on_train_batch_begin(self, batch: int, logs=None) -> None:
@@ -173,7 +182,7 @@ class Prune(keras.callbacks.Callback):
                 logs["grown"] = self._grown
 
     def on_train_end(self, logs=None) -> None:
-        if self._renewals is None or self._told_late:
+        if not self._began or self._told_late:
             return
         due = self._steps[self._place :]
         last = due[-1] if due and not isinstance(self.schedule, OwnSchedule) else None
@@ -184,10 +193,17 @@ class Prune(keras.callbacks.Callback):
             )
 
     def _prepare(self, steps: int | None) -> None:
+        layers = self.schedule.layers
+        self._renewals = Renewals(
+            self.model, self.pruner, self._data, self._type, self._regrow, self._effective, self._options, layers
+        )
         self._plan = self.schedule.fixed(steps)
+        if layers is not None:
+            self._plan = self._plan.of_total(self._renewals.total)
         self._steps = self._plan.renewals
-        self._renewals, self._place, self._total, self._told_late = None, 0, steps, False
-        self.history, self._grown = [], 0
+        self._began, self._place, self._told_late = False, 0, False
+        self.history, self._grown = History(), 0
+        self._renewals.require((self._plan.sparsity if self._grows else self._plan.final) or 0.0)
         if steps is None:
             return
         own = isinstance(self._plan, OwnSchedule)
@@ -204,10 +220,7 @@ class Prune(keras.callbacks.Callback):
 
     def _start(self, done: int) -> None:
         """With the masks that there are, once the number of updates so far is known."""
-        self._renewals = Renewals(
-            self.model, self.pruner, self._data, self._type, self._regrow, self._effective, self._options
-        )
-        self._done = done
+        self._began, self._done = True, done
         self._state = self._renewals.now(done)
         self._place = bisect_right(self._steps, done)
         if self._grows:
@@ -218,31 +231,21 @@ class Prune(keras.callbacks.Callback):
         self._reach(done)
 
     def _choose_start(self) -> None:
-        sparsity, size = self._plan.sparsity, self._renewals.size
+        sparsity, size, name = self._plan.sparsity, self._renewals.size, type(self._plan).__name__
         if sparsity is None:
             if self._renewals.kept == size:
-                name = type(self._plan).__name__
                 raise InputError(f"{name} needs sparsity=, or a model with masks: this one has all its weights")
             return
-        wanted, kept = kept_count(size, 1 - sparsity), self._renewals.kept
-        # A quota rounds in every kernel.
-        if abs(kept - wanted) <= self._renewals.kernels:
-            return
-        if kept < wanted:
-            raise InputError(
-                f"sparsity {sparsity:.6g} of {type(self._plan).__name__} is below the model's, "
-                f"{1 - kept / size:.6g}: leave it out, and the model's own is taken"
-            )
-        self._record(self._renewals.gradual(0, sparsity))
+        if short := self._renewals.short(sparsity):
+            raise InputError(f"{name} has {short}: leave its sparsity out, and the model's own is taken")
+        if not self._renewals.near(sparsity):
+            self._record(self._renewals.gradual(0, sparsity))
 
     def _check_start(self, done: int) -> None:
         size, kept = self._renewals.size, self._renewals.kept
         final = self._plan.final
-        if final is not None and not self._regrow and kept < kept_count(size, 1 - final) - self._renewals.kernels:
-            raise InputError(
-                f"the schedule ends at sparsity {final:.6g}, the model has {1 - kept / size:.6g} already: nothing that "
-                "is pruned comes back without regrow=True"
-            )
+        if final is not None and not self._regrow and (short := self._renewals.short(final)):
+            raise InputError(f"the schedule ends at {short}: nothing that is pruned comes back without regrow=True")
         first = self._plan.at(self._steps[0]) if self._steps else 0.0
         if not done and kept < kept_count(size, 1 - first) and (final is None or kept > kept_count(size, 1 - final)):
             now = f"the schedule begins at sparsity {first:.6g}, the model has {1 - kept / size:.6g} already"
@@ -278,6 +281,15 @@ class Prune(keras.callbacks.Callback):
         warnings.warn(line, stacklevel=3)
 
 
+def _check_pruner(pruner: str | Pruner, scope: str | None, quota: str | None, schedule) -> None:
+    """Before the training, not at its first renewal."""
+    chosen = get_pruner(pruner).changed(scope, quota, None)
+    if schedule.layers is not None:
+        if scope == "global":
+            raise InputError("sparsity= says what each kernel keeps, which scope='global' excludes")
+        refuse_quota(chosen, "sparsity= says what each kernel keeps")
+
+
 def _check_pattern(pattern: str, exact: float | None, schedule) -> None:
     """Before the training, not at a renewal in the midst of it."""
     name = type(schedule).__name__
@@ -285,8 +297,9 @@ def _check_pattern(pattern: str, exact: float | None, schedule) -> None:
         raise InputError(f"{name} grows single weights, and pattern {pattern} would be lost: leave one of them out")
     if exact is None or isinstance(schedule, OwnSchedule):
         return
-    if not isinstance(schedule, ConstantSchedule) or abs(schedule.final - exact) > 1e-6:
+    if not isinstance(schedule, ConstantSchedule) or not is_exactly(schedule.final, exact):
+        final = schedule.final if schedule.layers is not None else f"{schedule.final:g}"
         raise InputError(
             f"pattern {pattern} makes kernels {exact:g} sparse at once: leave the schedule out, or give "
-            f"ConstantSchedule({exact:g}). Received: {name}({schedule.final:g})"
+            f"ConstantSchedule({exact:g}). Received: {name}({final})"
         )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tfprune.errors import InputError, did_you_mean_fraction
+from tfprune.pruning.layer_fractions import check_fractions, is_number
 from tfprune.pruning.selection import lowest
 from tfprune.pruning.training_schedules import ENDLESS, require_steps
 
@@ -22,8 +23,9 @@ class Regrowth:
     grows at the same step neither changes.
 
     Args:
-        sparsity: in [0, 1); None for that of the model's own masks. Where the model has more weights, the masks to
-            start from are chosen before the first step, by the pruner, or else `random/erk`.
+        sparsity: in [0, 1), or name -> fraction that each kernel so named lacks, as for `tfprune.prune`; None for that
+            of the model's own masks. Where the model has more weights, the masks to start from are chosen before the
+            first step, by the pruner, or else `random/erk`, of layers `random`.
         frequency: steps from one change to the next.
         fraction: of a kernel's kept weights, how many are dropped at first, in (0, 1].
         end_step: no change comes at or after it; None: `end` says it.
@@ -33,7 +35,7 @@ class Regrowth:
         InputError: a value that is not allowed; names it.
     """
 
-    sparsity: float | None = None
+    sparsity: float | Mapping | None = None
     frequency: int = 100
     fraction: float = 0.3
     end_step: int | None = None
@@ -43,7 +45,9 @@ class Regrowth:
     needs_data = False
 
     def __post_init__(self):
-        if self.sparsity is not None and not 0 <= self.sparsity < 1:
+        if self.layers is not None:
+            check_fractions(self.layers)
+        elif self.sparsity is not None and not (is_number(self.sparsity) and 0 <= self.sparsity < 1):
             near = did_you_mean_fraction(self.sparsity)
             raise InputError(f"sparsity must lie in [0, 1). Received: {self.sparsity!r}{near}")
         for name in ("fraction", "end"):
@@ -56,6 +60,15 @@ class Regrowth:
                 raise InputError(f"{name} must be a whole number of steps, at least 1. Received: {value!r}")
         if self.end is not None and self.end_step is not None:
             raise InputError(f"give end or end_step, not both. Received: {self.end} and {self.end_step}")
+
+    @property
+    def layers(self) -> Mapping | None:
+        """As for `TrainingSchedule`."""
+        return self.sparsity if isinstance(self.sparsity, Mapping) else None
+
+    def of_total(self, sparsity: float) -> Regrowth:
+        """As for `TrainingSchedule`."""
+        return replace(self, sparsity=sparsity)
 
     def fixed(self, steps: int | None) -> Regrowth:
         """This schedule in steps, for a training of so many; None if that is not known."""

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tfprune.errors import InputError, did_you_mean
-from tfprune.pruning.registry import Parts, first_line
 from tfprune.pruning.training_schedules import (
     ConstantSchedule,
     ExponentialSchedule,
@@ -15,6 +14,7 @@ from tfprune.pruning.training_schedules import (
     PolynomialSchedule,
     TrainingSchedule,
 )
+from tfprune.records.registry import Parts, first_line
 from tfprune.training.regrowth import SET, Regrowth, RigL
 
 AnySchedule = TrainingSchedule | OwnSchedule | Regrowth

@@ -18,6 +18,7 @@ from tfprune.layers.masks import Masks
 from tfprune.layers.weights import set_weights
 from tfprune.pruning.pruner import prune
 from tfprune.records.run_folder import RunFolder
+from tfprune.training.mirrored import MirroredLoop, Several, mirrored_strategy
 
 
 def main(name, root):
@@ -26,8 +27,9 @@ def main(name, root):
     settings = replace(default_settings(name).plain(), dataset=DataSettings("digits", 100))
     data = load_data(settings.dataset, None)
     found = []
-    for distribute, devices in (("none", None), ("mirrored", ["CPU:0", "CPU:1"])):
-        trainer = Trainer(settings, data, distribute, devices)
+    two = Several(mirrored_strategy(["CPU:0", "CPU:1"]), MirroredLoop)
+    for distribute, several in (("none", None), ("mirrored", two)):
+        trainer = Trainer(settings, data, several)
         weights = trainer.initial_weights(3)
         set_weights(trainer.model, weights)
         masks: Masks = prune(trainer.model, "magnitude", 0.5)

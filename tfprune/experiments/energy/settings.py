@@ -10,6 +10,7 @@ from pathlib import Path
 from tfprune.data.facts import AUGMENTATIONS, CHARACTERS, SHORT_NAMES
 from tfprune.errors import InputError
 from tfprune.records.limits import MOST_BATCH, SEED_LIMIT
+from tfprune.records.own_parts import OWN_WORDS
 from tfprune.records.settings import Settings, digest, setting
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
@@ -29,9 +30,9 @@ class EnergySettings(Settings):
     nnmodel: str = setting(str, "The network.", "resnet18", choices=NETWORKS)
     dataset: str = setting(
         str,
-        "Images: fashion, kuzushiji, mnist, cifar10, cifar100, flowers or another set of TFDS, digits, or a folder "
-        "with train/<class>/*.png and test/<class>/*.png. They are brought to 32 pixels, for alexnet and squeezenet "
-        "to 224.",
+        "Images: fashion, kuzushiji, mnist, cifar10, cifar100, flowers or another set of TFDS, digits, a folder with "
+        f"train/<class>/*.png and test/<class>/*.png, or {OWN_WORDS}. They are brought to 32 pixels, for alexnet and "
+        "squeezenet to 224.",
         "fashion",
     )
     model: str = setting(

@@ -64,6 +64,16 @@ def run_filters(settings: FilterSettings, overwrite: bool, watch: Watch) -> None
                 _train(pruned, settings, trainer, folder, watch, head)
 
 
+def train_unpruned(settings: FilterSettings, watch: Watch) -> None:
+    """Trains the unpruned network alone, unless it is there.
+
+    Raises:
+        InputError: as `run_filters`.
+    """
+    trainer = FilterTrainer(load_images(settings), settings)
+    _unpruned(settings, _built(settings, trainer), trainer, watch)
+
+
 def load_images(settings: FilterSettings) -> ImageSet:
     """The data, at least 32 pixels wide, in three channels.
 
@@ -158,6 +168,8 @@ def _built(settings: FilterSettings, trainer: FilterTrainer) -> keras.Model:
 
 def _unpruned(settings: FilterSettings, fresh: keras.Model, trainer: FilterTrainer, watch: Watch) -> keras.Model:
     """The trained network; `fresh` is trained if there is none yet."""
+    if is_finished(settings.unpruned_folder, LAYOUT, stage=TRAINED):  # others may be reading it, too
+        return _load(settings.unpruned_folder / MODEL)
     with RunFolder(settings.unpruned_folder, LAYOUT) as folder:
         folder.claim(settings.unpruned_record)
         if not folder.reached(TRAINED):

@@ -10,8 +10,8 @@ from typing import Any
 from tfprune.errors import InputError
 from tfprune.experiments.filters.results import UNPRUNED
 from tfprune.experiments.filters.versions import COUNTS, chosen
-from tfprune.pruning.own_parts import OWN_WORDS, folder_name, is_own
 from tfprune.records.limits import MOST_BATCH, SEED_LIMIT
+from tfprune.records.own_parts import OWN_WORDS, folder_name, is_own
 from tfprune.records.settings import Settings, digest, setting
 
 # Written out, so that TensorFlow need not be loaded; a test compares them with the registry.
@@ -53,8 +53,8 @@ class FilterSettings(Settings):
     model: str = setting(str, "The network.", "vgg16", choices=tuple(COUNTS))
     data: str = setting(
         str,
-        "Data set: cifar10, mnist or another of TFDS, digits or tinyimagenet; smaller images are made 32 pixels wide, "
-        "grey ones get three channels.",
+        f"Data set: cifar10, mnist or another of TFDS, digits, tinyimagenet, or {OWN_WORDS}; smaller images are made "
+        "32 pixels wide, grey ones get three channels.",
         "cifar10",
     )
     scoring: tuple[str, ...] = setting(
@@ -187,7 +187,7 @@ class FilterSettings(Settings):
         """Holds the unpruned network."""
         width = "" if self.width == 1 else f"_w{self.width:g}"
         name = f"{self.model}_{self.data}{width}_{digest(self.unpruned_record, 8)}"
-        return Path(self.out_path, name.replace("/", "-"), UNPRUNED)
+        return Path(self.out_path, folder_name(name).replace("/", "-"), UNPRUNED)
 
     @property
     def finetuned_folder(self) -> Path:

@@ -15,9 +15,10 @@ from tfprune.data.facts import prepared_facts
 from tfprune.errors import InputError
 from tfprune.experiments.filters import results
 from tfprune.experiments.filters.settings import FilterSettings
-from tfprune.pruning.own_parts import check_module
+from tfprune.records.lock import taking_turns
+from tfprune.records.own_parts import check_module
 from tfprune.records.result import result_path
-from tfprune.records.run_folder import RunFolder, is_finished
+from tfprune.records.run_folder import RECORD, RunFolder, is_finished
 from tfprune.records.settings import digest
 
 _FIGURES = ("accuracy.png", "training.png")
@@ -39,6 +40,13 @@ class FilterStudy(Study):
     @property
     def digest(self) -> str:
         return digest(self.settings.finetuning_record | {"unpruned": self.settings.unpruned_record}, 8)
+
+    @property
+    def places(self) -> frozenset[Path]:
+        return frozenset(place / RECORD for place in self._pruned)
+
+    def needs(self) -> Study | None:
+        return UnprunedStudy(self.settings)
 
     def own(self, table: pd.DataFrame) -> pd.DataFrame:
         places = [str(place) for place in (self.settings.unpruned_folder, *self._pruned)]
@@ -92,10 +100,12 @@ class FilterStudy(Study):
             if not result_path(place).exists():  # made by a version that left none
                 write_network_result(self.settings, place)
         title = f"{self.settings.model} on {self.settings.data}"
-        table = results.write_results(self.folder)
-        drawn = draw_accuracy(table, title), draw_training(results.read_curves(self.folder), title)
-        for name, figure in zip(_FIGURES, drawn, strict=True):
-            save_png(figure, self.folder / name)
+        # They tell of networks that others may be making: who is last has to have seen them all.
+        with taking_turns(self.folder / "tables.lock"):
+            table = results.write_results(self.folder)
+            drawn = draw_accuracy(table, title), draw_training(results.read_curves(self.folder), title)
+            for name, figure in zip(_FIGURES, drawn, strict=True):
+                save_png(figure, self.folder / name)
         shown = f"{self.folder / results.RESULTS}, {results.TABLE}, {' and '.join(_FIGURES)} beside it"
         return f"{results.results_text(table)}\nfiles: {shown}"
 
@@ -115,3 +125,39 @@ class FilterStudy(Study):
 
     def _is_trained(self, folder: Path) -> bool:
         return is_finished(folder, self.layout, stage=results.TRAINED)
+
+
+class UnprunedStudy(FilterStudy):
+    """The unpruned network alone: what the studies of any scorings, versions and fine-tuning start from."""
+
+    @property
+    def folder(self) -> Path:
+        return self.settings.unpruned_folder
+
+    @property
+    def places(self) -> frozenset[Path]:
+        return frozenset([self.folder / RECORD])
+
+    def needs(self) -> None:
+        return None
+
+    def stage(self) -> int:
+        if not self._is_trained(self.folder):
+            return UNFINISHED
+        return FINISHED if is_finished(self.folder, self.layout) and not self.lacks_results() else TRAINED
+
+    def train(self, overwrite: bool, watch: ProgressBar) -> None:
+        from tfprune.experiments.filters.recipe import train_unpruned
+
+        train_unpruned(self.settings, watch)
+
+    def report(self, _: bool) -> str:
+        from tfprune.experiments.filters.recipe import write_network_result
+
+        if not self.has_results():
+            write_network_result(self.settings, self.folder)
+        return f"files: {self.folder}"
+
+    @property
+    def _pruned(self) -> list[Path]:
+        return []

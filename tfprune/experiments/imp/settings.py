@@ -17,6 +17,7 @@ from tfprune.errors import InputError, did_you_mean
 from tfprune.experiments.imp.arch import check_trainable, parse_arch
 from tfprune.records.ini import read_ini
 from tfprune.records.limits import MOST, MOST_BATCH, SEED_LIMIT
+from tfprune.records.own_parts import OWN_WORDS
 from tfprune.records.settings import Settings, digest, setting, settings_of
 
 _ANY_SIZE = 1 << 30
@@ -42,8 +43,8 @@ class ImpSettings(Settings):
     )
     dataset: str = setting(
         str,
-        "ImageNet32 or ImageNet64 (downsampled ImageNet batches), digits (8x8, comes with scikit-learn), or an image "
-        "classification set of TFDS: mnist, fashion_mnist, kmnist, cifar10, cifar100.",
+        "ImageNet32 or ImageNet64 (downsampled ImageNet batches), digits (8x8, comes with scikit-learn), an image "
+        f"classification set of TFDS (mnist, fashion_mnist, kmnist, cifar10, cifar100), or {OWN_WORDS}.",
         "ImageNet32",
         section="Data",
     )

@@ -53,6 +53,15 @@ class ImpStudy(Study):
         """`tfprune.run("imp", "inputs/main.ini", steps=100)`: keys that are given go before the file's."""
         return cls(read_settings(_one_file(words), **given))
 
+    @classmethod
+    def placed(cls, words: Sequence[str], given: Mapping[str, Any], root: str) -> dict[str, Any]:
+        """A folder of its own for every input: an input file names one folder, whatever else is changed in it."""
+        if "save_dir" in given:
+            return {}
+        study = cls.asked(words, given)
+        seed, dataset = study.settings.seed, study.settings.dataset.replace("/", "-")
+        return {"save_dir": str(Path(root, f"{dataset}_{study.digest}_{seed}"))}
+
     @property
     def layout(self) -> Layout:
         """Iterations before the first one belong to the run that this one restarts from, and stay."""

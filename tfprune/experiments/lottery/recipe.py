@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from tfprune.experiments.lottery.names import PRETRAIN, PlainSettings
 from tfprune.experiments.lottery.pruning import check_levels_possible, ignored_kernels, prune_magnitudes
 from tfprune.experiments.lottery.replicate import Replicate
 from tfprune.experiments.lottery.results import ACCURACY, LOSS
-from tfprune.experiments.lottery.settings import DataSettings, PlaceSettings
+from tfprune.experiments.lottery.settings import DataSettings, ModelSettings, PlaceSettings, TrainingSettings
 from tfprune.experiments.lottery.steps import Step
 from tfprune.experiments.lottery.studies import TicketStudy, TrainStudy
 from tfprune.experiments.lottery.study import LotteryStudy
@@ -31,7 +32,10 @@ from tfprune.layers.weights import Weights, set_weights
 from tfprune.pruning.iterative import iterative_pruning
 from tfprune.records.result import result_path, write_result
 from tfprune.records.run_folder import RunFolder
+from tfprune.training.mirrored import MirroredLoop, Several, mirrored_strategy
+from tfprune.training.multiworker import Workers
 from tfprune.training.session import Watch
+from tfprune.training.workers import joined
 
 
 class Workshop:
@@ -45,6 +49,7 @@ class Workshop:
         self._place = place
         self._data = cache(self._load)
         self._trainers = cache(self._make)
+        self._workers = Workers(joined(place.wait_for_workers)) if place.distribute == "multiworker" else None
 
     def trainer(self, settings: PlainSettings) -> Trainer:
         """What trains this network on these data; how long is no matter of the trainer.
@@ -59,7 +64,25 @@ class Workshop:
         return load_data(dataset, self._place.path_to_data)
 
     def _make(self, settings: PlainSettings) -> Trainer:
-        return Trainer(settings, self._data(settings.dataset), self._place.distribute)
+        if self._workers:
+            several = self._workers.several(settings.record(), lambda: self._data(settings.dataset))
+        else:
+            mirrored = self._place.distribute == "mirrored"
+            several = Several(mirrored_strategy(), MirroredLoop) if mirrored else None
+        return Trainer(settings, self._data(settings.dataset), several)
+
+    def follow(self, watch: Watch) -> None:
+        """Takes the chief's steps, in another process than its, until it has done what it was asked for.
+
+        Raises:
+            InputError: the data cannot be used here, or the chief is gone or has ended with an error.
+        """
+        self._workers.follow(lambda record: self._trainers(_plain(record)).loop, watch.say)
+
+
+def follow_study(study: LotteryStudy, watch: Watch) -> None:
+    """The part of a process that is not the chief's in a study; as for `Workshop.follow`."""
+    (study.workshop or Workshop(study.place)).follow(watch)
 
 
 def run_training(study: TrainStudy, replicate: Replicate, workshop: Workshop, watch: Watch) -> None:
@@ -220,6 +243,11 @@ def seed_of(*words: object) -> int:
     """A seed below 2³¹ made of what it is for: `seed_of("weights", replicate)`."""
     text = "/".join(map(str, words))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") % 2**31
+
+
+def _plain(record: Mapping[str, Mapping[str, Any]]) -> PlainSettings:
+    groups = {"model": ModelSettings, "dataset": DataSettings, "training": TrainingSettings}
+    return PlainSettings(**{name: group(**record[name]) for name, group in groups.items()})
 
 
 def _mark_trained(folder: RunFolder) -> None:

@@ -11,6 +11,7 @@ from tfprune.errors import InputError
 from tfprune.experiments.lottery.steps import MOST_LEVELS, STEP, STEPS, is_zero, level_ranges
 from tfprune.models.names import parse
 from tfprune.records.limits import MOST, MOST_BATCH, SEED_LIMIT
+from tfprune.records.own_parts import OWN_WORDS, is_written
 from tfprune.records.settings import Settings, setting
 
 # The last four are small sets beside the published ones; `digits` comes with scikit-learn and needs no download.
@@ -18,7 +19,7 @@ DATASETS = (
     *("mnist", "cifar10", "tinyimagenet", "tinyimagenet2", "imagenet"),
     *("digits", "fashion_mnist", "kmnist", "cifar100"),
 )
-DISTRIBUTIONS = ("none", "mirrored")
+DISTRIBUTIONS = ("none", "mirrored", "multiworker")
 WITH_EXAMPLES = ("snip", "grasp", "graspabs")
 WITHOUT_EXAMPLES = ("random", "magnitude", "synflow")
 DEFAULT_EXAMPLES = 10
@@ -64,7 +65,7 @@ class DataSettings(Settings):
 
     title = "Data set"
 
-    dataset_name: str = setting(str, "Images.", choices=DATASETS)
+    dataset_name: str = setting(str, "Images.", choices=DATASETS, also=(OWN_WORDS, is_written))
     batch_size: int = setting(
         int, "Examples in a batch; the last one of an epoch may be smaller.", at_least=1, at_most=MOST_BATCH
     )
@@ -206,7 +207,15 @@ class PlaceSettings(Settings):
     path_to_data: str | None = setting(
         str, "Folder of tiny-imagenet-200 or ImageNet's, or TFDS's data_dir (default: TFDS_DATA_DIR).", None
     )
-    distribute: str = setting(str, "mirrored trains on all GPUs at once; or none.", "none", choices=DISTRIBUTIONS)
+    distribute: str = setting(
+        str,
+        "mirrored trains on all GPUs at once; multiworker in all processes that TF_CONFIG names; or none.",
+        "none",
+        choices=DISTRIBUTIONS,
+    )
+    wait_for_workers: int = setting(
+        int, "multiworker: seconds within which the other workers must be there.", 300, at_least=1, at_most=86400
+    )
     evaluate_only_at_end: bool = setting(bool, "Measure the test set at the end only, not after every epoch.", False)
     weight_save_steps: str | None = setting(
         str, "Steps, separated by commas, at which weights are kept; start and end always are.", None, rule=STEPS

@@ -127,6 +127,9 @@ class BranchStudy(_Branch):
             return PlainSettings(self.settings.model, self.own_settings.retrain_d, self.own_settings.retrain_t)
         return super().trained_with
 
+    def needs(self) -> TicketStudy:
+        return TicketStudy(self.settings, self.place, max(self.levels), workshop=self.workshop)
+
     def check_runs(self) -> None:
         def there(level: int) -> bool:
             return files.is_trained(self.settings.folder(self.place, level))
@@ -181,6 +184,21 @@ class OneshotStudy(_Branch):
     def main(self) -> Path:
         """Folder of the run that is pruned."""
         return self.settings.folder(self.place)
+
+    def needs(self) -> TrainStudy:
+        study = TrainStudy(self.settings, self.place, workshop=self.workshop)
+        try:
+            steps_per_epoch = self._steps_per_epoch(self.settings.dataset)
+        except InputError:  # which `check` tells
+            steps_per_epoch = None
+        if steps_per_epoch is not None:
+            end = self.end_step(steps_per_epoch)
+            kept = {Step.parse("0it", steps_per_epoch), end, *study.kept_steps(steps_per_epoch, end)}
+            for name in ("prune_step", "state_step"):
+                text = getattr(self.own_settings, name)
+                if Step.parse(text, steps_per_epoch) not in kept:
+                    raise InputError(f"--{name}={text}: --weight_save_steps must hold it, for the run that is pruned")
+        return study
 
     def check_runs(self) -> None:
         if not files.is_trained(self.main):

@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import warnings as python_warnings
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
 
-from tfprune.cli.early import check_output
-from tfprune.cli.run import FINISHED, TRAINED, UNFINISHED, Study
+from tfprune.cli.early import check_output, loading_tensorflow
+from tfprune.cli.run import FINISHED, TRAINED, UNFINISHED, RunSettings, Study
 from tfprune.data.facts import data_flag, prepared_facts
 from tfprune.errors import InputError
 from tfprune.experiments.lottery import files
@@ -21,8 +21,9 @@ from tfprune.experiments.lottery.names import MAIN, LotterySettings, PlainSettin
 from tfprune.experiments.lottery.replicate import Replicate
 from tfprune.experiments.lottery.settings import DataSettings, PlaceSettings
 from tfprune.experiments.lottery.steps import Step, iterations_per_epoch, parse_steps
-from tfprune.records.result import Result, result_path
-from tfprune.records.run_folder import RunFolder, is_finished
+from tfprune.records.lock import taking_turns
+from tfprune.records.result import Result, installed_versions, result_path
+from tfprune.records.run_folder import RECORD, RunFolder, is_finished
 
 SUMMARY, FIGURES = "summary.csv", ("accuracy", "training")
 
@@ -50,6 +51,14 @@ class LotteryStudy(Study):
         from tfprune.experiments.lottery.flags import asked
 
         return asked(words, given)
+
+    @classmethod
+    def placed(cls, words: Sequence[str], given: Mapping[str, Any], root: str) -> dict[str, Any]:
+        return {} if "root" in given else {"root": root}
+
+    @property
+    def places(self) -> frozenset[Path]:
+        return frozenset(folder / RECORD for folder in self.folders)
 
     @abstractmethod
     def folder_of(self, level: int) -> Path:
@@ -187,11 +196,33 @@ class LotteryStudy(Study):
         from tfprune.plots.style import save_png
 
         self._add_results()
-        table, curves = summary(read_results(self.top)), read_curves(self.top)
-        path = write_summary(self.top)
-        save_png(draw_accuracy(table, self.title), self.top / "accuracy.png")
-        save_png(draw_training(curves[curves["branch"] == MAIN], self.title), self.top / "training.png")
+        # They tell of networks that others may be making: who is last has to have seen them all.
+        with taking_turns(self.top / "tables.lock"):
+            table, curves = summary(read_results(self.top)), read_curves(self.top)
+            path = write_summary(self.top)
+            save_png(draw_accuracy(table, self.title), self.top / "accuracy.png")
+            save_png(draw_training(curves[curves["branch"] == MAIN], self.title), self.top / "training.png")
         return f"{summary_text(table)}\nfiles: {path}, accuracy.png and training.png beside it"
+
+    def together(self, how: RunSettings, watch: Any, work: Callable[[], str]) -> str:
+        if self.place.distribute != "multiworker":
+            return work()
+        from tfprune.training.workers import Chief, joined
+
+        part = joined(self.place.wait_for_workers, watch.say)
+        topic = {"study": type(self).__name__, "versions": installed_versions(), **self.record(self.label)}
+        if isinstance(part, Chief):
+            with part.leading(topic):
+                return work()
+        part.opened(topic)
+        with loading_tensorflow(how.quiet):
+            from tfprune.experiments.lottery.recipe import follow_study
+            from tfprune.training.devices import use_device
+
+            device = use_device(self.device if how.device == "auto" else how.device)
+        watch.say(f"on {device}; files: with {part.cluster.named(0)}")
+        follow_study(self, watch)
+        return f"{part.cluster.named(part.cluster.index)}: done; results are with {part.cluster.named(0)}"
 
     def stage(self) -> int:
         if not all(files.is_trained(folder) for folder in self.folders):

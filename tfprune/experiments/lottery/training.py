@@ -27,7 +27,7 @@ from tfprune.models.named import build_named
 from tfprune.records.run_folder import RunFolder
 from tfprune.training.decay import AllDecay
 from tfprune.training.loop import TrainingLoop
-from tfprune.training.mirrored import MirroredLoop, mirrored_strategy
+from tfprune.training.mirrored import Several
 from tfprune.training.optimizers import WarmupMilestones, make_optimizer
 from tfprune.training.session import Pauses, Session, Timetable, Trained, Watch
 
@@ -38,27 +38,25 @@ class Trainer:
     Args:
         settings: network, optimizer and its schedule; where training starts and ends is said at each call.
         data: the data.
-        distribute: `none`, or `mirrored` for all GPUs.
-        devices: with `mirrored`, logical devices to take in their place.
+        several: what to train with on several devices; None trains on one.
 
     Attributes:
         model: the network in plain Keras, for scoring and pruning; its weights are whatever they were set to last.
         data: the data.
+        loop: what takes the steps.
     """
 
     def __init__(
         self,
         settings: PlainSettings,
         data: LotteryData,
-        distribute: str = "none",
-        devices: Collection[str] | None = None,
+        several: Several | None = None,
     ):
         self.data = data
         self._settings, training = settings.model, settings.training
         self.model = self._built(0)
-        strategy = mirrored_strategy(devices) if distribute == "mirrored" else None
-        with strategy.scope() if strategy else contextlib.nullcontext():
-            self._sparse = self._trainable(training.precision, strategy is not None)
+        with several.strategy.scope() if several else contextlib.nullcontext():
+            self._sparse = self._trainable(training.precision, several is not None)
             half = training.precision == "mixed_float16"
             optimizer = make_optimizer(
                 training.optimizer_name, training.lr, training.momentum, training.nesterov_momentum, half
@@ -67,8 +65,8 @@ class Trainer:
             more = {"schedule": self._schedule(training)}
             if training.weight_decay:
                 more["decay"] = AllDecay(self._sparse, training.weight_decay)
-            if strategy:
-                loop = MirroredLoop(self._sparse, optimizer, feed, strategy, **more)
+            if several:
+                loop = several.loop(self._sparse, optimizer, feed, several.strategy, **more)
             else:
                 dense = all(len(kernel.shape) == 2 for kernel in prunable(self.model).values())
                 xla = dense and feed.resident and training.precision == "float32"
@@ -78,6 +76,7 @@ class Trainer:
             of_data = isinstance(error, tf.errors.OpError)
             return data.blame(error, training.data_order_seed, stream, step) if of_data else error
 
+        self.loop = loop
         self._session = Session(loop, data.evaluator(self._sparse).metrics, blame=blame)
 
     def initial_weights(self, seed: int) -> Weights:

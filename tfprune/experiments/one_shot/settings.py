@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from tfprune.errors import InputError
 from tfprune.experiments.one_shot.names import run_name
-from tfprune.pruning.own_parts import OWN_WORDS, folder_name, is_own
 from tfprune.pruning.training_schedules import PolynomialSchedule
 from tfprune.records.limits import MOST
+from tfprune.records.own_parts import OWN_WORDS, folder_name, is_own, is_written
 from tfprune.records.settings import Settings, digest, setting
 
 
@@ -40,6 +40,8 @@ PUBLISHED: dict[str, Published] = {
     "vgg19": Published("cifar100", 0.1, 128, 62_500, 1e-4, (31_250, 46_875), 1280, 32),
     "resnet18": Published("tinyimagenet", 0.2, 256, 78_200, 1e-4, (39_100, 58_650), 2560, 8),
 }
+OWN_NETWORK = replace(PUBLISHED["vgg16"], data="digits", least_side=1)
+"""How a network of one's own is trained."""
 
 DENSE = "dense"
 GRADUAL = "tfmot/polynomial"  # prunes while it trains; all others before
@@ -72,7 +74,14 @@ class OneShotSettings(Settings):
 
     title = "Pruning and training"
 
-    architecture: str = setting(str, "Network type.", "lenet300100", choices=tuple(PUBLISHED))
+    architecture: str = setting(
+        str,
+        "Network type. One of your own is a function (input_shape, classes) -> keras.Model of logits; it is trained as "
+        "vgg16 is.",
+        "lenet300100",
+        choices=tuple(PUBLISHED),
+        also=(OWN_WORDS, is_written),
+    )
     pruner: str = setting(
         str,
         "What is pruned, and when.",
@@ -93,8 +102,9 @@ class OneShotSettings(Settings):
     pruning_type: str = setting(str, "What the target is for.", "direct", choices=("direct", "effective"))
     data: str | None = setting(
         str,
-        "Data set: digits, tinyimagenet or one of TFDS; by default the architecture's own. The network is built for "
-        "its images; images too small for an architecture are enlarged by repeating pixels.",
+        f"Data set: digits, tinyimagenet, one of TFDS, or {OWN_WORDS}; by default the architecture's own (digits for a "
+        "network of your own). The network is built for its images; images too small for an architecture are enlarged "
+        "by repeating pixels.",
         None,
     )
     iterations: int | None = setting(
@@ -180,7 +190,7 @@ class OneShotSettings(Settings):
     @property
     def published(self) -> Published:
         """How the architecture is trained."""
-        return PUBLISHED[self.architecture]
+        return PUBLISHED.get(self.architecture, OWN_NETWORK)
 
     @property
     def dataset(self) -> str:
@@ -232,7 +242,7 @@ class OneShotSettings(Settings):
     def folder(self) -> Path:
         """Where this run lies."""
         of_type = () if self.pruner == DENSE else (self.pruning_type,)
-        return Path(self.out_path, self.architecture, folder_name(self.pruner), *of_type)
+        return Path(self.out_path, folder_name(self.architecture), folder_name(self.pruner), *of_type)
 
     @property
     def prefix(self) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -25,8 +26,8 @@ from tfprune.experiments.one_shot.files import (
 )
 from tfprune.experiments.one_shot.results import layer_table, layer_text, reached, read_losses, run_of
 from tfprune.experiments.one_shot.settings import OneShotSettings, missing_dense, study_digest
-from tfprune.pruning.own_parts import check_module
 from tfprune.records.atomic import atomic_write_text, temporary_folder
+from tfprune.records.own_parts import check_module
 from tfprune.records.result import has_result, result_path, write_result
 from tfprune.records.run_folder import RunFolder, is_finished
 
@@ -43,6 +44,12 @@ class OneShotStudy(Study):
     def __init__(self, settings: OneShotSettings):
         super().__init__(settings)
         self.dense = settings.dense
+
+    @classmethod
+    def placed(cls, words: Sequence[str], given: Mapping[str, Any], root: str) -> dict[str, Any]:
+        if given.get("save") is False:
+            raise InputError("--save must be true here: a run without files leaves nothing")
+        return super().placed(words, given, root)
 
     @property
     def folder(self) -> Path:
@@ -64,6 +71,9 @@ class OneShotStudy(Study):
         paths = {name: Path(self.folder, f"{self.prefix}_{name}.png") for name in ("training", "densities")}
         return {name: path for name, path in paths.items() if path.exists()}
 
+    def needs(self) -> OneShotStudy | None:
+        return OneShotStudy(self.dense) if self.settings.needs_dense else None
+
     @property
     def lacks_dense(self) -> bool:
         """Whether trained weights are needed and missing."""
@@ -83,6 +93,7 @@ class OneShotStudy(Study):
         return has_result(result_path(self.folder, self.prefix))
 
     def check(self) -> None:
+        check_module(self.settings.architecture, "--architecture")
         check_module(self.settings.pruner, "--pruner")
         if self.lacks_dense and not self.settings.train_dense:
             raise InputError(missing_dense(self.dense, self.settings.pruner))

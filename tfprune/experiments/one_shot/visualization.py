@@ -20,7 +20,7 @@ from tfprune.experiments.one_shot.names import DEFAULT, variant_text
 from tfprune.experiments.one_shot.results import OneShotRun, RunName, find_runs, read_dense_accuracies, read_run
 from tfprune.experiments.one_shot.settings import DENSE, PRUNERS
 from tfprune.plots.style import save_png
-from tfprune.pruning.own_parts import OWN_WORDS, folder_name, is_own
+from tfprune.records.own_parts import OWN_WORDS, folder_name, is_own, is_written
 from tfprune.records.settings import Settings, setting, settings_of
 
 TITLES = {
@@ -38,7 +38,9 @@ class FigureSettings(Settings):
 
     title = "Figure"
 
-    architecture: str = setting(str, "Network type.", "lenet300100", choices=tuple(TITLES))
+    architecture: str = setting(
+        str, "Network type.", "lenet300100", choices=tuple(TITLES), also=(OWN_WORDS, is_written)
+    )
     num_samples: int = setting(int, "Samples 0 to num_samples - 1 are read.", 3, at_least=1, at_most=1000)
     pruners_to_display: tuple[str, ...] = setting(
         str,
@@ -92,7 +94,7 @@ def draw(settings: FigureSettings) -> Path:
             a damaged file.
     """
     pruning_type, accuracies = settings.pruning_type, settings.plot_type == "accuracies"
-    root = Path(settings.out_path, settings.architecture)
+    root = Path(settings.out_path, folder_name(settings.architecture))
     dense, variants = root / DENSE, settings.variant
     samples = [str(sample) for sample in range(settings.num_samples)]
     there = find_runs(root)
@@ -120,7 +122,9 @@ def draw(settings: FigureSettings) -> Path:
     for lack in (*_lacks(chosen, tables, samples, accuracies), *_mixed(shown)):
         warnings.warn(f"{root}, --pruning_type={pruning_type}: {lack}", stacklevel=2)
     told = {_text(name) for name in shown.values()}
-    title = ", ".join([TITLES[settings.architecture], *(told - {DEFAULT} if len(told) == 1 else ())])
+    title = ", ".join(
+        [TITLES.get(settings.architecture, settings.architecture), *(told - {DEFAULT} if len(told) == 1 else ())]
+    )
     if accuracies:
         figure = draw_accuracies(tables, _dense_accuracies(dense, samples, shown.values()), title)
     else:

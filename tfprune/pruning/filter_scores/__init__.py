@@ -39,8 +39,8 @@ from tfprune.pruning.filter_scores.operator_norm import operator_norm
 from tfprune.pruning.filter_scores.operator_norm_absolute import operator_norm_absolute
 from tfprune.pruning.filter_scores.random import random
 from tfprune.pruning.filter_scores.taylor import taylor
-from tfprune.pruning.own_parts import imported
-from tfprune.pruning.registry import Parts, Registry
+from tfprune.records.own_parts import imported
+from tfprune.records.registry import Parts, Registry
 
 FilterScore = Callable[[Sequence[tf.Tensor], np.random.Generator], list[tf.Tensor]]
 
@@ -85,7 +85,7 @@ MODEL_SCORES: Registry = Registry(
 
 
 def get_filter_score(name: str) -> FilterScore:
-    """The filter score of that name, or of `module:name`, see `tfprune.pruning.own_parts`.
+    """The filter score of that name, or of `module:name`, see `tfprune.records.own_parts`.
 
     Raises:
         InputError: there is none.

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from tfprune.pruning.registry import Parts, Registry
 from tfprune.pruning.scores.grasp import grasp
 from tfprune.pruning.scores.graspabs import graspabs
 from tfprune.pruning.scores.lamp import lamp
@@ -29,6 +28,7 @@ from tfprune.pruning.scores.random import random
 from tfprune.pruning.scores.snip import snip
 from tfprune.pruning.scores.synflow import synflow
 from tfprune.pruning.scores.wanda import wanda
+from tfprune.records.registry import Parts, Registry
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Parts of one's own from a file of one's own: `module:name` on a command line or in a call. Loads no TensorFlow.
 
-The module is imported as Python imports it, the working folder first. The name is that of a `tfprune.Pruner` or of a
-function in it, or one that it registers.
+The module is imported as Python imports it, the working folder first. The name is that of a function in it (or of a
+`tfprune.Pruner`), or one that it registers.
 """
 
 from __future__ import annotations
@@ -15,10 +15,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tfprune.errors import InputError
-from tfprune.pruning.registry import NAME, OWN
+from tfprune.records.registry import NAME, OWN
 
 _WORDS = re.compile(rf"([^\W\d]\w*(?:\.[^\W\d]\w*)*):({NAME})")
 OWN_WORDS = "module:name of your own"
+
+
+def is_written(name: str) -> bool:
+    """Whether it is written `module:name`."""
+    return isinstance(name, str) and bool(_WORDS.fullmatch(name))
 
 
 def is_own(name: str, what: str) -> bool:
@@ -28,7 +33,7 @@ def is_own(name: str, what: str) -> bool:
         name: given.
         what: `"score"`, `"filter score"` or `"quota"`.
     """
-    return isinstance(name, str) and (bool(_WORDS.fullmatch(name)) or name in OWN.get(what, ()))
+    return is_written(name) or (isinstance(name, str) and name in OWN.get(what, ()))
 
 
 def folder_name(name: str) -> str:
