@@ -278,11 +278,11 @@ def test_a_click_on_points_opens_their_runs(page):
         return [left + frame.x_scale.compute(x[5]), top + frame.y_scale.compute(y[5])]"""
     )
     mouse = {"x": x, "y": y, "button": "left", "clickCount": 1}
-    seen = []
-    while not seen or len(seen) < there:
+    seen, there = [], 1
+    while len(seen) < there:
         for kind in ("mousePressed", "mouseReleased"):
             page.driver.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": kind, **mouse})
-        page.wait(f"return {json.dumps(seen)}.includes(text('#run_title'))", False)
+        page.wait(f"return {json.dumps(['No run chosen', *seen])}.includes(text('#run_title'))", False)
         seen.append(page.js("return text('#run_title')"))
         there = int(re.match(r"One of (\d) runs there", page.js("return text('#run_facts')"))[1])
     # As close as they are, each can be had.

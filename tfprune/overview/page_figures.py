@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from tfprune.overview.page_runs import Column
 from tfprune.plots.style import BASELINE_COLOR, COLORS
@@ -22,7 +23,7 @@ _TABLE = f"""
 _UNITS = {0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P"}
 
 
-def plots() -> dict[str, object]:
+def plots() -> dict[str, Any]:
     """Name of a place in `page.html` -> the plot in it."""
     accuracy = "Test accuracy"
     return {
@@ -34,7 +35,7 @@ def plots() -> dict[str, object]:
     }
 
 
-def table_model(columns: Sequence[Column]) -> object:
+def table_model(columns: Sequence[Column]) -> Any:
     """The table of all runs, in these columns; draws the rows in sight alone."""
     from bokeh import models
 
@@ -63,7 +64,7 @@ def table_model(columns: Sequence[Column]) -> object:
     )
 
 
-def _trade_off(name: str, x: str, y: str) -> object:
+def _trade_off(name: str, x: str, y: str) -> Any:
     """Accuracy over something that is compared by its ratios: bands, lines, points, a ring around the chosen one."""
     from bokeh import models
 
@@ -105,7 +106,7 @@ def _trade_off(name: str, x: str, y: str) -> object:
     return figure
 
 
-def _curves(name: str, y: str) -> object:
+def _curves(name: str, y: str) -> Any:
     from bokeh import models
 
     figure = _figure(name, "Training step", y, tools="", height=230)
@@ -114,7 +115,7 @@ def _curves(name: str, y: str) -> object:
     return figure
 
 
-def _figure(name: str, x: str, y: str, height: int = 330, **how) -> object:
+def _figure(name: str, x: str, y: str, height: int = 330, **how) -> Any:
     from bokeh import models
     from bokeh.plotting import figure
 
@@ -152,7 +153,7 @@ def _width(column: Column) -> int:
     return round(max(64, 28 + 7.5 * len(column.title), min(_WIDEST, 18 + 7.6 * column.width)))
 
 
-def _formatter(column: Column) -> object:
+def _formatter(column: Column) -> Any:
     from bokeh import models
 
     if column.number_format is None:
