@@ -423,6 +423,10 @@ def test_what_is_refused_when_training_begins():
         _fit(unbuilt, tfprune.Prune("magnitude", POLYNOMIAL))
     with pytest.raises(InputError, match=r"call begin\(model, steps\) before step"):
         tfprune.Prune("magnitude", POLYNOMIAL).step()
+    for wrong in ({"steps": 0}, {"steps": "9"}, {"steps": 2.5}, {"steps": 9, "done": -1}):
+        name = list(wrong)[-1]
+        with pytest.raises(InputError, match=f"{name} must be a whole number of updates, at least .* {wrong[name]!r}"):
+            tfprune.Prune("magnitude", POLYNOMIAL).begin(_net(), **wrong)
 
 
 @pytest.mark.slow
