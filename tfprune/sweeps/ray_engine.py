@@ -193,4 +193,5 @@ def _nodes_at(address: str) -> list[dict[str, float]]:
         if line.startswith("nodes "):
             return json.loads(line.removeprefix("nodes "))
     said = [line for line in ended.stderr.splitlines() if line.strip()] or ["Ray ended without a word"]
-    raise InputError(f"--address={address}: no cluster answers there: {said[-1].strip()}")
+    hint = "" if "RAY_AUTH_MODE" in os.environ else "; a cluster with a token needs RAY_AUTH_MODE=token"
+    raise InputError(f"--address={address}: no cluster answers there: {said[-1].strip()}{hint}")
