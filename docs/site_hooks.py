@@ -1,12 +1,11 @@
 """What the site does to its pages, so that the same Markdown reads well on a code host, too.
 
 Pages link to files of the repository outside `docs` (`../notebooks/results/x.png`): the site takes these files in.
-Names such as `tfprune.prune` in backquotes lead to their entry in the API reference.
+Names such as `tfprune.prune` in backquotes lead to their entry in the API reference, in docstrings, too.
 """
 
 from __future__ import annotations
 
-import ast
 import re
 from pathlib import Path
 from posixpath import dirname, normpath, relpath
@@ -15,18 +14,8 @@ from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[1]
 _OUTSIDE = re.compile(r"(?<=\]\()((?:\.\./)+[^)#\s]+)(?=[)#])")
-_NAME = re.compile(r"(?<![\[`])`tfprune\.(\w+)`(?!\])")
+_NAME = re.compile(r"(<(?:a|autoref)\b[^>]*>)?<code>(tfprune(?:\.\w+)+)(?:\(\))?</code>")
 _TAKEN = "repository"  # where files of the repository lie in the site
-
-
-def public_names() -> set[str]:
-    """`tfprune.__all__`, read from the source: building the site needs no TensorFlow."""
-    tree = ast.parse((ROOT / "tfprune" / "__init__.py").read_text())
-    assigned = [node for node in tree.body if isinstance(node, ast.Assign)]
-    return set(next(ast.literal_eval(node.value) for node in assigned if node.targets[0].id == "__all__"))
-
-
-_PUBLIC = public_names()
 
 
 def on_page_markdown(markdown, page, config, files):
@@ -41,10 +30,15 @@ def on_page_markdown(markdown, page, config, files):
             files.append(File.generated(config, place, abs_src_path=str(ROOT / path)))
         return relpath(place, folder or ".")
 
-    def linked(match):
-        return f"[{match[0]}][tfprune.{match[1]}]" if match[1] in _PUBLIC else match[0]
-
-    parts = re.split(r"(^```.*?^```$|^#.*?$)", markdown, flags=re.DOTALL | re.MULTILINE)  # code and headings stay
-    for index in range(0, len(parts), 2):
-        parts[index] = _NAME.sub(linked, _OUTSIDE.sub(taken, parts[index]))
+    parts = re.split(r"(^```.*?^```$)", markdown, flags=re.DOTALL | re.MULTILINE)  # code stays
+    parts[::2] = [_OUTSIDE.sub(taken, part) for part in parts[::2]]
     return "".join(parts)
+
+
+def on_page_content(html, page, config, files):
+    """Of these autorefs makes links, if the reference has an entry of that name."""
+
+    def linked(match):
+        return match[0] if match[1] else f'<autoref optional identifier="{match[2]}">{match[0]}</autoref>'
+
+    return _NAME.sub(linked, html)

@@ -43,10 +43,15 @@ def table(text, corner, named=False):
     return {row[0]: row[1:] for row in found[1:]} if named else [row[1:] for row in found]
 
 
+def shell_lines(text):
+    """Lines of the page's blocks for a shell, those that go on put together."""
+    return "\n".join(blocks(text, "sh")).replace("\\\n", " ").splitlines()
+
+
 def commands(text):
     """Commands of this package in the page's blocks for a shell: (words from its name on, the line they are in)."""
     found = []
-    for line in "\n".join(blocks(text, "sh")).splitlines():
+    for line in shell_lines(text):
         match = re.search(r"(?:-m tfprune\.|(?:^|[/\s])tfprune )(\w+.*)", line.partition("#")[0])
         if match:
             found.append((shlex.split(match[1]), line))

@@ -122,3 +122,14 @@ def test_export(ran, tmp_path):
     for start in ("accuracy", "parameters", "total", "sparse.tflite"):
         assert numbers(printed, start)[:3] == pytest.approx(numbers(shown, start)[:3], rel=0.1), start
     assert "data:image/svg+xml" in (tmp_path / "report.html").read_text() and (tmp_path / "report.md").exists()
+
+
+def test_results(ran):
+    printed, shown = ran("results", 0)
+    for found, expected in zip(printed.splitlines(), shown.splitlines(), strict=True):
+        (*costs, accuracy), (*wanted, about) = ([0.0, *numbers(line, "")] for line in (found, expected))
+        assert costs == pytest.approx(wanted, rel=0.02) and accuracy == pytest.approx(about, abs=0.1)
+    printed, shown = ran("results", 1)
+    for start in ("random/erk", "synflow"):
+        mean, deviation, count = numbers(printed, start)
+        assert mean == pytest.approx(numbers(shown, start)[0], abs=0.05) and 0 < deviation < 0.1 and count == 2

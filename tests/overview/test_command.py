@@ -47,6 +47,15 @@ def test_files(study, old, tmp_path_factory, capsys):
     assert list(pd.read_csv(files["csv"]).columns) == ["label", "settings.lr"]
 
 
+def test_the_page(study, tmp_path, capsys):
+    pytest.importorskip("bokeh")
+    path = tmp_path / "page.html"
+    collect([str(study)], ResultsSettings(report=str(path)), ["pruner=snip"])
+    said = capsys.readouterr()
+    assert said.out == f"4 networks: {path}\n" and said.err == ""
+    assert "snip, direct compression 10" in path.read_text() and "mlp" not in path.read_text()
+
+
 @pytest.mark.parametrize(
     "roots, given, where, told",
     [

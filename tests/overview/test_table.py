@@ -1,5 +1,7 @@
 """The flat table: columns, what settings say, what is missing, and what belongs together."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +10,7 @@ import tfprune
 from tfprune.experiments.results import COLUMNS as RESULT_COLUMNS
 from tfprune.overview.table import COLUMNS, overview_table
 from tfprune.records.result import Result, write_result
+from tfprune.sweeps.state import RECORD, RUNS
 
 
 def test_columns_and_types(study):
@@ -52,6 +55,25 @@ def test_what_belongs_together(study):
     snip = table[table["family"] == "one_shot"]
     assert snip["series"].nunique() == 1 and table["series"].nunique() == 2
     assert snip.groupby("target_compression")["group"].nunique().tolist() == [1, 1] and table["group"].nunique() == 3
+
+
+def test_what_belongs_together_is_the_same_in_every_table(study):
+    whole, part = overview_table(study), overview_table(study / "mine")
+    for name in ("series", "group"):
+        assert part[name].tolist() == whole[whole["family"] == "mine"][name].tolist()
+
+
+def test_networks_without_settings_belong_together_in_one_study_alone(golden, tmp_path):
+    for place in ("a", "b"):
+        shutil.copytree(golden / "imp/original_run", tmp_path / place)
+    table = overview_table(tmp_path)
+    assert len(table) == 6 and table["series"].nunique() == 2 and table["group"].nunique() == 6
+    for seed, digest in ((1, "x"), (2, "x"), (1, "y")):
+        (tmp_path / f"{digest}{seed}").mkdir()
+        write_result(tmp_path / f"{digest}{seed}/result.json", Result("mine", "a", seed=seed, digest=digest))
+    own = overview_table(tmp_path)
+    assert own[own["family"] == "mine"].groupby("digest")["group"].nunique().tolist() == [1, 1]
+    assert own[own["family"] == "mine"]["group"].nunique() == 2
 
 
 def test_of_old_runs_level_and_branch_tell_groups_apart(old):
@@ -100,11 +122,11 @@ def test_settings_of_different_systems_do_not_differ(tmp_path):
 def test_runs_of_a_sweep_are_named_after_it(study, tmp_path_factory):
     place = tmp_path_factory.mktemp("sweeps") / "snips"
     place.mkdir()
-    study.rename(place / "runs")
+    study.rename(place / RUNS)
     assert overview_table(place)["sweep"].isna().all()  # a folder that is called runs
-    (place / "sweep.json").write_text("{}")
+    (place / RECORD).write_text("{}")
     assert (overview_table(place)["sweep"] == "snips").all()
-    assert (overview_table(place / "runs/lenet5/snip")["sweep"] == "snips").all()
+    assert (overview_table(place / RUNS / "lenet5/snip")["sweep"] == "snips").all()
 
 
 def test_the_public_name():

@@ -10,6 +10,7 @@ from tfprune.errors import InputError
 from tfprune.records.reading import MissingInputError
 from tfprune.records.result import (
     Result,
+    find_result,
     has_result,
     installed_versions,
     is_result_name,
@@ -36,6 +37,10 @@ FULL = Result(
     flops=400,
     flops_masked=100,
     flops_compacted=120,
+    layers={
+        "a/kernel": {"weights": 150, "kept": 40, "effective": 20},
+        "b": {"weights": 50, "kept": 10, "effective": 0},
+    },
     accuracy=0.5,
     loss=1.25,
     steps=7,
@@ -105,6 +110,15 @@ def test_names(tmp_path):
         ("accuracy", "good", "accuracy must be a number"),
         ("loss", [], "loss must be a number"),
         ("settings", [], "settings must be names with values"),
+        ("layers", [], "layers must be path -> weights, kept and effective"),
+        ("layers", {"a": 3}, "layers must be"),
+        ("layers", {"a": {"weights": 3, "kept": 2}}, "layers must be"),
+        ("layers", {"a": {"weights": None, "kept": 2, "effective": 1}}, "layers must be"),
+        ("layers", {"a": {"weights": 3, "kept": 4, "effective": 1}}, "layers must be"),
+        ("layers", {"a": {"weights": 3, "kept": None, "effective": 4}}, "layers must be"),
+        ("layers", {"a": {"weights": 3, "kept": 2.0, "effective": 1}}, "layers must be"),
+        ("layers", {"a": {"weights": 3, "kept": True, "effective": 1}}, "layers must be"),
+        ("layers", {"a\n": {"weights": 3, "kept": 2, "effective": 1}}, "layers must be"),
     ],
 )
 def test_wrong_values_are_told_by_file_and_field(tmp_path, field, value, told):
@@ -120,6 +134,23 @@ def test_wrong_values_are_told_by_file_and_field(tmp_path, field, value, told):
 def test_keys_of_a_system_cannot_be_fields():
     with pytest.raises(InputError, match="more: 'kept' is the name of a field"):
         dataclasses.replace(FULL, more={"kept": 3})
+
+
+def test_what_is_not_known_of_a_layer_is_none(tmp_path):
+    layers = {"a": {"weights": 3, "kept": 2, "effective": None}, "b": {"weights": 3, "kept": None, "effective": None}}
+    write_result(tmp_path / "result.json", Result("mine", "dense", layers=layers))
+    assert read_result(tmp_path / "result.json").layers == layers
+
+
+def test_found_are_results_alone(tmp_path):
+    path = tmp_path / "result.json"
+    write_result(path, FULL)
+    assert find_result(path) == FULL
+    path.write_text('{"score": 3}')
+    assert find_result(path) is None
+    path.write_text('{"tfprune_result": 2}')
+    with pytest.raises(InputError, match="tfprune_result must be 1"):
+        find_result(path)
 
 
 def test_other_files_are_no_results(tmp_path):

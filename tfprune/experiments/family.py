@@ -37,6 +37,8 @@ flags, checks, the folder of a run, training that resumes, results, progress, th
                ...                       # tables and figures from the files; returns the text for the end
 
    `train` ends with `write_result`: every trained network leaves a `result.json`, a row of `tfprune.read_results`.
+   What else its settings and files say (network, images, curves, figures) a `told.py` in the system's room tells the
+   overview, see `tfprune.experiments.told`; without one, metric logs called `log` and PNG files are found.
 
 5. **Entry point** (`tfprune/toy.py`): a docstring and one call, `app.run_command([flags_command(ToyStudy)], __doc__)`;
    and a line below, by which `tfprune.run("toy", steps=100)` finds it. A system outside of this package needs no line:

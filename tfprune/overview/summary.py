@@ -111,7 +111,7 @@ def _shown(name: str, value: object) -> str:
     if isinstance(value, float | np.floating):
         if name in _FORMATS:
             return _FORMATS[name].format(value)
-        return f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 1000 else f"{value:.5g}"
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.5g}"
     if isinstance(value, int | np.integer) and not isinstance(value, bool | np.bool_):
         return f"{value:,}"
     return str(value)
@@ -120,7 +120,10 @@ def _shown(name: str, value: object) -> str:
 def _with_spread(name: str, mean: str, deviation: float, count: int, runs: int) -> str:
     if not mean:
         return ""
-    spread = f" ± {_shown(name, float(deviation))}" if count > 1 and deviation == deviation else ""
+    spread = ""
+    if count > 1 and deviation == deviation:
+        form = _FORMATS.get(name) or ("{:,.0f}" if deviation >= 10 else "{:.2g}")
+        spread = f" ± {form.format(deviation)}"
     return f"{mean}{spread}{f' ({count})' if count != runs else ''}"
 
 

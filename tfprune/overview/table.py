@@ -77,9 +77,11 @@ def overview_table(*roots: str | Path) -> pd.DataFrame:
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     told, settings = told_of(row["family"]), row["settings"]
-    series = [row["family"], row["method"], _without(settings, (*told.repetitions, *told.amounts))]
-    level = None if pd.isna(row["level"]) else int(row["level"])
-    group = [*series, level, row["version"], _only(settings, told)]
+    known = {name: None if pd.isna(row[name]) else row[name] for name in ("method", "digest", "level", "version")}
+    # Of originals that keep no settings nothing else says which networks are alike.
+    place = None if settings else known["digest"] or row["folder"]
+    series = [row["family"], known["method"], _without(settings, (*told.repetitions, *told.amounts)), place]
+    group = [*series, row["label"], known["level"], known["version"], _only(settings, told)]
     return told.facts(settings)._asdict() | {"series": digest(series, 8), "group": digest(group, 8)}
 
 

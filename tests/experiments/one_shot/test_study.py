@@ -96,7 +96,8 @@ def test_a_finished_run_of_an_earlier_version_gets_its_result(tmp_path):
     assert again.text.replace("0_32", run.settings.prefix) == run.text
     (told,) = again.results.to_dict("records")
     assert np.isnan(told.pop("loss")) and np.isnan(told.pop("seconds"))  # nobody knows
-    assert told == {name: value for name, value in row.items() if name not in ("loss", "seconds")}
+    assert told.pop("file") == "0_32_result.json"
+    assert told == {name: value for name, value in row.items() if name not in ("loss", "seconds", "file")}
     after = {path.name.split("_", 2)[-1]: path.read_bytes() for path in study.folder.iterdir()}
     assert {name for name in before if before[name] != after[name]} == {"result.json"}
     assert study.stage() == FINISHED
