@@ -303,7 +303,7 @@
 
   function missing(plot, rows, what) {
     const hidden = shown.length - rows.length, dots = placed[plot].length;
-    return (dots < rows.length ? `Single runs: ${dots.toLocaleString("en")} of ${rows.length.toLocaleString("en")} drawn, lines are of all. ` : "") +
+    return (dots < rows.length ? `Single runs: ${dots.toLocaleString("en")} of ${rows.length.toLocaleString("en")} drawn, means and fronts are of all. ` : "") +
       (hidden ? `Not drawn: ${plural(hidden, "run")} whose accuracy or ${what} is infinite or not known.` : "");
   }
 
