@@ -68,8 +68,10 @@ def measure(rows: Iterable[Mapping[str, Any]], engine: str, machine: str) -> int
         How many were measured. What is wrong with one costs a warning, not the others.
 
     Raises:
-        InputError: what the engine needs is not installed.
+        InputError: another engine, or a file that cannot be written.
     """
+    import keras
+
     from tfprune.pruning.latency import Timer
 
     timer, count = Timer(engine), 0
@@ -82,6 +84,8 @@ def measure(rows: Iterable[Mapping[str, Any]], engine: str, machine: str) -> int
         except Exception as error:  # of thousands one that cannot be compacted, or held by the engine
             warnings.warn(f"no latency of {row['folder']}/{row['file']}: {one_line(error)}", stacklevel=2)
             continue
+        finally:
+            keras.utils.clear_session()  # thousands of networks do not fit into memory at once
         if found is not None:
             told = {MARK: _FORMAT, "machine": machine, "processor": platform.processor() or platform.machine()}
             told |= {"engine": engine, **found, "of": _identity(row), "versions": installed_versions()}
