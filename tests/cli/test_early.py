@@ -56,11 +56,13 @@ def test_files_that_can_be_read(tmp_path):
 def test_the_package_names_its_entry_points(light, refused):
     result = _python("tfprune", env=light)
     assert (result.returncode, result.stderr) == (0, "")
+    there = set()
     for path in (*PACKAGE.glob("*.py"), *PACKAGE.glob("*/__main__.py")):
         if '__name__ == "__main__"' in path.read_text() and path.parent / path.name != PACKAGE / "__main__.py":
-            name = path.parent.name if path.name == "__main__.py" else path.stem
-            assert f"\n    tfprune {name} " in result.stdout and name in tfprune.__main__.NAMES
+            there.add(path.parent.name if path.name == "__main__.py" else path.stem)
             assert ast.get_docstring(ast.parse(path.read_text()))
+    assert sorted(tfprune.__main__.NAMES) == sorted(there)
+    assert all(f"\n    tfprune {name} " in result.stdout for name in there)
     helped = _python("tfprune", "--help", env=light)
     assert helped.returncode == 0 and helped.stdout.startswith(result.stdout.strip())
     refused(_python("tfprune", "impp", "x.ini", env=light), "Received: impp; did you mean tfprune imp?")
