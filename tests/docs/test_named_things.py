@@ -93,7 +93,7 @@ def test_what_needs_data_says_so(page):
         command, _, comment = line.partition("#")
         if not command.strip():  # a comment of its own holds for the lines after it
             told = "need" in comment or "with data" in comment
-        elif re.search(r"\btfprune\b|benchmarks/|notebooks/", command):
+        elif re.search(r"-m tfprune\.|(^|[/\s])tfprune\b|benchmarks/|notebooks/", command):
             assert told or re.search("needs|no download", comment) or re.search(OFFLINE, command), line
 
 

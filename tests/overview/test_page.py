@@ -1,5 +1,6 @@
 """The results page in a browser: filters, order, means, fronts and a run, as a person would ask for them."""
 
+import contextlib
 import json
 import math
 import re
@@ -144,21 +145,28 @@ class Page:
         field.send_keys(text)
 
 
-@pytest.fixture
-def page(browser, written):
+@contextlib.contextmanager
+def opened(browser, path, rows):
+    """A page in the browser; nothing is told of faults on its console, and nothing is asked of a network."""
     browser.get_log("browser"), browser.get_log("performance")
-    browser.get(written.as_uri())
+    browser.get(path.as_uri())
     page = Page(browser)
     page.wait("return document.body.dataset.ready", "true")
-    page.wait("return deep('.slick-row').length", 13)
+    page.wait("return deep('.slick-row').length", rows)
     yield page
     told = [entry["message"] for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
     assert told == []
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
-    assert written.as_uri() in asked
+    assert path.as_uri() in asked
     # `chrome:` is the empty page that the browser begins with.
-    assert {url.partition(":")[0] for url in asked if url != written.as_uri()} <= {"data", "blob", "chrome"}
+    assert {url.partition(":")[0] for url in asked if url != path.as_uri()} <= {"data", "blob", "chrome"}
+
+
+@pytest.fixture
+def page(browser, written):
+    with opened(browser, written, 13) as page:
+        yield page
 
 
 def test_filters(page):
@@ -263,9 +271,22 @@ def test_with_keys_alone(page):
     assert page.js("return text('#run_title')") == "snip 100, seed 1"
 
 
-def test_a_point_opens_its_run(page):
-    page.js("named('front_points').selected.indices = [5]")
-    assert page.js("return text('#run_title')") == "snip 100, seed 2"
+def test_a_click_on_points_opens_their_runs(page):
+    x, y = page.js(
+        """const view = [...Bokeh.index.roots].find((each) => each.model.name === "front"), frame = view.frame;
+        const {left, top} = view.el.getBoundingClientRect(), {x, y} = named("front_points").data;
+        return [left + frame.x_scale.compute(x[5]), top + frame.y_scale.compute(y[5])]"""
+    )
+    mouse = {"x": x, "y": y, "button": "left", "clickCount": 1}
+    seen, there = [], 1
+    while len(seen) < there:
+        for kind in ("mousePressed", "mouseReleased"):
+            page.driver.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": kind, **mouse})
+        page.wait(f"return {json.dumps(['No run chosen', *seen])}.includes(text('#run_title'))", False)
+        seen.append(page.js("return text('#run_title')"))
+        there = int(re.match(r"One of (\d) runs there", page.js("return text('#run_facts')"))[1])
+    # As close as they are, each can be had.
+    assert {"snip 100, seed 1", "snip 100, seed 2"} <= set(seen) <= {f"snip 100, seed {seed}" for seed in range(3)}
     assert page.data("table_source", "label")[page.js("return named('table_source').selected.indices[0]")] == "snip 100"
 
 
@@ -276,6 +297,41 @@ def test_what_files_say_is_text(page):
     assert page.cells(0)[-1] == f"{HOSTILE} 1000"
     assert page.driver.title == f"Runs {HOSTILE}"
     assert page.js("return [window.ran === undefined, deep('img[src=x]').length]") == [True, 0]
+
+
+def test_runs_of_which_little_is_known(browser, runs, tmp_path):
+    bare = runs.iloc[:2].assign(method=np.nan, data=np.nan, **dict.fromkeys(("accuracy", "compression"), np.nan))
+    bare = bare.drop(columns=["parameters_masked", "effective_compression", "loss"])
+    with opened(browser, write_page(tmp_path / "report.html", bare), 2) as page:
+        assert page.status == "All 2 runs shown."
+        assert page.js("return text('#direct_note')").startswith("Not drawn: 2 runs whose")
+        page.click(".slick-row:nth-child(1) .slick-cell")
+        assert "pruner\nsnip" in page.driver.find_element("id", "run_settings").text
+        assert not page.driver.find_element("id", "run_curves").is_displayed()
+
+
+def test_one_run(browser, runs, tmp_path):
+    with opened(browser, write_page(tmp_path / "report.html", runs.iloc[:1], _details), 1) as page:
+        assert page.status == "All 1 run shown."
+        assert page.data("front_means", "y") == [0.9]
+        assert page.cells(page.headers().index("Accuracy")) == ["0.9000"]
+
+
+def test_many_studies_begin_with_the_largest(browser, runs, tmp_path):
+    names = [*(f"net{number}" for number in range(25)), "large"]
+    studies = [
+        (runs if name == "large" else runs.iloc[:6]).assign(
+            network=name, series=name + runs["series"], group=name + runs["group"]
+        )
+        for name in names
+    ]
+    with opened(browser, write_page(tmp_path / "report.html", pd.concat(studies, ignore_index=True)), 13) as page:
+        assert page.status == "13 of 163 runs shown; 150 hidden by Network (1 of 26)."
+        assert len(page.data("direct_lines", "xs")) == 3
+        page.click("#reset")
+        assert page.status == "All 163 runs shown."
+        assert page.data("direct_lines", "xs") == []
+        assert page.js("return text('#band_note')").startswith("28 lines would be drawn")
 
 
 def test_narrow(page):
@@ -334,6 +390,18 @@ def test_lines_of_one_method_are_told_apart_by_their_settings(runs):
     assert [line["name"] for line in packed["lines"]] == ["snip (target=direct)", "snip (target=effective)"]
     assert packed["line"] == [0, 0, 0, 1, 1, 1]
     assert packed["lines"][0]["color"] != packed["lines"][1]["color"]
+
+
+def test_settings_that_say_no_more_than_a_column_are_no_filter(runs):
+    others = runs.assign(method="main", family="lottery", series="main", level=range(13))
+    others["settings.warmup"] = [0, 10, 20] * 4 + [0]
+    table = pd.concat([runs.assign(**{"settings.pruner": runs["method"]}), others], ignore_index=True)
+    names = [column.name for column in columns_of(table)]
+    assert "settings.warmup" in names and "settings.pruner" not in names
+    assert {line["name"] for line in packed_runs(table, columns_of(table))["lines"]} == {
+        "lottery: main",
+        *(f"one_shot: {name}" for name in ("snip", "synflow", HOSTILE)),
+    }
 
 
 def test_a_page_that_is_too_large_keeps_fewer_points(runs, tmp_path, monkeypatch):

@@ -199,7 +199,7 @@ def test_refused(tmp_path):
     with pytest.raises(InputError, match="table= tells milliseconds: give latency="):
         tfprune.prune_filters(model, "l2", flops=0.5, table=table)
     with pytest.raises(
-        InputError, match=r"table must be what tfprune\.latency_table gives, or a file of it; received 3"
+        InputError, match=r"^table must be what tfprune\.latency_table gives, or a file of it; received 3"
     ):
         tfprune.prune_filters(model, "l2", latency=1, table=3)
     with pytest.raises(InputError, match=r"cannot read .*none\.json"):

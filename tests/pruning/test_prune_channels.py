@@ -164,6 +164,16 @@ def test_a_single_unit_stays():
     assert told[0].filename == __file__
 
 
+def test_two_units_of_which_more_than_half_are_to_leave():
+    layers = [L.Dense(2, name="two"), L.Dense(10, name="ten"), L.Dense(2)]
+    model = keras.Sequential([keras.Input((3,)), *layers])
+    with pytest.warns(UserWarning, match=r"^a single channel stays where fraction 0\.6 would leave none: 'two'$"):
+        left = channel_layers(tfprune.prune_channels(model, "l2", 0.6))
+    assert (left["two"], left["ten"]) == (1, 4)
+    with pytest.raises(tfprune.InputError, match=r"^layer 'two': fraction 0\.6 leaves none of its 2 .*; at most 0\.5$"):
+        tfprune.prune_channels(model, "l2", {"two": 0.6})
+
+
 FIXED = "the model's outputs or an operation that mixes features need all of them"
 
 

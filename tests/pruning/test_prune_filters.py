@@ -303,7 +303,6 @@ FIXED = "the model's outputs or an operation that mixes features need all of the
 @pytest.mark.parametrize(
     "model, fractions, message",
     [
-        (plain, 0.9, "layer 'a': fraction 0.9 leaves none of its 8 filters; at most 0.875"),
         (plain, {"b": 0.99}, "layer 'b': fraction 0.99 leaves none of its 6 filters; at most 0.8333"),
         (plain, [0.5], "fractions must hold 2 numbers, one each for a, b; received 1"),
         (plain, 1, r"fractions must be a number in \[0, 1\); received 1"),
@@ -329,6 +328,21 @@ def test_refused(model, fractions, message):
     model = keras.Model(*model(through)) if model in (plain, residual) else model()
     with pytest.raises(tfprune.InputError, match=f"^{message}$"):
         prune_filters(model, "l2", fractions)
+
+
+def test_one_number_leaves_every_convolution_a_filter():
+    """Of 8 and 6: 0.85 keeps 1.2 and 0.9, 0.9 keeps 0.8 and 0.6; the best of each stays."""
+    model = keras.Model(*plain(through))
+    scores = {"a": np.arange(8), "b": [5, 4, 3, 2, 1, 0]}
+    for fraction, named in ((0.85, "'b'"), (0.9, "'a', 'b'")):
+        told = f"^a single filter stays where fraction {fraction} would leave none: {named}$"
+        with pytest.warns(UserWarning, match=told) as met:
+            small = prune_filters(model, scores, fraction)
+        assert met[0].filename == __file__
+        kept = [small.get_layer(name).kernel.numpy() for name in "ab"]
+        whole = [model.get_layer(name).kernel.numpy() for name in "ab"]
+        np.testing.assert_array_equal(kept[0], whole[0][..., [7]])
+        np.testing.assert_array_equal(kept[1], whole[1][:, :, [7]][..., [0]])
 
 
 def test_one_number_leaves_a_single_filter_alone():

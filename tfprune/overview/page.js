@@ -51,8 +51,9 @@
   const lineOf = (row) => runs.lines[runs.line[row]];
   const texts = runs.columns.filter((column) => !column.values);
   const sought = everyRow.map((row) => texts.map((column) => column.cells[row]).join("\n").toLowerCase());
+  const severalStudies = new Set(runs.lines.map((line) => line.study)).size > 1;
   const told = everyRow.map((row) => {
-    const seed = cell("seed", row), study = lineOf(row).study;
+    const seed = cell("seed", row), study = severalStudies ? lineOf(row).study : "";
     return `${cell("label", row)}${seed === "" ? "" : `, seed ${seed}`}${study ? ` (${study})` : ""}`;
   });
 
@@ -397,7 +398,7 @@
   }
 
   function choose(row, scroll) {
-    if (row === undefined || row === chosen) return;
+    if (row === chosen) return;
     chosen = row;
     showRun(row);
     mark();
@@ -498,10 +499,13 @@
       }
       const selected = documents[plot].named("points").selected;
       selected.change.connect(() => {
-        const place = selected.indices[0];
-        if (place === undefined) return;
-        choose(placed[plot][place], true);
+        if (!selected.indices.length) return;
+        const there = selected.indices.map((place) => placed[plot][place]);
         selected.indices = [];
+        choose(there[(there.indexOf(chosen) + 1) % there.length], true);
+        if (there.length > 1) {
+          byId("run_facts").prepend(make("p", {class: "quiet"}, `One of ${there.length} runs there; a further click shows the next.`));
+        }
       });
     }
     const inTable = documents.table.named("source").selected;

@@ -85,7 +85,7 @@ def write_page(
 
 
 def _left_out(points: int, longest: int) -> str:
-    said = "Numbers are rounded to five significant digits."
+    said = "Numbers that are not whole are rounded to five significant digits."
     if longest > points:
         said += f" Curves are thinned to at most {points} points, evenly over their steps; the longest has {longest:,}."
     return said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from tfprune.overview.page_runs import Column
 from tfprune.plots.style import BASELINE_COLOR, COLORS
@@ -10,7 +11,7 @@ from tfprune.plots.style import BASELINE_COLOR, COLORS
 _GRID, _TEXT = "#E3E3E3", "#222222"
 UNKNOWN = "\N{EN DASH}"
 _FONT = "system-ui, sans-serif"
-_WIDEST = 240
+_WIDEST = 300
 _TABLE = f"""
 .slick-header-column, .slick-cell {{ font: 13px/1.4 {_FONT}; color: {_TEXT} }}
 .slick-header-column {{ font-weight: 600 }}
@@ -22,7 +23,7 @@ _TABLE = f"""
 _UNITS = {0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P"}
 
 
-def plots() -> dict[str, object]:
+def plots() -> dict[str, Any]:
     """Name of a place in `page.html` -> the plot in it."""
     accuracy = "Test accuracy"
     return {
@@ -34,7 +35,7 @@ def plots() -> dict[str, object]:
     }
 
 
-def table_model(columns: Sequence[Column]) -> object:
+def table_model(columns: Sequence[Column]) -> Any:
     """The table of all runs, in these columns; draws the rows in sight alone."""
     from bokeh import models
 
@@ -63,7 +64,7 @@ def table_model(columns: Sequence[Column]) -> object:
     )
 
 
-def _trade_off(name: str, x: str, y: str) -> object:
+def _trade_off(name: str, x: str, y: str) -> Any:
     """Accuracy over something that is compared by its ratios: bands, lines, points, a ring around the chosen one."""
     from bokeh import models
 
@@ -96,7 +97,7 @@ def _trade_off(name: str, x: str, y: str) -> object:
     hover = models.HoverTool(
         renderers=[dots],
         tooltips=[("run", "@what"), ("accuracy", "@y{0.0000}"), (name if name != "front" else "cost", "@shown_x")],
-        point_policy="follow_mouse",
+        limit=4,
     )
     zoom = [models.BoxZoomTool(), models.PanTool(), models.WheelZoomTool(), models.ResetTool()]
     figure.add_tools(hover, models.TapTool(renderers=[dots]), *zoom, models.SaveTool(filename=name))
@@ -105,7 +106,7 @@ def _trade_off(name: str, x: str, y: str) -> object:
     return figure
 
 
-def _curves(name: str, y: str) -> object:
+def _curves(name: str, y: str) -> Any:
     from bokeh import models
 
     figure = _figure(name, "Training step", y, tools="", height=230)
@@ -114,7 +115,7 @@ def _curves(name: str, y: str) -> object:
     return figure
 
 
-def _figure(name: str, x: str, y: str, height: int = 330, **how) -> object:
+def _figure(name: str, x: str, y: str, height: int = 330, **how) -> Any:
     from bokeh import models
     from bokeh.plotting import figure
 
@@ -149,10 +150,10 @@ def _plain_ticks() -> dict[int, str]:
 
 def _width(column: Column) -> int:
     """In pixels: of what is longer, name or texts."""
-    return round(max(64, 28 + 7.5 * len(column.title), min(_WIDEST, 18 + 7.2 * column.width)))
+    return round(max(64, 28 + 7.5 * len(column.title), min(_WIDEST, 18 + 7.6 * column.width)))
 
 
-def _formatter(column: Column) -> object:
+def _formatter(column: Column) -> Any:
     from bokeh import models
 
     if column.number_format is None:

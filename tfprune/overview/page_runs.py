@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from tfprune.overview.table import SETTING
@@ -89,14 +90,12 @@ def columns_of(table: pd.DataFrame) -> list[Column]:
             width = 0 if number_format else max(map(len, _texts(table, name)))
             varied = len(table) == 1 or table[name].nunique(dropna=False) > 1
             found.append(Column(name, title, number_format, width, name in _CHOICES, varied))
-    told = {tuple(pd.factorize(table[column.name])[0]) for column in found}
+    told = [column.name for column in found]
     for name in table:
-        if str(name).startswith(SETTING):
-            sameness = tuple(pd.factorize(table[name])[0])
-            if sameness not in told and len(set(sameness)) > 1:
-                told.add(sameness)
-                number_format = _NUMBER if _is_numeric(table[name]) else None
-                found.append(Column(name, name.removeprefix(SETTING), number_format, shown=False))
+        if str(name).startswith(SETTING) and table[name].nunique() > 1 and not _is_told(table, name, told):
+            told.append(name)
+            number_format = _NUMBER if _is_numeric(table[name]) else None
+            found.append(Column(name, name.removeprefix(SETTING), number_format, shown=False))
     return found
 
 
@@ -161,6 +160,13 @@ def _texts(table: pd.DataFrame, name: str) -> list[str]:
     return ["" if pd.isna(value) else str(value) for value in table[name]]
 
 
+def _is_told(table: pd.DataFrame, name: str, others: Sequence[str]) -> bool:
+    """Whether another column tells the same runs apart, among those of which this one says something."""
+    rows = table[table[name].notna()]
+    places = pd.factorize(rows[name])[0]
+    return any(np.array_equal(places, pd.factorize(rows[other])[0]) for other in others)
+
+
 def _is_numeric(values: pd.Series) -> bool:
     return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
 
@@ -172,7 +178,8 @@ def _natural(text: str) -> list[tuple[int, str]]:
 
 def _line_names(table: pd.DataFrame, keys: Sequence[tuple]) -> dict[tuple, str]:
     """Line -> its method, and where a study has several of one method, the settings in which these differ."""
-    names = {key: key[1] or "(no method)" for key in keys}
+    systems = {study[0] for study, *_ in keys}
+    names = {key: f"{key[0][0]}: {key[1]}" if len(systems) > 1 else key[1] or "(no method)" for key in keys}
     alike: dict[tuple, set] = {}
     for key in keys:
         alike.setdefault(key[:2], set()).add(key)
@@ -207,7 +214,7 @@ def _looks(names: Sequence[str]) -> dict[str, dict[str, str]]:
     looks, number = {}, 0
     for name in names:
         around, color = divmod(number, len(COLORS))
-        if name == _DENSE:
+        if name.rpartition(": ")[2] == _DENSE:
             looks[name] = {"color": BASELINE_COLOR, "marker": "circle", "dash": "solid"}
             continue
         marker, dash = _MARKERS[(color + around) % len(_MARKERS)], _DASHES[around % len(_DASHES)]

@@ -45,6 +45,7 @@ def fractions_of_sets(fractions: Fractions, choice: Choice, network: ChannelNetw
     able = list(dict.fromkeys(layer for layers in losing for layer in layers))
     if not able:
         raise none_can_leave(choice, network)
+    narrow: set[int] = set()
     if isinstance(fractions, Mapping):
         asked = _by_layer(fractions, choice)
     elif isinstance(fractions, (list, tuple)):
@@ -53,13 +54,17 @@ def fractions_of_sets(fractions: Fractions, choice: Choice, network: ChannelNetw
         fraction = _checked(fractions, "fractions")
         asked = [(makers, fraction) for makers in choice.named]
         asked += [([choice.makers[layer]], fraction) for layer in able]
-        losing = _without_single(losing, sets, fraction, choice)
+        narrow = _narrow(losing, sets, fraction, choice)
     for makers, fraction in asked:
         if fraction and not any(maker.path in able for maker in makers):
             told = f"layer {makers[0].path!r} cannot lose {choice.what}, received fraction {fraction:g}"
             raise InputError(f"{told}: {_needed(makers, network)}")
     given = {maker.path: fraction for makers, fraction in asked for maker in makers}
-    return [_agreed(given, layers, len(one.channels), choice.what) for one, layers in zip(sets, losing, strict=True)]
+    counts = [len(one.channels) for one in sets]
+    return [
+        1 - 1 / count if place in narrow else _agreed(given, layers, count, choice.what)
+        for place, (layers, count) in enumerate(zip(losing, counts, strict=True))
+    ]
 
 
 def none_can_leave(choice: Choice, network: ChannelNetwork) -> InputError:
@@ -72,20 +77,18 @@ def _needed(makers: Iterable[Maker], network: ChannelNetwork) -> str:
     return network.needed(np.concatenate([maker.channels for maker in makers]))
 
 
-def _without_single(
-    losing: list[list[str]], sets: Sequence[FilterSet], fraction: float, choice: Choice
-) -> list[list[str]]:
-    """The layers that lose channels of each set, where one number is for all: no layers for a set of a single one."""
-    single = [bool(layers) and len(one.channels) == 1 for one, layers in zip(sets, losing, strict=True)]
-    if not fraction or not any(single):
-        return losing
-    left = [[] if alone else layers for alone, layers in zip(single, losing, strict=True)]
-    if not any(left):
+def _narrow(losing: list[list[str]], sets: Sequence[FilterSet], fraction: float, choice: Choice) -> set[int]:
+    """Which sets keep a single channel because one number, meant for all, would leave none; says so."""
+    able = [place for place, layers in enumerate(losing) if layers]
+    narrow = [place for place in able if not kept_filters(len(sets[place].channels), fraction)]
+    if not narrow:
+        return set()
+    if all(len(sets[place].channels) == 1 for place in able):
         raise InputError(f"no {choice.kind} can lose {choice.what}: each has a single one")
-    names = dict.fromkeys(layer for alone, layers in zip(single, losing, strict=True) if alone for layer in layers)
+    names = dict.fromkeys(layer for place in narrow for layer in losing[place])
     told = f"a single {choice.what.removesuffix('s')} stays where fraction {fraction:g} would leave none"
     warnings.warn(f"{told}: {', '.join(map(repr, names))}", stacklevel=4)
-    return left
+    return set(narrow)
 
 
 def _agreed(given: Mapping[str, float], layers: Sequence[str], count: int, what: str) -> float:

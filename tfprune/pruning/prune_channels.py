@@ -72,7 +72,7 @@ def prune_channels(
             or layer path (or name) -> one score for each channel of this layer: then kernels of other layers do not
             count.
         fractions: of channels to prune, in [0, 1); None for a budget, or 0.5 without one. One number for all layers
-            that can lose channels (where there is only one, it stays); or one per layer of
+            that can lose channels, of which each keeps one at least; or one per layer of
             `channel_layers(model, layers)`, in that order; or layer path (or name, where only one has it) -> fraction.
             A layer that such a mapping leaves out shares the fraction of those named that its channels are coupled
             with, and else loses nothing.
@@ -118,9 +118,9 @@ def prune_channels(
         nested model of these, a subclassed model a Functional one; masked weights are 0; not compiled.
 
     Warns:
-        UserWarning: one number would leave nothing of layers with a single channel; names them. Once, in a line: the
-            operations that are barriers, and their share of the parameters; those that no FLOPs are counted of.
-                A latency that is above its budget when it is measured again, or that a table does not lead to.
+        UserWarning: one number would leave nothing of some layers, which keep one channel; names them. Once, in a line:
+            the operations that are barriers, and their share of the parameters; those that no FLOPs are counted of.
+            A latency that is above its budget when it is measured again, or that a table does not lead to.
 
     Raises:
         InputError: unknown scoring, scores that are not as many numbers as there are channels, or that need data

@@ -52,7 +52,7 @@ def prune_filters(
     Args:
         model, scoring, seed: as for `prune_channels`, and so is all that is not here.
         fractions: of filters to prune, in [0, 1); None for a budget, or 0.5 without one. One number for all
-            convolutions that can lose filters (where there is only one filter, it stays); or one per convolution of
+            convolutions that can lose filters, of which each keeps one at least; or one per convolution of
             `filter_layers(model)`, in that order; or layer path (or name, where only one has it) -> fraction, as for
             `prune_channels`.
         layers: as for `prune_channels`; None for all convolutions.

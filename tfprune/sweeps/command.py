@@ -33,6 +33,7 @@ from tfprune.sweeps.sweep_file import SweepFile
 
 MOST_RUNS = 10_000
 _GROUPS = (SweepSettings, EngineSettings)
+_MANY = 1000  # runs, whose settings take seconds to check
 _SHOWN = 5  # failures at the end, and warnings at the start
 
 
@@ -120,6 +121,8 @@ def _carry_out(path: str, how: SweepSettings, where: EngineSettings) -> Sweep:
         )
     folder = Path(how.out or Path("sweeps", Path(path).stem))
     with SweepBar(how.quiet) as bar:
+        if file.most_runs > _MANY:
+            bar.say(f"checking the settings of up to {file.most_runs:,} runs ...")
         root = os.path.abspath(folder / RUNS)
         template = Job(0, file.command, root=root, device=where.device, threads=where.threads_of_run)
         plan = with_name(path, lambda: make_plan(file.runs(), template))

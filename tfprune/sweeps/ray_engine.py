@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -170,7 +171,7 @@ class RayEngine(Engine):
 def _perform(job: Job, url: str | None, versions: str) -> Outcome:
     """On a machine of the cluster."""
     if versions != installed_versions():
-        error = f"the machine {os.uname().nodename if hasattr(os, 'uname') else ''} has other versions than the sweep"
+        error = f"the machine {platform.node()} has other versions than the sweep"
         return Outcome(job, f"{error}: {installed_versions()}, not {versions}")
     return perform(job) if url is None else perform_stored(job, url)
 

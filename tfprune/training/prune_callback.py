@@ -17,8 +17,9 @@ from tfprune.pruning.selection import kept_count
 from tfprune.pruning.specs import Pruner, get_pruner
 from tfprune.pruning.targets import Sparsity, refuse_quota
 from tfprune.pruning.training_schedules import ConstantSchedule, OwnSchedule
+from tfprune.training.history import History, Renewal
 from tfprune.training.regrowth import Regrowth
-from tfprune.training.renewal import History, Renewal, Renewals, needs_data
+from tfprune.training.renewal import Renewals, needs_data
 from tfprune.training.schedules import get_schedule
 
 _OWN = {"model", "pruner", "sparsity", "pruning_type", "data", "masks", "schedule", "on_missed"}
@@ -58,7 +59,7 @@ class Prune(keras.callbacks.Callback):
             and others.
 
     Attributes:
-        history: a `tfprune.training.renewal.Renewal` for each renewal of the last training, in a list; its `table` has
+        history: a `tfprune.training.history.Renewal` for each renewal of the last training, in a list; its `table` has
             a row for each of their kernels.
 
     The logs of an epoch, in `fit`'s progress and history, get `sparsity`, `effective_sparsity` where asked for, and

@@ -6,8 +6,6 @@ import inspect
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -27,74 +25,13 @@ from tfprune.pruning.scoring import scores_of
 from tfprune.pruning.selection import kept_count
 from tfprune.pruning.specs import Pruner, get_pruner
 from tfprune.pruning.targets import layer_sparsities, target_of
-from tfprune.records.extras import extra
+from tfprune.training.history import KernelRenewal, Renewal
 from tfprune.training.regrowth import Regrowth, regrown
 from tfprune.training.slots import clear_slots, set_zero
 from tfprune.training.turns import Turns
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 _COMPETING = set(inspect.signature(competing).parameters) - {"model", "masks"}
 _OF_GRID = {"group_score": "group_score", "pattern_remainder": "remainder"}  # of prune -> of a grid
-
-
-@dataclass(frozen=True, slots=True)
-class KernelRenewal:
-    """What a renewal of masks did to one kernel.
-
-    Attributes:
-        weights: number of its weights.
-        kept: of these, afterwards.
-        density: the part that is kept, in [0, 1].
-        effective: number of its effective weights; None where that was not asked for.
-        dropped, grown: as of `Renewal`.
-    """
-
-    weights: int
-    kept: int
-    density: float
-    effective: int | None
-    dropped: int
-    grown: int
-
-
-@dataclass(frozen=True)
-class Renewal:
-    """What a renewal of masks did.
-
-    Attributes:
-        step: the step that was due, from 1; 0 for masks to start from.
-        sparsity: afterwards, of the weights that compete.
-        effective_sparsity: the same of effective weights; None where it was not asked for.
-        dropped: number of weights that were kept and are not.
-        grown: number of weights that were pruned and are kept.
-        seconds: that it took.
-        kernels: path -> the same of each kernel that can be pruned, also of those that do not compete.
-    """
-
-    step: int
-    sparsity: float
-    effective_sparsity: float | None
-    dropped: int
-    grown: int
-    seconds: float
-    kernels: Mapping[str, KernelRenewal] = field(repr=False, compare=False)
-
-
-class History(list):
-    """The renewals of a training, a list of `Renewal`."""
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """One row per renewal and kernel: step, kernel and what `KernelRenewal` holds."""
-        rows = [
-            {"step": renewal.step, "kernel": path, **asdict(kernel)}
-            for renewal in self
-            for path, kernel in renewal.kernels.items()
-        ]
-        names = ["step", "kernel", *KernelRenewal.__slots__]
-        return extra("pandas", "the table of a history").DataFrame(rows, columns=names)
 
 
 def needs_data(pruner: str | Pruner) -> bool:
@@ -157,7 +94,7 @@ class Renewals:
         return self._part(masks_of(self._model)).kept
 
     def require(self, sparsity: float) -> None:
-        """Refuses what no renewal of a dense model could do in the end; so it is told before the training.
+        """Refuses what no renewal could do in the end, so that it is told before the training.
 
         Args:
             sparsity: the final one.
@@ -171,7 +108,7 @@ class Renewals:
         part = self._part(Masks.dense(self._model))
         given = None if self._by_numbers and self._layers is None else self._layers or sparsity
         target = target_of(as_graph(self._model), part, given, chosen, self._pattern, **of_grid)
-        if self._type == "direct":
+        if self._type == "direct" and self.kept == self.size:  # else a kernel may keep less than a whole one
             target.require(options.get("min_weights", 0))
 
     def short(self, sparsity: float) -> str | None:
@@ -227,7 +164,7 @@ class Renewals:
             counts = alive.counts
             ahead = [path for path, mask in alive.items() if counts[path] <= kept_count(mask.size, 1 - asked[path])]
             asked.update(dict.fromkeys(ahead, 0.0))  # which leaves it as it is
-        return asked if any(asked.values()) else None
+        return asked if self._regrow or any(asked.values()) else None
 
     @property
     def _by_numbers(self) -> bool:

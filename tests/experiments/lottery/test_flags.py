@@ -303,7 +303,7 @@ def test_refused(asked, words, told):
         ),
         (["train", "--default_hparams=imagenet_resnet_18", "--path_to_data=."], "train: no such folder"),
         (["train", "--batch_size=many"], "batch_size"),
-        (["lottery", LENET, "--levels=1", "--strategy=snip"], "value should be one of <none|mirrored>"),
+        (["lottery", LENET, "--levels=1", "--strategy=snip"], "value should be one of <none|mirrored|multiworker>"),
     ],
 )
 def test_bad_command_lines(words, told, refused, light, tmp_path):
