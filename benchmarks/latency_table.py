@@ -6,7 +6,7 @@ such), and the seconds of `prune_filters(latency=half)` by measuring and by the 
 done once. A machine that others use makes all of these longer, unevenly. Prints one JSON line for each network; exits 1
 where the mean error is above 25 %, or where the table saves no time.
 
-    python benchmarks/latency_table.py [--runtime litert] [--pixels 64]
+    python benchmarks/latency_table.py [--runtime litert] [--pixels 64] [--networks mobile vgg]
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--runtime", default="litert", choices=("litert", "keras"))
     parser.add_argument("--pixels", type=int, default=64)
+    parser.add_argument("--networks", nargs="+", default=["mobile", "vgg"], choices=("mobile", "vgg"))
     arguments = parser.parse_args()
     over = 0
-    for build in (mobile, vgg):
+    for build in [{"mobile": mobile, "vgg": vgg}[name] for name in arguments.networks]:
         keras.utils.set_random_seed(0)
         result = measured(build(arguments.pixels), arguments.runtime)
         print(json.dumps({"benchmark": "latency_table", "network": build.__name__, **result}), flush=True)

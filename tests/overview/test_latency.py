@@ -39,7 +39,7 @@ def test_the_compacted_network_is_measured_once(run, monkeypatch, capsys):
         path.parent, row["file"], "node-1", "keras"
     )
     said = capsys.readouterr()
-    assert "0.250" in said.out and "measured 1 of 1 networks on node-1" in said.err
+    assert "0.25 " in said.out and "measured 1 of 1 networks on node-1" in said.err
     collect([str(run)], asked)
     assert len(timed) == 2 and "measured 0 of 1" in capsys.readouterr().err
     # Of a network that was made anew since, they say nothing.
@@ -66,6 +66,8 @@ def test_one_machine_is_shown(study):
     table = overview_table(study)
     assert table["latency_ms"].dropna().tolist() == [1.5, 2.5]
     assert set(table["latency_machine"].dropna()) == {"b, litert"}
+    other = overview_table(study, latency_machine="a, litert")
+    assert other["latency_ms"].dropna().tolist() == [9.5]
     latency_path(study / "lenet5/snip/direct", "0_10_result.json", "b", "litert").unlink()
     with pytest.warns(UserWarning, match="latencies are those on a, litert; 1 of networks"):
         table = overview_table(study)
@@ -87,6 +89,7 @@ def test_networks_that_their_files_do_not_give_are_left_out(study):
     assert not list(study.rglob("*latency*"))
 
 
+@pytest.mark.filterwarnings("ignore:no latency of")
 def test_one_that_fails_costs_a_line(study, monkeypatch):
     def refused(*_):
         raise ValueError("no room\nfor it")

@@ -280,6 +280,7 @@ def test_a_click_on_points_opens_their_runs(page):
     mouse = {"x": x, "y": y, "button": "left", "clickCount": 1}
     seen, there = [], 1
     while len(seen) < there:
+        time.sleep(0.5)  # two clicks at once are a double one
         for kind in ("mousePressed", "mouseReleased"):
             page.driver.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": kind, **mouse})
         page.wait(f"return {json.dumps(['No run chosen', *seen])}.includes(text('#run_title'))", False)
@@ -408,6 +409,15 @@ def test_a_page_that_is_too_large_keeps_fewer_points(runs, tmp_path, monkeypatch
     monkeypatch.setattr(page_module, "MOST_BYTES", 2_000_000)
     text = write_page(tmp_path / "report.html", runs, _details).read_text("utf-8")
     assert "at most 8 points" in text and "the longest has 101" in text
+
+
+def test_names_of_files_that_are_no_text(runs, tmp_path):
+    odd = page_module.Path(tmp_path, "runs\udcff", "javascript:x.png")
+    details = Details(figures={"odd\udcff": odd})
+    assert packed_details([details], 60, tmp_path)["runs"][0]["figures"] == [
+        ("odd\udcff", "runs%FF/javascript%3Ax.png"),
+    ]
+    assert write_page(tmp_path / "report.html", runs, lambda row: details).exists()
 
 
 def test_no_runs(runs, tmp_path):

@@ -146,7 +146,9 @@ def test_filter_scores(model):
         (lambda: tfprune.register_filter_score("all")(first), "there is a filter score 'all' already"),
         (lambda: tfprune.register_score("a b")(first), r"the name of a score is letters, .* received 'a b'"),
         (lambda: tfprune.register_score("../x")(first), "the name of a score is letters"),
-        (lambda: tfprune.register_score(first)(first), "the name of a score is letters"),
+        (lambda: tfprune.register_score(first), "the name of a score is letters"),
+        (lambda: tfprune.register_quota(first), "the name of a quota is letters"),
+        (lambda: tfprune.register_filter_score(first), "the name of a filter score is letters"),
         (lambda: tfprune.register_score("one")(1), "score 'one' must be a function; received 1"),
         (
             lambda: tfprune.register_score("one", options="losses"),

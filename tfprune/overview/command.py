@@ -17,7 +17,7 @@ from tfprune.cli.early import check_output, loading_tensorflow
 from tfprune.cli.progress import counted
 from tfprune.errors import InputError
 from tfprune.overview.choose import column, in_order, rows_where
-from tfprune.overview.latency import measure, this_machine
+from tfprune.overview.latency import measure, name_of, this_machine
 from tfprune.overview.summary import as_text, grouped
 from tfprune.overview.table import overview_table
 from tfprune.records.extras import extra
@@ -114,8 +114,8 @@ def collect(roots: Sequence[str], asked: ResultsSettings, where: Sequence[str] =
         raise InputError(f"there are no results in {', '.join(roots)}")
     table = _wanted(table, where)
     if asked.latency:
-        _measure(table, asked)
-        table = _wanted(overview_table(*roots), where)
+        measured_on = _measure(table, asked)
+        table = _wanted(overview_table(*roots, latency_machine=measured_on), where)
     chosen = {cells.name: cells for name in asked.columns or () for cells in [column(table, name, "--columns")]}
     table = table.assign(**chosen)  # settings in which the rows do not differ are columns now
     if written := _written(table, list(chosen), asked):
@@ -142,7 +142,8 @@ def _wanted(table: pd.DataFrame, where: Sequence[str]) -> pd.DataFrame:
     return found
 
 
-def _measure(table: pd.DataFrame, asked: ResultsSettings) -> None:
+def _measure(table: pd.DataFrame, asked: ResultsSettings) -> str:
+    """Gives what the overview calls this machine."""
     machine = asked.machine or this_machine()
     if asked.engine == "litert":
         extra("ai_edge_litert", "--engine=litert")
@@ -152,6 +153,7 @@ def _measure(table: pd.DataFrame, asked: ResultsSettings) -> None:
     number = measure(rows, asked.engine, machine)
     if not asked.quiet:
         print(f"measured {number:,} of {len(table):,} networks on {machine}", file=sys.stderr)
+    return name_of(machine, asked.engine)
 
 
 def _check_files(asked: ResultsSettings) -> None:

@@ -38,6 +38,11 @@ def this_machine() -> str:
     return re.sub(r"[^A-Za-z0-9.-]+", "-", platform.node()) or "unknown"
 
 
+def name_of(machine: str, engine: str) -> str:
+    """What the overview calls a machine with an engine."""
+    return f"{machine}, {engine}"
+
+
 def latency_path(folder: str | Path, file: str, machine: str, engine: str) -> Path:
     """Where the latency of a network lies.
 
@@ -63,8 +68,10 @@ def measure(rows: Iterable[Mapping[str, Any]], engine: str, machine: str) -> int
         How many were measured. What is wrong with one costs a warning, not the others.
 
     Raises:
-        InputError: what the engine needs is not installed.
+        InputError: another engine, or a file that cannot be written.
     """
+    import keras
+
     from tfprune.pruning.latency import Timer
 
     timer, count = Timer(engine), 0
@@ -77,6 +84,8 @@ def measure(rows: Iterable[Mapping[str, Any]], engine: str, machine: str) -> int
         except Exception as error:  # of thousands one that cannot be compacted, or held by the engine
             warnings.warn(f"no latency of {row['folder']}/{row['file']}: {one_line(error)}", stacklevel=2)
             continue
+        finally:
+            keras.utils.clear_session()  # thousands of networks do not fit into memory at once
         if found is not None:
             told = {MARK: _FORMAT, "machine": machine, "processor": platform.processor() or platform.machine()}
             told |= {"engine": engine, **found, "of": _identity(row), "versions": installed_versions()}
@@ -107,14 +116,15 @@ def _measured(row: Mapping[str, Any], timer: Any) -> dict[str, float | None] | N
     }
 
 
-def read_latencies(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def read_latencies(rows: Iterable[Mapping[str, Any]], machine: str | None = None) -> list[dict[str, Any]]:
     """`latency_ms`, `latency_dense_ms` and `latency_machine` of each row, as far as they were measured.
 
-    All are of one machine and engine, that on which most of them were measured: others cannot be compared with them,
-    and a warning says how many these are.
+    All are of one machine and engine: others cannot be compared with them. Where it was not chosen, a warning says how
+    many networks were measured on others alone.
 
     Args:
         rows: of `tfprune.read_results`.
+        machine: and engine, `name_of` them; None for those of most networks.
     """
     rows = list(rows)
     names = {folder: _names(folder) for folder in {row["folder"] for row in rows}}
@@ -126,13 +136,13 @@ def read_latencies(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 with tolerated(Path(row["folder"], name)):
                     content = _of_this(Path(row["folder"], name), row)
                     if content is not None:
-                        here[f"{match['machine']}, {match['engine']}"] = content
+                        here[name_of(match["machine"], match["engine"])] = content
         found.append(here)
-    counts = Counter(machine for here in found for machine in here)
+    counts = Counter(each for here in found for each in here)
     if not counts:
         return [{} for _ in rows]
-    first = min(counts, key=lambda machine: (-counts[machine], machine))
-    if others := sum(bool(here) and first not in here for here in found):
+    first = machine or min(counts, key=lambda each: (-counts[each], each))
+    if machine is None and (others := sum(bool(here) and first not in here for here in found)):
         told = f"latencies are those on {first}; {others} of networks that were measured elsewhere are left out"
         warnings.warn(told, stacklevel=3)
     return [

@@ -126,8 +126,7 @@
     const menu = byId("ranges").querySelector(".menu");
     for (const column of runs.columns) {
       if (!column.values) continue;
-      const known = column.cells.filter(Number.isFinite);
-      const [low, high] = known.reduce(([a, b], x) => [Math.min(a, x), Math.max(b, x)], [Infinity, -Infinity]);
+      const [low, high] = extent(column.cells.filter(Number.isFinite));
       if (!(low < high)) continue;
       const field = (end, value) => make("input", {
         type: "number", step: "any", placeholder: String(value), "aria-label": `${column.title}, ${end}`,
@@ -269,6 +268,19 @@
     });
   }
 
+  // Around all that is drawn, on an axis of ratios and one of differences.
+  function setRanges(plot, xs, ys) {
+    const around = (values, least, [low, high] = extent(values)) => {
+      const room = Math.max(0.05 * (high - low), least);
+      return low <= high ? [low - room, high + room] : [0, 1];
+    };
+    const {x_range: across, y_range: up} = documents[plot].model;
+    const set = (range, [start, end]) => range.setv({start, end, reset_start: start, reset_end: end});
+    set(across, around(xs.map(Math.log), 0.1).map(Math.exp));
+    set(up, around(ys, 0.005));
+  }
+  const extent = (values) => values.reduce(([a, b], value) => [Math.min(a, value), Math.max(b, value)], [Infinity, -Infinity]);
+
   // Bokeh's own ticks of log axes are even ones below two decades.
   function setTicks(plot) {
     const {start, end} = documents[plot].model.x_range, decades = Math.log10(end / start);
@@ -301,11 +313,12 @@
     const longer = lines.filter(({cells: of}) => of.length > 1);
     fill(plot, "lines", {xs: lines.map(({cells: of}) => up(of, "x")), ys: lines.map(({cells: of}) => up(of, "y")),
       color, dash: lines.map(({line}) => line.dash)});
-    fill(plot, "bands", band ? {
-      xs: longer.map(({cells: of}) => [...up(of, "x"), ...up(of, "x").reverse()]),
-      ys: longer.map(({cells: of}) => [...up(of, "high"), ...up(of, "low").reverse()]),
-      color: longer.map(({line}) => line.color),
-    } : {xs: [], ys: [], color: []});
+    const bands = band ? longer.map(({cells: of}) => [...up(of, "high"), ...up(of, "low").reverse()]) : [];
+    fill(plot, "bands", {
+      xs: bands.map((_, place) => [...up(longer[place].cells, "x"), ...up(longer[place].cells, "x").reverse()]),
+      ys: bands, color: bands.map((_, place) => longer[place].line.color),
+    });
+    setRanges(plot, rows.map((row) => xs[row]), [...rows.map((row) => accuracy[row]), ...bands.flat()]);
     const n = cells.map((each) => each.n), [low, high] = [Math.min(...n), Math.max(...n)];
     byId(`${plot}_note`).textContent =
       (n.length ? `Means of n = ${low === high ? low : `${low} to ${high}`} runs. ` : "") + missing(plot, rows, "compression");
@@ -322,6 +335,7 @@
       x: all.map((row) => costs[row]), y: all.map((row) => accuracy[row]),
       color: all.map((row) => lineOf(row).color), marker: all.map((row) => lineOf(row).marker),
     });
+    setRanges("front", rows.map((row) => costs[row]), rows.map((row) => accuracy[row]));
     const steps = (of, at) => of.flatMap((row, place) => place ? at(of[place - 1], row) : [at(row, row)[1]]);
     fill("front", "lines", {
       xs: found.map((front) => steps(front.rows, (_, row) => [costs[row], costs[row]])),
@@ -367,10 +381,7 @@
       ? `${shown.length.toLocaleString("en")} of ${plural(count, "run")} shown; ${hidden.toLocaleString("en")} hidden by ${by}.`
       : `All ${plural(count, "run")} shown.`;
     byId("reset").disabled = !filters.size;
-    const data = Object.fromEntries(runs.columns.filter((column) => column.shown)
-      .map((column) => [column.name, shown.map((row) => column.cells[row])]));
-    documents.table.named("source").data = data;
-    placed.table = shown;
+    documents.table.named("shown").indices = shown;
     draw();
   }
 
@@ -393,8 +404,7 @@
         ring.data = drawn ? {x: [numbers(name)[chosen]], y: [accuracy[chosen]]} : {x: [], y: []};
       }
     }
-    const place = chosen === null ? -1 : shown.indexOf(chosen);
-    documents.table.named("source").selected.indices = place < 0 ? [] : [place];
+    documents.table.named("source").selected.indices = chosen === null ? [] : [chosen];
   }
 
   function choose(row, scroll) {
@@ -469,6 +479,8 @@
   // ---- Beginning
 
   function start() {
+    fill("table", "source", Object.fromEntries(runs.columns.filter((column) => column.shown)
+      .map((column) => [column.name, column.cells])));
     makeChoices();
     makeRanges();
     makeLegend();
@@ -510,11 +522,11 @@
     }
     const inTable = documents.table.named("source").selected;
     inTable.change.connect(() => {
-      if (inTable.indices.length) choose(placed.table[inTable.indices.at(-1)], true);
+      if (inTable.indices.length) choose(inTable.indices.at(-1), true);
     });
     // Arrow keys move SlickGrid's active cell.
     const {grid, data, shadow_el: shadow} = documents.table.view;
-    grid.onActiveCellChanged.subscribe((_, {row}) => choose(placed.table[data.index[row]], false));
+    grid.onActiveCellChanged.subscribe((_, {row}) => choose(data.index[row], false));
     for (const header of shadow.querySelectorAll(".slick-header-column")) {
       header.tabIndex = 0;
       header.addEventListener("keydown", (event) => { if (event.key === "Enter") header.click(); });

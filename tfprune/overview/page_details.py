@@ -83,6 +83,6 @@ def _pairs(settings: Mapping, above: str = "") -> Iterable[tuple[str, str]]:
 def _link(path: Path, folder: Path) -> str:
     """How the page names a file: from its own folder, where there is a way."""
     try:
-        return quote(Path(os.path.relpath(path, folder)).as_posix())
+        return quote(os.fsencode(Path(os.path.relpath(path, folder)).as_posix()))
     except ValueError:  # on another drive
         return Path(path).absolute().as_uri()

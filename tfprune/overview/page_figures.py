@@ -52,6 +52,7 @@ def table_model(columns: Sequence[Column]) -> Any:
     ]
     return models.DataTable(
         name="table",
+        view=models.CDSView(filter=models.IndexFilter(name="table_shown", indices=[])),
         source=models.ColumnDataSource({column.name: [] for column in columns if column.shown}, name="table_source"),
         columns=shown,
         autosize_mode="none",
@@ -68,7 +69,8 @@ def _trade_off(name: str, x: str, y: str) -> Any:
     """Accuracy over something that is compared by its ratios: bands, lines, points, a ring around the chosen one."""
     from bokeh import models
 
-    figure = _figure(name, x, y, x_axis_type="log", tools="")
+    # Ranges that Bokeh found by itself would have everything drawn twice.
+    figure = _figure(name, x, y, x_axis_type="log", tools="", x_range=(1, 10), y_range=(0, 1))
     source = models.ColumnDataSource
     figure.xaxis.ticker = models.FixedTicker(name=f"{name}_ticker", ticks=[])
     figure.xgrid.ticker = figure.xaxis[0].ticker

@@ -19,7 +19,13 @@ _NUMBERS = (
 )
 _ORDER = ("family", "network", "data", "method", "target", "target_compression", "level", "version")
 RUNS = "runs"
-_FORMATS = {"accuracy": "{:.4f}", "loss": "{:.4f}", "seconds": "{:.1f}", "latency_ms": "{:.3f}"}
+_FORMATS = {
+    "accuracy": "{:.4f}",
+    "loss": "{:.4f}",
+    "seconds": "{:.1f}",
+    "latency_ms": "{:.4g}",
+    "latency_dense_ms": "{:.4g}",
+}
 
 
 def grouped(table: pd.DataFrame, columns: Sequence[str] = ()) -> pd.DataFrame:

@@ -34,11 +34,13 @@ _RUNS, _SWEEP = "runs", "sweep.json"
 SETTING = "settings."
 
 
-def overview_table(*roots: str | Path) -> pd.DataFrame:
+def overview_table(*roots: str | Path, latency_machine: str | None = None) -> pd.DataFrame:
     """One row for every trained network below one folder or several, in flat columns.
 
     Args:
         *roots: folders, searched to any depth, as for `tfprune.read_results`.
+        latency_machine: whose latencies to show, as the column of that name tells it, `node-1, litert`; None for those
+            of most networks. Latencies of several machines cannot be compared, so there is one in a table.
 
     Returns:
         The rows and columns of `tfprune.read_results`, `seed` as text, and these (what is not known is missing, never
@@ -64,7 +66,7 @@ def overview_table(*roots: str | Path) -> pd.DataFrame:
     sweep = cache(_sweep)
     told = [
         _flat(row) | latency | {"sweep": sweep(os.path.abspath(row["folder"]))}
-        for row, latency in zip(rows, read_latencies(rows), strict=True)
+        for row, latency in zip(rows, read_latencies(rows, latency_machine), strict=True)
     ]
     table = table.join(pd.DataFrame(told, columns=[*_TOLD, *_FLOATS]))
     table["seed"] = [None if pd.isna(seed) else str(seed) for seed in table["seed"]]

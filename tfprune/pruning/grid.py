@@ -239,7 +239,7 @@ class GroupRanking:
             living.append((len(size), number))
             left += grid._left(path)
         flat = np.concatenate(values)
-        keys = order_keys(flat, np.arange(len(flat)), seed)
+        keys = order_keys(flat, np.arange(len(flat), dtype=np.uint32), seed)
         return paths, living, WeightedOrder(keys, np.concatenate(sizes), left)
 
     def masks(self, counts) -> Masks:

@@ -163,6 +163,8 @@ def register_quota(name: str) -> Callable[[Callable], Callable]:
         InputError: the name is taken or is none, no function.
     """
 
+    QUOTAS.check_name(name)
+
     def register(function: Callable) -> Callable:
         QUOTAS.register(name, function, _Own(name, function))
         return function

@@ -47,8 +47,11 @@ def order_keys(scores: np.ndarray, positions: np.ndarray, seed: int) -> np.ndarr
         seed: breaks ties.
     """
     bits = (scores + np.float32(0)).view(np.int32)  # + 0 makes −0 equal to 0
-    ascending = np.where(bits < 0, np.int32(-(2**31)) - bits, bits).astype(np.int64)
-    return (-ascending << 32) + tie_keys(positions, seed)
+    keys = np.where(bits < 0, np.int32(-(2**31)) - bits, bits).astype(np.int64)
+    np.negative(keys, out=keys)  # in place: there may be millions
+    keys <<= 32
+    keys += tie_keys(positions, seed)
+    return keys
 
 
 def kept_count(size: int, density: float) -> int:

@@ -165,6 +165,7 @@ def register_score(name: str, *, needs_data: bool = False, options: Sequence[str
     Raises:
         InputError: the name is taken or is none, an option that there is not, no function.
     """
+    SCORES.check_name(name)
     options = (options,) if isinstance(options, str) else tuple(options)
     if wrong := [option for option in options if option not in OPTIONS]:
         raise InputError(f"options of a score are of {', '.join(OPTIONS)}; received {wrong[0]!r}")

@@ -47,6 +47,18 @@ class Registry(dict):
             raise InputError(f"{self._called} must be one of {', '.join(self)}; received {name!r}{near}")
         return self[name]
 
+    def check_name(self, name: str) -> None:
+        """Refuses what is no name, as the function itself below a decorator without parentheses.
+
+        Raises:
+            InputError: no such name.
+        """
+        if not isinstance(name, str) or not re.fullmatch(NAME, name):
+            raise InputError(
+                f"the name of a {self._what} is letters, digits, '_', '-', '.' and '/', from a letter on; received "
+                f"{name!r:.80}"
+            )
+
     def register(self, name: str, function: Callable, part: Any, taken: Iterable[str] = ()) -> None:
         """Adds one's own part. The same function, defined anew as a notebook's cell does, takes its own place.
 
@@ -59,11 +71,7 @@ class Registry(dict):
         Raises:
             InputError: no such name, or it is taken; no function.
         """
-        if not isinstance(name, str) or not re.fullmatch(NAME, name):
-            raise InputError(
-                f"the name of a {self._what} is letters, digits, '_', '-', '.' and '/', from a letter on; received "
-                f"{name!r:.80}"
-            )
+        self.check_name(name)
         if not callable(function) or isinstance(function, type):
             raise InputError(f"{self._what} {name!r} must be a function; received {function!r:.80}")
         own = OWN.setdefault(self._what, set())

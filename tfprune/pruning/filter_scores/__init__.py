@@ -124,6 +124,8 @@ def register_filter_score(name: str) -> Callable[[FilterScore], FilterScore]:
         InputError: the name is taken or is none, no function.
     """
 
+    FILTER_SCORES.check_name(name)
+
     def register(function: FilterScore) -> FilterScore:
         FILTER_SCORES.register(name, function, function, taken=("all", "unpruned", *MODEL_SCORES))
         return function
