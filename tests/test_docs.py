@@ -59,6 +59,8 @@ def test_every_page_is_built_and_every_public_name_has_one_entry(site):
         if f"tfprune.{name}" in page.anchors
     ]
     assert sorted(entries) == sorted(tfprune.__all__)
+    written = re.findall(r"^::: (.+)$", "\n".join(path.read_text() for path in (ROOT / "docs").rglob("*.md")), re.M)
+    assert len(written) == len(set(written))
 
 
 def test_links_and_anchors_hold_and_nothing_is_fetched_from_elsewhere(site):

@@ -1,5 +1,7 @@
 """The flat table: columns, what settings say, what is missing, and what belongs together."""
 
+import itertools
+import json
 import shutil
 
 import numpy as np
@@ -8,6 +10,9 @@ import pytest
 
 import tfprune
 from tfprune.experiments.results import COLUMNS as RESULT_COLUMNS
+from tfprune.overview.details import Details, details
+from tfprune.overview.files import write_parquet
+from tfprune.overview.summary import as_text, grouped
 from tfprune.overview.table import COLUMNS, overview_table
 from tfprune.records.result import Result, write_result
 from tfprune.sweeps.state import RECORD, RUNS
@@ -131,3 +136,22 @@ def test_runs_of_a_sweep_are_named_after_it(study, tmp_path_factory):
 
 def test_the_public_name():
     assert tfprune.overview_table is overview_table
+
+
+_ODD = (True, 3, -1, 2**70, 1.5, float("inf"), float("nan"), "", "a\nb", "\ud800", [], [1], {}, {"a": {"b": [{}]}})
+
+
+@pytest.mark.parametrize("family", ["imp", "one_shot", "lottery", "filters", "energy", "../x"])
+def test_settings_may_hold_anything(tmp_path, family):
+    """A result file of others, or of a later version."""
+    names = ("architecture", "compression", "pruner", "data", "model", "dataset", "arch", "nnmodel", "unpruned", "seed")
+    for number, (name, value) in enumerate(itertools.product((*names, "iterations", "p", "version"), _ODD)):
+        (tmp_path / str(number)).mkdir()
+        content = {"tfprune_result": 1, "family": family, "label": "l", "settings": {name: value}}
+        (tmp_path / f"{number}/result.json").write_text(json.dumps(content))
+    table = overview_table(tmp_path)
+    assert len(table) == number + 1 and all(isinstance(details(row), Details) for row in table.to_dict("records"))
+    assert grouped(table)["runs"].sum() == len(table) and as_text(grouped(table, ["settings.seed"]))
+    write_parquet(tmp_path / "all.parquet", table)
+    texts = pd.read_parquet(tmp_path / "all.parquet")["settings"]
+    assert json.loads(texts[5 * len(_ODD)]) == {"dataset": True}

@@ -350,10 +350,13 @@ def _result():
     path = Path(sys.argv[1], "result.json")
     counts = dict(zip(COUNTED, (200, 50, 20, 210, 60, 70, 400, 100, 120), strict=True))
     facts = {"seed": 1, "level": 2, "accuracy": 0.5, "loss": 1.5, "steps": 7, "seconds": 0.5, "digest": "a"}
+    facts["layers"] = {"a/kernel": {"weights": 200, "kept": 50, "effective": 20}}
     write_result(path, Result("mine", "dense", {"lr": 0.1}, more={"note": [1]}, **facts, **counts))
 
     def is_right(value):
         good = all(type(getattr(value, name)) in (int, type(None)) for name in (*COUNTED, "level", "steps"))
+        counts = [tuple(layer.values()) for layer in (value.layers or {}).values()]
+        good = good and all(type(count) in (int, type(None)) for layer in counts for count in layer)
         return good and (value.accuracy is None or 0 <= value.accuracy <= 1)
 
     return _json("result.json", json.loads(path.read_text()), read_result, is_right)

@@ -27,7 +27,7 @@ _STORE = {"object_store_memory": 80 << 20}
 def cluster(environment, monkeypatch):
     """Two machines of one core each, as far as Ray knows; their processes find this package, and all end with it."""
     utilities = pytest.importorskip("ray.cluster_utils")
-    for name, value in {**environment, "RAY_USAGE_STATS_ENABLED": "0"}.items():
+    for name, value in {**environment, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}.items():
         monkeypatch.setenv(name, value)
     made = utilities.Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False, **_STORE})
     try:

@@ -37,6 +37,7 @@ flags, checks, the folder of a run, training that resumes, results, progress, th
                ...                       # tables and figures from the files; returns the text for the end
 
    `train` ends with `write_result`: every trained network leaves a `result.json`, a row of `tfprune.read_results`.
+   For sweeps (`tfprune.sweeps`), a study that starts from another one's results gives that one by `needs`.
    What else its settings and files say (network, images, curves, figures) a `told.py` in the system's room tells the
    overview, see `tfprune.experiments.told`; without one, metric logs called `log` and PNG files are found.
 

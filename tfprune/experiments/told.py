@@ -126,4 +126,9 @@ def masked_layers(masks: Mapping[str, np.ndarray] | None) -> Layers | None:
 
 def text(value: object) -> str | None:
     """A setting that should be text; None where it is not."""
-    return value if isinstance(value, str) and value else None
+    return encodable(value) if isinstance(value, str) and value else None
+
+
+def encodable(value: str) -> str:
+    """A text without halves of characters, which JSON can hold and no table can."""
+    return value.encode("utf-8", "replace").decode()

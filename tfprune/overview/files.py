@@ -49,4 +49,4 @@ def flat(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _text(value: object) -> str | None:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, Mapping) else None
+    return json.dumps(value) if isinstance(value, Mapping) else None

@@ -248,6 +248,13 @@
     documents[name] = {views, named: (suffix) => views.roots[0].model.document.get_model_by_name(`${name}_${suffix}`),
       view: views.roots[0], model: views.roots[0].model};
   }
+  // The table is told twice of each change of its rows, the second time with all that it needs: once is enough.
+  const table = documents.table.view, updateGrid = table.updateGrid.bind(table);
+  let waiting = false;
+  table.updateGrid = () => {
+    if (!waiting) queueMicrotask(() => { waiting = false; updateGrid(); });
+    waiting = true;
+  };
   const fill = (plot, suffix, data) => { documents[plot].named(suffix).data = data; };
   const placed = {};  // plot -> rows of its points, in their order
 
@@ -296,7 +303,7 @@
 
   function missing(plot, rows, what) {
     const hidden = shown.length - rows.length, dots = placed[plot].length;
-    return (dots < rows.length ? `Single runs: ${dots.toLocaleString("en")} of ${rows.length.toLocaleString("en")} drawn, lines are of all. ` : "") +
+    return (dots < rows.length ? `Single runs: ${dots.toLocaleString("en")} of ${rows.length.toLocaleString("en")} drawn, means and fronts are of all. ` : "") +
       (hidden ? `Not drawn: ${plural(hidden, "run")} whose accuracy or ${what} is infinite or not known.` : "");
   }
 
@@ -525,7 +532,7 @@
       if (inTable.indices.length) choose(inTable.indices.at(-1), true);
     });
     // Arrow keys move SlickGrid's active cell.
-    const {grid, data, shadow_el: shadow} = documents.table.view;
+    const {grid, data, shadow_el: shadow} = table;
     grid.onActiveCellChanged.subscribe((_, {row}) => choose(data.index[row], false));
     for (const header of shadow.querySelectorAll(".slick-header-column")) {
       header.tabIndex = 0;

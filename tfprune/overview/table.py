@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from tfprune.experiments.results import read_results
-from tfprune.experiments.told import Told, told_of
+from tfprune.experiments.told import Told, encodable, told_of
 from tfprune.overview.latency import read_latencies
 from tfprune.records.settings import digest
 
@@ -147,6 +147,8 @@ def _column(values: Mapping[int, Any], index: pd.Index) -> pd.Series:
         largest = max((abs(value) for value in known if type(value) is int), default=0)
         if largest < (2**53 if float in found else 2**63):  # else digits would be lost
             return pd.Series(cells, index, "float64" if float in found else "Int64")
-    if found != {str}:
+    if found == {str}:
+        cells = [None if value is None else encodable(value) for value in cells]
+    else:
         cells = [None if value is None else json.dumps(value) for value in cells]
     return pd.Series(cells, index, _TEXT)

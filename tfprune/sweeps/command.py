@@ -28,7 +28,7 @@ from tfprune.sweeps.engines import engine_of
 from tfprune.sweeps.plan import Plan, make_plan, with_name
 from tfprune.sweeps.scheduler import Scheduler, cell_of, times_of
 from tfprune.sweeps.settings import EngineSettings, SweepSettings
-from tfprune.sweeps.state import RUNS, Ended, SweepFolder, read_ended, refuse_other
+from tfprune.sweeps.state import RUNS, Ended, SweepFolder, read_ended, recorded, refuse_other
 from tfprune.sweeps.sweep_file import SweepFile
 
 MOST_RUNS = 10_000
@@ -130,6 +130,8 @@ def _carry_out(path: str, how: SweepSettings, where: EngineSettings) -> Sweep:
         plan.look()
         if how.dry_run:
             return _looked_at(folder, plan, where.jobs)
+        if len(plan.finished) == len(plan.runs) and recorded(folder) == file.content:  # the disk may be read-only
+            return _told(folder, plan, {}, len(plan.runs))
         check_output(folder, "--out")
         with_name(path, plan.check)
         with SweepFolder(folder, file.content, how.changed) as record:
@@ -140,7 +142,7 @@ def _run(plan: Plan, record: SweepFolder, how: SweepSettings, where: EngineSetti
     _warn(plan)
     done = len(plan.finished)
     bar.say(f"{record.folder}: {len(plan.runs):,} runs{_needed(plan)}, {done:,} of them done")
-    if done == len(plan.runs):
+    if done == len(plan.runs):  # of a changed file
         return _told(record.folder, plan, {}, done)
     with engine_of(where, Path(os.path.abspath(record.folder))) as engine:
         scheduler = Scheduler(plan, record, engine, bar, where.attempts, how.retry_failed)

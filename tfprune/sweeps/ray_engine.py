@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -86,7 +87,10 @@ class RayEngine(Engine):
             self.__exit__(None, None, None)
             raise
         # Lost runs are started again by whoever has given us the jobs: Ray would not know how far they are.
-        self._perform = ray.remote(max_retries=0)(_perform)
+        # GPUs stand here, not in `options`: so Ray gives every run a process of its own, as one that has seen a GPU
+        # would keep to it.
+        takes = {"num_cpus": self._takes["CPU"], "num_gpus": self._takes["GPU"]}
+        self._perform = ray.remote(max_retries=0, **takes)(_perform)
         return self
 
     @property
@@ -99,8 +103,7 @@ class RayEngine(Engine):
     def start(self, job: Job) -> None:
         if self._storage is not None:
             self._offer(job)
-        takes = {"num_cpus": self._takes["CPU"], "num_gpus": self._takes["GPU"]}
-        task = self._perform.options(**takes, name=f"tfprune run {job.index}")
+        task = self._perform.options(name=f"tfprune run {job.index}")
         self._under_way[task.remote(job, self._url, installed_versions())] = job
 
     def wait(self, seconds: float) -> Outcome | None:
@@ -121,8 +124,9 @@ class RayEngine(Engine):
     def __exit__(self, *_: object) -> None:
         if self._ray is None:
             return
-        for task in self._under_way:
-            self._ray.cancel(task, force=True)
+        with contextlib.suppress(Exception):  # a cluster that is gone has nothing to stop
+            for task in self._under_way:
+                self._ray.cancel(task, force=True)
         self._under_way = {}
         self._ray.shutdown()
         self._ray = None
@@ -193,4 +197,5 @@ def _nodes_at(address: str) -> list[dict[str, float]]:
         if line.startswith("nodes "):
             return json.loads(line.removeprefix("nodes "))
     said = [line for line in ended.stderr.splitlines() if line.strip()] or ["Ray ended without a word"]
-    raise InputError(f"--address={address}: no cluster answers there: {said[-1].strip()}")
+    hint = "" if "RAY_AUTH_MODE" in os.environ else "; a cluster with a token needs RAY_AUTH_MODE=token"
+    raise InputError(f"--address={address}: no cluster answers there: {said[-1].strip()}{hint}")

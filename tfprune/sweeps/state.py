@@ -71,7 +71,7 @@ class SweepFolder:
             raise InputError(f"--out: cannot use the folder {folder}: {error.strerror}") from None
         try:
             refuse_other(folder, content, changed)
-            if _read_record(folder) != content:
+            if recorded(folder) != content:
                 text = json.dumps({"version": _VERSION, "file": content}, indent=1)
                 atomic_write_text(folder / RECORD, text + "\n")
             self.ended = read_ended(folder)
@@ -156,7 +156,7 @@ def refuse_other(folder: Path, content: Mapping[str, Any], changed: bool = False
     """
     if not folder.is_dir():
         return
-    found = _read_record(folder)
+    found = recorded(folder)
     if found is None:
         if (folder / RUNS).is_dir() and any((folder / RUNS).iterdir()):
             raise InputError(f"--out: {folder / RUNS} is no sweep's (there is no {RECORD} beside it); give another")
@@ -191,7 +191,12 @@ def _ended(line: bytes) -> Ended | None:
     return ended if good and type(ended.seconds) in (int, float) and ended.seconds >= 0 else None
 
 
-def _read_record(folder: Path) -> dict[str, Any] | None:
+def recorded(folder: Path) -> dict[str, Any] | None:
+    """The content of the sweep file whose folder it is; None where it is nobody's.
+
+    Raises:
+        InputError: it is no record, or one of another version.
+    """
     try:
         record = read_json(folder / RECORD, "the record of a sweep")
     except MissingInputError:
