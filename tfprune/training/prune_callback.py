@@ -146,6 +146,12 @@ class Prune(keras.callbacks.Callback):
     # What follows is called by Keras.
 
     def set_model(self, model: keras.Model) -> None:
+        if isinstance(model, keras.distillation.Distiller):
+            # Masks would be the Distiller's own, of teacher and student, and the student would stay dense without it.
+            raise InputError(
+                "Prune cannot prune through a Distiller: prune the student before, by tfprune.masked or in a fit of "
+                "its own; its masks hold while it is distilled"
+            )
         # Before any callback's `on_train_begin`, so that one that reads weights finds the masks.
         super().set_model(model)
         mask_in_place(model)
