@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 from tfprune.errors import InputError
@@ -40,6 +41,18 @@ def test_by_hand(tiny):
     np.testing.assert_array_equal(masks["b/kernel"], [[1, 1], [0, 0]])
     magnitude = prune(tiny, Pruner("magnitude", per_output=True), 0.5)
     np.testing.assert_array_equal(magnitude["a/kernel"], [[0, 1], [1, 0]])
+
+
+@pytest.mark.parametrize(
+    "form", [np.asarray, lambda x: {"x": x}, lambda x: tf.data.Dataset.from_tensor_slices(x).batch(2)]
+)
+def test_inputs_alone_are_enough(form):
+    x = np.array([[3, 0], [4, 1], [0, 1]], np.float32)
+    model = keras.Sequential([keras.Input((2,), name="x"), layers.Dense(2, name="a")])
+    masks = prune(model, "wanda", 0.5, data=form(x))
+    np.testing.assert_array_equal(masks["a/kernel"], prune(model, "wanda", 0.5, data=(x, np.zeros(3)))["a/kernel"])
+    with pytest.raises(InputError, match="data must be"):
+        prune(model, "snip", 0.5, data=x)
 
 
 def test_pruned_weights_give_later_layers_nothing(tiny):

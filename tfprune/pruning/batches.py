@@ -18,6 +18,18 @@ MOST_BATCHES = 10_000
 MOST_BYTES = 4 << 30  # of an iterator, which is read into memory
 
 
+def with_labels(data):
+    """Inputs alone, an array or a dict of arrays, as a pair with labels of 0: for what looks at no labels."""
+    if hasattr(data, "shape") or isinstance(data, Mapping):
+        return data, np.zeros(len(tf.nest.flatten(data)[0]))
+    return data
+
+
+def inputs_of_batch(batch):
+    """The inputs of a batch, which need have no labels."""
+    return batch[0] if isinstance(batch, (tuple, list)) else batch
+
+
 def as_batches(data, batch_size: int = 128, steps: int | None = None, inputs: int = 1) -> Iterable[tuple] | None:
     """Re-iterable batches (inputs, labels) or (inputs, labels, sample weights), as `fit` takes them.
 

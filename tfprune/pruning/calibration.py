@@ -6,16 +6,15 @@ is looked at. It may be of any form: calls are caught where they happen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tfprune.errors import InputError
 from tfprune.layers.catching import Around, Enough, catching, first_argument
-from tfprune.pruning.batches import as_batches
+from tfprune.pruning.batches import as_batches, inputs_of_batch, with_labels
 from tfprune.pruning.fitted import blamed, fitted_inputs
 
 
@@ -35,15 +34,14 @@ class Inputs:
     def __init__(self, graph: keras.Model, data, batch_size: int = 128, steps: int | None = None):
         if data is None:
             raise InputError("calibration needs data=: inputs, or a data set or pair of (inputs, labels)")
-        if hasattr(data, "shape") or isinstance(data, Mapping):
-            data = data, np.zeros(len(tf.nest.flatten(data)[0]))
-        self._graph, self._batches = graph, as_batches(data, batch_size, steps, len(graph.inputs))
+        self._graph = graph
+        self._batches = as_batches(with_labels(data), batch_size, steps, len(graph.inputs))
 
     def __iter__(self) -> Iterator:
         found = False
         for batch in self._batches:
             found = True
-            yield fitted_inputs(self._graph, batch[0] if isinstance(batch, (tuple, list)) else batch)
+            yield fitted_inputs(self._graph, inputs_of_batch(batch))
         if not found:
             raise InputError("data holds no batches, and calibration needs at least one")
 

@@ -17,7 +17,7 @@ from tfprune.layers.convert import masks_of
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import prunable
 from tfprune.layers.subclassed import as_graph
-from tfprune.pruning.batches import as_batches
+from tfprune.pruning.batches import as_batches, with_labels
 from tfprune.pruning.competing import competing
 from tfprune.pruning.compiled import chosen_loss, loss_notice
 from tfprune.pruning.effective import Missed, at_effective_sparsity
@@ -88,7 +88,7 @@ def prune(
         pruning_type: `"direct"` or `"effective"`.
         data: needed by SNIP, GraSP and Wanda: what `fit` takes, see `tfprune.pruning.batches.as_batches`. Scores are
             those of the mean loss over all examples, with their sample weights; batch normalisation sees batch by
-            batch. Wanda looks at inputs alone.
+            batch. Wanda looks at inputs alone, and data may be no more: an array, a dict of arrays or batches of them.
         seed: of random scores, dropout while scoring and ties; a non-negative integer.
         scope: `"global"`, `"layerwise"` or `"per_output"` (each output keeps the same part of its weights, to within
             one, or of what a quota gives its layer), instead of the pruner's own.
@@ -162,7 +162,8 @@ def prune(
         return part if start is whole else Masks({path: part.get(path, mask) for path, mask in whole.items()})
 
     with Progress(bool(verbose)) as progress, barriers(model, unknown) as met:
-        batches = as_batches(data, batch_size, steps, len(model.inputs))
+        by_inputs = not any(score.needs_labels for score in scores_of(chosen))
+        batches = as_batches(with_labels(data) if by_inputs else data, batch_size, steps, len(model.inputs))
         if any("loss" in score.options for score in scores_of(chosen)):
             loss = chosen_loss(compiled, loss)
             told.append(loss_notice(compiled, loss))

@@ -38,11 +38,13 @@ class Score:
     Args:
         function: see the module's docstring.
         needs_data: whether `batches` may not be None.
+        needs_labels: whether batches must have labels; without, data may be inputs alone.
         options: keyword arguments that the function takes, of those of `tfprune.prune`.
     """
 
     function: Callable[..., dict[str, np.ndarray]]
     needs_data: bool = False
+    needs_labels: bool = True
     options: tuple[str, ...] = ()
 
     def __call__(self, model: keras.Model, batches, masks: Mapping, rng: np.random.Generator, **options) -> dict:
@@ -70,7 +72,7 @@ SCORES: Registry = Registry(
         "grasp": Score(grasp, needs_data=True, options=("loss",)),
         "graspabs": Score(graspabs, needs_data=True, options=("loss",)),
         "synflow": Score(synflow, options=("input_shape",)),
-        "wanda": Score(wanda, needs_data=True),
+        "wanda": Score(wanda, needs_data=True, needs_labels=False),
     },
 )
 

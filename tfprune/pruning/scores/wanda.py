@@ -14,6 +14,7 @@ from tfprune.layers.catching import catching, first_argument
 from tfprune.layers.linear import linear_kernels
 from tfprune.layers.prunable import prunable
 from tfprune.layers.variants import in_full_precision
+from tfprune.pruning.batches import inputs_of_batch
 from tfprune.pruning.fitted import blamed, fitted_inputs
 from tfprune.pruning.gradients import Batches, traced
 
@@ -40,7 +41,7 @@ def wanda(model: keras.Model, batches: Batches, masks, rng: np.random.Generator)
     order = [masks[path] for path in kernels]
     totals: dict[str, np.ndarray] | None = None
     for batch in batches:
-        inputs = fitted_inputs(model, batch[0])
+        inputs = fitted_inputs(model, inputs_of_batch(batch))
         with in_full_precision(model), blamed("score"):
             found = {path: np.asarray(squares, np.float64) for path, squares in function(inputs, order).items()}
         totals = found if totals is None else {path: totals[path] + found[path] for path in totals if path in found}
