@@ -61,6 +61,7 @@ def test_the_page(study, tmp_path, capsys):
     [
         ((), {}, (), "give the folders in which results lie"),
         (("nowhere",), {}, (), "cannot read results in .*nowhere: no such folder"),
+        (("mine/result.json",), {}, (), "cannot read results in .*result.json: it is no folder"),
         (("mine/empty",), {}, (), "there are no results in .*empty"),
         ((".",), {}, ("method=lamp",), "--where: none of 5 networks fulfils method=lamp"),
         ((".",), {"columns": ("acuracy",)}, (), "--columns must name columns or settings"),
@@ -78,6 +79,14 @@ def test_what_cannot_be_done_is_told(study, monkeypatch, roots, given, where, to
 def test_names_of_files_say_what_they_are():
     with pytest.raises(InputError, match=r"--parquet must be a file that ends in \.parquet or \.pq\. Received"):
         ResultsSettings(parquet="a.csv")
+
+
+@pytest.mark.parametrize("given", [{"engine": "keras"}, {"machine": "node-1"}])
+def test_what_latencies_alone_need_is_not_ignored(given):
+    ((name, value),) = given.items()
+    with pytest.raises(InputError, match=f"--{name} goes with --latency. Received: --{name}={value}"):
+        ResultsSettings(**given)
+    assert getattr(ResultsSettings(latency=True, **given), name) == value
 
 
 def test_as_a_process(study):

@@ -85,6 +85,7 @@ def _field(name):
         ("shares", np.array([0.5, 25.0]), "--shares must be a number in [0, 1). Received: 25.0; did you mean 0.25?"),
         ("shares", np.zeros((2, 2)), "--shares must be a number in [0, 1). Received: [0.0, 0.0]"),
         ("start", "a/b", "--start must be the start of a file name. Received: 'a/b'"),
+        ("start", 0, "--start must be text: the start of a file name. Received: 0"),
         ("seed", 2**32, "[Run] seed must be a whole number in [0, 2**32). Received: 4294967296"),
         ("seed", -1, "[Run] seed must be a whole number in [0, 2**32). Received: -1"),
         ("out", 3, "--out must be text. Received: 3"),

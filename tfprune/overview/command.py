@@ -72,6 +72,9 @@ class ResultsSettings(Settings):
             path = getattr(self, name)
             if path is not None and Path(path).suffix.lower() not in endings:
                 raise InputError(f"--{name} must be a file that ends in {' or '.join(endings)}. Received: {path!r}")
+        for name in self.changed().keys() & {"engine", "machine"}:
+            if not self.latency:
+                raise InputError(f"--{name} goes with --latency. Received: --{name}={getattr(self, name)}")
 
 
 def command() -> Command:

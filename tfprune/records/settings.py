@@ -171,7 +171,9 @@ def refusal(field: dataclasses.Field, value: Any, name: str | None = None) -> In
         near = near or did_you_mean_fraction(value)
     shown = f"{value!r}"
     shown = shown if len(shown) <= 100 else f"{shown[:80]}..."
-    return InputError(f"{name or named(field)} must be {allowed(field)}. Received: {shown}{near}")
+    # 0 is a digit, but no text: TOML and Python tell them apart.
+    kind = "text: " if field.metadata["rule"] and not isinstance(value, str) and field.metadata["kind"] is str else ""
+    return InputError(f"{name or named(field)} must be {kind}{allowed(field)}. Received: {shown}{near}")
 
 
 def as_json(values: Mapping[str, Any]) -> dict[str, Any]:

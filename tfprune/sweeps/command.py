@@ -28,7 +28,7 @@ from tfprune.sweeps.engines import engine_of
 from tfprune.sweeps.plan import Plan, make_plan, with_name
 from tfprune.sweeps.scheduler import Scheduler, cell_of, times_of
 from tfprune.sweeps.settings import EngineSettings, SweepSettings
-from tfprune.sweeps.state import RUNS, Ended, SweepFolder, read_ended, recorded, refuse_other
+from tfprune.sweeps.state import RUNS, SweepFolder, read_ended, recorded, refuse_other
 from tfprune.sweeps.sweep_file import SweepFile
 
 MOST_RUNS = 10_000
@@ -104,7 +104,7 @@ def command() -> Command:
             )
         how, where = (setting_flags.read(values, group) for group in _GROUPS)
         sweep = _carry_out(words[0], how, where)
-        if not how.quiet or how.dry_run:
+        if not how.quiet or how.dry_run or sweep.failed:
             print(sweep.text)
         if sweep.failed and not how.dry_run:
             sys.exit(1)
@@ -152,7 +152,7 @@ def _run(plan: Plan, record: SweepFolder, how: SweepSettings, where: EngineSetti
 
 def _looked_at(folder: Path, plan: Plan, at_a_time: int) -> Sweep:
     ended = read_ended(folder)
-    failed = _failed(plan, ended)
+    failed = plan.failed(ended)
     left = [cell_of(run) for run in plan.runs if run.job.index not in plan.finished and run.job.index not in failed]
     estimate = times_of(plan, ended).left(left, at_a_time)
     done = len(plan.finished)
@@ -162,11 +162,6 @@ def _looked_at(folder: Path, plan: Plan, at_a_time: int) -> Sweep:
         estimate_text(estimate, at_a_time),
     ]
     return Sweep(folder, done, len(left), _by_name(plan, failed), "\n".join(lines))
-
-
-def _failed(plan: Plan, ended: Mapping[str, Ended]) -> dict[int, str]:
-    last = {run.job.index: ended.get(run.key) for run in plan.runs if run.job.index not in plan.finished}
-    return {index: each.error for index, each in last.items() if each and each.error}
 
 
 def _told(folder: Path, plan: Plan, failed: Mapping[int, str], done: int) -> Sweep:
