@@ -11,7 +11,6 @@ from tfprune.errors import InputError
 _BROUGHT_BY = {
     "ai_edge_litert": "tfprune[export]",
     "bokeh": "tfprune[report]",
-    "fsspec": "tfprune[ray]",
     "onnx": "tfprune[onnx]",
     "onnxruntime": "tfprune[onnx]",
     "pyarrow": "tfprune[report]",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -123,8 +124,9 @@ class RayEngine(Engine):
     def __exit__(self, *_: object) -> None:
         if self._ray is None:
             return
-        for task in self._under_way:
-            self._ray.cancel(task, force=True)
+        with contextlib.suppress(Exception):  # a cluster that is gone has nothing to stop
+            for task in self._under_way:
+                self._ray.cancel(task, force=True)
         self._under_way = {}
         self._ray.shutdown()
         self._ray = None
