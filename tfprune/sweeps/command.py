@@ -129,7 +129,7 @@ def _carry_out(path: str, how: SweepSettings, where: EngineSettings) -> Sweep:
         refuse_other(folder, file.content, how.changed)
         plan.look()
         if how.dry_run:
-            return _looked_at(folder, plan, where.jobs)
+            return _looked_at(folder, plan, where.jobs, _obstacle(plan))
         if len(plan.finished) == len(plan.runs) and recorded(folder) == file.content:  # the disk may be read-only
             return _told(folder, plan, {}, len(plan.runs))
         check_output(folder, "--out")
@@ -150,7 +150,16 @@ def _run(plan: Plan, record: SweepFolder, how: SweepSettings, where: EngineSetti
     return _told(record.folder, plan, scheduler.failed, scheduler.counts.done)
 
 
-def _looked_at(folder: Path, plan: Plan, at_a_time: int) -> Sweep:
+def _obstacle(plan: Plan) -> str | None:
+    """Why the sweep could not be started here: data that are missing, or a part of one's own."""
+    try:
+        plan.check()
+    except InputError as error:
+        return f"it cannot be started here: {error}"
+    return None
+
+
+def _looked_at(folder: Path, plan: Plan, at_a_time: int, obstacle: str | None) -> Sweep:
     ended = read_ended(folder)
     failed = plan.failed(ended)
     left = [cell_of(run) for run in plan.runs if run.job.index not in plan.finished and run.job.index not in failed]
@@ -160,6 +169,7 @@ def _looked_at(folder: Path, plan: Plan, at_a_time: int) -> Sweep:
         run_table(plan, ended),
         f"{len(plan.runs):,} runs{_needed(plan)}: {done:,} done, {len(failed):,} failed, {len(left):,} left",
         estimate_text(estimate, at_a_time),
+        *([obstacle] if obstacle else []),
     ]
     return Sweep(folder, done, len(left), _by_name(plan, failed), "\n".join(lines))
 
