@@ -1,6 +1,7 @@
 """`python -m tfprune.results` as a person uses it."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -20,6 +21,15 @@ def test_it_prints_means_and_writes_nothing(study, capsys):
     collect([str(study)], ResultsSettings())
     *lines, last = capsys.readouterr().out.splitlines()
     assert len(lines) == 4 and last.startswith("5 networks; ") and sorted(study.rglob("*")) == before
+
+
+def test_networks_that_are_there_twice_are_told(study, tmp_path_factory, capsys):
+    copy = tmp_path_factory.mktemp("copy")
+    shutil.copytree(study / "lenet5", copy / "lenet5")
+    collect([str(study), str(copy)], ResultsSettings(columns=("accuracy",)))
+    told = capsys.readouterr().out.splitlines()
+    assert told[-1].startswith("9 networks (4 with the settings and seed of another); ")
+    assert told[2].split()[:2] == ["4", "0.8500"]
 
 
 def test_conditions_order_and_columns(study, capsys):
