@@ -128,6 +128,10 @@ def test_sensitivity_and_files_that_cannot_be_made(tmp_path):
         ({"data": 3}, "data must be .* Received: int$"),
         ({"data": iter([1])}, "a generator can be read once only"),
         ({"data": (np.zeros((4, 6)), np.zeros(4)), "dense": None}, r"no model is compiled: model\.compile"),
+        (
+            {"data": (np.zeros((4, 5)), np.zeros(4))},
+            r"data: model 'a_net' cannot be evaluated on them: .* shape \(None, 5\)",
+        ),
         ({"sensitivity": 3}, r"sensitivity needs a table or a figure\(\)\. Received: int$"),
     ],
 )

@@ -85,6 +85,7 @@ def test_a_score_gets_what_it_asks_for(model):
             r"an array of shape \(3,\) for kernel 'conv/kernel', whose shape is \(3, 3, 4, 8\)",
         ),
         ({"conv/kernel": np.full((3, 3, 4, 8), np.nan)}, "scores of kernel 'conv/kernel' are not finite"),
+        ({"conv/kernel": "high"}, "score wrong gave no array of numbers for kernel 'conv/kernel': 'high'"),
     ],
 )
 def test_what_a_score_must_not_give(model, scores, message):
@@ -134,6 +135,9 @@ def test_filter_scores(model):
         InputError, match=r"filter score wrong must give arrays of shapes \[\(8,\)\]; received \[\(3,\)\]"
     ):
         tfprune.prune_filters(model, "wrong", 0.5)
+    tfprune.register_filter_score("number")(lambda kernels, rng: np.nan)
+    with pytest.raises(InputError, match=r"score number must give arrays of shapes \[\(8,\)\]; received float nan"):
+        tfprune.prune_filters(model, "number", 0.5)
 
 
 @pytest.mark.parametrize(

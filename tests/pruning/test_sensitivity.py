@@ -180,6 +180,10 @@ def test_table_and_figure(data, tmp_path):
     np.testing.assert_allclose(lines["b"].get_xdata(), [0, 0.5, 5 / 6])
     np.testing.assert_allclose(lines["b"].get_ydata(), [found.baseline, *found.values["b"]])
     assert found.save(tmp_path / "s.png").stat().st_size > 1000
+    with pytest.raises(
+        tfprune.InputError, match=r"must end in \.png \(the numbers: \.table\.to_csv\(path\)\)\. Received: 's\.csv'"
+    ):
+        found.save("s.csv")
 
 
 @pytest.mark.parametrize(

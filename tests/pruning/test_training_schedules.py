@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from tfprune.errors import InputError
@@ -12,6 +13,7 @@ from tfprune.pruning.training_schedules import (
     OwnSchedule,
     PolynomialSchedule,
 )
+from tfprune.training.regrowth import RigL
 
 
 def _course(schedule):
@@ -54,6 +56,16 @@ def test_fractions_of_a_training_of_200_steps(schedule, expected):
     assert ConstantSchedule(0.9, begin=0.25).fixed(200).renewals == (50,)
 
 
+def test_steps_may_be_numbers_of_numpy():
+    end = np.ceil(1000 / 32).astype(np.int32) * 2  # as tfmot's tutorials count them
+    schedule = PolynomialSchedule(0.8, begin_step=np.int64(4), end_step=end, frequency=np.int32(10))
+    assert schedule == PolynomialSchedule(0.8, 4, 64, 10)
+    assert list(schedule.renewals) == [4, 14, 24, 34, 44, 54, 64]
+    assert all(type(step) is int for step in (*schedule.renewals, schedule.end_step, schedule.frequency))
+    assert list(OwnSchedule(abs, end_step=end, frequency=np.int64(30)).renewals) == [30, 60]
+    assert list(RigL(0.9, frequency=np.int64(30), end_step=end).renewals) == [30, 60]
+
+
 @pytest.mark.parametrize(
     ("make", "told"),
     [
@@ -69,6 +81,10 @@ def test_fractions_of_a_training_of_200_steps(schedule, expected):
         (lambda: OneCycleSchedule(0.9, alpha=0), "alpha must be above 0"),
         (lambda: OwnSchedule(0.5), "that gives a sparsity. Received: 0.5"),
         (lambda: OwnSchedule(abs, of="steps"), "step, progress. Received: 'steps'; did you mean 'step'"),
+        (lambda: OwnSchedule(abs, frequency=2.5), "frequency must be a whole number of steps. Received: 2.5"),
+        (lambda: OwnSchedule(abs, frequency=None), "frequency must be a whole number of steps. Received: None"),
+        (lambda: OwnSchedule(abs, begin_step="3"), "begin_step must be a whole number of steps. Received: '3'"),
+        (lambda: OwnSchedule(abs, end_step=-3), "end_step must be at least 1. Received: -3"),
         (lambda: OwnSchedule(float).at(100), r"schedule float must give a sparsity in \[0, 1\); at step 100 it gave"),
     ],
 )

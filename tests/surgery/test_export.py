@@ -429,6 +429,23 @@ def test_report(tmp_path, capfd):
     assert sizes["pruned", "litert"] == (tmp_path / "pruned-int8.tflite").stat().st_size > sizes["compacted", "litert"]
 
 
+class Unregistered(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = L.Dense(2)
+
+    def call(self, x):
+        return self.dense(x)
+
+
+def test_a_class_that_keras_does_not_know_is_named(tmp_path):
+    model = Unregistered()
+    model(_noise(4, 5))
+    with pytest.raises(ExportError, match=r"Keras does not know Unregistered: decorate it with @keras\.saving\.reg"):
+        export(model, tmp_path / "net.keras")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -436,7 +453,8 @@ def test_report(tmp_path, capfd):
         ({"batches": (1, 0)}, "batches must be at least 1. Received: 0"),
         ({"repeats": 0}, "repeats must be at least 1. Received: 0"),
         ({"threads": 0}, "threads must be at least 1. Received: 0"),
-        ({"precisions": ("int4",)}, "Received: 'int4'"),
+        ({"precisions": ("int4",)}, r"^precisions must be a list of float32, float16, int8. Received: \('int4',\)$"),
+        ({"precisions": "int8"}, "precisions must be a list of float32, float16, int8. Received: 'int8'"),
     ],
 )
 def test_bad_arguments_of_the_report(arguments, message):

@@ -423,6 +423,16 @@ def test_what_is_refused_when_training_begins():
         _fit(unbuilt, tfprune.Prune("magnitude", POLYNOMIAL))
     with pytest.raises(InputError, match=r"call begin\(model, steps\) before step"):
         tfprune.Prune("magnitude", POLYNOMIAL).step()
+    teacher, student = _net(), _net()
+    distiller = keras.distillation.Distiller(teacher, student, keras.distillation.LogitsDistillation())
+    distiller.compile("sgd", LOSS)
+    distiller(X)
+    with pytest.raises(InputError, match="cannot prune through a Distiller: prune the student before"):
+        _fit(distiller, tfprune.Prune("magnitude", POLYNOMIAL))
+    for wrong in ({"steps": 0}, {"steps": "9"}, {"steps": 2.5}, {"steps": 9, "done": -1}):
+        name = list(wrong)[-1]
+        with pytest.raises(InputError, match=f"{name} must be a whole number of updates, at least .* {wrong[name]!r}"):
+            tfprune.Prune("magnitude", POLYNOMIAL).begin(_net(), **wrong)
 
 
 @pytest.mark.slow

@@ -133,6 +133,8 @@ def test_batches_come_in_turns():
     [
         (lambda: RigL(0.5, fraction=0), r"fraction must lie in \(0, 1\]. Received: 0"),
         (lambda: RigL(0.5, frequency=2.5), "frequency must be a whole number of steps, at least 1. Received: 2.5"),
+        (lambda: RigL(0.5, frequency=None), "frequency must be a whole number of steps, at least 1. Received: None"),
+        (lambda: RigL(0.5, fraction="a"), r"fraction must lie in \(0, 1\]. Received: 'a'"),
         (lambda: RigL(0.5, end=0.5, end_step=10), "give end or end_step, not both"),
         (lambda: RigL(0.5).fixed(None), "whose number of steps is not known"),
     ],

@@ -21,7 +21,7 @@ from tfprune.layers.subclassed import as_graph
 from tfprune.records.atomic import atomic_write_text
 from tfprune.records.extras import extra
 from tfprune.records.pages import Section, as_html, as_markdown, as_text
-from tfprune.surgery.signatures import inputs_of
+from tfprune.surgery.signatures import inputs_of, reason_of
 
 _WRITERS = {".txt": as_text, ".html": as_html, ".md": as_markdown}
 
@@ -177,7 +177,11 @@ def _evaluated(models: Mapping[str, keras.Model], data) -> dict[str, dict[str, f
 
 def _metrics(model: keras.Model, data) -> dict[str, float]:
     given = dict(zip(("x", "y", "sample_weight"), data, strict=False)) if isinstance(data, tuple) else {"x": data}
-    return {name: float(value) for name, value in model.evaluate(**given, verbose=0, return_dict=True).items()}
+    try:
+        found = model.evaluate(**given, verbose=0, return_dict=True)
+    except (ValueError, tf.errors.InvalidArgumentError) as error:
+        raise InputError(f"data: model {model.name!r} cannot be evaluated on them: {reason_of(error)}") from error
+    return {name: float(value) for name, value in found.items()}
 
 
 def _judged(model: keras.Model, compiled: keras.Model) -> keras.Model:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from numbers import Integral
 
 from tfprune.errors import InputError, did_you_mean_fraction
 
@@ -16,6 +17,11 @@ def is_number(value) -> bool:
         return math.isfinite(value)
     except TypeError:  # an array of several
         return False
+
+
+def is_whole(value) -> bool:
+    """Whether it is an integer, of Python or NumPy; truth values are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def check_fraction(value, named: str) -> None:

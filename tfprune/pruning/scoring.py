@@ -70,7 +70,12 @@ def _checked(score: Score, scores: Mapping, masks: Mapping[str, np.ndarray]) -> 
         count = f"{len(unknown)} kernel{'s' if len(unknown) > 1 else ''}"
         raise InputError(f"score {score.name} says nothing of {count}: leave them out, ignore={unknown}")
     for path, mask in masks.items():
-        found[path] = np.asarray(scores[path], np.float32)
+        try:
+            found[path] = np.asarray(scores[path], np.float32)
+        except (TypeError, ValueError):
+            raise InputError(
+                f"score {score.name} gave no array of numbers for kernel {path!r}: {scores[path]!r:.60}"
+            ) from None
         if found[path].shape != mask.shape:
             raise InputError(
                 f"score {score.name} gave an array of shape {found[path].shape} for kernel {path!r}, whose shape is "

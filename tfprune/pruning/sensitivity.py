@@ -71,7 +71,15 @@ class Sensitivity:
         return sensitivity_figure(self.metric, self.baseline, self.sparsities, self.values, self.reached)
 
     def save(self, path: str | PathLike) -> Path:
-        """Writes the figure as PNG."""
+        """Writes the figure as PNG.
+
+        Raises:
+            InputError: a path with another suffix.
+        """
+        if Path(path).suffix.lower() != ".png":
+            raise InputError(
+                f"the path of a figure must end in .png (the numbers: .table.to_csv(path)). Received: {str(path)!r}"
+            )
         figure = self.figure()
         from tfprune.plots.style import save_png
 

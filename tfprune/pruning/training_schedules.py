@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 
 from tfprune.errors import InputError, did_you_mean, did_you_mean_fraction
-from tfprune.pruning.layer_fractions import check_fractions, is_number
+from tfprune.pruning.layer_fractions import check_fractions, is_number, is_whole
 
 FREQUENCY = 100
 ENDLESS = 2**62  # where the end of the training is not known
@@ -60,10 +60,7 @@ class TrainingSchedule:
         self._check_times()
 
     def _check_times(self) -> None:
-        for name in ("begin_step", "end_step", "frequency"):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-                raise InputError(f"{name} must be a whole number of steps. Received: {value!r}")
+        whole_steps(self, optional=("end_step", "frequency"))
         for name in ("begin", "end"):
             value = getattr(self, name)
             if value is not None and not (is_number(value) and (0 <= value < 1 if name == "begin" else 0 < value <= 1)):
@@ -304,10 +301,13 @@ class OwnSchedule:
         if self.of not in PROGRESS:
             near = did_you_mean(self.of, PROGRESS)
             raise InputError(f"of must be one of {', '.join(PROGRESS)}. Received: {self.of!r}{near}")
+        whole_steps(self, optional=("end_step",))
         if self.frequency < 1:
             raise InputError(f"frequency must be at least 1. Received: {self.frequency}")
         if self.begin_step < 0:
             raise InputError(f"begin_step must be at least 0. Received: {self.begin_step}")
+        if self.end_step is not None and self.end_step < 1:
+            raise InputError(f"end_step must be at least 1. Received: {self.end_step}")
 
     @property
     def final(self) -> float | None:
@@ -333,6 +333,21 @@ class OwnSchedule:
             name = getattr(self.function, "__name__", type(self.function).__name__)
             raise InputError(f"schedule {name} must give a sparsity in [0, 1); at step {step} it gave {sparsity!r}")
         return float(sparsity)
+
+
+def whole_steps(schedule, optional: Sequence[str]) -> None:
+    """Makes plain integers of a schedule's numbers of steps, which may be NumPy's: `np.ceil(...).astype(np.int32)`.
+
+    Raises:
+        InputError: one is no whole number, or None and not optional; names it.
+    """
+    for name in ("begin_step", "end_step", "frequency"):
+        value = getattr(schedule, name)
+        if value is None and name in optional:
+            continue
+        if not is_whole(value):
+            raise InputError(f"{name} must be a whole number of steps. Received: {value!r}")
+        object.__setattr__(schedule, name, int(value))
 
 
 def require_steps(steps: int | None) -> None:

@@ -18,7 +18,7 @@ from tfprune.quiet import quiet_conversion
 from tfprune.records.atomic import temporary_folder
 from tfprune.surgery.examples import read_examples, repeated
 from tfprune.surgery.export import Exported, export
-from tfprune.surgery.formats import format_of
+from tfprune.surgery.formats import FORMATS, format_of
 
 _WARM = 2
 
@@ -81,7 +81,7 @@ def export_report(
     Raises:
         InputError: an argument is out of range, or what `export` raises. Differences are reported, whatever their size.
     """
-    _check_arguments(models, batches, repeats, threads)
+    _check_arguments(models, precisions, batches, repeats, threads)
     with contextlib.ExitStack() as stack:
         if folder is None:
             folder = stack.enter_context(temporary_folder())
@@ -109,10 +109,13 @@ def export_report(
     return ExportTable(rows)
 
 
-def _check_arguments(models, batches, repeats: int, threads: int) -> None:
+def _check_arguments(models, precisions, batches, repeats: int, threads: int) -> None:
     for name in models:
         if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name):
             raise InputError(f"names of models must be of letters, digits, _ and -. Received: {name!r}")
+    allowed = FORMATS[".tflite"].tolerances
+    if isinstance(precisions, str) or not set(precisions) <= set(allowed):
+        raise InputError(f"precisions must be a list of {', '.join(allowed)}. Received: {precisions!r}")
     for argument, value in (("repeats", repeats), ("threads", threads), *(("batches", batch) for batch in batches)):
         if not isinstance(value, int) or value < 1:
             raise InputError(f"{argument} must be at least 1. Received: {value!r}")

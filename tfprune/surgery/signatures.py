@@ -83,6 +83,12 @@ def reason_of(error: BaseException) -> str:
     unknown = re.search(r"No Op registered for (\w+)", str(error))
     if unknown:
         return f"it has no operation {unknown[1]}"
+    own = re.search(r"Could not locate (?:class|function) '(\w+)'", str(error))
+    if own:
+        return f"Keras does not know {own[1]}: decorate it with @keras.saving.register_keras_serializable()"
     places = r"loc\(.*\): "  # in the graph, one call within the other
-    lines = [re.sub(places, "", line).strip() for line in str(error).splitlines() if line.strip()]
+    plain = re.sub(r"\x1b\[\d*m", "", str(error))  # Keras prints in bold
+    lines = [re.sub(places, "", line).strip() for line in plain.splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].startswith("Exception encountered when calling"):
+        del lines[0]
     return next((line for line in lines if "error:" in line), (lines or [type(error).__name__])[0])[:300]

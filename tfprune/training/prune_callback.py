@@ -10,7 +10,7 @@ import keras
 
 from tfprune.errors import InputError, did_you_mean
 from tfprune.layers.in_place import mask_in_place
-from tfprune.pruning.layer_fractions import is_exactly
+from tfprune.pruning.layer_fractions import is_exactly, is_whole
 from tfprune.pruning.patterns import as_pattern
 from tfprune.pruning.pruner import PRUNING_TYPES, prune
 from tfprune.pruning.selection import kept_count
@@ -30,7 +30,8 @@ class Prune(keras.callbacks.Callback):
     """Prunes a model while it trains: `model.fit(..., callbacks=[Prune("magnitude", PolynomialSchedule(0.9))])`.
 
     A plain model gets masks in place as `fit` begins, and has them afterwards; `tfprune.strip` gives it without them. A
-    model that is masked is used as it is. Pruned weights keep their values, which training leaves alone.
+    model that is masked is used as it is. Pruned weights take part in nothing and get no gradients; momentum and weight
+    decay may still move them.
 
     Steps are updates, counted from 1 as `fit` counts them: the first of epoch e is e · (steps per epoch) + 1. So
     `initial_epoch`, and `BackupAndRestore`, go on where they were, and a `fit` from epoch 0 starts the schedule anew;
@@ -53,7 +54,7 @@ class Prune(keras.callbacks.Callback):
         data: for scores that need data, all of which each renewal reads, and the gradients of `RigL`: what `fit` takes,
             or a part of it.
         regrow: False: what is pruned stays pruned. True: at each renewal all weights compete, pruned ones with the
-            values that they had; where one comes back, it has that value.
+            values that they had, but for weight decay; where one comes back, it has that value.
         effective: whether the effective sparsity is told, too; None where `pruning_type` is `"effective"`.
         **options: further ones of `tfprune.prune`: `scope`, `quota`, `pattern`, `ignore`, `min_weights`, `loss`, `seed`
             and others.
@@ -125,7 +126,13 @@ class Prune(keras.callbacks.Callback):
             model: built; plain, or masked.
             steps: number of updates of the whole training; None where the schedule is in steps.
             done: number of updates that have been made, where an earlier training is gone on with.
+
+        Raises:
+            InputError: as for the class, and a number of updates that is none.
         """
+        for name, value, least in (("steps", steps, 1), ("done", done, 0)):
+            if not (value is None and name == "steps") and not (is_whole(value) and value >= least):
+                raise InputError(f"{name} must be a whole number of updates, at least {least}. Received: {value!r}")
         self.set_model(model)
         self._prepare(steps)
         self._start(done)
@@ -139,6 +146,12 @@ class Prune(keras.callbacks.Callback):
     # What follows is called by Keras.
 
     def set_model(self, model: keras.Model) -> None:
+        if isinstance(model, keras.distillation.Distiller):
+            # Masks would be the Distiller's own, of teacher and student, and the student would stay dense without it.
+            raise InputError(
+                "Prune cannot prune through a Distiller: prune the student before, by tfprune.masked or in a fit of "
+                "its own; its masks hold while it is distilled"
+            )
         # Before any callback's `on_train_begin`, so that one that reads weights finds the masks.
         super().set_model(model)
         mask_in_place(model)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tfprune.errors import InputError, did_you_mean_fraction
-from tfprune.pruning.layer_fractions import check_fractions, is_number
+from tfprune.pruning.layer_fractions import check_fractions, is_number, is_whole
 from tfprune.pruning.selection import lowest
 from tfprune.pruning.training_schedules import ENDLESS, require_steps
 
@@ -52,12 +52,15 @@ class Regrowth:
             raise InputError(f"sparsity must lie in [0, 1). Received: {self.sparsity!r}{near}")
         for name in ("fraction", "end"):
             value = getattr(self, name)
-            if value is not None and not 0 < value <= 1:
+            if not (value is None and name == "end") and not (is_number(value) and 0 < value <= 1):
                 raise InputError(f"{name} must lie in (0, 1]. Received: {value!r}")
         for name in ("frequency", "end_step"):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            if value is None and name == "end_step":
+                continue
+            if not is_whole(value) or value < 1:
                 raise InputError(f"{name} must be a whole number of steps, at least 1. Received: {value!r}")
+            object.__setattr__(self, name, int(value))
         if self.end is not None and self.end_step is not None:
             raise InputError(f"give end or end_step, not both. Received: {self.end} and {self.end_step}")
 

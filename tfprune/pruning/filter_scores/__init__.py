@@ -157,8 +157,13 @@ def score_filters(kernels: Mapping[str, np.ndarray], scoring: str, seed: int = 0
 
 def _checked(scores: Sequence, kernels: list[np.ndarray], scoring: str) -> list[np.ndarray]:
     """As float32 arrays; refuses what a filter score must not give."""
-    found = [np.asarray(score, np.float32) for score in scores]
-    shapes, needed = [score.shape for score in found], [kernel.shape[-1:] for kernel in kernels]
+    needed = [kernel.shape[-1:] for kernel in kernels]
+    try:
+        found = [np.asarray(score, np.float32) for score in scores]
+    except (TypeError, ValueError):  # no sequence, or not of numbers
+        came = f"{type(scores).__name__} {scores!r:.60}"
+        raise InputError(f"filter score {scoring} must give arrays of shapes {needed}; received {came}") from None
+    shapes = [score.shape for score in found]
     if shapes != needed:
         raise InputError(f"filter score {scoring} must give arrays of shapes {needed}; received {shapes}")
     if not all(np.isfinite(score).all() and (score >= 0).all() for score in found):
