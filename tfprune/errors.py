@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import difflib
 import numbers
+import unicodedata
 from collections.abc import Iterable
 
 _LONGEST = 2000
+_OBEYED = ("Cc", "Cf", "Cs")  # characters that are done, not shown; and halves of one
 
 
 class InputError(ValueError):
     """Input from outside (a file, a key, a flag) cannot be used.
 
     The message is a single line for the person who gave the input: it names the file, key or flag, says what is
-    allowed and what came. What came may itself hold line breaks, or be very long: the line is kept one, and of bounded
-    length. Entry points print it without a traceback and exit with code 2.
+    allowed and what came. What came may itself hold line breaks, codes that a terminal obeys, or be very long: the line
+    is kept one, and plain, and of bounded length. Entry points print it without a traceback and exit with code 2.
     """
 
     def __init__(self, message: str):
-        line = " ".join(part.strip() for part in str(message).splitlines())
+        line = " ".join(part.strip() for part in str(message).expandtabs(1).splitlines())
+        line = "".join(repr(each)[1:-1] if unicodedata.category(each) in _OBEYED else each for each in line)
         super().__init__(line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 3 :]}")
 
 

@@ -1,5 +1,7 @@
 """Which rows and columns words mean."""
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from tfprune.errors import InputError
@@ -42,6 +44,28 @@ def test_rows(table, conditions, labels):
 
 
 @pytest.mark.parametrize(
+    "value, places",
+    [
+        ("31.623", [0]),  # as it is printed
+        ("31.6228", [0]),  # as labels have it
+        ("31.62", [0, 1]),
+        ("31.622776601683793", [0]),
+        ("31.6", []),  # too few digits for one that was printed
+        ("3.1623e1", [0]),
+        ("1000", [3, 4]),  # of those that are not whole, what rounds to it
+        ("1001", [2]),
+        ("inf", [5]),
+    ],
+)
+def test_a_number_as_it_is_printed(value, places):
+    compressions = [31.622776601683793, 31.62, 1001.0, 1000.0, 1000.4, np.inf, np.nan]
+    table = pd.DataFrame({"compression": compressions})
+    assert rows_where(table, [f"compression={value}"]).index.tolist() == places
+    others = [place for place in range(7) if place not in places]
+    assert rows_where(table, [f"compression!={value}"]).index.tolist() == others
+
+
+@pytest.mark.parametrize(
     "condition, told",
     [
         ("accuracy", r"--where must be name=value, also with !=, <, <=, > or >=\. Received: 'accuracy'"),
@@ -73,3 +97,5 @@ def test_order(table):
     assert in_order(table, ["-settings.sample"])["settings.sample"].tolist()[:4] == ["1", "1", "0", "0"]
     with pytest.raises(InputError, match=r"--sort must name columns .* Received: '-acuracy'; did you mean"):
         in_order(table, ["-acuracy"])
+    with pytest.raises(InputError, match=r"--sort must name columns of numbers or text\. Received: '-settings'"):
+        in_order(table, ["-settings"])

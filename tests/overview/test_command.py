@@ -1,6 +1,7 @@
 """`python -m tfprune.results` as a person uses it."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -20,6 +21,15 @@ def test_it_prints_means_and_writes_nothing(study, capsys):
     collect([str(study)], ResultsSettings())
     *lines, last = capsys.readouterr().out.splitlines()
     assert len(lines) == 4 and last.startswith("5 networks; ") and sorted(study.rglob("*")) == before
+
+
+def test_networks_that_are_there_twice_are_told(study, tmp_path_factory, capsys):
+    copy = tmp_path_factory.mktemp("copy")
+    shutil.copytree(study / "lenet5", copy / "lenet5")
+    collect([str(study), str(copy)], ResultsSettings(columns=("accuracy",)))
+    told = capsys.readouterr().out.splitlines()
+    assert told[-1].startswith("9 networks (4 with the settings and seed of another); ")
+    assert told[2].split()[:2] == ["4", "0.8500"]
 
 
 def test_conditions_order_and_columns(study, capsys):
@@ -61,6 +71,7 @@ def test_the_page(study, tmp_path, capsys):
     [
         ((), {}, (), "give the folders in which results lie"),
         (("nowhere",), {}, (), "cannot read results in .*nowhere: no such folder"),
+        (("mine/result.json",), {}, (), "cannot read results in .*result.json: it is no folder"),
         (("mine/empty",), {}, (), "there are no results in .*empty"),
         ((".",), {}, ("method=lamp",), "--where: none of 5 networks fulfils method=lamp"),
         ((".",), {"columns": ("acuracy",)}, (), "--columns must name columns or settings"),
@@ -78,6 +89,14 @@ def test_what_cannot_be_done_is_told(study, monkeypatch, roots, given, where, to
 def test_names_of_files_say_what_they_are():
     with pytest.raises(InputError, match=r"--parquet must be a file that ends in \.parquet or \.pq\. Received"):
         ResultsSettings(parquet="a.csv")
+
+
+@pytest.mark.parametrize("given", [{"engine": "keras"}, {"machine": "node-1"}])
+def test_what_latencies_alone_need_is_not_ignored(given):
+    ((name, value),) = given.items()
+    with pytest.raises(InputError, match=f"--{name} goes with --latency. Received: --{name}={value}"):
+        ResultsSettings(**given)
+    assert getattr(ResultsSettings(latency=True, **given), name) == value
 
 
 def test_as_a_process(study):

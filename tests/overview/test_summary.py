@@ -44,17 +44,28 @@ def test_text(study):
     assert len({line.index("kept") + 4 for line in lines[:1]} | {line.index(" 50 ") + 3 for line in lines[3:]}) == 1
 
 
+def test_an_infinite_mean_has_no_deviation(study):
+    table = overview_table(study).query("method == 'snip' and target_compression == 10")
+    table["effective_compression"] = [10.0, np.inf]
+    table = pd.concat([table, table.iloc[:1].assign(effective_compression=12.0)])
+    (line,) = grouped(table, ["effective_compression"]).to_dict("records")
+    assert line["effective_compression"] == np.inf and line["effective_compression_count"] == 3
+    assert np.isnan(line["effective_compression_std"])
+    assert as_text(grouped(table, ["effective_compression"])).split() == ["runs", "effective_compression", "3", "inf"]
+
+
 def test_text_of_rows():
     table = pd.DataFrame(
         {
             "settings.on": pd.Series([True, None], dtype="boolean"),
             "whole": pd.Series([1234567, None], dtype="Int64"),
             "part": [1234567.0, 0.1234567],
+            "large": [1e300, 1e17],
             "dict": [{"a": 1}, None],
         }
     )
     assert as_text(table).split("\n") == [
-        "on        whole       part  dict",
-        "True  1,234,567  1,234,567  {'a': 1}",
-        "                   0.12346",
+        "on        whole       part                    large  dict",
+        "True  1,234,567  1,234,567                   1e+300  {'a': 1}",
+        "                   0.12346  100,000,000,000,000,000",
     ]

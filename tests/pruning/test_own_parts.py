@@ -201,6 +201,7 @@ def own_module(tmp_path, monkeypatch):
     (tmp_path / f"{name}.py").write_text(MODULE.format(needs_data=False))
     (tmp_path / f"{name}_data.py").write_text(MODULE.format(needs_data=True).replace("of_", "of_data_"))
     (tmp_path / f"{name}_broken.py").write_text("1 / 0")
+    (tmp_path / f"{name}_ends.py").write_text("import sys\nsys.exit(3)")
     monkeypatch.chdir(tmp_path)
     return name
 
@@ -216,6 +217,7 @@ def test_a_module_of_the_working_folder(model, own_module):
         (f"{own_module}:x", f"module {own_module} .* neither has nor registers 'x'"),
         (f"{own_module}:number", "must be a tfprune.Pruner or a function that scores; it is 3"),
         (f"{own_module}_broken:x", "cannot be imported: ZeroDivisionError: division by zero"),
+        (f"{own_module}_ends:x", "cannot be imported: SystemExit: 3"),
         ("a b:x", "'a b:x' is not written module:name"),
     ):
         with pytest.raises(InputError, match=message):

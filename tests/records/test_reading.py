@@ -53,6 +53,9 @@ def test_json(tmp_path):
 
 def test_a_message_is_one_line_of_bounded_length():
     assert str(InputError("arch = f8\n:x\u2028 is\r\nwrong")) == "arch = f8 :x is wrong"
+    told = str(InputError("\x1b[31mred \u202eleft\tü日 \udc80"))
+    assert told == r"\x1b[31mred \u202eleft ü日 \udc80"
+    assert str(InputError(told)) == told
     long = str(InputError("start " + "x" * 10_000 + " end"))
     assert len(long) < 2100 and long.startswith("start x") and long.endswith("x end")
 

@@ -1,9 +1,11 @@
 """The sweep files that come with the package: each can be carried out, and asks for what it says."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+import tfprune
 from tfprune.errors import InputError
 from tfprune.sweeps.engine import Job
 from tfprune.sweeps.plan import make_plan
@@ -55,6 +57,26 @@ def test_a_sample_of_the_large_ones(path, tmp_path):
     for name in ("pruner", "sample", "com_exp", "strategy", "default_hparams"):
         assert {str(each.settings.get(name)) for each in some} == {str(each.settings.get(name)) for each in wanted}
     assert len(make_plan(some, Job(0, "", root=str(tmp_path))).runs) > len(some)
+
+
+def test_what_the_page_lists_is_what_its_file_gives(tmp_path, monkeypatch):
+    page = (ROOT / "docs" / "sweeps.md").read_text()
+    (text,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (told,) = re.findall(r"```\n(run  state .*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    Path("study.toml").write_text(text)
+    lines = tfprune.run_sweep("study.toml", dry_run=True).text.splitlines()
+    assert "..." in told and {*told.splitlines()} - {"..."} <= {*lines}
+
+
+def test_what_keeps_a_sweep_from_starting_is_told_by_a_dry_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("s.toml").write_text('entry_point = "main"\n[settings]\ndata = "digits"\npruner = "no_module:mine"\n')
+    sweep = tfprune.run_sweep("s.toml", dry_run=True)
+    told = "the run: --pruner=no_module:mine: there is no module no_module"
+    assert sweep.left == 1 and sweep.text.splitlines()[-1].startswith(f"it cannot be started here: {told}")
+    with pytest.raises(InputError, match=told):
+        tfprune.run_sweep("s.toml")
 
 
 def test_branches_of_a_lottery_wait_for_the_run_that_the_file_names():

@@ -93,6 +93,10 @@ def test_what_needs_a_failed_run_is_not_started(place):
         "part=1 x=2": "part=2 failed: SystemExit: no more",
         "part=2": "SystemExit: no more",
     }
+    looked = place.sweep(text, dry_run=True)  # and the next start would leave them alone: none is left
+    assert (looked.done, looked.left, looked.failed) == (0, 0, sweep.failed)
+    states = [line.split()[1] for line in looked.text.splitlines()[1:-2]]
+    assert states == ["failed"] * 3 and looked.text.endswith("0 done, 3 failed, 0 left\nnothing is left to do")
 
 
 def test_a_run_without_results_is_no_finished_one(place):
@@ -204,6 +208,7 @@ def test_all_runs_are_checked_before_anything_starts(place, text, told):
         ("mian", "a command must be one of .* Received: 'mian'; did you mean 'main'?"),
         ("no_such_module:Study", "there is no module no_such_module"),
         ("trivial_system:FAULTS", "trivial_system:FAULTS must be a class derived from"),
+        ("tfprune.cli.run:Study", "tfprune.cli.run:Study: the class lacks folder, report, train"),
         ("trivial_system:Stuty", "neither has nor registers 'Stuty'"),
     ],
 )
@@ -302,7 +307,10 @@ def test_the_command_tells_what_came_of_it(place, told):
     assert "failed: x=1 word=a: RuntimeError: something went wrong" in out
     assert f"results: python -m tfprune.results {place.out / 'runs'}" in out
     assert errors.splitlines()[0] == f"{place.out}: 3 runs, 0 of them done"
-    assert told(place.write(text), f"--out={place.out}", "--engine=inline", "--quiet")[1:] == ("", "")
+    quiet = told(place.write(text), f"--out={place.out}", "--engine=inline", "--quiet")
+    assert quiet == (1, out, "")  # no progress, but what failed is told
+    text = text.replace("error", "none")
+    assert told(place.write(text), f"--out={place.out}", "--engine=inline", "--quiet", "--changed") == (0, "", "")
 
 
 def test_warnings_of_studies_are_told_once(place, told):

@@ -90,12 +90,14 @@ def study_of(command: str) -> type[Study]:
     """The study of an entry point, `python -m tfprune.<command>`, or one's own, `module:Study`.
 
     Raises:
-        InputError: there is none of that name, or its module cannot be imported.
+        InputError: there is none of that name, its module cannot be imported, or it is not written to its end.
     """
     if command not in FAMILIES and ":" in command:
         study = imported(command, "the study", {})
         if not (isinstance(study, type) and issubclass(study, Study)):
             raise InputError(f"{command} must be a class derived from tfprune.cli.run.Study. Received: {study!r:.80}")
+        if missing := sorted(getattr(study, "__abstractmethods__", ())):
+            raise InputError(f"{command}: the class lacks {', '.join(missing)}")
         return study
     if command not in FAMILIES:
         near = did_you_mean(command, FAMILIES)

@@ -96,7 +96,8 @@ def _folders(roots: Iterable[str | Path]) -> Iterator[tuple[Path, list[str]]]:
         if not isinstance(root, str | Path):
             raise InputError(f"a folder of results must be text or a path. Received: {root!r:.80}")
         if not Path(root).is_dir():
-            raise InputError(f"cannot read results in {root}: no such folder")
+            why = "it is no folder" if Path(root).exists() else "no such folder"
+            raise InputError(f"cannot read results in {root}: {why}")
         for folder, names, files in os.walk(root, onerror=unreadable):
             names[:] = sorted((name for name in names if not name.startswith(".")), key=_by_number)
             if (place := _identity(folder)) not in seen:

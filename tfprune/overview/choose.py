@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from tfprune.overview.table import SETTING, setting_column, setting_names
 _CONDITION = re.compile(r"\s*(?P<name>[^<>=!]+?)\s*(?P<sign><=|>=|!=|==?|<|>)\s*(?P<value>.*?)\s*")
 _ORDERS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _MISSING = ("none", "")
+_AS_PRINTED, _DIGITS = 4, 17  # the fewest digits that are printed of a number that is not whole, and all it can have
 _BOOLEANS = {"true": True, "false": False}
 
 
@@ -53,7 +55,7 @@ def rows_where(table: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
         table: of `overview_table`.
         conditions: each `name=value`, or with `!=`, `<`, `<=`, `>` or `>=`; name of a column or setting. Text may have
             wildcards, `method=random/*`; `none` stands for what is missing. What is missing fulfils no other condition
-            but `!=`.
+            but `!=`. A number of four digits or more equals all that round to it: numbers are printed so.
 
     Raises:
         InputError: a condition that cannot be understood.
@@ -84,7 +86,7 @@ def _fulfilled(cells: pd.Series, sign: str, value: str, condition: str) -> np.nd
         numbers = cells.to_numpy("float64", na_value=np.nan)
         if sign in _ORDERS:
             return _ORDERS[sign](numbers, wanted)
-        same = numbers == wanted
+        same = (numbers == wanted) | _rounds_to(numbers, value)
     elif sign in _ORDERS:
         raise InputError(f"--where: {cells.name} is text and can be equal or not (=, !=). Received: {condition!r}")
     else:
@@ -92,11 +94,20 @@ def _fulfilled(cells: pd.Series, sign: str, value: str, condition: str) -> np.nd
     return ~same if sign == "!=" else same & ~missing
 
 
+def _rounds_to(numbers: np.ndarray, text: str) -> np.ndarray:
+    """Whether numbers that are not whole are this one as it is printed: 31.623, of four digits or more, is 10^1.5."""
+    digits = sum(map(str.isdecimal, text.lower().partition("e")[0].lstrip("+-0.")))
+    if not _AS_PRINTED <= digits <= _DIGITS or not math.isfinite(wanted := float(text)):
+        return np.zeros(len(numbers), bool)
+    same = [not number.is_integer() and float(f"{number:.{digits}g}") == wanted for number in numbers.tolist()]
+    return np.array(same, bool)
+
+
 def in_order(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     """The rows sorted by these columns, the first one first; `-name` from the largest down; what is missing last.
 
     Raises:
-        InputError: a column that the table lacks.
+        InputError: a column that the table lacks, or whose cells have no order.
     """
     for name in reversed(names):
         full = name.removeprefix("-")
@@ -104,5 +115,7 @@ def in_order(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
         if full not in table:
             near = did_you_mean(name.removeprefix("-"), list(table.columns))
             raise InputError(f"--sort must name columns that are shown. Received: {name!r}{near}")
+        if any(isinstance(cell, dict) for cell in table[full]):
+            raise InputError(f"--sort must name columns of numbers or text. Received: {name!r}")
         table = table.sort_values(full, ascending=not name.startswith("-"), kind="stable")
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from tfprune.cli.progress import counted
 from tfprune.errors import InputError
 from tfprune.overview.choose import column, in_order, rows_where
 from tfprune.overview.latency import measure, name_of, this_machine
-from tfprune.overview.summary import as_text, grouped
+from tfprune.overview.summary import KEYS, as_text, grouped
 from tfprune.overview.table import overview_table
 from tfprune.records.extras import extra
 from tfprune.records.settings import Settings, setting
@@ -72,6 +73,9 @@ class ResultsSettings(Settings):
             path = getattr(self, name)
             if path is not None and Path(path).suffix.lower() not in endings:
                 raise InputError(f"--{name} must be a file that ends in {' or '.join(endings)}. Received: {path!r}")
+        for name in self.changed().keys() & {"engine", "machine"}:
+            if not self.latency:
+                raise InputError(f"--{name} goes with --latency. Received: --{name}={getattr(self, name)}")
 
 
 def command() -> Command:
@@ -132,7 +136,12 @@ def collect(roots: Sequence[str], asked: ResultsSettings, where: Sequence[str] =
 
 
 def _number(table: pd.DataFrame) -> str:
-    return f"{len(table):,} network{'s' * (len(table) != 1)}"
+    """How many there are, and how many of them repeat another one: in means these count again."""
+    known = table[table["seed"].notna()]
+    same = known[[*KEYS, "seed"]].assign(settings=known["settings"].map(lambda each: json.dumps(each, sort_keys=True)))
+    again = int(same.duplicated().sum())
+    copies = f" ({again:,} with the settings and seed of another)" if again else ""
+    return f"{len(table):,} network{'s' * (len(table) != 1)}{copies}"
 
 
 def _wanted(table: pd.DataFrame, where: Sequence[str]) -> pd.DataFrame:

@@ -19,6 +19,7 @@ _NUMBERS = (
 )
 _ORDER = ("family", "network", "data", "method", "target", "target_compression", "level", "version")
 RUNS = "runs"
+_LARGE = 1e18  # is written with a power of ten
 _FORMATS = {
     "accuracy": "{:.4f}",
     "loss": "{:.4f}",
@@ -54,9 +55,10 @@ def grouped(table: pd.DataFrame, columns: Sequence[str] = ()) -> pd.DataFrame:
         parts = cells.groupby([table[key] for key in KEYS], sort=False, dropna=False)
         found[name] = parts.mean()
         if (parts.nunique() > 1).any():
-            # Of infinite compressions there is no deviation.
+            # Where a compression is infinite there is no deviation.
             finite = cells.where(np.isfinite(cells)).groupby([table[key] for key in KEYS], sort=False, dropna=False)
-            found |= {f"{name}_std": finite.std(), f"{name}_count": parts.count()}
+            deviation = finite.std().where(np.isfinite(found[name]))
+            found |= {f"{name}_std": deviation, f"{name}_count": parts.count()}
     summary = pd.DataFrame(found)
     summary.insert(0 if columns else len(told), RUNS, groups.size())
     return summary.reset_index(drop=True)
@@ -117,7 +119,7 @@ def _shown(name: str, value: object) -> str:
     if isinstance(value, float | np.floating):
         if name in _FORMATS:
             return _FORMATS[name].format(value)
-        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.5g}"
+        return f"{value:,.0f}" if 1000 <= abs(value) < _LARGE else f"{value:.5g}"
     if isinstance(value, int | np.integer) and not isinstance(value, bool | np.bool_):
         return f"{value:,}"
     return str(value)

@@ -92,7 +92,7 @@ def _module(module: str, what: str, name: str) -> Any:
         if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
             raise InputError(f"{what} {name}: there is no module {error.name} in {os.getcwd()} or installed") from None
         raise InputError(f"{what} {name}: module {module} cannot be imported: {error}") from error
-    except Exception as error:  # code of the module's author
+    except (Exception, SystemExit) as error:  # code of the module's author; a script without a guard ends itself
         raise InputError(
             f"{what} {name}: module {module} cannot be imported: {type(error).__name__}: {error}"
         ) from error

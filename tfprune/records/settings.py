@@ -18,6 +18,7 @@ from tfprune.errors import InputError, did_you_mean, did_you_mean_fraction
 
 REQUIRED = dataclasses.MISSING
 _KINDS = {str: "text", int: "a whole number", float: "a number", bool: "yes or no"}
+_TRUTHS = ("yes", "no", "true", "false", "on", "off")
 
 
 def setting(
@@ -171,7 +172,11 @@ def refusal(field: dataclasses.Field, value: Any, name: str | None = None) -> In
         near = near or did_you_mean_fraction(value)
     shown = f"{value!r}"
     shown = shown if len(shown) <= 100 else f"{shown[:80]}..."
-    return InputError(f"{name or named(field)} must be {allowed(field)}. Received: {shown}{near}")
+    # TOML and Python tell 0 from "0", and true from "yes".
+    kind = "text: " if field.metadata["rule"] and not isinstance(value, str) and field.metadata["kind"] is str else ""
+    if field.metadata["kind"] is bool and str(value).lower() in _TRUTHS:
+        near = "; without quotes: true or false"
+    return InputError(f"{name or named(field)} must be {kind}{allowed(field)}. Received: {shown}{near}")
 
 
 def as_json(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from tfprune.sweeps.engines import engine_of
 from tfprune.sweeps.plan import Plan, make_plan, with_name
 from tfprune.sweeps.scheduler import Scheduler, cell_of, times_of
 from tfprune.sweeps.settings import EngineSettings, SweepSettings
-from tfprune.sweeps.state import RUNS, Ended, SweepFolder, read_ended, recorded, refuse_other
+from tfprune.sweeps.state import RUNS, SweepFolder, read_ended, recorded, refuse_other
 from tfprune.sweeps.sweep_file import SweepFile
 
 MOST_RUNS = 10_000
@@ -104,7 +104,7 @@ def command() -> Command:
             )
         how, where = (setting_flags.read(values, group) for group in _GROUPS)
         sweep = _carry_out(words[0], how, where)
-        if not how.quiet or how.dry_run:
+        if not how.quiet or how.dry_run or sweep.failed:
             print(sweep.text)
         if sweep.failed and not how.dry_run:
             sys.exit(1)
@@ -129,7 +129,7 @@ def _carry_out(path: str, how: SweepSettings, where: EngineSettings) -> Sweep:
         refuse_other(folder, file.content, how.changed)
         plan.look()
         if how.dry_run:
-            return _looked_at(folder, plan, where.jobs)
+            return _looked_at(folder, plan, where.jobs, _obstacle(plan))
         if len(plan.finished) == len(plan.runs) and recorded(folder) == file.content:  # the disk may be read-only
             return _told(folder, plan, {}, len(plan.runs))
         check_output(folder, "--out")
@@ -150,9 +150,18 @@ def _run(plan: Plan, record: SweepFolder, how: SweepSettings, where: EngineSetti
     return _told(record.folder, plan, scheduler.failed, scheduler.counts.done)
 
 
-def _looked_at(folder: Path, plan: Plan, at_a_time: int) -> Sweep:
+def _obstacle(plan: Plan) -> str | None:
+    """Why the sweep could not be started here: data that are missing, or a part of one's own."""
+    try:
+        plan.check()
+    except InputError as error:
+        return f"it cannot be started here: {error}"
+    return None
+
+
+def _looked_at(folder: Path, plan: Plan, at_a_time: int, obstacle: str | None) -> Sweep:
     ended = read_ended(folder)
-    failed = _failed(plan, ended)
+    failed = plan.failed(ended)
     left = [cell_of(run) for run in plan.runs if run.job.index not in plan.finished and run.job.index not in failed]
     estimate = times_of(plan, ended).left(left, at_a_time)
     done = len(plan.finished)
@@ -160,13 +169,9 @@ def _looked_at(folder: Path, plan: Plan, at_a_time: int) -> Sweep:
         run_table(plan, ended),
         f"{len(plan.runs):,} runs{_needed(plan)}: {done:,} done, {len(failed):,} failed, {len(left):,} left",
         estimate_text(estimate, at_a_time),
+        *([obstacle] if obstacle else []),
     ]
     return Sweep(folder, done, len(left), _by_name(plan, failed), "\n".join(lines))
-
-
-def _failed(plan: Plan, ended: Mapping[str, Ended]) -> dict[int, str]:
-    last = {run.job.index: ended.get(run.key) for run in plan.runs if run.job.index not in plan.finished}
-    return {index: each.error for index, each in last.items() if each and each.error}
 
 
 def _told(folder: Path, plan: Plan, failed: Mapping[int, str], done: int) -> Sweep:

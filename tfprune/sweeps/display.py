@@ -106,6 +106,7 @@ def _told(counts: Counts, seconds: float | None) -> str:
 
 def run_table(plan: Plan, ended: Mapping[str, Ended]) -> str:
     """A line for each run, in the order in which they are started: how far it is, what it crosses, how long it took."""
+    finished, failed = plan.finished, plan.failed(ended)
     names = list(dict.fromkeys(name for run in plan.runs for name in run.wanted.crossed))
     needing: dict[int, list[str]] = defaultdict(list)
     for run in plan.runs:
@@ -114,14 +115,14 @@ def run_table(plan: Plan, ended: Mapping[str, Ended]) -> str:
     lines = [["run", "state", *names, "seconds", ""]]
     for index in plan.order:
         run, last = plan.runs[index], ended.get(plan.runs[index].key)
-        done = index in plan.finished
-        state = "done" if done else "failed" if last and last.error else "begun" if run.is_begun else "-"
+        done = index in finished
+        state = "done" if done else "failed" if index in failed else "begun" if run.is_begun else "-"
         crossed = run.wanted.crossed if run.listed else {}
         cells = [_cut(shown(crossed[name])) if name in crossed else "" for name in names]
         seconds = f"{last.seconds:.1f}" if last and done else ""
         notes = [] if run.needs is None else [f"after {run.needs + 1}"]
         notes += [] if run.listed else [f"needed by {_cut(', '.join(needing[index]))}"]
-        notes += [_cut(last.error)] if state == "failed" else []
+        notes += [_cut(failed[index])] if index in failed else []
         lines.append([str(index + 1), state, *cells, seconds, "; ".join(notes)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(

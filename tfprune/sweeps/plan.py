@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from tfprune.errors import InputError
 from tfprune.records.run_folder import RECORD, file_of
 from tfprune.records.settings import digest
 from tfprune.sweeps.engine import Job
+from tfprune.sweeps.state import Ended
 from tfprune.sweeps.sweep_file import Wanted
 from tfprune.sweeps.worker import study_of_job
 
@@ -75,6 +76,21 @@ class Plan:
                 depth[needed] = max(depth[needed], height)
                 height, needed = height + 1, self.runs[needed].needs
         return sorted(range(len(self.runs)), key=lambda index: -depth[index])
+
+    def failed(self, ended: Mapping[str, Ended]) -> dict[int, str]:
+        """Why runs will not be finished, by index: those that failed, and those that need one of them.
+
+        Args:
+            ended: how runs ended, by their keys; a run whose files are all there is finished, however it ended.
+        """
+        finished, found = self.finished, dict[int, str]()
+        for index in self.order:  # what is needed comes first
+            run, last = self.runs[index], ended.get(self.runs[index].key)
+            if index not in finished and run.needs in found:
+                found[index] = f"{self.runs[run.needs].name} failed: {found[run.needs]}"
+            elif index not in finished and last and last.error:
+                found[index] = last.error
+        return found
 
     def look(self) -> None:
         """Finds out how far the runs are, from their own files."""

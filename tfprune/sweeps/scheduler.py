@@ -41,12 +41,7 @@ class Scheduler:
         for run in plan.runs:
             if run.needs is not None:
                 self._dependents.setdefault(run.needs, []).append(run.job.index)
-        self.failed: dict[int, str] = {}
-        if not retry_failed:
-            for run in plan.runs:
-                last = folder.ended.get(run.key)
-                if last and last.error and run.job.index not in self._finished:
-                    self._fail(run, last.error)
+        self.failed = {} if retry_failed else plan.failed(folder.ended)
         self._ready = deque(index for index in plan.order if self._is_ready(index))
         self.counts = Counts(len(plan.runs), len(self._finished), len(self.failed))
         self._estimated, self._due = None, 0.0
