@@ -21,6 +21,7 @@ import difflib
 import re
 import runpy
 import sys
+from importlib.metadata import version
 
 from tfprune.cli import app
 from tfprune.errors import InputError
@@ -45,6 +46,8 @@ def command() -> None:
     if name in NAMES:
         del sys.argv[1]
         runpy.run_module(f"tfprune.{name}", run_name="__main__", alter_sys=True)
+    elif name == "--version":
+        print(f"tfprune {version('tfprune')}")
     else:
         app.run(main, __doc__)
 

@@ -84,6 +84,13 @@ def test_the_console_script_is_this_module():
     assert script == "tfprune = tfprune.__main__:command" and callable(tfprune.__main__.command)
 
 
+def test_the_version_is_that_of_the_package(light):
+    known = configparser.ConfigParser()
+    known.read(PACKAGE.parent / "setup.cfg")
+    result = _python("tfprune", "--version", env=light)
+    assert (result.returncode, result.stdout) == (0, f"tfprune {known['metadata']['version']}\n")
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -318,6 +318,14 @@ def test_one_run(browser, runs, tmp_path):
         assert page.cells(page.headers().index("Accuracy")) == ["0.9000"]
 
 
+def test_runs_that_are_there_twice_are_told(browser, runs, tmp_path):
+    rows = pd.concat([runs, runs[:2]], ignore_index=True)
+    with opened(browser, write_page(tmp_path / "report.html", rows, _details), 15) as page:
+        (told,) = page.driver.find_elements("css selector", "p.note")
+        assert told.text.startswith("2 of all runs have the settings and seed of another one")
+        assert page.status == "All 15 runs shown."
+
+
 def test_many_studies_begin_with_the_largest(browser, runs, tmp_path):
     names = [*(f"net{number}" for number in range(25)), "large"]
     studies = [

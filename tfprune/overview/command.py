@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from tfprune.cli.progress import counted
 from tfprune.errors import InputError
 from tfprune.overview.choose import column, in_order, rows_where
 from tfprune.overview.latency import measure, name_of, this_machine
-from tfprune.overview.summary import KEYS, as_text, grouped
+from tfprune.overview.summary import as_text, grouped, repeated
 from tfprune.overview.table import overview_table
 from tfprune.records.extras import extra
 from tfprune.records.settings import Settings, setting
@@ -136,10 +135,7 @@ def collect(roots: Sequence[str], asked: ResultsSettings, where: Sequence[str] =
 
 
 def _number(table: pd.DataFrame) -> str:
-    """How many there are, and how many of them repeat another one: in means these count again."""
-    known = table[table["seed"].notna()]
-    same = known[[*KEYS, "seed"]].assign(settings=known["settings"].map(lambda each: json.dumps(each, sort_keys=True)))
-    again = int(same.duplicated().sum())
+    again = repeated(table)
     copies = f" ({again:,} with the settings and seed of another)" if again else ""
     return f"{len(table):,} network{'s' * (len(table) != 1)}{copies}"
 

@@ -28,6 +28,7 @@ from tfprune.overview.details import Details
 from tfprune.overview.page_details import packed_details, thinned
 from tfprune.overview.page_figures import plots, table_model
 from tfprune.overview.page_runs import columns_of, packed_runs
+from tfprune.overview.summary import repeated
 from tfprune.records.atomic import atomic_write_text
 from tfprune.records.extras import extra
 
@@ -77,7 +78,7 @@ def write_page(
     figures = _json(_embedded({**plots(), "table": table_model(columns)}))
     for points in _POINTS:
         packed = _json(packed_details(kept, points, path.absolute().parent))
-        page = _page(title, runs, packed, figures, _left_out(points, longest))
+        page = _page(title, runs, packed, figures, _left_out(points, longest), _repeated(table))
         if len(page.encode()) <= MOST_BYTES:
             break
     atomic_write_text(path, page)
@@ -91,7 +92,15 @@ def _left_out(points: int, longest: int) -> str:
     return said
 
 
-def _page(title: str, runs: str, details: str, figures: str, left_out: str) -> str:
+def _repeated(table: pd.DataFrame) -> str:
+    again = repeated(table)
+    if not again:
+        return ""
+    said = f"{again:,} of all runs have the settings and seed of another one: means and bands count both."
+    return f'<p class="note">{said}</p>'
+
+
+def _page(title: str, runs: str, details: str, figures: str, left_out: str, repeated: str) -> str:
     script = "\n" + (_FOLDER / "page.js").read_text("utf-8").strip() + "\n"
     libraries = ["\n" + text + "\n" for text in _bokeh_scripts()]
     digests = " ".join(f"'sha256-{_digest(text)}'" for text in (*libraries, script))
@@ -101,6 +110,7 @@ def _page(title: str, runs: str, details: str, figures: str, left_out: str) -> s
         policy=policy,
         css=(_FOLDER / "page.css").read_text("utf-8"),
         left_out=escape(left_out),
+        repeated=repeated,
         runs=runs,
         details=details,
         figures=figures,

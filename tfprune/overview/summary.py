@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -62,6 +63,17 @@ def grouped(table: pd.DataFrame, columns: Sequence[str] = ()) -> pd.DataFrame:
     summary = pd.DataFrame(found)
     summary.insert(0 if columns else len(told), RUNS, groups.size())
     return summary.reset_index(drop=True)
+
+
+def repeated(table: pd.DataFrame) -> int:
+    """How many networks repeat another one, with its settings and seed: in means these count again.
+
+    Args:
+        table: of `overview_table`.
+    """
+    known = table[table["seed"].notna()]
+    same = known[[name for name in (*KEYS, "seed") if name in table]].assign(settings=known["settings"].map(lambda each: json.dumps(each, sort_keys=True)))
+    return int(same.duplicated().sum())
 
 
 def as_text(table: pd.DataFrame) -> str:

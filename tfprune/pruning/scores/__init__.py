@@ -38,14 +38,14 @@ class Score:
     Args:
         function: see the module's docstring.
         needs_data: whether `batches` may not be None.
-        needs_labels: whether batches must have labels; without, data may be inputs alone.
         options: keyword arguments that the function takes, of those of `tfprune.prune`.
+        needs_labels: whether batches must have labels; without, data may be inputs alone.
     """
 
     function: Callable[..., dict[str, np.ndarray]]
     needs_data: bool = False
-    needs_labels: bool = True
     options: tuple[str, ...] = ()
+    needs_labels: bool = True
 
     def __call__(self, model: keras.Model, batches, masks: Mapping, rng: np.random.Generator, **options) -> dict:
         """Scores, with the options that this method knows."""
