@@ -72,7 +72,8 @@ def repeated(table: pd.DataFrame) -> int:
         table: of `overview_table`.
     """
     known = table[table["seed"].notna()]
-    same = known[[name for name in (*KEYS, "seed") if name in table]].assign(settings=known["settings"].map(lambda each: json.dumps(each, sort_keys=True)))
+    settings = known["settings"].map(lambda each: json.dumps(each, sort_keys=True))
+    same = known[[name for name in (*KEYS, "seed") if name in table]].assign(settings=settings)
     return int(same.duplicated().sum())
 
 
