@@ -27,6 +27,22 @@ def tensorflow_as_it_was():
         sys.modules["tensorflow"].compat.v1.get_variable_scope()._caching_device = None
 
 
+@pytest.fixture
+def registries_as_they_were():
+    """What a test registers is gone after it."""
+    from tfprune.pruning.filter_scores import FILTER_SCORES
+    from tfprune.pruning.quotas import QUOTAS
+    from tfprune.pruning.scores import SCORES
+    from tfprune.records.registry import OWN
+    from tfprune.training.schedules import SCHEDULES
+
+    kept = [(registry, dict(registry)) for registry in (SCORES, FILTER_SCORES, QUOTAS, SCHEDULES, OWN)]
+    yield
+    for registry, before in kept:
+        registry.clear()
+        registry.update(before)
+
+
 def _shared(relative):
     path = SHARED / relative
     if not path.exists():

@@ -83,6 +83,7 @@ if TYPE_CHECKING:
     from tfprune.overview.table import overview_table
     from tfprune.pruning.filter_scores import filter_scores, register_filter_score
     from tfprune.pruning.latency_table import LatencyTable, latency_table
+    from tfprune.pruning.own_schedule import OwnSchedule
     from tfprune.pruning.pattern_report import pattern_report
     from tfprune.pruning.prune_channels import prune_channels
     from tfprune.pruning.prune_filters import prune_filters
@@ -99,7 +100,6 @@ if TYPE_CHECKING:
         ConstantSchedule,
         ExponentialSchedule,
         OneCycleSchedule,
-        OwnSchedule,
         PolynomialSchedule,
         TrainingSchedule,
     )
@@ -124,7 +124,7 @@ _HOMES = {
     "Masks": "tfprune.layers.masks",
     "NetworkSlimming": "tfprune.training.network_slimming",
     "OneCycleSchedule": "tfprune.pruning.training_schedules",
-    "OwnSchedule": "tfprune.pruning.training_schedules",
+    "OwnSchedule": "tfprune.pruning.own_schedule",
     "PolynomialSchedule": "tfprune.pruning.training_schedules",
     "Prune": "tfprune.training.prune_callback",
     "Pruner": "tfprune.pruning.specs",

@@ -36,21 +36,6 @@ def module(tmp_path, monkeypatch):
         sys.modules.pop(name, None)
 
 
-@pytest.fixture
-def registries_as_they_were():
-    from tfprune.pruning.filter_scores import FILTER_SCORES
-    from tfprune.pruning.quotas import QUOTAS
-    from tfprune.pruning.scores import SCORES
-    from tfprune.records.registry import OWN
-    from tfprune.training.schedules import SCHEDULES
-
-    kept = [(registry, dict(registry)) for registry in (SCORES, FILTER_SCORES, QUOTAS, SCHEDULES, OWN)]
-    yield
-    for registry, before in kept:
-        registry.clear()
-        registry.update(before)
-
-
 @pytest.fixture(scope="module")
 def model():
     keras.utils.set_random_seed(0)

@@ -11,20 +11,10 @@ import tfprune
 from tfprune.errors import InputError
 from tfprune.experiments.filters.settings import FilterSettings
 from tfprune.experiments.one_shot.settings import OneShotSettings
-from tfprune.pruning.filter_scores import FILTER_SCORES
 from tfprune.pruning.losses import cross_entropy
-from tfprune.pruning.quotas import QUOTAS
 from tfprune.pruning.scores import SCORES
-from tfprune.records.registry import OWN
 
-
-@pytest.fixture(autouse=True)
-def registries_as_they_were():
-    kept = [(registry, dict(registry)) for registry in (SCORES, FILTER_SCORES, QUOTAS, OWN)]
-    yield
-    for registry, before in kept:
-        registry.clear()
-        registry.update(before)
+pytestmark = pytest.mark.usefixtures("registries_as_they_were")
 
 
 @pytest.fixture(scope="module")

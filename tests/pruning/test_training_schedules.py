@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from tfprune.errors import InputError
+from tfprune.pruning.own_schedule import OwnSchedule
 from tfprune.pruning.training_schedules import (
     ConstantSchedule,
     ExponentialSchedule,
     OneCycleSchedule,
-    OwnSchedule,
     PolynomialSchedule,
 )
 from tfprune.training.regrowth import RigL

@@ -11,12 +11,13 @@ import keras
 from tfprune.errors import InputError, did_you_mean
 from tfprune.layers.in_place import mask_in_place
 from tfprune.pruning.layer_fractions import is_exactly, is_whole
+from tfprune.pruning.own_schedule import OwnSchedule
 from tfprune.pruning.patterns import as_pattern
 from tfprune.pruning.pruner import PRUNING_TYPES, prune
 from tfprune.pruning.selection import kept_count
 from tfprune.pruning.specs import Pruner, get_pruner
 from tfprune.pruning.targets import Sparsity, refuse_quota
-from tfprune.pruning.training_schedules import ConstantSchedule, OwnSchedule
+from tfprune.pruning.training_schedules import ConstantSchedule
 from tfprune.training.history import History, Renewal
 from tfprune.training.regrowth import Regrowth
 from tfprune.training.renewal import Renewals, needs_data

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tfprune.errors import InputError, did_you_mean
+from tfprune.pruning.own_schedule import OwnSchedule
 from tfprune.pruning.training_schedules import (
     ConstantSchedule,
     ExponentialSchedule,
     OneCycleSchedule,
-    OwnSchedule,
     PolynomialSchedule,
     TrainingSchedule,
 )
