@@ -1,7 +1,8 @@
 """Files and folders that are either the old whole or the new whole, whatever kills the process in between.
 
 What is not yet whole lies beside its place under a temporary name, locked by the process that makes it. One that is
-locked by nobody was left by a killed process: the next that is made in the same folder removes it.
+locked by nobody was left by a killed process: the next that is made in the same folder removes it. A process that can
+lock nothing uses another name, which nobody takes for one that was left.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tfprune.errors import InputError
-from tfprune.records.lock import FileLock, hold, refuse_link
+from tfprune.records.lock import FileLock, can_lock, hold, refuse_link
 
 # `.` hides the file from listings and from `<prefix>_*` patterns; the word makes it ours to delete.
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.tfprune-tmp-[0-9a-f]{8}")
@@ -164,7 +165,8 @@ def remove_stale_temporaries(folder: str | Path, name: str = "*") -> list[Path]:
 
 
 def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.tfprune-tmp-{secrets.token_hex(4)}")
+    word = "tmp" if can_lock() else "unlocked"
+    return path.with_name(f".{path.name}.tfprune-{word}-{secrets.token_hex(4)}")
 
 
 def _open_temporary(path: Path) -> tuple[Path, BinaryIO]:

@@ -91,6 +91,11 @@ def taking_turns(path: str | Path) -> Iterator[None]:
             lock.remove()
 
 
+def can_lock() -> bool:
+    """Whether this process has what locks a file; a file system may still have no locks."""
+    return portalocker is not None
+
+
 def hold(file: IO[bytes], path: str | Path, shared: bool = False) -> None:
     """Locks an open file until it is closed.
 
@@ -103,7 +108,7 @@ def hold(file: IO[bytes], path: str | Path, shared: bool = False) -> None:
         BlockingIOError: another process holds it, or has deleted it meanwhile.
         OSError: it cannot be locked, for example on a file system without locks.
     """
-    if portalocker is None:
+    if not can_lock():
         raise OSError(errno.ENOTSUP, "it cannot be locked: the package portalocker is missing")
     kind = portalocker.LockFlags.SHARED if shared else portalocker.LockFlags.EXCLUSIVE
     try:
