@@ -21,6 +21,7 @@ ORDER = (
     "surgery",
     "models",
     "layers",
+    "engine",
     "data",
     "plots",
     "records",

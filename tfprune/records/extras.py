@@ -11,6 +11,7 @@ from tfprune.errors import InputError
 _BROUGHT_BY = {
     "ai_edge_litert": "tfprune[export]",
     "bokeh": "tfprune[report]",
+    "numba": "tfprune[sparse]",
     "onnx": "tfprune[onnx]",
     "onnxruntime": "tfprune[onnx]",
     "pyarrow": "tfprune[report]",

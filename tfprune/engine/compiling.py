@@ -1,0 +1,45 @@
+"""The way to the compiled kernels: says when they are compiled, which package they need, and how many threads run."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from functools import cache
+from types import ModuleType
+
+from tfprune.errors import InputError
+from tfprune.records.extras import extra
+
+_SECONDS_WITHOUT_WORD = 1.0
+
+
+def has_engine() -> bool:
+    """Whether the package is there that compiles the kernels."""
+    try:
+        extra("numba", "the sparse engine")
+    except InputError:
+        return False
+    return True
+
+
+@cache
+def kernels() -> ModuleType:
+    """The module of compiled kernels.
+
+    The first process on a machine compiles them, for some ten seconds, and says so; later ones read what it wrote.
+
+    Raises:
+        InputError: Numba is not installed; says the command that does it.
+    """
+    extra("numba", "the sparse engine")
+    note = threading.Timer(
+        _SECONDS_WITHOUT_WORD,
+        lambda: print("tfprune: compiling the sparse engine for this machine, once ...", file=sys.stderr, flush=True),
+    )
+    note.daemon = True
+    note.start()
+    try:
+        from tfprune.engine import kernels as module
+    finally:
+        note.cancel()
+    return module

@@ -1,0 +1,89 @@
+"""Products with kept weights inside TensorFlow's graphs, with their gradients."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from tfprune.engine.geometry import Geometry
+from tfprune.engine.structure import Structure
+
+
+class KeptProduct:
+    """A layer's product; its structure follows the indices that it is given, which seldom change.
+
+    Args:
+        geometry: of the kernel.
+        transposed: computes what the geometry's convolution does the other way: from its outputs to its inputs.
+    """
+
+    def __init__(self, geometry: Geometry, transposed: bool = False):
+        self.geometry, self.transposed = geometry, transposed
+        self._structure: Structure | None = None
+
+    def __call__(self, inputs, values, indices):
+        """Images of images.
+
+        Args:
+            inputs: float32 (B, height, width, channels).
+            values: float32 (n,), the kept weights.
+            indices: int32 or int64 (n,), where they are in the flattened kernel.
+
+        Returns:
+            float32 (B, out_height, out_width, out_channels); transposed, the other way.
+        """
+        geometry = self.geometry
+        given = geometry.height, geometry.width, geometry.channels
+        made = geometry.out_height, geometry.out_width, geometry.out_channels
+        given, made = (made, given) if self.transposed else (given, made)
+
+        @tf.custom_gradient
+        def product(inputs, values):
+            outputs, rows = _call(self._forward, [inputs, values, indices], 2)
+            outputs.set_shape([inputs.shape[0], *made])
+
+            def gradient(upstream):
+                of_values, back = _call(self._of_values, [rows, upstream, indices], 2)
+                of_values.set_shape(values.shape)
+                (of_inputs,) = _call(self._of_inputs, [back, upstream, values, indices], 1)
+                of_inputs.set_shape([inputs.shape[0], *given])
+                return of_inputs, of_values
+
+            return outputs, gradient
+
+        return product(inputs, values)
+
+    def structure(self, indices: np.ndarray) -> Structure:
+        """That of some indices, made anew where they are others than before."""
+        known = self._structure
+        if known is None or not np.array_equal(known.indices, indices):
+            known = self._structure = Structure(self.geometry, indices)
+        return known
+
+    def _forward(self, inputs, values, indices):
+        structure, batch = self.structure(indices), len(inputs)
+        if self.transposed:
+            rows = structure.rows_of_outputs(inputs)
+            return structure.images_of_inputs(structure.backward(rows, values, batch), batch), rows
+        rows = structure.rows_of_inputs(inputs)
+        return structure.images_of_outputs(structure.forward(rows, values, batch), batch), rows
+
+    def _of_values(self, rows, upstream, indices):
+        structure, batch = self.structure(indices), len(upstream)
+        if self.transposed:
+            back = structure.rows_of_inputs(upstream)
+            return structure.of_values(back, rows, batch), back
+        back = structure.rows_of_outputs(upstream)
+        return structure.of_values(rows, back, batch), back
+
+    def _of_inputs(self, back, upstream, values, indices):
+        structure, batch = self.structure(indices), len(upstream)
+        if self.transposed:
+            return structure.images_of_outputs(structure.forward(back, values, batch), batch)
+        return structure.images_of_inputs(structure.backward(back, values, batch), batch)
+
+
+def _call(function, arguments, results: int):
+    """A function of arrays as an operation; one whose results nobody needs is left out of compiled functions."""
+    found = tf.numpy_function(function, arguments, [tf.float32] * results, stateful=False)
+    return found if isinstance(found, (list, tuple)) else [found]
