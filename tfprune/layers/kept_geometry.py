@@ -11,6 +11,7 @@ import numpy as np
 from keras import layers
 
 from tfprune.engine.geometry import Geometry
+from tfprune.engine.rule import pays
 from tfprune.errors import InputError
 from tfprune.layers.kinds import DEPTHWISE, TRANSPOSED
 
@@ -158,6 +159,24 @@ def examples_of(layer: keras.layers.Layer, shape: Sequence[int | None], batch_si
     else:
         repeated = ()
     return batch_size * math.prod(size or 1 for size in repeated)
+
+
+def shapes_of(layer: keras.layers.Layer) -> list[tuple[int | None, ...]]:
+    """Of the inputs that a layer is called with, in the graphs that it is part of."""
+    return [tuple(tensor.shape) for node in layer._inbound_nodes for tensor in node.input_tensors[:1]]
+
+
+def pays_for(layer: keras.layers.Layer, kept: int, batch_size: int) -> bool:
+    """Whether the engine's rule says that a layer's products with kept weights alone are the quicker ones.
+
+    Args:
+        layer: plain or masked, one that can be kept; wherever its model's graph calls it, it has to pay.
+        kept: number of its kernel's weights that are kept.
+        batch_size: examples in a batch.
+    """
+    shapes = shapes_of(layer)
+    calls = [(geometry_of(layer, shape), examples_of(layer, shape, batch_size)) for shape in shapes]
+    return bool(calls) and all(pays(geometry, kept, examples) for geometry, examples in calls)
 
 
 def kernel_shape(layer: keras.layers.Layer) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ from tfprune.engine.products import KeptProduct
 from tfprune.errors import InputError
 from tfprune.layers.inner import own_variables
 from tfprune.layers.kept_drawing import first_values, random_indices
-from tfprune.layers.kept_geometry import Contraction, geometry_of
+from tfprune.layers.kept_geometry import Contraction, geometry_of, shapes_of
 from tfprune.layers.kinds import CONVOLUTIONS, DEPTHWISE, TRANSPOSED, plain_type
 from tfprune.layers.masked import MASKED
 from tfprune.layers.masked_any import MaskedLayer
@@ -263,8 +263,8 @@ def why_not_kept(layer: keras.Operation) -> str | None:
         return f"{plain_type(layer).__name__} has no class of kept weights"
     if not layer.built:
         return "it has no weights yet"
-    shapes = [tensor.shape for node in layer._inbound_nodes for tensor in node.input_tensors[:1]]
-    if isinstance(layer, (*CONVOLUTIONS, *DEPTHWISE, *TRANSPOSED)) and any(None in shape[1:] for shape in shapes):
+    spatial = isinstance(layer, (*CONVOLUTIONS, *DEPTHWISE, *TRANSPOSED))
+    if spatial and any(None in shape[1:] for shape in shapes_of(layer)):
         return "the size of its images is not known"
     return _unsupported(layer)
 
