@@ -16,7 +16,7 @@ from tfprune.engine.geometry import Geometry
 from tfprune.engine.rule import pays
 from tfprune.errors import InputError, did_you_mean
 from tfprune.layers.compiling import compile_alike
-from tfprune.layers.convert import masked
+from tfprune.layers.convert import masked, without_lora
 from tfprune.layers.copying import layer_like, plain_layer
 from tfprune.layers.kept import kept_copy, with_masks
 from tfprune.layers.kept_geometry import pays_for
@@ -28,6 +28,7 @@ from tfprune.layers.subclassed import as_graph
 from tfprune.layers.topology import named_layers
 from tfprune.layers.verify import check_copy
 from tfprune.surgery.compact import compact as compacted
+from tfprune.surgery.compact import masked_values
 
 
 def accelerate(
@@ -73,11 +74,12 @@ def accelerate(
             what `masked` and `compact` raise.
     """
     check_arguments(batch_size, engine)
-    sparse = as_masked(model, masks, compact, verify)
+    whole, masks = pruned(model, masks, compact, verify)
+    sparse = masked(whole, masks, verify=False)
     choices = choose(sparse, batch_size, engine)
     fast = with_kept(sparse, choices)
     if verify:
-        check_copy(fast, sparse)
+        check_copy(fast, whole, masked_values(whole, masks))
     if model.compiled:
         compile_alike(fast, model)
     if engine != DENSE:
@@ -107,14 +109,14 @@ class Choice:
         return not all(mask.all() for _, mask in self.kernels)
 
 
-def as_masked(
-    model: keras.Model, masks: Mapping[str, np.ndarray] | None, compact: bool, verify: bool = True
-) -> keras.Model:
-    """The masked model that an accelerated one computes the outputs of; arguments and errors as for `accelerate`."""
-    model = with_masks(model)
+def pruned(
+    model: keras.Model, masks: Mapping[str, np.ndarray] | None, compact: bool, verify: bool = False
+) -> tuple[keras.Model, Masks]:
+    """The model that an accelerated one computes the outputs of, with these masks; arguments as for `accelerate`."""
+    model = without_lora(with_masks(model))
     if compact:
         model, masks = compacted(model, masks, verify=verify), None
-    return masked(model, _zeros_pruned(model) if masks is None else masks, verify=verify)
+    return model, _zeros_pruned(model) if masks is None else Masks(masks).check(model)
 
 
 def choose(sparse: keras.Model, batch_size: int, engine: str = AUTO) -> dict[str, Choice]:
@@ -210,10 +212,6 @@ def _tell(sparse: keras.Model, choices: Mapping[str, Choice]) -> None:
             stacklevel=3,
         )
     elif all(choice.reason is not None for choice in choices.values()):
-        pruned = any(choice.is_pruned for choice in choices.values())
-        why = (
-            "no layer is sparse and large enough, see tfprune.acceleration_report"
-            if pruned
-            else "it has no pruned weights"
-        )
+        small = "no layer is sparse and large enough, tfprune.acceleration_report tells more"
+        why = small if any(choice.is_pruned for choice in choices.values()) else "it has no pruned weights"
         warnings.warn(f"nothing of model {sparse.name!r} gets faster: {why}", stacklevel=3)

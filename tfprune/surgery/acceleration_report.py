@@ -12,13 +12,13 @@ import tensorflow as tf
 from keras import tree
 
 from tfprune.errors import InputError
-from tfprune.layers.convert import strip
+from tfprune.layers.convert import masked, strip
 from tfprune.layers.kept_layers import has_kept
 from tfprune.layers.subclassed import as_graph
 from tfprune.layers.topology import flat_inputs, is_nested, named_layers, run
 from tfprune.records.extras import extra
 from tfprune.records.text_table import text_table
-from tfprune.surgery.accelerate import Choice, as_masked, check_arguments, choose, is_kept, with_kept
+from tfprune.surgery.accelerate import Choice, check_arguments, choose, is_kept, pruned, with_kept
 from tfprune.surgery.examples import random_examples, read_examples, repeated
 from tfprune.surgery.signatures import model_runner
 from tfprune.surgery.timing import latencies
@@ -135,10 +135,10 @@ def acceleration_report(
     if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
         raise InputError(f"repeats must be at least 1. Received: {repeats!r}")
     given = has_kept(model)
-    sparse = as_masked(model, masks, compact and not given)
+    sparse = masked(*pruned(model, masks, compact and not given), verify=False)
     choices = choose(sparse, batch_size, engine)
     fast = model if given else with_kept(sparse, choices)
-    plain = strip(sparse, compiled=False)
+    plain = strip(sparse, compiled=False, verify=False)
     graph = as_graph(plain)
     shown = random_examples(graph) if examples is None else read_examples(graph, examples, "examples")
     shown = repeated(shown, graph.inputs[0].shape[0] or batch_size)
