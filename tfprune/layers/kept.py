@@ -23,15 +23,18 @@ _DENSE_ONLY = {"kernel", "kernel_mask"}
 _KEPT_ONLY = {"kernel_values", "kernel_indices"}
 
 
-def kept_copy(model: keras.Model, chosen: Callable[[keras.layers.Layer, np.ndarray], bool]) -> keras.Model:
+def kept_copy(
+    model: keras.Model, chosen: Callable[[keras.layers.Layer, np.ndarray], bool], other: Callable = layer_like
+) -> keras.Model:
     """A copy of a model in which some layers hold kept weights only, not compiled.
 
-    The others are as in `model`, masked or plain.
+    The others are as in `model`, masked or plain, unless `other` makes them otherwise.
 
     Args:
         model: built, plain or masked.
         chosen: (layer, bool array: mask of its kernel, all True of a plain layer) -> whether the layer's copy is one of
             kept weights; asked of layers only that can be, see `tfprune.layers.kept_layers.why_not_kept`.
+        other: gives the copy of any other layer or operation, with initial weights.
 
     Raises:
         InputError: a model without weights, or a layer that cannot be copied.
@@ -43,7 +46,7 @@ def kept_copy(model: keras.Model, chosen: Callable[[keras.layers.Layer, np.ndarr
             mask = _mask(layer)
             if chosen(layer, mask):
                 return _kept_layer(layer, np.flatnonzero(mask))
-        return layer_like(layer)
+        return other(layer)
 
     copy = remade(graph, convert)
     for (path, layer), (_, new) in zip(named_layers(graph), named_layers(copy), strict=True):
