@@ -40,7 +40,13 @@ from pathlib import Path
 
 NETWORKS = {"vgg16": "VGG-16", "resnet18": "ResNet-18", "mobilenet_v2": "MobileNetV2", "mlp": "3 dense layers"}
 LIMITS = {0.1: 1.5, 0.05: 3.0, 0.02: 6.0}  # of VGG-16 at batch 32, by density
-OTHERS = ("compacted", "litert", "litert_sparse", "onnx")
+NAMES = {
+    "tensorflow": "TensorFlow",
+    "compacted": "compacted TensorFlow",
+    "litert": "LiteRT",
+    "litert_sparse": "LiteRT's sparse encoding",
+    "onnx": "ONNX Runtime",
+}
 LEAST_TURNS = 5
 
 
@@ -136,7 +142,7 @@ def measured(arguments, folder: Path):
     for batch in arguments.batches:
         ms = milliseconds(calls[batch], [images[:batch]], arguments.seconds)
         for density in arguments.densities:
-            found = {name: ms.get(name, ms.get((name, density))) for name in ("tensorflow", *OTHERS, "engine")}
+            found = {name: ms.get(name, ms.get((name, density))) for name in (*NAMES, "engine")}
             record = {"network": network, "density": density, "batch": batch, "threads": threads, "ms": found}
             record["faster"] = {name: round(found[name] / found["engine"], 2) for name in found if found[name]}
             if network == "vgg16" and batch == 32 and density in LIMITS:
@@ -239,21 +245,22 @@ def table(records: list[dict]) -> str:
     rows: dict[tuple, dict[float, dict]] = {}
     for record in timed:
         rows.setdefault((record["network"], record["batch"], record["threads"]), {})[record["density"]] = record
-    heads = ["network", "batch", "threads", "TensorFlow ms", "LiteRT ms", "ONNX Runtime ms"]
+    dense = ("tensorflow", "litert", "onnx")
+    heads = ["network", "batch", "threads", *(f"{NAMES[name]} ms" for name in dense)]
     heads += [f"engine at {100 * density:g} %: ms, times faster" for density in densities]
     lines = [heads, ["---"] * len(heads)]
     for (network, batch, threads), found in rows.items():
         ms = next(iter(found.values()))["ms"]
-        dense = ["none" if ms[name] is None else f"{ms[name]:.3g}" for name in ("tensorflow", "litert", "onnx")]
-        lines.append([NETWORKS[network], str(batch), str(threads), *dense, *map(_cell, map(found.get, densities))])
+        told = ["none" if ms[name] is None else f"{ms[name]:.3g}" for name in dense]
+        lines.append([NETWORKS[network], str(batch), str(threads), *told, *map(_cell, map(found.get, densities))])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _cell(record: dict) -> str:
     faster = record["faster"]
-    over, names = f"**{faster['tensorflow']:.2g}×**", {"litert_sparse": "LiteRT's sparse encoding", "litert": "LiteRT"}
-    lost = [names.get(name, name) for name in ("tensorflow", *OTHERS) if faster.get(name, 2) < 1]
-    return f"{record['ms']['engine']:.3g}, {over}" + (f"; slower than {', '.join(lost)}" if lost else "")
+    lost = [NAMES[name] for name in NAMES if faster.get(name, 1) < 1]
+    told = f"{record['ms']['engine']:.3g}, **{faster['tensorflow']:.2g}**"
+    return told + (f"; slower than {', '.join(lost)}" if lost else "")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Memory of training a network of kept weights alone against training the dense one.
 
-3072-4096-4096-10, Adam, batch 128; its two large layers are `SparseDense` at a density of 0.01, the last one, whose
-40,960 weights are no burden, too. What is counted are the bytes of all variables: kept values, where they are, biases,
-and the slots of the optimizer. Limit: 6 % of the dense network's.
+3072-4096-4096-10, Adam, batch 128; the sparse one is made of `SparseDense` at a density of 0.01, and no dense kernel
+ever exists. What is counted are the bytes of all variables: kept values, where they are, biases, and the slots of the
+optimizer. Limit: 6 % of the dense network's.
 
 Beside it, of fresh processes: how much more resident memory (its peak, VmHWM) a process has after building the network
 and ten steps of `fit`, with TensorFlow started and the kernels compiled before. It depends on allocators; no limit.
