@@ -13,6 +13,7 @@ from tfprune.layers.copying import layer_like, masked_layer, remade
 from tfprune.layers.inner import inner_variables
 from tfprune.layers.kept_layers import KeptKernel, has_kept, kept_class_of, why_not_kept
 from tfprune.layers.kernel_masks import masks_of_layer
+from tfprune.layers.kinds import is_kept
 from tfprune.layers.masked import MASKED
 from tfprune.layers.state import copy_state
 from tfprune.layers.subclassed import as_graph, taken_out
@@ -70,6 +71,12 @@ def with_masks(model: keras.Model) -> keras.Model:
     if not has_kept(model):
         return model
     graph = as_graph(model)
+    for path, layer in named_layers(graph):
+        if any(map(is_kept, layer._flatten_layers(include_self=False))):
+            raise InputError(
+                f"layer {path!r} ({type(layer).__name__}) consists of layers that hold kept weights only: masks can be "
+                "made of such layers in the graph of a Functional or Sequential model alone"
+            )
     copy = remade(graph, lambda layer: _masked_layer(layer) if isinstance(layer, KeptKernel) else masked_layer(layer))
     for (path, layer), (_, new) in zip(named_layers(graph), named_layers(copy), strict=True):
         if isinstance(layer, KeptKernel):
