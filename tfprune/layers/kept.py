@@ -13,6 +13,7 @@ from tfprune.layers.copying import layer_like, masked_layer, remade
 from tfprune.layers.inner import inner_variables
 from tfprune.layers.kept_layers import KeptKernel, has_kept, kept_class_of, why_not_kept
 from tfprune.layers.kernel_masks import masks_of_layer
+from tfprune.layers.kinds import is_kept
 from tfprune.layers.masked import MASKED
 from tfprune.layers.state import copy_state
 from tfprune.layers.subclassed import as_graph, taken_out
@@ -22,15 +23,18 @@ _DENSE_ONLY = {"kernel", "kernel_mask"}
 _KEPT_ONLY = {"kernel_values", "kernel_indices"}
 
 
-def kept_copy(model: keras.Model, chosen: Callable[[keras.layers.Layer, np.ndarray], bool]) -> keras.Model:
+def kept_copy(
+    model: keras.Model, chosen: Callable[[keras.layers.Layer, np.ndarray], bool], other: Callable = layer_like
+) -> keras.Model:
     """A copy of a model in which some layers hold kept weights only, not compiled.
 
-    The others are as in `model`, masked or plain.
+    The others are as in `model`, masked or plain, unless `other` makes them otherwise.
 
     Args:
         model: built, plain or masked.
         chosen: (layer, bool array: mask of its kernel, all True of a plain layer) -> whether the layer's copy is one of
             kept weights; asked of layers only that can be, see `tfprune.layers.kept_layers.why_not_kept`.
+        other: gives the copy of any other layer or operation, with initial weights.
 
     Raises:
         InputError: a model without weights, or a layer that cannot be copied.
@@ -42,7 +46,7 @@ def kept_copy(model: keras.Model, chosen: Callable[[keras.layers.Layer, np.ndarr
             mask = _mask(layer)
             if chosen(layer, mask):
                 return _kept_layer(layer, np.flatnonzero(mask))
-        return layer_like(layer)
+        return other(layer)
 
     copy = remade(graph, convert)
     for (path, layer), (_, new) in zip(named_layers(graph), named_layers(copy), strict=True):
@@ -67,6 +71,12 @@ def with_masks(model: keras.Model) -> keras.Model:
     if not has_kept(model):
         return model
     graph = as_graph(model)
+    for path, layer in named_layers(graph):
+        if any(map(is_kept, layer._flatten_layers(include_self=False))):
+            raise InputError(
+                f"layer {path!r} ({type(layer).__name__}) consists of layers that hold kept weights only: masks can be "
+                "made of such layers in the graph of a Functional or Sequential model alone"
+            )
     copy = remade(graph, lambda layer: _masked_layer(layer) if isinstance(layer, KeptKernel) else masked_layer(layer))
     for (path, layer), (_, new) in zip(named_layers(graph), named_layers(copy), strict=True):
         if isinstance(layer, KeptKernel):

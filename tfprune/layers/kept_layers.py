@@ -19,7 +19,7 @@ from tfprune.errors import InputError
 from tfprune.layers.inner import own_variables
 from tfprune.layers.kept_drawing import first_values, random_indices
 from tfprune.layers.kept_geometry import Contraction, geometry_of, shapes_of
-from tfprune.layers.kinds import CONVOLUTIONS, DEPTHWISE, TRANSPOSED, plain_type
+from tfprune.layers.kinds import CONVOLUTIONS, DEPTHWISE, TRANSPOSED, is_kept, plain_type
 from tfprune.layers.masked import MASKED
 from tfprune.layers.masked_any import MaskedLayer
 
@@ -243,7 +243,7 @@ KEPT: dict[type, type] = {
 
 def has_kept(model: keras.Model) -> bool:
     """Whether any layer of a model, or one within a layer, holds kept weights only."""
-    return any(isinstance(layer, KeptKernel) for layer in model._flatten_layers())
+    return any(map(is_kept, model._flatten_layers()))
 
 
 def kept_class_of(layer: keras.Operation) -> type | None:

@@ -174,7 +174,7 @@ def command() -> Command:
         if figures.plot:
             if words or how != RunSettings() or keys.changed():
                 raise InputError(
-                    "--plot takes the folder of a run, and no input file nor --overwrite, --device, --quiet or --engine"
+                    "--plot takes the folder of a run, and no input file nor --overwrite, --engine, --device or --quiet"
                 )
             plot(figures.plot, figures.prefix or None)
         elif figures.prefix:
