@@ -46,3 +46,11 @@ def kernels(module: str = "kernels") -> ModuleType:
         return import_module(f"tfprune.engine.{module}")
     finally:
         note.cancel()
+
+
+def run_with(threads: int) -> None:
+    """Lets the kernels that this thread calls use some threads, as far as Numba has them; 0: all that it has."""
+    import numba
+
+    most = numba.config.NUMBA_NUM_THREADS
+    numba.set_num_threads(min(threads, most) if threads > 0 else most)

@@ -57,7 +57,7 @@ class NormalizedProduct:
                 average.set_shape([self._inputs])
 
             def gradient(upstream, *_):
-                values, gamma, beta, bias = weights
+                values, gamma, beta, _ = weights
                 scaled, rows, scale = found
                 back, *of_weights = _call(self._of_weights, [upstream, outputs, rows, values, gamma, beta, indices], 5)
                 (of_inputs,) = _call(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import tensorflow as tf
 
+from tfprune.engine.compiling import run_with
 from tfprune.engine.geometry import Geometry
 from tfprune.engine.structure import Structure
 
@@ -85,5 +88,16 @@ class KeptProduct:
 
 def _call(function, arguments, results: int):
     """A function of arrays as an operation; one whose results nobody needs is left out of compiled functions."""
-    found = tf.numpy_function(function, arguments, [tf.float32] * results, stateful=False)
+
+    def run(*arrays):
+        run_with(_threads())
+        return function(*arrays)
+
+    found = tf.numpy_function(run, arguments, [tf.float32] * results, stateful=False)
     return found if isinstance(found, (list, tuple)) else [found]
+
+
+@cache
+def _threads() -> int:
+    """TensorFlow's setting, which is fixed by now; 0 where there is none."""
+    return tf.config.threading.get_intra_op_parallelism_threads()

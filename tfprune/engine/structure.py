@@ -6,6 +6,7 @@ import numpy as np
 
 from tfprune.engine.compiling import kernels
 from tfprune.engine.geometry import Geometry
+from tfprune.errors import InputError
 
 _ALIGNMENT = 64  # bytes; TensorFlow takes over what lies so without a copy
 
@@ -18,11 +19,15 @@ class Structure:
     Args:
         geometry: of the kernel.
         indices: (n,) of the kept weights in the flattened kernel, in any order; the order of values is theirs.
+
+    Raises:
+        InputError: an index lies outside of the kernel, or is there twice.
     """
 
     def __init__(self, geometry: Geometry, indices: np.ndarray):
         self.geometry = geometry
         self.indices = np.array(indices)
+        _check(self.indices, geometry.size)
         rows, shifts, made = geometry.connections(self.indices)
         starts = rows * geometry.positions + shifts
         self._forward = _Direction(made, starts, geometry.out_channels)
@@ -108,6 +113,16 @@ class _Direction:
         values = _empty(len(found))
         values[self._order] = found
         return values
+
+
+def _check(indices: np.ndarray, size: int) -> None:
+    ascending = indices if np.all(indices[1:] >= indices[:-1]) else np.sort(indices)
+    for outermost in ascending[:1], ascending[-1:]:
+        if np.any((outermost < 0) | (outermost >= size)):
+            raise InputError(f"indices of kept weights lie in 0 .. {size - 1}: received {outermost[0]}")
+    again = ascending[1:][ascending[1:] == ascending[:-1]]
+    if len(again):
+        raise InputError(f"indices of kept weights are there once each: received {again[0]} more than once")
 
 
 def _empty(size: int) -> np.ndarray:

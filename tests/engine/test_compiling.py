@@ -1,0 +1,42 @@
+"""Compiled kernels: kept between processes, announced while they are made, and named where Numba is absent."""
+
+import os
+import subprocess
+import sys
+
+import numba.core.caching
+import pytest
+
+import tfprune.engine.compiling
+from tfprune.engine.compiling import has_engine, kernels
+from tfprune.errors import InputError
+
+
+def test_without_a_place_for_compiled_kernels(monkeypatch):
+    assert kernels()._cached()
+    monkeypatch.setattr(numba.core.caching.CacheImpl, "_locator_classes", [])
+    assert not kernels()._cached()
+
+
+def test_without_numba(monkeypatch):
+    assert has_engine()
+    monkeypatch.setitem(sys.modules, "numba", None)
+    assert not has_engine()
+    with pytest.raises(InputError) as error:
+        kernels.__wrapped__()
+    assert str(error.value) == (
+        "the sparse engine: the package numba is missing; pip install 'tfprune[sparse]' brings it"
+    )
+
+
+@pytest.mark.slow
+def test_the_first_process_says_that_it_compiles_and_the_second_is_silent(tmp_path):
+    code = "from tfprune.engine.compiling import kernels; kernels()"
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    said = [
+        subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        for _ in range(2)
+    ]
+    note = "tfprune: compiling the sparse engine for this machine, once ...\n"
+    assert [(one.stdout, one.stderr) for one in said] == [("", note), ("", "")]
+    assert tfprune.engine.compiling._SECONDS_WITHOUT_WORD >= 1  # or reading what was compiled would be announced
