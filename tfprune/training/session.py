@@ -185,7 +185,7 @@ class Session:
                 written.
         """
         begin()
-        self.loop.reset_optimizer()
+        self.loop.begin()
         state, milliseconds = self._restored(folder, checkpoint, timetable, stream, start, end), 0.0
 
         def pause() -> None:
@@ -207,6 +207,7 @@ class Session:
             state.seconds, began = state.seconds + now - began, now
             pause()
             watch.progress(Progress(state.step, end, self._numbers(state, stretch), milliseconds))
+        self.loop.give_weights()
         return Trained(state.log, state.kept, state.seconds + time.perf_counter() - began, milliseconds)
 
     def _stretches(self, timetable: Timetable, stream: int, step: int, end: int, diverged: str) -> Iterator[Stretch]:
@@ -226,6 +227,8 @@ class Session:
 
     def _pause(self, state: _State, timetable: Timetable, keep, on_log) -> None:
         step, before = state.step, len(state.log)
+        if step in timetable.keeps or step in timetable.tests:
+            self.loop.give_weights()
         if step in timetable.keeps and (arrays := keep(step)) is not None:
             state.kept[step] = arrays
         if step in timetable.means and state.recent:

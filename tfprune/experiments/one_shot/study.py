@@ -13,6 +13,7 @@ import pandas as pd
 from tfprune.cli.progress import ProgressBar
 from tfprune.cli.run import FINISHED, TRAINED, UNFINISHED, Study
 from tfprune.data.facts import prepared_facts
+from tfprune.engine.choice import check_engine
 from tfprune.errors import InputError
 from tfprune.experiments.one_shot.files import (
     EVALUATE_EVERY,
@@ -95,6 +96,7 @@ class OneShotStudy(Study):
     def check(self) -> None:
         check_module(self.settings.architecture, "--architecture")
         check_module(self.settings.pruner, "--pruner")
+        check_engine(self.settings.engine)
         if self.lacks_dense and not self.settings.train_dense:
             raise InputError(missing_dense(self.dense, self.settings.pruner))
         prepared_facts(self.settings.dataset, self.settings.path_to_data)
