@@ -54,3 +54,10 @@ def run_with(threads: int) -> None:
 
     most = numba.config.NUMBA_NUM_THREADS
     numba.set_num_threads(min(threads, most) if threads > 0 else most)
+
+
+def threads() -> int:
+    """How many threads the kernels use that this thread calls."""
+    import numba
+
+    return numba.get_num_threads()

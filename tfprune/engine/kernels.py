@@ -120,7 +120,7 @@ def add_rows(rows, values, starts, bounds, parts, out, blocks, size, length, str
 
 @_kernel(_VALUES, _NUMBERS, _BOUNDS, _BOUNDS, _VALUES, _OUT, _INT, _INT, _INT, _INT, _INT, _INT)
 def multiply_rows(rows, starts, bounds, parts, made, out, blocks, size, length, made_size, stride, offset):
-    """out[k] = Σ_p rows[starts[k] + p] · made[o · stride + offset + p], for every connection k of each row o
+    """out[k] += Σ_p rows[starts[k] + p] · made[o · stride + offset + p], for every connection k of each row o
 
     Summed over blocks.
 
@@ -134,8 +134,6 @@ def multiply_rows(rows, starts, bounds, parts, made, out, blocks, size, length, 
     """
     tiles = max(1, length // _TILE)
     for part in prange(parts.size - 1):
-        for k in range(bounds[parts[part]], bounds[parts[part + 1]]):
-            out[k] = np.float32(0)
         for job in range(blocks * tiles):
             block = job // tiles
             begin = length * (job % tiles) // tiles
