@@ -10,7 +10,7 @@ from types import ModuleType
 from tfprune.errors import InputError
 from tfprune.records.extras import extra
 
-_SECONDS_WITHOUT_WORD = 1.0
+_SECONDS_WITHOUT_WORD = 3.0
 
 
 def has_engine() -> bool:
