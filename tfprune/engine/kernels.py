@@ -1,9 +1,12 @@
 """The compiled kernels of the engine: rows are shifted, weighted and added.
 
 Activations lie as rows, one for each channel, positions and examples inside: a row is contiguous, so each kept weight
-is a multiple of a piece of one row added to another (see `tfprune.engine.geometry`). Eight weights go over a tile of
-the row they make in one pass. Parallel are tiles and rows, so the order of sums does not depend on how many threads
-there are.
+is a multiple of a piece of one row added to another (see `tfprune.engine.geometry`). Rows are there for some examples
+at a time, a block, so that those of a dense layer stay in a core's cache. Parallel are blocks, tiles of the pieces,
+and parts of the rows made; the order of sums does not depend on how many threads there are.
+
+All rows begin at a multiple of 16 floats (`LANES`); up to there what lies behind a row's end has no meaning. Behind
+the last row of a buffer are 16 floats more, which may be read.
 
 Importing this module compiles, or reads what was compiled before: import it by `tfprune.engine.compiling` alone.
 """
@@ -13,19 +16,21 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange, types
 
-TILE = 256
-_BLOCK = 16
+from tfprune.engine.vectors import FOUR_DOTS, LANES, MOST, SIXTEEN_DOTS, SUMS, transpose_block
+
+_TILE = 512  # floats of pieces that are multiplied at a time
+_CHANNELS = 64  # that are transposed at a time
 
 _VALUES = types.Array(types.float32, 1, "C", readonly=True)
-_STARTS = types.Array(types.int64, 1, "C", readonly=True)
-_ROWS = types.Array(types.int32, 1, "C", readonly=True)
+_NUMBERS = types.Array(types.int32, 1, "C", readonly=True)
+_BOUNDS = types.Array(types.int64, 1, "C", readonly=True)
 _OUT = types.Array(types.float32, 1, "C")
-_IMAGES = types.Array(types.float32, 4, "C", readonly=True)
-_OUT_IMAGES = types.Array(types.float32, 4, "C")
 _INT = types.int64
 
 # What may be reordered and contracted; not `fast`, which takes it that there is no NaN.
 _MATH = {"reassoc", "contract", "nsz"}
+
+_S1, _S2, _S3, _S4, _S5, _S6, _S7, _S8 = (SUMS[vectors] for vectors in range(1, MOST + 1))
 
 
 def _kernel(*arguments):
@@ -48,191 +53,209 @@ def _nothing(number):
 CACHED = _cached()
 
 
-@_kernel(_VALUES, _VALUES, _ROWS, _STARTS, _STARTS, _OUT, _INT, _INT, _INT, _INT)
-def add_rows(rows, values, order, starts, bounds, out, unit, length, stride, offset):
-    """out[o · stride + offset + p] = Σ_k values[order[k]] · rows[starts[k] · unit + p], k in bounds[o] .. bounds[o + 1]
+@_kernel(_VALUES, _NUMBERS, _OUT)
+def sort_values(values, order, out):
+    """out[k] = values[order[k]]"""
+    for k in prange(order.size):
+        out[k] = values[order[k]]
+
+
+@_kernel(_VALUES, _NUMBERS, _OUT)
+def unsort_values(values, order, out):
+    """out[order[k]] = values[k]"""
+    for k in prange(order.size):
+        out[order[k]] = values[k]
+
+
+@_kernel(_VALUES, _VALUES, _NUMBERS, _BOUNDS, _BOUNDS, _OUT, _INT, _INT, _INT, _INT)
+def add_rows(rows, values, starts, bounds, parts, out, blocks, size, length, stride):
+    """out[o · stride + p] = Σ_k values[k] · rows[starts[k] + p] for k in bounds[o] .. bounds[o + 1] − 1, p < length
+
+    The same for every block, in which all rows are `size` floats, and those made follow those of the block before.
 
     Args:
         rows: flat; what is weighted.
-        values: one for each connection.
-        order: of the connections, which are sorted by the row they make.
-        starts: where the piece that a connection reads begins, in `unit`s.
+        values, starts: of the connections, which are sorted by the row they make: weight, and where the piece of the
+            rows begins that is read.
         bounds: (rows made + 1,), of the connections of each.
-        out: flat; all of the rows made is written, from `offset` on.
-        unit: floats.
+        parts: bounds of the rows made that are one thread's work at a time.
+        out: flat.
+        blocks: number of blocks.
+        size: of a block, in floats.
         length: of a piece, in floats.
         stride: from one row made to the next.
-        offset: of the piece in the row made.
     """
     made = bounds.size - 1
-    tiles = (length + TILE - 1) // TILE
-    # Some rows at a time, so that short rows, too, are work for several threads.
-    groups = (made + 63) // 64
-    for job in prange(tiles * groups):
-        tile = job // groups
-        group = job % groups
-        begin = tile * TILE
-        size = min(TILE, length - begin)
-        sums = np.empty(TILE, np.float32)
-        for row in range(group * 64, min(made, group * 64 + 64)):
+    vectors = (length + LANES - 1) // LANES
+    tiles = (vectors + MOST - 1) // MOST
+    several = parts.size - 1
+    for job in prange(blocks * tiles * several):
+        block = job // (tiles * several)
+        tile = job // several % tiles
+        part = job % several
+        first = vectors * tile // tiles
+        at_once = vectors * (tile + 1) // tiles - first
+        at = block * size + first * LANES
+        for row in range(parts[part], parts[part + 1]):
             k = bounds[row]
             end = bounds[row + 1]
-            for j in range(size):
-                sums[j] = np.float32(0)
-            while k + 8 <= end:
-                v0, v1, v2, v3 = values[order[k]], values[order[k + 1]], values[order[k + 2]], values[order[k + 3]]
-                v4, v5, v6, v7 = values[order[k + 4]], values[order[k + 5]], values[order[k + 6]], values[order[k + 7]]
-                x0, x1 = rows[starts[k] * unit + begin :], rows[starts[k + 1] * unit + begin :]
-                x2, x3 = rows[starts[k + 2] * unit + begin :], rows[starts[k + 3] * unit + begin :]
-                x4, x5 = rows[starts[k + 4] * unit + begin :], rows[starts[k + 5] * unit + begin :]
-                x6, x7 = rows[starts[k + 6] * unit + begin :], rows[starts[k + 7] * unit + begin :]
-                for j in range(size):
-                    sums[j] += ((v0 * x0[j] + v1 * x1[j]) + (v2 * x2[j] + v3 * x3[j])) + (
-                        (v4 * x4[j] + v5 * x5[j]) + (v6 * x6[j] + v7 * x7[j])
-                    )
-                k += 8
-            while k < end:
-                v0 = values[order[k]]
-                x0 = rows[starts[k] * unit + begin :]
-                for j in range(size):
-                    sums[j] += v0 * x0[j]
-                k += 1
-            target = out[row * stride + offset + begin :]
-            for j in range(size):
-                target[j] = sums[j]
+            to = (block * made + row) * stride + first * LANES
+            if at_once == 8:
+                _S8(rows, at, values, starts, k, end, out, to)
+            elif at_once == 7:
+                _S7(rows, at, values, starts, k, end, out, to)
+            elif at_once == 6:
+                _S6(rows, at, values, starts, k, end, out, to)
+            elif at_once == 5:
+                _S5(rows, at, values, starts, k, end, out, to)
+            elif at_once == 4:
+                _S4(rows, at, values, starts, k, end, out, to)
+            elif at_once == 3:
+                _S3(rows, at, values, starts, k, end, out, to)
+            elif at_once == 2:
+                _S2(rows, at, values, starts, k, end, out, to)
+            else:
+                _S1(rows, at, values, starts, k, end, out, to)
 
 
-@_kernel(_VALUES, _STARTS, _STARTS, _VALUES, _OUT, _INT, _INT, _INT, _INT)
-def multiply_rows(rows, starts, bounds, made, out, unit, length, stride, offset):
-    """out[k] = Σ_p rows[starts[k] · unit + p] · made[o · stride + offset + p], for every connection k of each row o
+@_kernel(_VALUES, _NUMBERS, _BOUNDS, _BOUNDS, _VALUES, _OUT, _INT, _INT, _INT, _INT, _INT, _INT)
+def multiply_rows(rows, starts, bounds, parts, made, out, blocks, size, length, made_size, stride, offset):
+    """out[k] += Σ_p rows[starts[k] + p] · made[o · stride + offset + p], for every connection k of each row o
+
+    Summed over blocks.
 
     Args:
-        rows, starts, bounds, unit, length, stride, offset: as for `add_rows`.
+        rows, starts, bounds, parts, blocks, size, length: as for `add_rows`.
         made: flat; a gradient with respect to the rows made.
         out: one for each connection, in the order of `starts`.
+        made_size: of a block of `made`, in floats.
+        stride: from one row of `made` to the next.
+        offset: of the piece in it.
     """
-    for row in prange(bounds.size - 1):
-        g = made[row * stride + offset :]
-        k = bounds[row]
-        end = bounds[row + 1]
-        while k + 8 <= end:
-            x0, x1, x2, x3 = (
-                rows[starts[k] * unit :],
-                rows[starts[k + 1] * unit :],
-                rows[starts[k + 2] * unit :],
-                rows[starts[k + 3] * unit :],
-            )
-            x4, x5, x6, x7 = (
-                rows[starts[k + 4] * unit :],
-                rows[starts[k + 5] * unit :],
-                rows[starts[k + 6] * unit :],
-                rows[starts[k + 7] * unit :],
-            )
-            s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = np.float32(0)
-            for j in range(length):
-                s0 += g[j] * x0[j]
-                s1 += g[j] * x1[j]
-                s2 += g[j] * x2[j]
-                s3 += g[j] * x3[j]
-                s4 += g[j] * x4[j]
-                s5 += g[j] * x5[j]
-                s6 += g[j] * x6[j]
-                s7 += g[j] * x7[j]
-            out[k] = s0
-            out[k + 1] = s1
-            out[k + 2] = s2
-            out[k + 3] = s3
-            out[k + 4] = s4
-            out[k + 5] = s5
-            out[k + 6] = s6
-            out[k + 7] = s7
-            k += 8
-        while k < end:
-            x0 = rows[starts[k] * unit :]
-            s0 = np.float32(0)
-            for j in range(length):
-                s0 += g[j] * x0[j]
-            out[k] = s0
-            k += 1
+    tiles = max(1, length // _TILE)
+    for part in prange(parts.size - 1):
+        for job in range(blocks * tiles):
+            block = job // tiles
+            begin = length * (job % tiles) // tiles
+            some = length * (job % tiles + 1) // tiles - begin
+            at = block * size + begin
+            for row in range(parts[part], parts[part + 1]):
+                k = bounds[row]
+                end = bounds[row + 1]
+                to = block * made_size + row * stride + offset + begin
+                while k + 16 <= end:
+                    SIXTEEN_DOTS(rows, at, starts, k, end - 1, made, to, some, out)
+                    k += 16
+                while k < end:
+                    FOUR_DOTS(rows, at, starts, k, end - 1, made, to, some, out)
+                    k += 4
 
 
-@_kernel(_IMAGES, _OUT, _INT, _INT, _INT, _INT, _INT, _INT, _INT, _INT, _INT, _INT)
-def to_rows(images, out, top, left, step_y, step_x, height, width, inner_height, inner_width, stride, offset):
+@njit
+def _transpose(given, at, step, out, to, stride, rows, columns):
+    """out[to + j · stride + i] = given[at + i · step + j] for i < rows, j < columns"""
+    whole_rows = rows // LANES * LANES
+    whole_columns = columns // LANES * LANES
+    for i in range(0, whole_rows, LANES):
+        for j in range(0, whole_columns, LANES):
+            transpose_block(given, at + i * step + j, step, out, to + j * stride + i, stride)
+        for j in range(whole_columns, columns):
+            for one in range(i, i + LANES):
+                out[to + j * stride + one] = given[at + one * step + j]
+    for i in range(whole_rows, rows):
+        for j in range(columns):
+            out[to + j * stride + i] = given[at + i * step + j]
+
+
+@_kernel(_VALUES, _OUT, *[_INT] * 16)
+def to_rows(
+    images, out, batch, rows_in, columns_in, channels, top, left, step_y, step_x, height, width, inner_height,
+    inner_width, block, size, stride, offset,
+):  # fmt: skip
     """Channels-last images as rows: a row for each channel and phase, in it the positions, in these the examples.
 
-    out[((c · step_y + py) · step_x + px) · stride + offset + (y · width + x) · B + b]
-        = images[b, y · step_y + py − top, x · step_x + px − left, c] for y < inner_height, x < inner_width, else 0
+    out[n · size + ((c · step_y + py) · step_x + px) · stride + offset + (y · width + x) · block + b]
+        = images[n · block + b, y · step_y + py − top, x · step_x + px − left, c] for y < inner_height, x < inner_width
+    and 0 in all other places of a row, and for examples that there are not.
 
     Args:
-        images: (B, H, W, C).
-        out: flat; what lies before `offset` in a row, and after the last position, is set to 0, too.
+        images: flat, of (batch, rows_in, columns_in, channels).
+        out: flat.
         top, left: zeros in front of the images.
         step_y, step_x: phases along both axes.
         height, width: positions of a row.
         inner_height, inner_width: those that are no border to the right and below.
+        block: examples at a time.
+        size: of a block of rows, in floats.
         stride: floats from one row to the next.
         offset: floats in front of the first position.
     """
-    batch, rows_in, columns_in, channels = images.shape
     phases = step_y * step_x
-    blocks = (channels + _BLOCK - 1) // _BLOCK
-    for job in prange(blocks * phases * height):
-        block = job // (phases * height)
-        phase = (job // height) % phases
-        y = job % height
-        first = block * _BLOCK
-        last = min(channels, first + _BLOCK)
+    pixels = rows_in * columns_in * channels
+    blocks = (batch + block - 1) // block
+    several = (channels + _CHANNELS - 1) // _CHANNELS
+    for job in prange(blocks * height * phases * several):
+        number = job // (height * phases * several)
+        y = job // (phases * several) % height
+        phase = job // several % phases
+        first = job % several * _CHANNELS
+        some = min(channels - first, _CHANNELS)
+        examples = min(block, batch - number * block)
+        rows = number * size + (first * phases + phase) * stride
+        step = phases * stride
+        at = rows + offset + y * width * block
         from_y = y * step_y + phase // step_x - top
-        inside_y = y < inner_height and 0 <= from_y < rows_in
-        for x in range(width):
-            from_x = x * step_x + phase % step_x - left
-            at = offset + (y * width + x) * batch
-            if inside_y and x < inner_width and 0 <= from_x < columns_in:
-                for start in range(0, batch, _BLOCK):
-                    stop = min(batch, start + _BLOCK)
-                    for channel in range(first, last):
-                        target = (channel * phases + phase) * stride + at
-                        for example in range(start, stop):
-                            out[target + example] = images[example, from_y, from_x, channel]
+        # Positions from `begin` to `end` are pixels.
+        shift = phase % step_x - left
+        begin = min(width, max(0, (step_x - 1 - shift) // step_x))
+        end = max(begin, min(inner_width, (columns_in - shift + step_x - 1) // step_x))
+        if y >= inner_height or from_y < 0 or from_y >= rows_in:
+            begin = end = width
+        pixel = (number * block * rows_in + from_y) * columns_in + begin * step_x + shift
+        pixel = pixel * channels + first
+        if block == 1:
+            _transpose(images, pixel, step_x * channels, out, at + begin, step, end - begin, some)
+        else:
+            for x in range(begin, end):
+                _transpose(images, pixel, pixels, out, at + x * block, step, examples, some)
+                pixel += step_x * channels
+        for channel in range(some):
+            row = rows + channel * step
+            here = at + channel * step
+            out[here : here + begin * block] = np.float32(0)
+            out[here + end * block : here + width * block] = np.float32(0)
+            if examples < block:
+                for x in range(begin, end):
+                    out[here + x * block + examples : here + (x + 1) * block] = np.float32(0)
+            if y == 0:
+                out[row : row + offset] = np.float32(0)
+            if y == height - 1:
+                out[row + offset + height * width * block : row + stride] = np.float32(0)
+
+
+@_kernel(_VALUES, _OUT, *[_INT] * 12)
+def to_images(
+    rows, out, batch, rows_out, columns_out, channels, top, left, step_y, step_x, width, block, size, stride
+):  # fmt: skip
+    """The other way, without an offset: out[b, y, x, c] is what `to_rows` would have taken from there."""
+    phases = step_y * step_x
+    pixels = rows_out * columns_out * channels
+    blocks = (batch + block - 1) // block
+    several = (channels + _CHANNELS - 1) // _CHANNELS
+    for job in prange(blocks * rows_out * several):
+        number = job // (rows_out * several)
+        y = job // several % rows_out
+        first = job % several * _CHANNELS
+        some = min(channels - first, _CHANNELS)
+        examples = min(block, batch - number * block)
+        line = (y + top) // step_y * width
+        pixel = (number * block * rows_out + y) * columns_out * channels + first
+        for x in range(min(step_x, columns_out) if block == 1 else columns_out):
+            phase = (y + top) % step_y * step_x + (x + left) % step_x
+            at = number * size + (first * phases + phase) * stride + (line + (x + left) // step_x) * block
+            step = phases * stride
+            if block == 1:  # all pixels of the phase
+                several_x = (columns_out - x + step_x - 1) // step_x
+                _transpose(rows, at, step, out, pixel + x * channels, step_x * channels, some, several_x)
             else:
-                for channel in range(first, last):
-                    target = (channel * phases + phase) * stride + at
-                    for example in range(batch):
-                        out[target + example] = np.float32(0)
-        if y == 0:
-            for channel in range(first, last):
-                target = (channel * phases + phase) * stride
-                for j in range(offset):
-                    out[target + j] = np.float32(0)
-        if y == height - 1:
-            for channel in range(first, last):
-                target = (channel * phases + phase) * stride
-                for j in range(offset + height * width * batch, stride):
-                    out[target + j] = np.float32(0)
-
-
-@_kernel(_VALUES, _OUT_IMAGES, _INT, _INT, _INT, _INT, _INT, _INT, _INT)
-def to_images(rows, out, top, left, step_y, step_x, width, stride, offset):
-    """The other way: out[b, y, x, c] is what `to_rows` would have taken from there.
-
-    Args:
-        rows: flat.
-        out: (B, H, W, C).
-        top, left, step_y, step_x, width, stride, offset: as for `to_rows`.
-    """
-    batch, rows_out, columns_out, channels = out.shape
-    blocks = (channels + _BLOCK - 1) // _BLOCK
-    for job in prange(blocks * rows_out):
-        block = job // rows_out
-        y = job % rows_out
-        first = block * _BLOCK
-        last = min(channels, first + _BLOCK)
-        for x in range(columns_out):
-            phase = ((y + top) % step_y) * step_x + (x + left) % step_x
-            at = offset + ((y + top) // step_y * width + (x + left) // step_x) * batch
-            for start in range(0, batch, _BLOCK):
-                stop = min(batch, start + _BLOCK)
-                for example in range(start, stop):
-                    for channel in range(first, last):
-                        source = (channel * step_y * step_x + phase) * stride + at
-                        out[example, y, x, channel] = rows[source + example]
+                _transpose(rows, at, step, out, pixel + x * channels, pixels, some, examples)

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
-from tfprune.engine.compiling import kernels
+from tfprune.engine.compiling import kernels, threads
 from tfprune.engine.geometry import Geometry
+from tfprune.engine.layout import Layout, Scratch, aligned, whole
 from tfprune.errors import InputError
 
-_ALIGNMENT = 64  # bytes; TensorFlow takes over what lies so without a copy
+_EXAMPLES, _IMAGES = 64, 32  # at most, in a block
+_PARTS = 16  # of the rows made, for threads
+_KNOWN = 4  # sizes of blocks that places are remembered for
+
+_SCRATCH = Scratch()
 
 
 class Structure:
     """What is computed with the kept weights of a kernel; with a batch of any size.
 
-    The order of the weights is that of the kernel's rows of outputs, in each by where they read (`sorted_indices`).
+    A batch is taken in blocks of examples, as many at a time as there are threads: their rows are in a cache from when
+    they are made of images until they are images again.
 
     Args:
         geometry: of the kernel.
@@ -25,108 +33,137 @@ class Structure:
     """
 
     def __init__(self, geometry: Geometry, indices: np.ndarray):
-        self.geometry = geometry
         self.indices = np.array(indices)
-        _check(self.indices, geometry.size)
+        order = _ascending(self.indices, geometry.size)
         rows, shifts, made = geometry.connections(self.indices)
-        starts = rows * geometry.positions + shifts
-        self._forward = _Direction(made, starts, geometry.out_channels)
-        # A row of gradients has zeros in front, as many as a connection can shift it.
-        length = geometry.most_shifted + geometry.positions
-        back = made * length + geometry.most_shifted - shifts
-        self._backward = _Direction(rows, back, geometry.channels * geometry.phases)
+        self._inputs, self._outputs = Layout.of_inputs(geometry), Layout.of_outputs(geometry)
+        self._gradients = Layout.of_gradients(geometry)
+        self._forward = _Direction(rows, shifts, made, geometry.out_channels, order)
+        self._backward = _Direction(made, geometry.most_shifted - shifts, rows, self._inputs.rows, order)
+        self._most = _EXAMPLES if geometry.positions == 1 else _IMAGES
 
-    def rows_of_inputs(self, images: np.ndarray) -> np.ndarray:
-        """float32 flat rows of float32 (B, height, width, channels)."""
-        geometry, batch = self.geometry, len(images)
-        stride = geometry.positions * batch
-        rows = _empty(geometry.channels * geometry.phases * stride)
-        place = (geometry.top, geometry.left, *geometry.strides, geometry.row_height, geometry.row_width)
-        kernels().to_rows(images, rows, *place, geometry.row_height, geometry.row_width, stride, 0)
-        return rows
+    def outputs(self, images: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """The product.
 
-    def images_of_inputs(self, rows: np.ndarray, batch: int) -> np.ndarray:
-        """The other way."""
-        geometry = self.geometry
-        images = _empty(batch * geometry.height * geometry.width * geometry.channels)
-        images = images.reshape(batch, geometry.height, geometry.width, geometry.channels)
-        place = (geometry.top, geometry.left, *geometry.strides, geometry.row_width)
-        kernels().to_images(rows, images, *place, geometry.positions * batch, 0)
-        return images
+        Args:
+            images: float32 (B, height, width, channels).
+            values: float32 (n,).
 
-    def rows_of_outputs(self, images: np.ndarray) -> np.ndarray:
-        """float32 flat rows of float32 (B, out_height, out_width, out_channels), with the zeros that shifts need."""
-        geometry, batch = self.geometry, len(images)
-        stride = (geometry.most_shifted + geometry.positions) * batch
-        rows = _empty(geometry.out_channels * stride)
-        inner = geometry.out_height, geometry.out_width
-        offset = geometry.most_shifted * batch
-        kernels().to_rows(images, rows, 0, 0, 1, 1, geometry.out_height, geometry.row_width, *inner, stride, offset)
-        return rows
+        Returns:
+            float32 (B, out_height, out_width, out_channels).
+        """
+        return self._product(self._forward, self._inputs, self._outputs, images, values)
 
-    def images_of_outputs(self, rows: np.ndarray, batch: int) -> np.ndarray:
-        """float32 (B, out_height, out_width, out_channels) of what `forward` made."""
-        geometry = self.geometry
-        images = _empty(batch * geometry.out_height * geometry.out_width * geometry.out_channels)
-        images = images.reshape(batch, geometry.out_height, geometry.out_width, geometry.out_channels)
-        kernels().to_images(rows, images, 0, 0, 1, 1, geometry.row_width, geometry.span * batch, 0)
-        return images
+    def inputs(self, images: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """The other way: gradients with respect to the inputs, of those with respect to the outputs."""
+        return self._product(self._backward, self._gradients, self._inputs, images, values)
 
-    def forward(self, rows: np.ndarray, values: np.ndarray, batch: int) -> np.ndarray:
-        """Rows of outputs, `span` positions each, of rows of inputs."""
-        length = self.geometry.span * batch
-        out = _empty(self.geometry.out_channels * length)
-        self._forward.add(rows, values, out, batch, length)
+    def of_values(self, inputs: np.ndarray, gradients: np.ndarray) -> np.ndarray:
+        """float32 (n,), the gradients of the values, of images of inputs and of gradients of the outputs."""
+        sides = (self._inputs, inputs), (self._gradients, gradients)
+        direction, length, offset = self._forward, self._outputs.positions, self._gradients.front
+        if self._inputs.rows > self._gradients.rows:  # pieces are taken from where rows are fewer: these are in a cache
+            sides = sides[::-1]
+            direction, length, offset = self._backward, self._inputs.positions, 0
+        (pieces, given), (rows, made) = sides
+        found = np.zeros(len(self.indices), np.float32)
+        with _SCRATCH as scratch:
+            for block, blocks, some in self._waves(len(inputs)):
+                read = scratch.take("read", blocks * pieces.size(block))
+                pieces.pack(given[some], block, read)
+                other = scratch.take("made", blocks * rows.size(block))
+                rows.pack(made[some], block, other)
+                lengths = pieces.size(block), length * block, rows.size(block), rows.stride(block), offset * block
+                direction.multiply(read, other, found, pieces.stride(block), block, blocks, lengths)
+            return direction.unsorted(found)
+
+    def _product(self, direction, given: Layout, made: Layout, images: np.ndarray, values: np.ndarray) -> np.ndarray:
+        shape = len(images), *made.image
+        out = aligned(np.prod(shape)).reshape(shape)
+        with _SCRATCH as scratch:
+            ordered = direction.sorted(values, scratch)
+            for block, blocks, some in self._waves(len(images)):
+                read = scratch.take("read", blocks * given.size(block))
+                given.pack(images[some], block, read)
+                rows = scratch.take("made", blocks * made.size(block))
+                lengths = given.size(block), made.positions * block, made.stride(block)
+                direction.add(read, ordered, rows, given.stride(block), block, blocks, lengths)
+                made.unpack(rows, block, out[some])
         return out
 
-    def backward(self, gradients: np.ndarray, values: np.ndarray, batch: int) -> np.ndarray:
-        """Gradients of rows of inputs, of those that `rows_of_outputs` gives."""
-        length = self.geometry.positions * batch
-        out = _empty(self.geometry.channels * self.geometry.phases * length)
-        self._backward.add(gradients, values, out, batch, length)
-        return out
-
-    def of_values(self, rows: np.ndarray, gradients: np.ndarray, batch: int) -> np.ndarray:
-        """(n,) gradients of the values, of rows of inputs and `rows_of_outputs` of the gradients."""
-        geometry = self.geometry
-        stride = (geometry.most_shifted + geometry.positions) * batch
-        return self._forward.multiply(
-            rows, gradients, batch, geometry.span * batch, stride, geometry.most_shifted * batch
-        )
+    def _waves(self, batch: int) -> Iterator[tuple[int, int, slice]]:
+        """Examples in a block, blocks, and their examples."""
+        number = -(-batch // self._most)
+        block = max(1, -(-batch // max(1, number)))
+        if self._inputs.positions == 1:
+            block = whole(block)
+        for first in range(0, batch, block * threads()):
+            some = min(batch - first, block * threads())
+            yield block, -(-some // block), slice(first, first + some)
 
 
 class _Direction:
-    """Connections sorted by the rows they make."""
+    """Connections sorted by the rows they make.
 
-    def __init__(self, made: np.ndarray, starts: np.ndarray, rows: int):
-        order = np.lexsort((starts, made))
-        self._order = order.astype(np.int32)
-        self._starts = np.ascontiguousarray(starts[order], np.int64)
-        self._bounds = np.concatenate([[0], np.cumsum(np.bincount(made, minlength=rows))]).astype(np.int64)
+    Args:
+        rows, shifts: from where they read.
+        made: the row that each makes.
+        number: of rows made.
+        ascending: an order of the connections.
+    """
 
-    def add(self, rows, values, out, batch: int, length: int) -> None:
-        kernels().add_rows(rows, values, self._order, self._starts, self._bounds, out, batch, length, length, 0)
+    def __init__(self, rows: np.ndarray, shifts: np.ndarray, made: np.ndarray, number: int, ascending: np.ndarray):
+        order = ascending[np.argsort(made[ascending], kind="stable")]
+        self._rows, self._shifts = rows[order].astype(np.int32), shifts[order].astype(np.int32)
+        self._order = None if np.array_equal(order, np.arange(len(order))) else order.astype(np.int32)
+        self._bounds = np.concatenate([[0], np.cumsum(np.bincount(made, minlength=number))]).astype(np.int64)
+        # A row costs as much as some connections.
+        costs = self._bounds + 4 * np.arange(number + 1)
+        self._parts = np.searchsorted(costs, np.linspace(0, costs[-1], _PARTS + 1)).astype(np.int64)
+        self._known: dict[tuple[int, int], np.ndarray] = {}
 
-    def multiply(self, rows, gradients, batch: int, length: int, stride: int, offset: int) -> np.ndarray:
-        found = np.empty(len(self._order), np.float32)
-        kernels().multiply_rows(rows, self._starts, self._bounds, gradients, found, batch, length, stride, offset)
-        values = _empty(len(found))
-        values[self._order] = found
-        return values
+    def sorted(self, values: np.ndarray, scratch: Scratch) -> np.ndarray:
+        """Values in the order of the connections."""
+        if self._order is None:
+            return values
+        found = scratch.take("values", len(values))
+        kernels().sort_values(values, self._order, found)
+        return found
+
+    def unsorted(self, values: np.ndarray) -> np.ndarray:
+        """The other way."""
+        if self._order is None:
+            return values
+        found = np.empty_like(values)
+        kernels().unsort_values(values, self._order, found)
+        return found
+
+    def add(self, rows, values, made, stride: int, block: int, blocks: int, lengths: tuple[int, int, int]) -> None:
+        starts = self._starts(stride, block)
+        kernels().add_rows(rows, values, starts, self._bounds, self._parts, made, blocks, *lengths)
+
+    def multiply(self, rows, made, found, stride: int, block: int, blocks: int, lengths: tuple[int, ...]) -> None:
+        starts = self._starts(stride, block)
+        kernels().multiply_rows(rows, starts, self._bounds, self._parts, made, found, blocks, *lengths)
+
+    def _starts(self, stride: int, block: int) -> np.ndarray:
+        """Where pieces begin among rows with a stride, of blocks of some examples."""
+        known = self._known.get((stride, block))
+        if known is None:
+            if len(self._known) == _KNOWN:
+                self._known.clear()
+            known = self._known[stride, block] = self._rows * np.int32(stride) + self._shifts * np.int32(block)
+        return known
 
 
-def _check(indices: np.ndarray, size: int) -> None:
-    ascending = indices if np.all(indices[1:] >= indices[:-1]) else np.sort(indices)
+def _ascending(indices: np.ndarray, size: int) -> np.ndarray:
+    """The order of indices, which are checked."""
+    order = np.arange(len(indices)) if np.all(indices[1:] > indices[:-1]) else np.argsort(indices, kind="stable")
+    ascending = indices[order]
     for outermost in ascending[:1], ascending[-1:]:
         if np.any((outermost < 0) | (outermost >= size)):
             raise InputError(f"indices of kept weights lie in 0 .. {size - 1}: received {outermost[0]}")
     again = ascending[1:][ascending[1:] == ascending[:-1]]
     if len(again):
         raise InputError(f"indices of kept weights are there once each: received {again[0]} more than once")
-
-
-def _empty(size: int) -> np.ndarray:
-    """float32 (size,), as TensorFlow wants it."""
-    padded = np.empty(size + _ALIGNMENT // 4, np.float32)
-    first = -padded.ctypes.data % _ALIGNMENT // 4
-    return padded[first : first + size]
+    return order

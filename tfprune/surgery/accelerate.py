@@ -25,7 +25,7 @@ from tfprune.layers.kernel_masks import masked_kernels
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import kernels_of, prunable, share_of_parameters
 from tfprune.layers.subclassed import as_graph
-from tfprune.layers.topology import named_layers
+from tfprune.layers.topology import named_layers, require_built
 from tfprune.layers.verify import check_copy
 from tfprune.surgery.compact import compact as compacted
 from tfprune.surgery.compact import masked_values
@@ -113,6 +113,7 @@ def pruned(
     model: keras.Model, masks: Mapping[str, np.ndarray] | None, compact: bool, verify: bool = False
 ) -> tuple[keras.Model, Masks]:
     """The model that an accelerated one computes the outputs of, with these masks; arguments as for `accelerate`."""
+    require_built(model)
     model = without_lora(with_masks(model))
     if compact:
         model, masks = compacted(model, masks, verify=verify), None
