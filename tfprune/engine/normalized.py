@@ -11,10 +11,11 @@ from functools import partial
 import numpy as np
 import tensorflow as tf
 
-from tfprune.engine.compiling import kernels
-from tfprune.engine.geometry import Geometry
-from tfprune.engine.products import _call
-from tfprune.engine.structure import Structure, _empty
+from tfprune.engine.compiling import kernels, threads
+from tfprune.engine.layout import Scratch, aligned
+from tfprune.engine.products import operation
+
+_SCRATCH = Scratch()
 
 
 class NormalizedProduct:
@@ -51,18 +52,16 @@ class NormalizedProduct:
         @tf.custom_gradient
         def product(inputs, *weights):
             forward = partial(self._forward, measured)
-            outputs, mean, variance, *found = _call(forward, [inputs, *weights, indices, *averages], 6)
+            outputs, mean, variance, *found = operation(forward, [inputs, *weights, indices, *averages], 5)
             outputs.set_shape([inputs.shape[0], self._outputs])
             for average in (mean, variance):
                 average.set_shape([self._inputs])
 
             def gradient(upstream, *_):
                 values, gamma, beta, _ = weights
-                scaled, rows, scale = found
-                back, *of_weights = _call(self._of_weights, [upstream, outputs, rows, values, gamma, beta, indices], 5)
-                (of_inputs,) = _call(
-                    partial(self._of_inputs, measured), [back, rows, scaled, scale, gamma, *of_weights[1:3], indices], 1
-                )
+                given = [inputs, upstream, outputs, *found, values, gamma, indices]
+                of_weights = operation(self._of_weights, [*given, beta], 4)
+                of_inputs = operation(partial(self._of_inputs, measured), [*given, *of_weights[1:3]])
                 of_inputs.set_shape([inputs.shape[0], self._inputs])
                 for of_weight, weight in zip(of_weights, weights, strict=True):
                     of_weight.set_shape(weight.shape)
@@ -73,69 +72,90 @@ class NormalizedProduct:
         return product(inputs, *weights)
 
     def _forward(self, measured, inputs, values, gamma, beta, bias, indices, mean, variance, seen):
-        known, batch = self._connections(indices), len(inputs)
-        averages = mean, variance
+        known, averages = self._connections(indices), (mean, variance)
         if measured:
-            mean, variance = np.empty_like(mean), np.empty_like(variance)
-        rows = _empty(self._inputs * batch).reshape(self._inputs, batch)
-        _kernels().normalise(inputs, known.input_bounds, mean, variance, rows, self._epsilon, measured)
-        scaled, shift = _empty(len(values)), _empty(self._outputs)
-        _kernels().fold(values, gamma, beta, bias, known.inputs, known.output_bounds, known.by_output, scaled, shift)
-        sums = known.structure.forward(rows.reshape(-1), scaled, batch).reshape(self._outputs, batch)
-        outputs = _empty(batch * self._outputs).reshape(batch, self._outputs)
-        _kernels().shifted(sums, shift, self._relu, outputs)
+            mean, variance = aligned(self._inputs), aligned(self._inputs)
+            _kernels().measure(inputs, mean, variance)
         scale = 1 / np.sqrt(variance + self._epsilon)
+        outputs = _matrix(len(inputs), self._outputs)
+        with _SCRATCH as scratch:
+            _kernels().produce(
+                *(inputs, mean, scale, known.input_bounds, values, gamma, beta, bias),
+                *(known.order, known.input_starts, known.output_bounds, scratch.take("scaled", len(values))),
+                *(self._relu, outputs, self._rows(scratch)),
+            )
+        center = mean
         if measured:
             keep = self._momentum * seen
             mean, variance = (
                 keep * old + (1 - keep) * new for old, new in zip(averages, (mean, variance), strict=True)
             )
-        return outputs, mean, variance, scaled, rows, scale
+        return outputs, mean, variance, center, scale
 
-    def _of_weights(self, upstream, outputs, rows, values, gamma, beta, indices):
-        known, batch = self._connections(indices), len(upstream)
-        back, sums = _empty(outputs.size).reshape(self._outputs, batch), _empty(self._outputs)
-        _kernels().upstream_rows(upstream, outputs, self._relu, back, sums)
-        products = known.structure.of_values(rows.reshape(-1), back.reshape(-1), batch)
-        made = _empty(len(values)), _empty(self._inputs), _empty(self._inputs)
-        _kernels().unfold(products, values, gamma, beta, sums, known.input_bounds, known.outputs, *made)
-        return back, *made, sums
+    def _of_weights(self, inputs, upstream, outputs, mean, scale, values, gamma, indices, beta):
+        known = self._connections(indices)
+        found = [aligned(size) for size in (len(values), self._inputs, self._inputs, self._outputs)]
+        with _SCRATCH as scratch:
+            _kernels().of_weights(
+                *(inputs, mean, scale, known.input_bounds, upstream, outputs, self._relu, values, gamma, beta),
+                *(known.output_starts, *found, self._rows(scratch)),
+            )
+        return found
 
-    def _of_inputs(self, measured, back, rows, scaled, scale, gamma, of_gamma, of_beta, indices):
-        known, batch = self._connections(indices), rows.shape[1]
-        gradients = known.structure.backward(back.reshape(-1), scaled, batch).reshape(rows.shape)
-        # Their sums over the batch, and those of their products with the rows, are in the gradients of β and γ.
-        mean, slope = gamma * of_beta / batch, gamma * of_gamma / batch
-        out = _empty(rows.size).reshape(batch, self._inputs)
-        _kernels().normalised_gradients(gradients, rows, scale, mean, slope, known.input_bounds, measured, out)
-        return out
+    def _of_inputs(self, measured, inputs, upstream, outputs, mean, scale, values, gamma, indices, of_gamma, of_beta):
+        known, by_row = self._connections(indices), scale * gamma
+        by_input, constant = np.zeros_like(scale), np.zeros_like(scale)
+        if measured:
+            # Through mean and variance: Σ_b of the gradients of x̂ is γ ∘ of_beta, Σ_b of these by x̂ is γ ∘ of_gamma.
+            by_input -= by_row * scale * of_gamma / len(inputs)
+            constant -= by_row * of_beta / len(inputs) + by_input * mean
+        found = _matrix(len(inputs), self._inputs)
+        with _SCRATCH as scratch:
+            _kernels().of_inputs(
+                *(inputs, upstream, outputs, self._relu, values, known.output_starts, known.input_bounds),
+                *(by_row, by_input, constant, found, self._rows(scratch)),
+            )
+        return found
+
+    def _rows(self, scratch: Scratch) -> np.ndarray:
+        return scratch.take("rows", threads() * _kernels().scratch_size(self._inputs, self._outputs))
 
     def _connections(self, indices: np.ndarray) -> _Connections:
         known = self._known
         if known is None or not np.array_equal(known.indices, indices):
-            known = self._known = _Connections(self._inputs, self._outputs, indices)
+            known = self._known = _Connections(self._inputs, self._outputs, np.array(indices))
         return known
 
 
 class _Connections:
     """Kept weights of a matrix, by their inputs and by their outputs.
 
+    Args:
+        inputs, outputs: of the matrix.
+        indices: (n,), ascending.
+
     Attributes:
-        inputs, outputs: int32 (n,), what each weight connects.
-        input_bounds: int64 (inputs + 1,), of the weights of each input.
-        by_output, output_bounds: int32 (n,) weights sorted by output, int64 (outputs + 1,) of those of each output.
+        input_bounds, output_starts: bounds of the weights of each input, and where the row begins of each one's output.
+        order: the weights sorted by output; for these
+        output_bounds, input_starts: bounds of the weights of each output, and where the row begins of each one's input.
     """
 
     def __init__(self, inputs: int, outputs: int, indices: np.ndarray):
-        self.structure = Structure(Geometry.dense(inputs, outputs), indices)
-        self.indices = self.structure.indices
-        self.inputs, self.outputs = (numbers.astype(np.int32) for numbers in np.divmod(self.indices, outputs))
-        self.input_bounds, self.output_bounds = _bounds(self.inputs, inputs), _bounds(self.outputs, outputs)
-        self.by_output = np.argsort(self.outputs, kind="stable").astype(np.int32)
+        self.indices = indices
+        of_inputs, of_outputs = np.divmod(indices, outputs)
+        block = np.int32(_kernels().BLOCK)
+        self.input_bounds, self.output_bounds = _bounds(of_inputs, inputs), _bounds(of_outputs, outputs)
+        self.order = np.argsort(of_outputs, kind="stable").astype(np.int32)
+        self.output_starts = block * of_outputs.astype(np.int32)
+        self.input_starts = block * of_inputs[self.order].astype(np.int32)
 
 
 def _bounds(numbers: np.ndarray, size: int) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(np.bincount(numbers, minlength=size))]).astype(np.int64)
+
+
+def _matrix(rows: int, columns: int) -> np.ndarray:
+    return aligned(rows * columns).reshape(rows, columns)
 
 
 def _kernels():

@@ -1,8 +1,8 @@
-"""The compiled kernels of a dense layer that normalises its own inputs: what lies between its products, in few passes.
+"""The compiled kernels of a dense layer of kept weights that normalises its own inputs.
 
-Examples (B, features) become rows (features, B) and the other way in blocks of 16 × 16; what is computed of a row is
-computed while it is in the cache. Parallel are blocks of rows or of examples, and each sum is one of a whole row, so no
-number depends on how many threads there are.
+As in `tfprune.engine.kernels`, activations lie as rows, one for each feature, of 64 examples: those of a block stay in
+a core's cache from when they are normalised until they are weighted. Parallel are blocks, features, and parts of the
+batch whose number is always the same; the order of sums does not depend on how many threads there are.
 
 Importing this module compiles, or reads what was compiled before: import it by `tfprune.engine.compiling` alone.
 """
@@ -10,227 +10,231 @@ Importing this module compiles, or reads what was compiled before: import it by 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange, types
+from numba import get_thread_id, njit, prange, types
 
-from tfprune.engine.kernels import CACHED
+from tfprune.engine.kernels import CACHED, MATH, transpose
+from tfprune.engine.vectors import FOUR_DOTS, SIXTEEN_DOTS, SUMS
 
-_SIDE = 16
-_WIDE = 64  # rows that a thread makes at a time: 256 bytes of an example
+BLOCK = 64  # examples in a row
+PARTS = 4  # of the batch, in each of which gradients are summed
+
+_WIDE = 64  # features of an example that are one thread's work at a time
+_SUM = SUMS[BLOCK // 16]
 
 _GIVEN = types.Array(types.float32, 1, "C", readonly=True)
 _MADE = types.Array(types.float32, 1, "C")
 _EXAMPLES = types.Array(types.float32, 2, "C", readonly=True)
 _MADE_EXAMPLES = types.Array(types.float32, 2, "C")
-_STARTS = types.Array(types.int64, 1, "C", readonly=True)
-_NUMBERS = types.Array(types.int32, 1, "C", readonly=True)
-
-# As in `tfprune.engine.kernels`: sums may be reordered, and NaN stays what it is.
-_MATH = {"reassoc", "contract", "nsz"}
+_STARTS = types.Array(types.int32, 1, "C", readonly=True)
+_BOUNDS = types.Array(types.int64, 1, "C", readonly=True)
 
 
 def _kernel(*arguments):
-    return njit(types.void(*arguments), parallel=True, fastmath=_MATH, cache=CACHED)
+    return njit(types.void(*arguments), parallel=True, fastmath=MATH, cache=CACHED)
 
 
-@njit(fastmath=_MATH, inline="always")
-def _to_rows(examples, begin, stop, first, last, block, rows):
-    """rows[f − first, b] = examples[b, f] for b in begin .. stop and f in first .. last; at most 16 examples."""
-    for left in range(first, last, _SIDE):
-        if stop - begin == _SIDE and left + _SIDE <= last:
-            for b in range(_SIDE):
-                example = examples[begin + b, left : left + _SIDE]
-                for f in range(_SIDE):
-                    block[b, f] = example[f]
-            for f in range(_SIDE):
-                row = rows[left - first + f, begin : begin + _SIDE]
-                for b in range(_SIDE):
-                    row[b] = block[b, f]
-        else:
-            for f in range(left, min(last, left + _SIDE)):
-                for b in range(begin, stop):
-                    rows[f - first, b] = examples[b, f]
+@njit
+def scratch_size(features, outputs):
+    """Floats for the rows of features, those of outputs, and a tile of examples."""
+    return (features + outputs + _WIDE) * BLOCK
 
 
-@_kernel(_EXAMPLES, _STARTS, _MADE, _MADE, _MADE_EXAMPLES, types.float32, types.boolean)
-def normalise(inputs, bounds, mean, variance, rows, epsilon, measured):
-    """rows[f, b] = (inputs[b, f] − mean[f]) / sqrt(variance[f] + ε), for those f that have a connection
+@njit
+def _turned(out, tile, some, rows, wide):
+    """Makes rows of a tile of examples, 0 for examples that there are not."""
+    transpose(out, tile, _WIDE, out, rows, BLOCK, some, wide)
+    if some < BLOCK:
+        for f in range(wide):
+            out[rows + f * BLOCK + some : rows + (f + 1) * BLOCK] = np.float32(0)
 
-    Args:
-        inputs: (B, features).
-        bounds: (features + 1,), of the connections of each feature.
-        mean, variance: (features,); made of the inputs if `measured`, else given.
-        rows: (features, B); those without a connection are left as they are.
-    """
+
+@njit(fastmath=MATH)
+def _normalised_rows(inputs, begin, some, mean, scale, bounds, out, rows, tile):
+    """out[rows + f · BLOCK + b] = (inputs[begin + b, f] − mean[f]) · scale[f], for features near connections"""
+    features = inputs.shape[1]
+    for first in range(0, features, _WIDE):
+        wide = min(features - first, _WIDE)
+        if bounds[first] == bounds[first + wide]:
+            continue
+        center, factor = mean[first : first + wide], scale[first : first + wide]
+        for b in range(some):
+            given, row = inputs[begin + b, first : first + wide], out[tile + b * _WIDE : tile + b * _WIDE + wide]
+            for f in range(wide):
+                row[f] = (given[f] - center[f]) * factor[f]
+        _turned(out, tile, some, rows + first * BLOCK, wide)
+
+
+@njit(fastmath=MATH)
+def _upstream_rows(upstream, made, relu, begin, some, out, rows, tile):
+    """out[rows + o · BLOCK + b] = upstream[begin + b, o], or 0 with `relu` where what was made is not positive"""
+    outputs = upstream.shape[1]
+    limit = np.float32(0) if relu else np.float32(-np.inf)
+    for first in range(0, outputs, _WIDE):
+        wide = min(outputs - first, _WIDE)
+        for b in range(some):
+            given, found = upstream[begin + b, first : first + wide], made[begin + b, first : first + wide]
+            row = out[tile + b * _WIDE : tile + b * _WIDE + wide]
+            for o in range(wide):
+                row[o] = given[o] * np.float32(found[o] > limit)  # a factor, as a branch is slow
+        _turned(out, tile, some, rows + first * BLOCK, wide)
+
+
+@_kernel(_EXAMPLES, _MADE, _MADE)
+def measure(inputs, mean, variance):
+    """Mean and variance of each feature, (features,), of inputs (B, features)."""
     batch, features = inputs.shape
     for job in prange((features + _WIDE - 1) // _WIDE):
         first = job * _WIDE
-        last = min(features, first + _WIDE)
-        block = np.empty((_SIDE, _SIDE), np.float32)
-        found = np.empty((_WIDE, batch), np.float32)
-        for begin in range(0, batch, _SIDE):
-            _to_rows(inputs, begin, min(batch, begin + _SIDE), first, last, block, found)
-        for f in range(first, last):
-            row = found[f - first]
-            if measured:
-                total = np.float32(0)
-                for b in range(batch):
-                    total += row[b]
-                total /= np.float32(batch)
-                squares = np.float32(0)
-                for b in range(batch):
-                    squares += (row[b] - total) * (row[b] - total)
-                mean[f] = total
-                variance[f] = squares / np.float32(batch)
-            if bounds[f] < bounds[f + 1]:
-                center = mean[f]
-                scale = np.float32(1) / np.sqrt(variance[f] + epsilon)
-                target = rows[f]
-                for b in range(batch):
-                    target[b] = (row[b] - center) * scale
+        some = min(features - first, _WIDE)
+        totals = np.zeros(_WIDE, np.float32)
+        for b in range(batch):
+            row = inputs[b, first : first + some]
+            for f in range(some):
+                totals[f] += row[f]
+        center = totals / np.float32(batch)
+        totals[:] = np.float32(0)
+        for b in range(batch):
+            row = inputs[b, first : first + some]
+            for f in range(some):
+                totals[f] += (row[f] - center[f]) * (row[f] - center[f])
+        for f in range(some):
+            mean[first + f] = center[f]
+            variance[first + f] = totals[f] / np.float32(batch)
 
 
-@_kernel(_GIVEN, _GIVEN, _GIVEN, _GIVEN, _NUMBERS, _STARTS, _NUMBERS, _MADE, _MADE)
-def fold(values, gamma, beta, bias, inputs, bounds, order, scaled, shift):
-    """scaled[k] = γ · values[k]  and  shift[o] = bias[o] + Σ_k β · values[k]
+@_kernel(
+    *(_EXAMPLES, _GIVEN, _GIVEN, _BOUNDS),
+    *(_GIVEN, _GIVEN, _GIVEN, _GIVEN, _STARTS, _STARTS, _BOUNDS, _MADE, types.boolean, _MADE_EXAMPLES, _MADE),
+)
+def produce(inputs, mean, scale, live, values, gamma, beta, bias, order, starts, bounds, scaled, relu, out, scratch):
+    """out = x̂ · (γ ∘ W) + (β · W + b), with x̂ = (inputs − mean) · scale; negative outputs are 0 with `relu`
 
     Args:
+        inputs: (B, features).
+        mean, scale, gamma, beta: (features,).
+        live: (features + 1,), bounds of the connections of each feature.
         values: one for each connection.
-        inputs: which input each comes from.
-        bounds: (outputs + 1,), of the connections of each output in `order`.
+        bias: (outputs,).
         order: connections, sorted by output.
+        starts: `BLOCK` times the feature of each, in that order.
+        bounds: (outputs + 1,), of the connections of each output, in that order.
+        scaled: γ ∘ W is written there, in that order.
+        out: (B, outputs).
+        scratch: `scratch_size` floats for each thread.
     """
-    for o in prange(bounds.size - 1):
+    batch, features = inputs.shape
+    outputs = bounds.size - 1
+    shift = np.empty(outputs, np.float32)
+    for o in prange(outputs):
         total = bias[o]
-        for j in range(bounds[o], bounds[o + 1]):
-            k = order[j]
-            scaled[k] = gamma[inputs[k]] * values[k]
-            total += beta[inputs[k]] * values[k]
+        for k in range(bounds[o], bounds[o + 1]):
+            value, feature = values[order[k]], starts[k] // BLOCK
+            scaled[k] = gamma[feature] * value
+            total += beta[feature] * value
         shift[o] = total
+    size = scratch_size(features, outputs)
+    floor = np.float32(0) if relu else np.float32(-np.inf)
+    for job in prange((batch + BLOCK - 1) // BLOCK):
+        rows = get_thread_id() * size
+        made = rows + features * BLOCK
+        some = min(batch - job * BLOCK, BLOCK)
+        _normalised_rows(inputs, job * BLOCK, some, mean, scale, live, scratch, rows, made)
+        for o in range(outputs):
+            _SUM(scratch, rows, scaled, starts, bounds[o], bounds[o + 1], scratch, made + o * BLOCK)
+        block = out[job * BLOCK : job * BLOCK + some]
+        transpose(scratch, made, BLOCK, block.reshape(-1), 0, outputs, outputs, some)
+        for b in range(some):
+            row = block[b]
+            for o in range(outputs):
+                value = row[o] + shift[o]
+                row[o] = floor if value < floor else value
 
 
-@_kernel(_EXAMPLES, _GIVEN, types.boolean, _MADE_EXAMPLES)
-def shifted(rows, shift, relu, outputs):
-    """outputs[b, o] = rows[o, b] + shift[o], or 0 where that is negative and `relu`"""
-    features, batch = rows.shape
-    for job in prange((batch + _SIDE - 1) // _SIDE):
-        begin = job * _SIDE
-        stop = min(batch, begin + _SIDE)
-        block = np.empty((_SIDE, _SIDE), np.float32)
-        for first in range(0, features, _SIDE):
-            last = min(features, first + _SIDE)
-            if stop - begin == _SIDE and last - first == _SIDE:
-                for f in range(_SIDE):
-                    row = rows[first + f, begin : begin + _SIDE]
-                    more = shift[first + f]
-                    for b in range(_SIDE):
-                        value = row[b] + more
-                        block[f, b] = np.float32(0) if relu and value < 0 else value
-                for b in range(_SIDE):
-                    example = outputs[begin + b, first : first + _SIDE]
-                    for f in range(_SIDE):
-                        example[f] = block[f, b]
-            else:
-                for b in range(begin, stop):
-                    for f in range(first, last):
-                        value = rows[f, b] + shift[f]
-                        outputs[b, f] = np.float32(0) if relu and value < 0 else value
-
-
-@_kernel(_EXAMPLES, _EXAMPLES, types.boolean, _MADE_EXAMPLES, _MADE)
-def upstream_rows(upstream, outputs, relu, rows, sums):
-    """rows[o, b] = upstream[b, o], or 0 where `relu` and outputs[b, o] is not positive; sums[o] = Σ_b rows[o, b]"""
-    limit = np.float32(0) if relu else np.float32(-np.inf)
-    batch, features = upstream.shape
-    for job in prange((features + _SIDE - 1) // _SIDE):
-        first = job * _SIDE
-        last = min(features, first + _SIDE)
-        block = np.empty((_SIDE, _SIDE), np.float32)
-        for begin in range(0, batch, _SIDE):
-            stop = min(batch, begin + _SIDE)
-            if stop - begin == _SIDE and last - first == _SIDE:
-                for b in range(_SIDE):
-                    example = upstream[begin + b, first : first + _SIDE]
-                    output = outputs[begin + b, first : first + _SIDE]
-                    for f in range(_SIDE):
-                        block[b, f] = example[f] * np.float32(output[f] > limit)  # a factor, as a branch is slow
-                for f in range(_SIDE):
-                    row = rows[first + f, begin : begin + _SIDE]
-                    for b in range(_SIDE):
-                        row[b] = block[b, f]
-            else:
-                for f in range(first, last):
-                    for b in range(begin, stop):
-                        rows[f, b] = upstream[b, f] * np.float32(outputs[b, f] > limit)
-        for f in range(first, last):
-            row = rows[f]
-            total = np.float32(0)
-            for b in range(batch):
-                total += row[b]
-            sums[f] = total
-
-
-@_kernel(_GIVEN, _GIVEN, _GIVEN, _GIVEN, _GIVEN, _STARTS, _NUMBERS, _MADE, _MADE, _MADE)
-def unfold(products, values, gamma, beta, sums, bounds, outputs, of_values, of_gamma, of_beta):
-    """The gradients of what `fold` takes, where `products` are those of `scaled` and `sums` those of `shift`.
+@_kernel(
+    *(_EXAMPLES, _GIVEN, _GIVEN, _BOUNDS, _EXAMPLES, _EXAMPLES, types.boolean),
+    *(_GIVEN, _GIVEN, _GIVEN, _STARTS, _MADE, _MADE, _MADE, _MADE, _MADE),
+)
+def of_weights(
+    inputs, mean, scale, bounds, upstream, made, relu, values, gamma, beta, starts, of_values, of_gamma, of_beta,
+    of_bias, scratch,
+):  # fmt: skip
+    """The gradients of values, γ, β and b.
 
     Args:
-        bounds: (inputs + 1,), of the connections of each input, which lie one after the other.
-        outputs: which output each connection goes to.
+        inputs, mean, scale, values, gamma, beta, relu, scratch: as for `produce`.
+        bounds: (features + 1,), of the connections of each feature, which lie one after the other.
+        upstream: (B, outputs), gradients of the outputs.
+        made: (B, outputs), what `produce` made.
+        starts: `BLOCK` times the output of each connection.
     """
-    for i in prange(bounds.size - 1):
+    batch, features = inputs.shape
+    outputs, count = upstream.shape[1], values.size
+    blocks = (batch + BLOCK - 1) // BLOCK
+    products = np.zeros(PARTS * count, np.float32)
+    sums = np.zeros(PARTS * outputs, np.float32)
+    size = scratch_size(features, outputs)
+    for part in prange(PARTS):
+        rows = get_thread_id() * size
+        back = rows + features * BLOCK
+        tile = back + outputs * BLOCK
+        found, total = products[part * count : (part + 1) * count], sums[part * outputs : (part + 1) * outputs]
+        for job in range(blocks * part // PARTS, blocks * (part + 1) // PARTS):
+            some = min(batch - job * BLOCK, BLOCK)
+            _normalised_rows(inputs, job * BLOCK, some, mean, scale, bounds, scratch, rows, tile)
+            _upstream_rows(upstream, made, relu, job * BLOCK, some, scratch, back, tile)
+            for o in range(outputs):
+                one = np.float32(0)
+                row = scratch[back + o * BLOCK : back + (o + 1) * BLOCK]
+                for b in range(BLOCK):
+                    one += row[b]
+                total[o] += one
+            for f in range(features):
+                k, end = bounds[f], bounds[f + 1]
+                while k + 16 <= end:
+                    SIXTEEN_DOTS(scratch, back, starts, k, end - 1, scratch, rows + f * BLOCK, BLOCK, found)
+                    k += 16
+                while k < end:
+                    FOUR_DOTS(scratch, back, starts, k, end - 1, scratch, rows + f * BLOCK, BLOCK, found)
+                    k += 4
+    for o in range(outputs):
+        of_bias[o] = ((sums[o] + sums[outputs + o]) + sums[2 * outputs + o]) + sums[3 * outputs + o]
+    for f in prange(features):
         along, beside = np.float32(0), np.float32(0)
-        for k in range(bounds[i], bounds[i + 1]):
-            more = sums[outputs[k]]
-            of_values[k] = gamma[i] * products[k] + beta[i] * more
-            along += values[k] * products[k]
+        for k in range(bounds[f], bounds[f + 1]):
+            product = ((products[k] + products[count + k]) + products[2 * count + k]) + products[3 * count + k]
+            more = of_bias[starts[k] // BLOCK]
+            of_values[k] = gamma[f] * product + beta[f] * more
+            along += values[k] * product
             beside += values[k] * more
-        of_gamma[i] = along
-        of_beta[i] = beside
+        of_gamma[f] = along
+        of_beta[f] = beside
 
 
-@_kernel(_EXAMPLES, _EXAMPLES, _GIVEN, _GIVEN, _GIVEN, _STARTS, types.boolean, _MADE_EXAMPLES)
-def normalised_gradients(back, rows, scale, mean, slope, bounds, measured, out):
-    """out[b, f] = scale[f] · (back[f, b] − mean[f] − rows[f, b] · slope[f]), without the last two if not `measured`
+@_kernel(
+    *(_EXAMPLES, _EXAMPLES, _EXAMPLES, types.boolean, _GIVEN, _STARTS, _BOUNDS),
+    *(_GIVEN, _GIVEN, _GIVEN, _MADE_EXAMPLES, _MADE),
+)
+def of_inputs(inputs, upstream, made, relu, values, starts, bounds, by_row, by_input, constant, out, scratch):
+    """out = by_row ∘ (upstream · Wᵀ) + by_input ∘ inputs + constant
 
     Args:
-        back: (features, B), gradients of `rows`.
-        rows: as `normalise` made them.
-        scale: (features,), the 1 / sqrt(variance + ε) of `normalise`.
-        mean, slope: (features,), the means over the batch of `back` and of `back` · `rows`.
-        bounds: as for `normalise`; features without a connection get 0.
+        inputs, upstream, made, relu, values, starts, bounds, scratch: as for `of_weights`.
+        by_row, by_input, constant: (features,).
         out: (B, features).
     """
-    features, batch = back.shape
-    for job in prange((batch + _SIDE - 1) // _SIDE):
-        begin = job * _SIDE
-        stop = min(batch, begin + _SIDE)
-        block = np.empty((_SIDE, _SIDE), np.float32)
-        for first in range(0, features, _SIDE):
-            last = min(features, first + _SIDE)
-            for f in range(first, last):
-                if bounds[f] == bounds[f + 1]:
-                    for b in range(_SIDE):
-                        block[f - first, b] = np.float32(0)
-                elif stop - begin == _SIDE:
-                    gradient = back[f, begin : begin + _SIDE]
-                    row = rows[f, begin : begin + _SIDE]
-                    for b in range(_SIDE):
-                        value = gradient[b]
-                        if measured:
-                            value -= mean[f] + row[b] * slope[f]
-                        block[f - first, b] = scale[f] * value
-                else:
-                    for b in range(begin, stop):
-                        value = back[f, b]
-                        if measured:
-                            value -= mean[f] + rows[f, b] * slope[f]
-                        block[f - first, b - begin] = scale[f] * value
-            if stop - begin == _SIDE and last - first == _SIDE:
-                for b in range(_SIDE):
-                    example = out[begin + b, first : first + _SIDE]
-                    for f in range(_SIDE):
-                        example[f] = block[f, b]
-            else:
-                for b in range(begin, stop):
-                    for f in range(first, last):
-                        out[b, f] = block[f - first, b - begin]
+    batch, features = inputs.shape
+    outputs = upstream.shape[1]
+    size = scratch_size(features, outputs)
+    for job in prange((batch + BLOCK - 1) // BLOCK):
+        rows = get_thread_id() * size
+        back = rows + features * BLOCK
+        some = min(batch - job * BLOCK, BLOCK)
+        _upstream_rows(upstream, made, relu, job * BLOCK, some, scratch, back, back + outputs * BLOCK)
+        for f in range(features):
+            _SUM(scratch, back, values, starts, bounds[f], bounds[f + 1], scratch, rows + f * BLOCK)
+        block = out[job * BLOCK : job * BLOCK + some]
+        transpose(scratch, rows, BLOCK, block.reshape(-1), 0, features, features, some)
+        for b in range(some):
+            row, given = block[b], inputs[job * BLOCK + b]
+            for f in range(features):
+                row[f] = by_row[f] * row[f] + (by_input[f] * given[f] + constant[f])
