@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from functools import cache
+from importlib import import_module
 from types import ModuleType
 
 from tfprune.errors import InputError
@@ -23,10 +24,13 @@ def has_engine() -> bool:
 
 
 @cache
-def kernels() -> ModuleType:
-    """The module of compiled kernels.
+def kernels(module: str = "kernels") -> ModuleType:
+    """A module of compiled kernels.
 
     The first process on a machine compiles them, for some ten seconds, and says so; later ones read what it wrote.
+
+    Args:
+        module: its name in this room.
 
     Raises:
         InputError: Numba is not installed; says the command that does it.
@@ -39,10 +43,9 @@ def kernels() -> ModuleType:
     note.daemon = True
     note.start()
     try:
-        from tfprune.engine import kernels as module
+        return import_module(f"tfprune.engine.{module}")
     finally:
         note.cancel()
-    return module
 
 
 def run_with(threads: int) -> None:
@@ -51,3 +54,10 @@ def run_with(threads: int) -> None:
 
     most = numba.config.NUMBA_NUM_THREADS
     numba.set_num_threads(min(threads, most) if threads > 0 else most)
+
+
+def threads() -> int:
+    """How many threads the kernels use that this thread calls."""
+    import numba
+
+    return numba.get_num_threads()

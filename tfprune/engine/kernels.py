@@ -28,13 +28,13 @@ _OUT = types.Array(types.float32, 1, "C")
 _INT = types.int64
 
 # What may be reordered and contracted; not `fast`, which takes it that there is no NaN.
-_MATH = {"reassoc", "contract", "nsz"}
+MATH = {"reassoc", "contract", "nsz"}
 
 _S1, _S2, _S3, _S4, _S5, _S6, _S7, _S8 = (SUMS[vectors] for vectors in range(1, MOST + 1))
 
 
 def _kernel(*arguments):
-    return njit(types.void(*arguments), parallel=True, fastmath=_MATH, cache=CACHED, nogil=False)
+    return njit(types.void(*arguments), parallel=True, fastmath=MATH, cache=CACHED, nogil=False)
 
 
 def _cached() -> bool:
@@ -120,7 +120,7 @@ def add_rows(rows, values, starts, bounds, parts, out, blocks, size, length, str
 
 @_kernel(_VALUES, _NUMBERS, _BOUNDS, _BOUNDS, _VALUES, _OUT, _INT, _INT, _INT, _INT, _INT, _INT)
 def multiply_rows(rows, starts, bounds, parts, made, out, blocks, size, length, made_size, stride, offset):
-    """out[k] = Σ_p rows[starts[k] + p] · made[o · stride + offset + p], for every connection k of each row o
+    """out[k] += Σ_p rows[starts[k] + p] · made[o · stride + offset + p], for every connection k of each row o
 
     Summed over blocks.
 
@@ -134,8 +134,6 @@ def multiply_rows(rows, starts, bounds, parts, made, out, blocks, size, length, 
     """
     tiles = max(1, length // _TILE)
     for part in prange(parts.size - 1):
-        for k in range(bounds[parts[part]], bounds[parts[part + 1]]):
-            out[k] = np.float32(0)
         for job in range(blocks * tiles):
             block = job // tiles
             begin = length * (job % tiles) // tiles
@@ -154,7 +152,7 @@ def multiply_rows(rows, starts, bounds, parts, made, out, blocks, size, length, 
 
 
 @njit
-def _transpose(given, at, step, out, to, stride, rows, columns):
+def transpose(given, at, step, out, to, stride, rows, columns):
     """out[to + j · stride + i] = given[at + i · step + j] for i < rows, j < columns"""
     whole_rows = rows // LANES * LANES
     whole_columns = columns // LANES * LANES
@@ -216,10 +214,10 @@ def to_rows(
         pixel = (number * block * rows_in + from_y) * columns_in + begin * step_x + shift
         pixel = pixel * channels + first
         if block == 1:
-            _transpose(images, pixel, step_x * channels, out, at + begin, step, end - begin, some)
+            transpose(images, pixel, step_x * channels, out, at + begin, step, end - begin, some)
         else:
             for x in range(begin, end):
-                _transpose(images, pixel, pixels, out, at + x * block, step, examples, some)
+                transpose(images, pixel, pixels, out, at + x * block, step, examples, some)
                 pixel += step_x * channels
         for channel in range(some):
             row = rows + channel * step
@@ -235,11 +233,15 @@ def to_rows(
                 out[row + offset + height * width * block : row + stride] = np.float32(0)
 
 
-@_kernel(_VALUES, _OUT, *[_INT] * 12)
+@_kernel(_VALUES, _OUT, *[_INT] * 13)
 def to_images(
-    rows, out, batch, rows_out, columns_out, channels, top, left, step_y, step_x, width, block, size, stride
+    rows, out, batch, rows_out, columns_out, channels, top, left, step_y, step_x, width, block, size, stride, skipped
 ):  # fmt: skip
-    """The other way, without an offset: out[b, y, x, c] is what `to_rows` would have taken from there."""
+    """The other way: out[b, y, x, c] is what `to_rows` would have taken from there, without an offset.
+
+    Args:
+        skipped: floats of each row, at its beginning, that are not there.
+    """
     phases = step_y * step_x
     pixels = rows_out * columns_out * channels
     blocks = (batch + block - 1) // block
@@ -254,10 +256,10 @@ def to_images(
         pixel = (number * block * rows_out + y) * columns_out * channels + first
         for x in range(min(step_x, columns_out) if block == 1 else columns_out):
             phase = (y + top) % step_y * step_x + (x + left) % step_x
-            at = number * size + (first * phases + phase) * stride + (line + (x + left) // step_x) * block
+            at = number * size + (first * phases + phase) * stride + (line + (x + left) // step_x) * block - skipped
             step = phases * stride
             if block == 1:  # all pixels of the phase
                 several_x = (columns_out - x + step_x - 1) // step_x
-                _transpose(rows, at, step, out, pixel + x * channels, step_x * channels, some, several_x)
+                transpose(rows, at, step, out, pixel + x * channels, step_x * channels, some, several_x)
             else:
-                _transpose(rows, at, step, out, pixel + x * channels, pixels, some, examples)
+                transpose(rows, at, step, out, pixel + x * channels, pixels, some, examples)

@@ -42,13 +42,13 @@ class KeptProduct:
 
         @tf.custom_gradient
         def product(inputs, values):
-            outputs, rows = _call(self._forward, [inputs, values, indices], 2)
+            outputs = operation(self._outputs, [inputs, values, indices])
             outputs.set_shape([inputs.shape[0], *made])
 
             def gradient(upstream):
-                of_values, back = _call(self._of_values, [rows, upstream, indices], 2)
+                of_values = operation(self._of_values, [inputs, upstream, indices])
                 of_values.set_shape(values.shape)
-                (of_inputs,) = _call(self._of_inputs, [back, upstream, values, indices], 1)
+                of_inputs = operation(self._of_inputs, [upstream, values, indices])
                 of_inputs.set_shape([inputs.shape[0], *given])
                 return of_inputs, of_values
 
@@ -63,38 +63,34 @@ class KeptProduct:
             known = self._structure = Structure(self.geometry, indices)
         return known
 
-    def _forward(self, inputs, values, indices):
-        structure, batch = self.structure(indices), len(inputs)
-        if self.transposed:
-            rows = structure.rows_of_outputs(inputs)
-            return structure.images_of_inputs(structure.backward(rows, values, batch), batch), rows
-        rows = structure.rows_of_inputs(inputs)
-        return structure.images_of_outputs(structure.forward(rows, values, batch), batch), rows
+    def _outputs(self, inputs, values, indices):
+        structure = self.structure(indices)
+        return structure.inputs(inputs, values) if self.transposed else structure.outputs(inputs, values)
 
-    def _of_values(self, rows, upstream, indices):
-        structure, batch = self.structure(indices), len(upstream)
-        if self.transposed:
-            back = structure.rows_of_inputs(upstream)
-            return structure.of_values(back, rows, batch), back
-        back = structure.rows_of_outputs(upstream)
-        return structure.of_values(rows, back, batch), back
+    def _of_values(self, inputs, upstream, indices):
+        given, made = (upstream, inputs) if self.transposed else (inputs, upstream)
+        return self.structure(indices).of_values(given, made)
 
-    def _of_inputs(self, back, upstream, values, indices):
-        structure, batch = self.structure(indices), len(upstream)
-        if self.transposed:
-            return structure.images_of_outputs(structure.forward(back, values, batch), batch)
-        return structure.images_of_inputs(structure.backward(back, values, batch), batch)
+    def _of_inputs(self, upstream, values, indices):
+        structure = self.structure(indices)
+        return structure.outputs(upstream, values) if self.transposed else structure.inputs(upstream, values)
 
 
-def _call(function, arguments, results: int):
-    """A function of arrays as an operation; one whose results nobody needs is left out of compiled functions."""
+def operation(function, arguments, results: int = 1):
+    """A function of arrays as an operation; one whose results nobody needs is left out of compiled functions.
+
+    Args:
+        function: gives a float32 array, or `results` of them where that is more than 1.
+        arguments: tensors.
+        results: how many tensors there are to be.
+    """
 
     def run(*arrays):
         run_with(_threads())
         return function(*arrays)
 
-    found = tf.numpy_function(run, arguments, [tf.float32] * results, stateful=False)
-    return found if isinstance(found, (list, tuple)) else [found]
+    types = tf.float32 if results == 1 else [tf.float32] * results
+    return tf.numpy_function(run, arguments, types, stateful=False)
 
 
 @cache

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 
 import numpy as np
 
-from tfprune.engine.compiling import kernels
+from tfprune.engine.compiling import kernels, threads
 from tfprune.engine.geometry import Geometry
+from tfprune.engine.layout import Layout, Scratch, aligned, whole
 from tfprune.errors import InputError
 
-_LANES = 16  # floats of a vector; rows begin at multiples
 _EXAMPLES, _IMAGES = 64, 32  # at most, in a block
 _PARTS = 16  # of the rows made, for threads
 _KNOWN = 4  # sizes of blocks that places are remembered for
+
+_SCRATCH = Scratch()
 
 
 class Structure:
     """What is computed with the kept weights of a kernel; with a batch of any size.
 
-    Rows are flat arrays: blocks of examples, in these the rows, in these the positions, in these the examples.
+    A batch is taken in blocks of examples, as many at a time as there are threads: their rows are in a cache from when
+    they are made of images until they are images again.
 
     Args:
         geometry: of the kernel.
@@ -30,93 +33,82 @@ class Structure:
     """
 
     def __init__(self, geometry: Geometry, indices: np.ndarray):
-        self.geometry = geometry
         self.indices = np.array(indices)
-        ascending = _ascending(self.indices, geometry.size)
+        order = _ascending(self.indices, geometry.size)
         rows, shifts, made = geometry.connections(self.indices)
-        self._inputs = geometry.channels * geometry.phases
-        self._forward = _Direction(rows, shifts, made, geometry.out_channels, ascending)
-        # A row of gradients has zeros in front, as many as a connection can shift it.
-        self._backward = _Direction(made, geometry.most_shifted - shifts, rows, self._inputs, ascending)
+        self._inputs, self._outputs = Layout.of_inputs(geometry), Layout.of_outputs(geometry)
+        self._pixels, self._gradients = Layout.of_pixels(geometry), Layout.of_gradients(geometry)
+        self._forward = _Direction(rows, shifts, made, geometry.out_channels, order)
+        self._backward = _Direction(made, geometry.most_shifted - shifts, rows, self._inputs.rows, order)
+        self._most = _EXAMPLES if geometry.positions == 1 else _IMAGES
 
-    def rows_of_inputs(self, images: np.ndarray) -> np.ndarray:
-        """float32 flat rows of float32 (B, height, width, channels)."""
-        geometry, batch = self.geometry, len(images)
-        block, blocks = self._blocks(batch)
-        stride = _whole(geometry.positions * block)
-        rows = _empty(blocks * self._inputs * stride)
-        place = (geometry.top, geometry.left, *geometry.strides, geometry.row_height, geometry.row_width)
-        inner = geometry.row_height, geometry.row_width
-        kernels().to_rows(images.ravel(), rows, *images.shape, *place, *inner, block, self._inputs * stride, stride, 0)
-        return rows
+    def outputs(self, images: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """The product.
 
-    def images_of_inputs(self, rows: np.ndarray, batch: int) -> np.ndarray:
-        """The other way."""
-        geometry = self.geometry
-        place = (geometry.top, geometry.left, *geometry.strides, geometry.row_width)
-        shape = batch, geometry.height, geometry.width, geometry.channels
-        return self._images(rows, shape, place, self._inputs, geometry.positions)
+        Args:
+            images: float32 (B, height, width, channels).
+            values: float32 (n,).
 
-    def rows_of_outputs(self, images: np.ndarray) -> np.ndarray:
-        """float32 flat rows of float32 (B, out_height, out_width, out_channels), with the zeros that shifts need."""
-        geometry, batch = self.geometry, len(images)
-        block, blocks = self._blocks(batch)
-        stride = self._stride_of_gradients(block)
-        size = geometry.out_channels * stride
-        rows = _empty(blocks * size)
-        place = 0, 0, 1, 1, geometry.out_height, geometry.row_width, geometry.out_height, geometry.out_width
-        offset = geometry.most_shifted * block
-        kernels().to_rows(images.ravel(), rows, *images.shape, *place, block, size, stride, offset)
-        return rows
+        Returns:
+            float32 (B, out_height, out_width, out_channels).
+        """
+        return self._product(self._forward, self._inputs, self._outputs, images, values)
 
-    def images_of_outputs(self, rows: np.ndarray, batch: int) -> np.ndarray:
-        """float32 (B, out_height, out_width, out_channels) of what `forward` made."""
-        geometry = self.geometry
-        shape = batch, geometry.out_height, geometry.out_width, geometry.out_channels
-        return self._images(rows, shape, (0, 0, 1, 1, geometry.row_width), geometry.out_channels, geometry.span)
+    def inputs(self, images: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """The other way: gradients with respect to the inputs, of those with respect to the outputs."""
+        return self._product(self._backward, self._gradients, self._pixels, images, values)
 
-    def forward(self, rows: np.ndarray, values: np.ndarray, batch: int) -> np.ndarray:
-        """Rows of outputs, `span` positions each, of rows of inputs."""
-        geometry = self.geometry
-        block, blocks = self._blocks(batch)
-        stride = _whole(geometry.positions * block)
-        return self._forward.add(rows, values, block, blocks, self._inputs, stride, geometry.span)
+    def of_values(self, inputs: np.ndarray, gradients: np.ndarray) -> np.ndarray:
+        """float32 (n,), the gradients of the values, of images of inputs and of gradients of the outputs."""
+        sides = (self._inputs, inputs), (self._gradients, gradients)
+        direction, made, front = self._forward, self._outputs, self._gradients.front
+        if self._inputs.rows > self._gradients.rows:  # pieces are taken from where rows are fewer: these are in a cache
+            sides = sides[::-1]
+            direction, made, front = self._backward, self._pixels, self._pixels.first
+        (pieces, given), (rows, others) = sides
+        found = np.zeros(len(self.indices), np.float32)
+        with _SCRATCH as scratch:
+            for block, blocks, some in self._waves(len(inputs)):
+                read = scratch.take("read", blocks * pieces.size(block))
+                pieces.pack(given[some], block, read)
+                other = scratch.take("made", blocks * rows.size(block))
+                rows.pack(others[some], block, other)
+                lengths = (
+                    pieces.size(block),
+                    made.positions * block,
+                    rows.size(block),
+                    rows.stride(block),
+                    front * block,
+                )
+                starts = direction.starts(pieces.stride(block), block)
+                connections = starts, direction.bounds, direction.parts
+                kernels().multiply_rows(read[made.first * block :], *connections, other, found, blocks, *lengths)
+            return direction.unsorted(found)
 
-    def backward(self, gradients: np.ndarray, values: np.ndarray, batch: int) -> np.ndarray:
-        """Gradients of rows of inputs, of those that `rows_of_outputs` gives."""
-        geometry = self.geometry
-        block, blocks = self._blocks(batch)
-        stride = self._stride_of_gradients(block)
-        return self._backward.add(gradients, values, block, blocks, geometry.out_channels, stride, geometry.positions)
+    def _product(self, direction, given: Layout, made: Layout, images: np.ndarray, values: np.ndarray) -> np.ndarray:
+        shape = len(images), *made.image
+        out = aligned(np.prod(shape)).reshape(shape)
+        with _SCRATCH as scratch:
+            ordered = direction.sorted(values, scratch)
+            for block, blocks, some in self._waves(len(images)):
+                read = scratch.take("read", blocks * given.size(block))
+                given.pack(images[some], block, read)
+                rows = scratch.take("made", blocks * made.size(block))
+                lengths = given.size(block), made.positions * block, made.stride(block)
+                connections = direction.starts(given.stride(block), block), direction.bounds, direction.parts
+                kernels().add_rows(read[made.first * block :], ordered, *connections, rows, blocks, *lengths)
+                made.unpack(rows, block, out[some])
+        return out
 
-    def of_values(self, rows: np.ndarray, gradients: np.ndarray, batch: int) -> np.ndarray:
-        """(n,) gradients of the values, of rows of inputs and `rows_of_outputs` of the gradients."""
-        geometry, made = self.geometry, self.geometry.out_channels
-        block, blocks = self._blocks(batch)
-        stride, other = _whole(geometry.positions * block), self._stride_of_gradients(block)
-        of_inputs, of_outputs = (rows, self._inputs, stride), (gradients, made, other)
-        # Pieces are taken from where rows are fewer: these stay in a cache.
-        if self._inputs <= made:
-            offset = geometry.most_shifted * block
-            return self._forward.multiply(*of_inputs, *of_outputs, offset, block, blocks, geometry.span)
-        return self._backward.multiply(*of_outputs, *of_inputs, 0, block, blocks, geometry.positions)
-
-    def _blocks(self, batch: int) -> tuple[int, int]:
-        """Examples in a block, and blocks."""
-        dense = self.geometry.positions == 1
-        number = -(-batch // (_EXAMPLES if dense else _IMAGES))
+    def _waves(self, batch: int) -> Iterator[tuple[int, int, slice]]:
+        """Examples in a block, blocks, and their examples."""
+        number = -(-batch // self._most)
         block = max(1, -(-batch // max(1, number)))
-        return (_whole(block) if dense else block), number
-
-    def _stride_of_gradients(self, block: int) -> int:
-        return _whole((self.geometry.most_shifted + self.geometry.positions) * block)
-
-    def _images(self, rows: np.ndarray, shape: tuple, place: tuple, number: int, positions: int) -> np.ndarray:
-        block, _ = self._blocks(shape[0])
-        stride = _whole(positions * block)
-        images = _empty(math.prod(shape))
-        kernels().to_images(rows, images, *shape, *place, block, number * stride, stride)
-        return images[: math.prod(shape)].reshape(shape)
+        if self._inputs.positions == 1:
+            block = whole(block)
+        for first in range(0, batch, block * threads()):
+            some = min(batch - first, block * threads())
+            yield block, -(-some // block), slice(first, first + some)
 
 
 class _Direction:
@@ -133,50 +125,36 @@ class _Direction:
         order = ascending[np.argsort(made[ascending], kind="stable")]
         self._rows, self._shifts = rows[order].astype(np.int32), shifts[order].astype(np.int32)
         self._order = None if np.array_equal(order, np.arange(len(order))) else order.astype(np.int32)
-        self._bounds = np.concatenate([[0], np.cumsum(np.bincount(made, minlength=number))]).astype(np.int64)
+        self.bounds = np.concatenate([[0], np.cumsum(np.bincount(made, minlength=number))]).astype(np.int64)
         # A row costs as much as some connections.
-        costs = self._bounds + 4 * np.arange(number + 1)
-        self._parts = np.searchsorted(costs, np.linspace(0, costs[-1], _PARTS + 1)).astype(np.int64)
+        costs = self.bounds + 4 * np.arange(number + 1)
+        self.parts = np.searchsorted(costs, np.linspace(0, costs[-1], _PARTS + 1)).astype(np.int64)
         self._known: dict[tuple[int, int], np.ndarray] = {}
 
-    def add(self, rows, values, block: int, blocks: int, given: int, stride: int, positions: int) -> np.ndarray:
-        """Rows made, of `given` rows with a stride."""
-        length = positions * block
-        out = _empty(blocks * (len(self._bounds) - 1) * _whole(length))
-        if self._order is not None:
-            values, unsorted = np.empty_like(values), values
-            kernels().sort_values(unsorted, self._order, values)
-        starts, size = self._starts(stride, block), given * stride
-        kernels().add_rows(rows, values, starts, self._bounds, self._parts, out, blocks, size, length, _whole(length))
-        return out
+    def sorted(self, values: np.ndarray, scratch: Scratch) -> np.ndarray:
+        """Values in the order of the connections."""
+        if self._order is None:
+            return values
+        found = scratch.take("values", len(values))
+        kernels().sort_values(values, self._order, found)
+        return found
 
-    def multiply(
-        self, rows, given: int, stride: int, made, number: int, made_stride: int, offset: int, block: int, blocks: int,
-        positions: int,
-    ) -> np.ndarray:  # fmt: skip
-        """(n,) products of the pieces that connections read and the rows they make."""
-        count = len(self._rows)
-        found = _empty(count)
-        lengths = given * stride, positions * block, number * made_stride, made_stride, offset
-        starts = self._starts(stride, block)
-        kernels().multiply_rows(rows, starts, self._bounds, self._parts, made, found, blocks, *lengths)
-        if self._order is not None:
-            found, ordered = _empty(count), found
-            kernels().unsort_values(ordered, self._order, found)
-        return found[:count]
+    def unsorted(self, values: np.ndarray) -> np.ndarray:
+        """The other way."""
+        if self._order is None:
+            return values
+        found = np.empty_like(values)
+        kernels().unsort_values(values, self._order, found)
+        return found
 
-    def _starts(self, stride: int, block: int) -> np.ndarray:
+    def starts(self, stride: int, block: int) -> np.ndarray:
+        """Where pieces begin among rows with a stride, of blocks of some examples."""
         known = self._known.get((stride, block))
         if known is None:
             if len(self._known) == _KNOWN:
                 self._known.clear()
             known = self._known[stride, block] = self._rows * np.int32(stride) + self._shifts * np.int32(block)
         return known
-
-
-def _whole(floats: int) -> int:
-    """As many as fill vectors."""
-    return -(-floats // _LANES) * _LANES
 
 
 def _ascending(indices: np.ndarray, size: int) -> np.ndarray:
@@ -190,11 +168,3 @@ def _ascending(indices: np.ndarray, size: int) -> np.ndarray:
     if len(again):
         raise InputError(f"indices of kept weights are there once each: received {again[0]} more than once")
     return order
-
-
-def _empty(size: int) -> np.ndarray:
-    """float32, (size,) and a vector more, which lies as TensorFlow takes it over without a copy."""
-    alignment = 4 * _LANES
-    padded = np.empty(size + 2 * _LANES, np.float32)
-    first = -padded.ctypes.data % alignment // 4
-    return padded[first : first + size + _LANES]
