@@ -26,8 +26,8 @@ with quiet_start():
     from keras import layers
 
     import tfprune
-    from tfprune.surgery.export_report import latencies
     from tfprune.surgery.formats import format_of
+    from tfprune.surgery.timing import latencies
 
     keras.utils.set_random_seed(0)
 

@@ -101,6 +101,7 @@ def test_what_needs_more_says_the_command(alone):
     model = "import keras, tfprune; m = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])\n"
     for code, told in {
         "tfprune.sparsity(m).table": "the table of a report: the package pandas is missing; pip install 'pandas' ",
+        "tfprune.accelerate(m)": "the sparse engine: the package numba is missing; pip install 'tfprune[sparse]' ",
         "tfprune.export(m, 'm.tflite')": "the package ai_edge_litert is missing; pip install 'tfprune[export]' ",
     }.items():
         done = alone(f"{model}try:\n    {code}\nexcept tfprune.InputError as error:\n    print(error)")

@@ -26,8 +26,18 @@ __all__ = [
     "Regrowth",
     "RigL",
     "Schedule",
+    "SparseConv1D",
+    "SparseConv1DTranspose",
+    "SparseConv2D",
+    "SparseConv2DTranspose",
+    "SparseDense",
+    "SparseDepthwiseConv1D",
+    "SparseDepthwiseConv2D",
+    "SparseEinsumDense",
     "SparsityLogger",
     "TrainingSchedule",
+    "accelerate",
+    "acceleration_report",
     "compact",
     "compaction_report",
     "export",
@@ -78,6 +88,16 @@ if TYPE_CHECKING:
     from tfprune.experiments.results import read_results
     from tfprune.experiments.run import run
     from tfprune.layers.convert import load_model, masked, masks_of, set_masks, strip
+    from tfprune.layers.kept_layers import (
+        SparseConv1D,
+        SparseConv1DTranspose,
+        SparseConv2D,
+        SparseConv2DTranspose,
+        SparseDense,
+        SparseDepthwiseConv1D,
+        SparseDepthwiseConv2D,
+        SparseEinsumDense,
+    )
     from tfprune.layers.masks import Masks, load_masks, save_masks
     from tfprune.layers.prunable import prunable, unsupported
     from tfprune.overview.table import overview_table
@@ -103,6 +123,8 @@ if TYPE_CHECKING:
         PolynomialSchedule,
         TrainingSchedule,
     )
+    from tfprune.surgery.accelerate import accelerate
+    from tfprune.surgery.acceleration_report import acceleration_report
     from tfprune.surgery.compact import compact
     from tfprune.surgery.export import ExportError, export
     from tfprune.surgery.export_report import export_report
@@ -133,8 +155,18 @@ _HOMES = {
     "RigL": "tfprune.training.regrowth",
     "SET": "tfprune.training.regrowth",
     "Schedule": "tfprune.pruning.schedules",
+    "SparseConv1D": "tfprune.layers.kept_layers",
+    "SparseConv1DTranspose": "tfprune.layers.kept_layers",
+    "SparseConv2D": "tfprune.layers.kept_layers",
+    "SparseConv2DTranspose": "tfprune.layers.kept_layers",
+    "SparseDense": "tfprune.layers.kept_layers",
+    "SparseDepthwiseConv1D": "tfprune.layers.kept_layers",
+    "SparseDepthwiseConv2D": "tfprune.layers.kept_layers",
+    "SparseEinsumDense": "tfprune.layers.kept_layers",
     "SparsityLogger": "tfprune.training.sparsity_log",
     "TrainingSchedule": "tfprune.pruning.training_schedules",
+    "accelerate": "tfprune.surgery.accelerate",
+    "acceleration_report": "tfprune.surgery.acceleration_report",
     "compact": "tfprune.surgery.compact",
     "compaction_report": "tfprune.connectivity.compaction",
     "export": "tfprune.surgery.export",

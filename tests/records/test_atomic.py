@@ -8,7 +8,7 @@ import pytest
 from faults import killed, tree
 
 from tfprune.errors import InputError
-from tfprune.records import atomic
+from tfprune.records import atomic, lock
 from tfprune.records.atomic import (
     atomic_copy,
     atomic_folder,
@@ -143,6 +143,31 @@ def test_without_locks_nothing_is_taken_for_left(tmp_path, monkeypatch):
     assert sorted(os.listdir(tmp_path)) == [".a.tfprune-tmp-01234567", "a", "b"]
     with pytest.raises(OSError, match=os.strerror(errno.ENOTSUP)):
         FileLock(tmp_path / "lock")
+
+
+def test_what_a_process_without_portalocker_makes_is_left_alone_by_one_with_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def clean_up():
+        with monkeypatch.context() as another:
+            another.setattr(lock, "portalocker", portalocker)
+            with temporary_folder():
+                return remove_stale_temporaries(tmp_path)
+
+    def write(file):
+        file.write(b"half")
+        file.flush()
+        assert clean_up() == [left]
+
+    monkeypatch.setattr(lock, "portalocker", None)
+    with temporary_folder() as folder, atomic_folder(tmp_path / "b") as new:
+        for place in (folder, new):
+            (place / "c").write_bytes(b"x")
+        left = tmp_path / ".a.tfprune-tmp-01234567"
+        left.write_bytes(b"")
+        atomic_write(tmp_path / "a", write)
+        assert (folder / "c").read_bytes() == b"x"
+    assert tree(tmp_path) == {"a": b"half", "b/c": b"x"}
 
 
 def test_folders_among_the_temporary_ones(tmp_path, monkeypatch):

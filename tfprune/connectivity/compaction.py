@@ -13,6 +13,7 @@ import tensorflow as tf
 from tfprune.connectivity.graph import Walk, ones_input
 from tfprune.errors import InputError
 from tfprune.layers.barriers import FLOPS, Barriers, barriers
+from tfprune.layers.kept import with_masks
 from tfprune.layers.prunable import prunable
 from tfprune.layers.subclassed import as_graph
 from tfprune.layers.topology import is_graph, named_layers
@@ -121,7 +122,7 @@ def size_of(model: keras.Model, input_shape=None, *, unknown: str = "barrier") -
 
 
 def _counted(model: keras.Model, input_shape, unknown: str) -> tuple[dict[str, Size], Barriers]:
-    model = as_graph(model)
+    model = as_graph(with_masks(model))
     with barriers(model, unknown) as met:
         return _sizes(model, input_shape), met
 

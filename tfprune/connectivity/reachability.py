@@ -30,6 +30,7 @@ from tfprune.connectivity.graph import known_rules, ones_input
 from tfprune.connectivity.influence import Fact, InfluenceWalk, LeanWalk, LiveNeeded
 from tfprune.errors import InputError
 from tfprune.layers.barriers import EFFECTIVE, barriers, meet
+from tfprune.layers.kept import with_masks
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import prunable
 from tfprune.layers.subclassed import as_graph
@@ -73,7 +74,7 @@ class Reachability:
     ):
         if convention not in CONVENTIONS:
             raise InputError(f"convention must be one of {', '.join(CONVENTIONS)}. Received: {convention!r}")
-        self._model = model = as_graph(model)
+        self._model = model = as_graph(with_masks(model))
         self._shapes = {path: tuple(variable.shape) for path, variable in prunable(model).items()}
         own, key = weakref.ref(model), (repr(input_shape), convention, unknown, keras.config.floatx(), known_rules())
         # Traced now, so that an unknown layer is met here and the first call costs what the others cost.

@@ -12,6 +12,7 @@ import numpy as np
 from tfprune.connectivity.reachability import Reachability
 from tfprune.layers.barriers import EFFECTIVE, barriers
 from tfprune.layers.convert import masks_of
+from tfprune.layers.kept import with_masks
 from tfprune.layers.kernel_masks import masked_kernels
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import prunable, unsupported
@@ -144,6 +145,7 @@ def sparsity(
 
     Reference: Vysogorets & Kempe 2021, arXiv 2107.02306, section 3.
     """
+    model = with_masks(model)
     masks = own_masks(model) if masks is None else (masks if isinstance(masks, Masks) else Masks(masks)).check(model)
     with barriers(model, unknown) as met:
         reachability = Reachability(model, input_shape, convention=convention, unknown=unknown)

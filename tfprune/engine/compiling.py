@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 import threading
 from functools import cache
+from importlib import import_module
 from types import ModuleType
 
 from tfprune.errors import InputError
 from tfprune.records.extras import extra
 
-_SECONDS_WITHOUT_WORD = 1.0
+_SECONDS_WITHOUT_WORD = 3.0
 
 
 def has_engine() -> bool:
@@ -23,10 +24,13 @@ def has_engine() -> bool:
 
 
 @cache
-def kernels() -> ModuleType:
-    """The module of compiled kernels.
+def kernels(module: str = "kernels") -> ModuleType:
+    """A module of compiled kernels.
 
     The first process on a machine compiles them, for some ten seconds, and says so; later ones read what it wrote.
+
+    Args:
+        module: its name in this room.
 
     Raises:
         InputError: Numba is not installed; says the command that does it.
@@ -39,10 +43,9 @@ def kernels() -> ModuleType:
     note.daemon = True
     note.start()
     try:
-        from tfprune.engine import kernels as module
+        return import_module(f"tfprune.engine.{module}")
     finally:
         note.cancel()
-    return module
 
 
 def run_with(threads: int) -> None:

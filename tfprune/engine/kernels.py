@@ -28,13 +28,13 @@ _OUT = types.Array(types.float32, 1, "C")
 _INT = types.int64
 
 # What may be reordered and contracted; not `fast`, which takes it that there is no NaN.
-_MATH = {"reassoc", "contract", "nsz"}
+MATH = {"reassoc", "contract", "nsz"}
 
 _S1, _S2, _S3, _S4, _S5, _S6, _S7, _S8 = (SUMS[vectors] for vectors in range(1, MOST + 1))
 
 
 def _kernel(*arguments):
-    return njit(types.void(*arguments), parallel=True, fastmath=_MATH, cache=CACHED, nogil=False)
+    return njit(types.void(*arguments), parallel=True, fastmath=MATH, cache=CACHED, nogil=False)
 
 
 def _cached() -> bool:
@@ -152,7 +152,7 @@ def multiply_rows(rows, starts, bounds, parts, made, out, blocks, size, length, 
 
 
 @njit
-def _transpose(given, at, step, out, to, stride, rows, columns):
+def transpose(given, at, step, out, to, stride, rows, columns):
     """out[to + j · stride + i] = given[at + i · step + j] for i < rows, j < columns"""
     whole_rows = rows // LANES * LANES
     whole_columns = columns // LANES * LANES
@@ -214,10 +214,10 @@ def to_rows(
         pixel = (number * block * rows_in + from_y) * columns_in + begin * step_x + shift
         pixel = pixel * channels + first
         if block == 1:
-            _transpose(images, pixel, step_x * channels, out, at + begin, step, end - begin, some)
+            transpose(images, pixel, step_x * channels, out, at + begin, step, end - begin, some)
         else:
             for x in range(begin, end):
-                _transpose(images, pixel, pixels, out, at + x * block, step, examples, some)
+                transpose(images, pixel, pixels, out, at + x * block, step, examples, some)
                 pixel += step_x * channels
         for channel in range(some):
             row = rows + channel * step
@@ -260,6 +260,6 @@ def to_images(
             step = phases * stride
             if block == 1:  # all pixels of the phase
                 several_x = (columns_out - x + step_x - 1) // step_x
-                _transpose(rows, at, step, out, pixel + x * channels, step_x * channels, some, several_x)
+                transpose(rows, at, step, out, pixel + x * channels, step_x * channels, some, several_x)
             else:
-                _transpose(rows, at, step, out, pixel + x * channels, pixels, some, examples)
+                transpose(rows, at, step, out, pixel + x * channels, pixels, some, examples)

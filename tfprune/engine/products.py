@@ -42,13 +42,13 @@ class KeptProduct:
 
         @tf.custom_gradient
         def product(inputs, values):
-            outputs = _call(self._outputs, [inputs, values, indices])
+            outputs = operation(self._outputs, [inputs, values, indices])
             outputs.set_shape([inputs.shape[0], *made])
 
             def gradient(upstream):
-                of_values = _call(self._of_values, [inputs, upstream, indices])
+                of_values = operation(self._of_values, [inputs, upstream, indices])
                 of_values.set_shape(values.shape)
-                of_inputs = _call(self._of_inputs, [upstream, values, indices])
+                of_inputs = operation(self._of_inputs, [upstream, values, indices])
                 of_inputs.set_shape([inputs.shape[0], *given])
                 return of_inputs, of_values
 
@@ -76,14 +76,21 @@ class KeptProduct:
         return structure.outputs(upstream, values) if self.transposed else structure.inputs(upstream, values)
 
 
-def _call(function, arguments):
-    """A function of arrays as an operation; one whose result nobody needs is left out of compiled functions."""
+def operation(function, arguments, results: int = 1):
+    """A function of arrays as an operation; one whose results nobody needs is left out of compiled functions.
+
+    Args:
+        function: gives a float32 array, or `results` of them where that is more than 1.
+        arguments: tensors.
+        results: how many tensors there are to be.
+    """
 
     def run(*arrays):
         run_with(_threads())
         return function(*arrays)
 
-    return tf.numpy_function(run, arguments, tf.float32, stateful=False)
+    types = tf.float32 if results == 1 else [tf.float32] * results
+    return tf.numpy_function(run, arguments, types, stateful=False)
 
 
 @cache

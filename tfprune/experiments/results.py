@@ -39,7 +39,19 @@ COLUMNS = (
     *COUNTED[:3],
     *_DENSITIES,
     *COUNTED[3:],
-    *("accuracy", "loss", "steps", "seconds", "digest", "settings", "layers", "versions", "more"),
+    *(
+        "accuracy",
+        "loss",
+        "steps",
+        "seconds",
+        "engine",
+        "kept_layers",
+        "digest",
+        "settings",
+        "layers",
+        "versions",
+        "more",
+    ),
     *("folder", "file", "source"),
 )
 
@@ -67,7 +79,8 @@ def read_results(*roots: str | Path) -> pd.DataFrame:
           the masks keep, and of the network that `tfprune.compact` makes; two floating-point operations for each
           prunable weight and position of one example.
         - `accuracy`, in [0, 1], and `loss`, in nats: on the test images at the end of the training.
-        - `steps`, `seconds`: of the training.
+        - `steps`, `seconds`: of the training; `engine`: `dense`, or `sparse` where layers were computed by their kept
+          weights alone, and `kept_layers`, how many.
         - `digest`: tells studies apart; `settings`: a dict; `layers`: a dict, path of a kernel -> its `weights`, `kept`
           and `effective`; `versions`: of the packages; `more`: a dict of what the system tells beside; `folder`: where
           it lies, and `file`: which one there the row is from; `source`: `tfprune` or `original`.

@@ -34,7 +34,7 @@ def _fresh(value):
     if isinstance(value, keras.metrics.Metric):
         return live_copy(value)
     if isinstance(value, keras.optimizers.Optimizer):
-        return _fresh_optimizer(value)
+        return fresh_optimizer(value)
     if isinstance(value, dict):
         return {key: _fresh(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -42,7 +42,8 @@ def _fresh(value):
     return value
 
 
-def _fresh_optimizer(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+def fresh_optimizer(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """One that does the same, without state."""
     copy = live_copy(optimizer)
     pairs = [(optimizer, copy)]
     while hasattr(pairs[-1][0], "inner_optimizer"):

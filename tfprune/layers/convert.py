@@ -13,6 +13,8 @@ from tfprune.layers.by_class import like_by_class, masked_by_class, plain_by_cla
 from tfprune.layers.compiling import compile_alike
 from tfprune.layers.copying import layer_like, masked_layer, plain_layer, remade
 from tfprune.layers.files import take_plain_weights, unreadable
+from tfprune.layers.kept import with_masks
+from tfprune.layers.kept_layers import has_kept
 from tfprune.layers.kernel_masks import masked_kernels
 from tfprune.layers.lora import any_lora
 from tfprune.layers.masks import Masks
@@ -42,7 +44,7 @@ def masked(model: keras.Model, masks: Mapping[str, np.ndarray] | None = None, *,
 
     Args:
         model: built Sequential or Functional model, of Keras's class or an own one; one that has masks keeps them
-            unless others are given.
+            unless others are given, and so does one whose layers hold kept weights only.
         masks: path -> bool array for every path of `prunable(model)`; None keeps all weights.
         verify: runs model and copy on a small made-up input, before masks are set, and compares the outputs; nothing is
             checked where no input can be made that the model takes.
@@ -56,7 +58,7 @@ def masked(model: keras.Model, masks: Mapping[str, np.ndarray] | None = None, *,
         InputError: a model without weights, masks that do not fit, a layer that cannot be copied, or
             a copy that computes something else than the model.
     """
-    copy = _copy(model, masked_layer, masked_by_class)
+    copy = with_masks(model) if has_kept(model) else _copy(model, masked_layer, masked_by_class)
     take_plain_weights(copy)
     if verify:
         check_copy(copy, model)
@@ -104,10 +106,13 @@ def rebuilt(model: keras.Model, change: Callable[[keras.layers.Layer, dict], dic
 def without_lora(model: keras.Model) -> keras.Model:
     """The model itself; where layers have low-rank updates (LoRA), a copy with them merged, not compiled.
 
+    Where layers hold kept weights only, the masked model of the same outputs.
+
     Raises:
         InputError: as for `rebuilt`, or a quantized layer with an update.
     """
     require_built(model)
+    model = with_masks(model)
     if not any_lora(model):
         return model
     copy = _copy(model, layer_like, like_by_class, compiled=False)
@@ -143,10 +148,13 @@ def load_model(path: str | Path, **arguments) -> keras.Model:
 def masks_of(model: keras.Model) -> Masks:
     """The masks of a model; all True for kernels of layers that are not masked.
 
+    Where a layer holds kept weights only, the mask says where these are.
+
     Raises:
         InputError: a model without weights.
     """
     require_built(model)
+    model = with_masks(model)
     masks = {id(kernel): mask for kernel, mask in masked_kernels(model)}
     return Masks(
         {
@@ -164,9 +172,18 @@ def set_masks(model: keras.Model, masks: Mapping[str, np.ndarray]) -> None:
         masks: path -> bool array for every path of `prunable(model)`.
 
     Raises:
-        InputError: they do not fit, or prune a layer that has no masks; names it.
+        InputError: they do not fit, or prune a layer that has no masks; names it. Or layers hold kept weights only, and
+            these masks keep others.
     """
-    masks = _as_masks(masks).check(model)
+    require_built(model)
+    masks = _as_masks(masks).check(with_masks(model))
+    if has_kept(model):
+        if masks == masks_of(model):
+            return
+        raise InputError(
+            f"model {model.name!r} holds kept weights only, their places are fixed: set the masks of "
+            "tfprune.masked(model) and accelerate that"
+        )
     pairs = list(masked_kernels(model))
     known = {id(kernel) for kernel, _ in pairs}
     paths = {id(kernel): path for path, kernel in prunable(model).items()}
@@ -183,7 +200,7 @@ def _as_masks(masks: Mapping[str, np.ndarray]) -> Masks:
 
 
 def _copy(model: keras.Model, convert: Callable, whole: Callable, compiled: bool = True) -> keras.Model:
-    graph = as_graph(model)
+    graph = as_graph(with_masks(model))
     copy = remade(graph, convert, whole=whole)
     warn_of_lost_class(graph, copy)
     for (path, layer), (_, new) in zip(named_layers(graph), named_layers(copy), strict=True):

@@ -130,6 +130,11 @@ def plain_type(layer: keras.Operation) -> type:
     return getattr(layer, "plain_class", type(layer))
 
 
+def is_kept(layer: keras.Operation) -> bool:
+    """Whether it is a layer that holds the kept weights of its kernel only, see `tfprune.layers.kept_layers`."""
+    return hasattr(layer, "dense_class")
+
+
 def configured_class(thing) -> type:
     """The class whose configuration tells of a Keras object: of one that was masked as it is, the plain class."""
     return getattr(type(thing), "configured_as", type(thing))

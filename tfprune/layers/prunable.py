@@ -12,9 +12,10 @@ from collections.abc import Iterable
 
 import keras
 
+from tfprune.errors import InputError
 from tfprune.layers.inner import inner_layers, inner_variables
 from tfprune.layers.kernel_masks import masked_kernels
-from tfprune.layers.kinds import CHANNEL_WISE, kind_of
+from tfprune.layers.kinds import CHANNEL_WISE, is_kept, kind_of
 from tfprune.layers.lora import kernel_variable, refuse_lora
 from tfprune.layers.topology import named_layers, require_built
 
@@ -26,13 +27,22 @@ def kernels_of(layer: keras.Operation) -> dict[str, keras.Variable]:
     `inner_kernels`.
 
     Raises:
-        InputError: a kernel with a low-rank update (LoRA), which is not what the layer multiplies with.
+        InputError: a kernel with a low-rank update (LoRA), which is not what the layer multiplies with; a layer that
+            holds kept weights only, or one around such a layer.
     """
     refuse_lora(layer)
+    _refuse_kept(layer)
     kind = kind_of(layer)
     if kind is None:
         return inner_kernels(layer)
     return {kernel.name: getattr(layer, kernel.name) for kernel in kind.kernels}
+
+
+def _refuse_kept(layer: keras.Operation) -> None:
+    if isinstance(layer, keras.layers.Layer) and any(map(is_kept, layer._flatten_layers())):
+        raise InputError(
+            f"layer {layer.name!r} holds kept weights only and has no kernel: take tfprune.masked(model), which has one"
+        )
 
 
 def has_kernels(layer: keras.Operation) -> bool:
@@ -93,8 +103,8 @@ def prunable(model: keras.Model) -> Kernels:
         it is not Keras's `variable.path`. Within a layer the name goes on by attributes, `lstm/cell.recurrent_kernel`.
 
     Raises:
-        InputError: a model without weights, or a kernel with a low-rank update (LoRA); says what to do
-            instead.
+        InputError: a model without weights, a kernel with a low-rank update (LoRA), or a layer that holds kept weights
+            only; says what to do instead.
     """
     require_built(model)
     named = [(path, layer, kernels_of(layer)) for path, layer in named_layers(model)]

@@ -47,6 +47,8 @@ _SHOWN: dict[str, tuple[str, str | None]] = {
     "latency_machine": ("Latency measured on", None),
     "steps": ("Steps", _WHOLE),
     "seconds": ("Training (s)", "0,0.0"),
+    "engine": ("Engine", None),
+    "kept_layers": ("Layers by kept weights", _WHOLE),
     "sweep": ("Sweep", None),
     "source": ("Code", None),
     "folder": ("Folder", None),
@@ -57,7 +59,19 @@ _COSTS = (
     *("parameters", "flops"),
 )
 # Of these a choice is offered; texts of the others are found by searching, numbers by their range.
-_CHOICES = ("family", "network", "data", "method", "version", "seed", "level", "target", "target_compression", "sweep")
+_CHOICES = (
+    "family",
+    "network",
+    "data",
+    "method",
+    "version",
+    "seed",
+    "level",
+    "target",
+    "target_compression",
+    "engine",
+    "sweep",
+)
 _STUDY = ("family", "network", "data")
 
 

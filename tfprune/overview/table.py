@@ -22,12 +22,35 @@ COLUMNS = (
     *("target_compression", "target", "weights", "kept", "effective", "density", "effective_density"),
     *("compression", "effective_compression", "accuracy", "loss"),
     *("parameters", "parameters_masked", "parameters_compacted", "flops", "flops_masked", "flops_compacted"),
-    *("latency_ms", "latency_dense_ms", "latency_machine", "steps", "seconds", "sweep", "digest"),
+    *(
+        "latency_ms",
+        "latency_dense_ms",
+        "latency_machine",
+        "steps",
+        "seconds",
+        "engine",
+        "kept_layers",
+        "sweep",
+        "digest",
+    ),
     *("settings", "layers", "more", "versions", "folder", "file", "source"),
 )
 """Of every overview, in this order; after them come `settings.<name>`, by name."""
 _TOLD = ("network", "data", "series", "group", "target", "latency_machine", "sweep")
-_TEXTS = ("family", "label", "method", "seed", "version", "digest", "versions", "folder", "file", "source", *_TOLD)
+_TEXTS = (
+    "family",
+    "label",
+    "method",
+    "seed",
+    "version",
+    "digest",
+    "engine",
+    "versions",
+    "folder",
+    "file",
+    "source",
+    *_TOLD,
+)
 _TEXT = pd.StringDtype(na_value=np.nan)
 _FLOATS = ("target_compression", "compression", "effective_compression", "latency_ms", "latency_dense_ms")
 _RUNS, _SWEEP = "runs", "sweep.json"

@@ -10,6 +10,7 @@ import numpy as np
 
 from tfprune.connectivity.report import own_masks
 from tfprune.layers.axes import Axes, kernel_axes
+from tfprune.layers.kept import with_masks
 from tfprune.layers.masks import Masks
 from tfprune.layers.subclassed import as_graph
 from tfprune.pruning.patterns import Pattern, as_pattern
@@ -92,7 +93,7 @@ def pattern_report(
         InputError: no such pattern, or masks that do not fit.
     """
     wanted = [as_pattern(text) for text in ([patterns] if isinstance(patterns, str) else patterns)]
-    model = as_graph(model)
+    model = as_graph(with_masks(model))
     masks = own_masks(model) if masks is None else (masks if isinstance(masks, Masks) else Masks(masks)).check(model)
     axes = kernel_axes(model)
     counts = {

@@ -14,6 +14,7 @@ from tfprune.connectivity.reachability import CONVENTIONS, Reachability
 from tfprune.errors import InputError, did_you_mean
 from tfprune.layers.barriers import EFFECTIVE, barriers
 from tfprune.layers.convert import masks_of
+from tfprune.layers.kept import with_masks
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import prunable
 from tfprune.layers.subclassed import as_graph
@@ -146,7 +147,7 @@ def prune(
     chosen = get_pruner(pruner).changed(scope, quota, schedule)
     if scope == "global" and isinstance(sparsity, Mapping):
         raise InputError("sparsity= says what each kernel keeps, which scope='global' excludes")
-    compiled, model = model, as_graph(model)
+    compiled, model = model, as_graph(with_masks(model))
     if not prunable(model):
         raise InputError(f"model {model.name!r} has no kernels that can be pruned")
     _check_weights(model)

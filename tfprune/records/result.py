@@ -29,9 +29,9 @@ COUNTED = (
     *("weights", "kept", "effective", "parameters", "parameters_masked", "parameters_compacted"),
     *("flops", "flops_masked", "flops_compacted"),
 )
-WHOLE = ("level", *COUNTED, "steps")
+WHOLE = ("level", *COUNTED, "steps", "kept_layers")
 NUMBERS = ("accuracy", "loss", "seconds")
-_TEXTS = ("family", "label", "digest", "version", "method", "versions")
+_TEXTS = ("family", "label", "digest", "version", "method", "engine", "versions")
 _MOST, _LONGEST = 2**63, 1000
 _NO_MORE_THAN = {
     "kept": "weights",
@@ -75,6 +75,8 @@ class Result:
         loss: cross-entropy there, in nats; without weight decay.
         steps: training steps of this network, those before a rewinding point not counted.
         seconds: that its training took, all starts together.
+        engine: that computed the training: `dense`, or `sparse` where layers were computed by their kept weights alone.
+        kept_layers: number of layers that were.
         versions: of the packages that wrote the result, `tfprune 1.0, keras 3.15.0, ...`; `write_result` adds them.
         more: what a system has to say beside, as JSON values; its keys stand beside the fields in the file.
 
@@ -104,6 +106,8 @@ class Result:
     loss: float | None = None
     steps: int | None = None
     seconds: float | None = None
+    engine: str | None = None
+    kept_layers: int | None = None
     versions: str | None = None
     more: Mapping[str, Any] = field(default_factory=dict)
 

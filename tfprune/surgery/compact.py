@@ -84,7 +84,7 @@ def compact(
     if fold_batchnorm:
         small = fold_norms(small)
     if verify:
-        check_copy(small, model, _with_masks(model, masks))
+        check_copy(small, model, masked_values(model, masks))
     met.tell(CHANNELS)
     if held:
         warnings.warn(
@@ -130,7 +130,7 @@ def _without_weights(trace: Trace) -> np.ndarray:
     return np.concatenate([np.zeros(0, int), *made])
 
 
-def _with_masks(model: keras.Model, masks: Masks) -> list[tuple]:
+def masked_values(model: keras.Model, masks: Masks) -> list[tuple]:
     """(variable, tensor in its place) of what makes a model, plain or masked, compute with these masks."""
     kernels = prunable(model)
     paths = {id(kernel): path for path, kernel in kernels.items()}

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -19,8 +18,7 @@ from tfprune.records.atomic import temporary_folder
 from tfprune.surgery.examples import read_examples, repeated
 from tfprune.surgery.export import Exported, export
 from tfprune.surgery.formats import FORMATS, format_of
-
-_WARM = 2
+from tfprune.surgery.timing import latencies
 
 
 class ExportTable(pd.DataFrame):
@@ -130,20 +128,3 @@ def _targets(folder: Path, name: str, precisions: Sequence[str], onnx: bool) -> 
 def _columns(done: Exported) -> dict:
     names = "format", "precision", "sparse", "bytes", "gzip_bytes", "difference", "agreement"
     return {name: getattr(done, name) for name in names}
-
-
-def latencies(calls: Mapping[object, tuple[Callable, object]], repeats: int) -> dict[object, float]:
-    """Median milliseconds of every call, timed in turn.
-
-    Args:
-        calls: name -> function and what it is called with.
-        repeats: number of timed calls of each.
-    """
-    seconds = {key: [] for key in calls}
-    for repeat in range(-_WARM, repeats):
-        for key, (run, inputs) in calls.items():
-            start = time.perf_counter()
-            run(inputs)
-            if repeat >= 0:
-                seconds[key].append(time.perf_counter() - start)
-    return {key: 1e3 * float(np.median(times)) for key, times in seconds.items()}

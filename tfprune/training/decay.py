@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 import keras
 import tensorflow as tf
 
 from tfprune.layers.prunable import prunable
+
+
+class Decay(Protocol):
+    """A term of the loss that depends on the weights alone."""
+
+    def gradient(self, variable: keras.Variable) -> tf.Tensor | None:
+        """Its gradient with respect to a variable, None where it is zero."""
+
+    def of(self, variables: Mapping[int, keras.Variable]) -> Decay:
+        """The same term of other variables; ids of its own -> those in their places."""
 
 
 class Squares:
@@ -28,6 +39,10 @@ class Squares:
     def gradient(self, variable: keras.Variable) -> tf.Tensor | None:
         """rate·w of a variable that decays, None for another one."""
         return self._rate * variable.value if id(variable) in self._variables else None
+
+    def of(self, variables: Mapping[int, keras.Variable]) -> Squares:
+        """The same term of other variables (kept weights alone, say); ids of its own -> those in their places."""
+        return Squares([variables[key] for key in self._variables if key in variables], self._rate)
 
     def value(self) -> float:
         """The term itself."""

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tfprune.layers.convert import masks_of
+from tfprune.training.decay import Decay
+from tfprune.training.engine import Target, engine_of
 from tfprune.training.feeds import Feed
-
-
-class Decay(Protocol):
-    """A term of the loss that depends on the weights alone (see `tfprune.training.decay`)."""
-
-    def gradient(self, variable: keras.Variable) -> tf.Tensor | None:
-        """Its gradient with respect to a variable, None where it is zero."""
-
 
 _STEPS_PER_XLA_CALL = 512
 
@@ -34,7 +28,10 @@ class TrainingLoop:
         schedule: step -> learning rate, set before each update. Not the number of updates counts but the step, so that
             a run that starts late, or leaves updates out, sees the rate of the step. None leaves it to the optimizer.
         xla: compiles the loop by XLA, which pays where small operations dominate: dense layers, not convolutions on
-            CPUs. The feed must be resident.
+            CPUs. The feed must be resident. The sparse engine leaves it out.
+        engine: what computes the products of a masked model, see `tfprune.training.engine.engine_of`. With the sparse
+            engine `begin` chooses by the masks which layers train their kept weights alone; `model` is then behind what
+            is trained until `give_weights`.
 
     Attributes:
         measures: names of what each step measures.
@@ -51,34 +48,67 @@ class TrainingLoop:
         decay: Decay | None = None,
         schedule: Callable[[tf.Tensor], tf.Tensor] | None = None,
         xla: bool = False,
+        engine: str = "dense",
     ):
         self.model = model
         self.optimizer = optimizer
         self.feed = feed
-        self._decay = decay
         self._schedule = schedule
-        # XLA wants to know how long the histories are; the others are told at each call.
-        self._most_steps = _STEPS_PER_XLA_CALL if xla else None
-        self._run = tf.function(self._stretch, autograph=False, jit_compile=True if xla else None)
-        self._compiled: dict[int | None, Callable] = {}
-        self._variables = list(model.trainable_variables)
-        optimizer.build(self._variables)
+        self._own = self._trained = Target(model, optimizer, decay)
+        self._engine, self._twin = engine_of(engine, feed.batch_size(0)), None
+        self._xla = xla
         self._optimizer_start = [np.array(variable.numpy()) for variable in optimizer.variables]
+        self._compile()
+
+    @property
+    def kept(self) -> list[str]:
+        """Names of the layers that train their kept weights alone."""
+        return self._twin.kept if self._twin else []
 
     @property
     def state(self) -> list[np.ndarray]:
-        """Copies of everything that training changes: model and optimizer variables."""
+        """Copies of everything that training changes: variables of model and optimizer, whatever the engine."""
+        if self._twin:
+            self._twin.give()
         return [np.array(variable.numpy()) for variable in self._state_variables()]
 
     @state.setter
     def state(self, arrays: list[np.ndarray]) -> None:
         for variable, array in zip(self._state_variables(), arrays, strict=True):
             variable.assign(array)
+        if self._twin:
+            self._twin.take()
+
+    def begin(self) -> None:
+        """Starts from the weights and masks that the model has now, and the optimizer's first state."""
+        self.reset_optimizer()
+        if self._engine is None:
+            return
+        if self._twin is None or not self._twin.fits(masks_of(self.model)):
+            self._twin = self._engine.twin(self._own)
+            trained = self._twin.target if self._twin else self._own
+            if trained is not self._trained:
+                self._trained = trained
+                self._compile()
+        if self._twin:
+            self._twin.take()
+
+    def give_weights(self) -> None:
+        """Gives `model` the weights that are trained, where it does not train itself."""
+        if self._twin:
+            self._twin.give_weights()
 
     def reset_optimizer(self) -> None:
         """Optimizer state back to its start."""
         for variable, array in zip(self.optimizer.variables, self._optimizer_start, strict=True):
             variable.assign(array)
+
+    def _compile(self) -> None:
+        xla = self._xla and self._twin is None
+        # XLA wants to know how long the histories are; the others are told at each call.
+        self._most_steps = _STEPS_PER_XLA_CALL if xla else None
+        self._run = tf.function(self._stretch, autograph=False, jit_compile=True if xla else None)
+        self._compiled: dict[int | None, Callable] = {}
 
     def trace(self, stream: int = 0) -> None:
         """Compiles what an epoch needs, once, without a step, so that timings are of steps alone."""
@@ -142,37 +172,41 @@ class TrainingLoop:
     def _batch(self, stream, step, size):
         """What a step is taken on, at its learning rate."""
         if self._schedule is not None:
-            self.optimizer.learning_rate.assign(self._schedule(step))
+            self._trained.optimizer.learning_rate.assign(self._schedule(step))
+        if self._xla and self._twin:
+            # Random numbers are others by XLA: whatever takes the steps sees the same distortions.
+            return tf.function(self.feed.batch, autograph=False, jit_compile=True)(stream, step, size)
         return self.feed.batch(stream, step, size)
 
     def _update(self, inputs, labels):
         with tf.GradientTape() as tape:
             logits, losses = self._losses(inputs, labels)
             loss = tf.reduce_mean(losses)
-            scaled = self.optimizer.scale_loss(loss)
+            scaled = self._trained.optimizer.scale_loss(loss)
         self._descend(tape, scaled)
         return 1 - tf.reduce_mean(right(logits, labels)), loss
 
     def _losses(self, inputs, labels):
         # Layers of lower precision end in logits of lower precision; their cross-entropy is taken in float32.
-        logits = tf.cast(self.model(inputs, training=True), tf.float32)
+        logits = tf.cast(self._trained.model(inputs, training=True), tf.float32)
         return logits, tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
 
     def _descend(self, tape, scaled):
-        gradients = tape.gradient(scaled, [variable.value for variable in self._variables])
-        self.optimizer.apply(self._with_decay(gradients), self._variables)
+        variables = self._trained.variables
+        gradients = tape.gradient(scaled, [variable.value for variable in variables])
+        self._trained.optimizer.apply(self._with_decay(gradients), variables)
 
     def _with_decay(self, gradients):
-        if self._decay is None:
+        if self._trained.decay is None:
             return gradients
-        return [self._decayed(*pair) for pair in zip(gradients, self._variables, strict=True)]
+        return [self._decayed(*pair) for pair in zip(gradients, self._trained.variables, strict=True)]
 
     def _decayed(self, gradient, variable):
-        more = self._decay.gradient(variable)
-        return gradient if more is None else gradient + self.optimizer.scale_loss(more)
+        more = self._trained.decay.gradient(variable)
+        return gradient if more is None else gradient + self._trained.optimizer.scale_loss(more)
 
     def _state_variables(self):
-        return [*self.model.variables, *self.optimizer.variables]
+        return self._own.state
 
 
 def right(logits, labels):

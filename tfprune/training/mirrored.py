@@ -93,7 +93,7 @@ class MirroredLoop(TrainingLoop):
 
     def _decayed(self, gradient, variable):
         # Every replica adds its share, so that the sum holds the term once.
-        more = self._decay.gradient(variable)
+        more = self._trained.decay.gradient(variable)
         return gradient if more is None else gradient + self.optimizer.scale_loss(more) / self._replicas
 
     def _all_or_none_finite(self, gradients):

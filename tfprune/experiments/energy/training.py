@@ -72,14 +72,14 @@ class MaskedLoop(TrainingLoop):
     def _descend_where(self, state, tape, scaled) -> None:
         """A step of the optimizer that leaves weights as they are which are off, whatever momentum they have."""
         factors = {id(self.space.kernels[path]): math.prod(found) for path, found in self.space.factors(state).items()}
-        gradients = tape.gradient(scaled, [variable.value for variable in self._variables])
+        gradients = tape.gradient(scaled, [variable.value for variable in self._trained.variables])
         gradients = [
             gradient * factors[id(variable)] if id(variable) in factors else gradient
-            for gradient, variable in zip(self._with_decay(gradients), self._variables, strict=True)
+            for gradient, variable in zip(self._with_decay(gradients), self._trained.variables, strict=True)
         ]
-        kernels = [variable for variable in self._variables if id(variable) in factors]
+        kernels = [variable for variable in self._trained.variables if id(variable) in factors]
         before = [variable.value.read_value() for variable in kernels]
-        self.optimizer.apply(gradients, self._variables)
+        self.optimizer.apply(gradients, self._trained.variables)
         for variable, value in zip(kernels, before, strict=True):
             variable.assign(tf.where(factors[id(variable)] > 0, variable.value, value))
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from tfprune.errors import InputError
+from tfprune.experiments.imp.normalized_inputs import NormalizedInputs
+from tfprune.experiments.imp.normalized_kept import NormalizedKeptDense
 from tfprune.layers.masked import MaskedDense
 
 
 @keras.saving.register_keras_serializable("tfprune")
-class NormalizedMaskedDense(MaskedDense):
+class NormalizedMaskedDense(NormalizedInputs, MaskedDense):
     """A masked dense layer that normalises its own input: `activation((γ ∘ x̂ + β) · (W ∘ mW) + b ∘ mb)`.
 
     `x̂ = (x − mean) / sqrt(variance + ε)`, with the batch's statistics in training and running averages otherwise. The
@@ -26,40 +27,13 @@ class NormalizedMaskedDense(MaskedDense):
         epsilon: ε above.
         **kwargs: those of `MaskedDense`.
 
+    Attributes:
+        kept_class: the layer with the same outputs that has the kept weights alone.
+
     Reference: the normalisation of Pellegrini & Biroli 2021, arXiv 2104.13343 (their code).
     """
 
-    def __init__(self, units, momentum=0.99, epsilon=1e-10, **kwargs):
-        super().__init__(units, **kwargs)
-        self.momentum = momentum
-        self.epsilon = epsilon
-
-    def build(self, input_shape):
-        super().build(input_shape)
-        if self.bias is not None:
-            shape = self.bias.shape
-            self.bias_mask = self.add_weight(
-                name="bias_mask", shape=shape, initializer="ones", dtype="bool", trainable=False
-            )
-        width = (input_shape[-1],)
-        self.gamma = self.add_weight(name="gamma", shape=width, initializer="ones")
-        self.beta = self.add_weight(name="beta", shape=width, initializer="zeros")
-        self.running_mean = self.add_weight(name="running_mean", shape=width, initializer="zeros", trainable=False)
-        self.running_variance = self.add_weight(
-            name="running_variance", shape=width, initializer="ones", trainable=False
-        )
-        # 0 until a first batch has been seen, then 1: the first batch replaces the averages, later ones are mixed in.
-        self.seen = self.add_weight(name="seen", shape=(), initializer="zeros", trainable=False)
-
-    def enable_lora(self, *_, **__):
-        """Raises InputError: what this layer multiplies with is not its kernel alone."""
-        raise InputError(f"layer {self.name!r}: {type(self).__name__} takes no low-rank update (LoRA)")
-
-    def reset_averages(self) -> None:
-        """Back to mean 0 and variance 1; the next training batch replaces them."""
-        self.running_mean.assign(ops.zeros_like(self.running_mean))
-        self.running_variance.assign(ops.ones_like(self.running_variance))
-        self.seen.assign(0.0)
+    kept_class = NormalizedKeptDense
 
     def _statistics(self, inputs, training):
         if not training:
@@ -80,5 +54,5 @@ class NormalizedMaskedDense(MaskedDense):
         outputs = outputs + (shift + self.bias * self.bias_mask)
         return outputs if self.activation is None else self.activation(outputs)
 
-    def get_config(self):
-        return {**super().get_config(), "momentum": self.momentum, "epsilon": self.epsilon}
+
+NormalizedKeptDense.masked_class = NormalizedMaskedDense

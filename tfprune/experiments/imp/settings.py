@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tfprune.data.facts import Facts, image_facts
+from tfprune.engine.choice import SPARSE, engine_setting
 from tfprune.errors import InputError, did_you_mean
 from tfprune.experiments.imp.arch import check_trainable, parse_arch
 from tfprune.records.ini import read_ini
@@ -190,6 +191,7 @@ class ImpSettings(Settings):
         place=True,
         choices=("auto", "cpu", "gpu"),
     )
+    engine: str = engine_setting("Run")
     random_baseline: bool = setting(
         bool,
         "After each pruned iteration also train a random mask of the same layer densities from the same weights.",
@@ -218,6 +220,8 @@ class ImpSettings(Settings):
         check_trainable(self.arch, parse_arch(self.arch, self.prune, (1, _ANY_SIZE, _ANY_SIZE), 1))
         if self.weights_step > self.steps:
             raise InputError(f"[IMP] weights_step must be at most steps = {self.steps}. Received: {self.weights_step}")
+        if self.engine == SPARSE and self.precision != "float32":
+            raise InputError(f"[Run] engine = sparse computes in float32. Received: precision = {self.precision}")
 
     @property
     def first_iteration(self) -> int:

@@ -19,6 +19,7 @@ from tfprune.cli.progress import ProgressBar
 from tfprune.cli.run import RunSettings, Study, tell
 from tfprune.cli.shipped import shipped
 from tfprune.data.reclass import class_count
+from tfprune.engine.choice import ENGINES, check_engine
 from tfprune.errors import InputError
 from tfprune.experiments.imp.arch import parse_arch
 from tfprune.experiments.imp.files.iterations import ImpRun, find_iterations, iteration_path, read_iteration
@@ -99,6 +100,7 @@ class ImpStudy(Study):
     def check(self) -> None:
         super().check()
         settings = self.settings
+        check_engine(settings.engine, "[Run] engine")
         facts = facts_of(settings)
         parse_arch(settings.arch, settings.prune, facts.image_shape, class_count(settings.reclass, facts.classes))
         if settings.restart:
@@ -152,26 +154,38 @@ class PlotSettings(Settings):
     prefix: str = setting(str, "With --plot: prefix of the run, where the folder holds several.", "", place=True)
 
 
+@dataclass(frozen=True)
+class KeySettings(Settings):
+    """Keys of the input file that a flag goes before."""
+
+    title = "In place of a key"
+
+    engine: str | None = setting(str, "The key engine in [Run].", None, choices=ENGINES, place=True)
+
+
 def command() -> Command:
     """`python -m tfprune.imp INPUT.ini`, or `--plot RUN_DIR`."""
 
     def define(values: flags.FlagValues) -> list[str]:
-        return [setting_flags.define(values, group) for group in (RunSettings, PlotSettings)]
+        return [setting_flags.define(values, group) for group in _GROUPS]
 
     def main(values: flags.FlagValues, words: Sequence[str]) -> None:
-        how, figures = (setting_flags.read(values, group) for group in (RunSettings, PlotSettings))
+        how, keys, figures = (setting_flags.read(values, group) for group in _GROUPS)
         if figures.plot:
-            if words or how != RunSettings():
+            if words or how != RunSettings() or keys.changed():
                 raise InputError(
-                    "--plot takes the folder of a run, and no input file nor --overwrite, --device or --quiet"
+                    "--plot takes the folder of a run, and no input file nor --overwrite, --engine, --device or --quiet"
                 )
             plot(figures.plot, figures.prefix or None)
         elif figures.prefix:
             raise InputError("--prefix goes with --plot; for a run it is the key prefix in [IO]")
         else:
-            tell(ImpStudy(read_settings(_one_file(words))), how)
+            tell(ImpStudy(read_settings(_one_file(words), **keys.changed())), how)
 
     return Command((), "", define, main, takes_words=True)
+
+
+_GROUPS = (RunSettings, KeySettings, PlotSettings)
 
 
 def plot(run_folder: str, prefix: str | None) -> None:

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from tfprune.engine.choice import SPARSE, engine_setting
 from tfprune.errors import InputError
 from tfprune.experiments.lottery.steps import MOST_LEVELS, STEP, STEPS, is_zero, level_ranges
 from tfprune.models.names import parse
@@ -216,10 +217,15 @@ class PlaceSettings(Settings):
     wait_for_workers: int = setting(
         int, "multiworker: seconds within which the other workers must be there.", 300, at_least=1, at_most=86400
     )
+    engine: str = engine_setting()
     evaluate_only_at_end: bool = setting(bool, "Measure the test set at the end only, not after every epoch.", False)
     weight_save_steps: str | None = setting(
         str, "Steps, separated by commas, at which weights are kept; start and end always are.", None, rule=STEPS
     )
+
+    def check(self) -> None:
+        if self.engine == SPARSE and self.distribute != "none":
+            raise InputError(f"--engine=sparse computes on one device. Received: --distribute={self.distribute}")
 
 
 class Scoring(NamedTuple):

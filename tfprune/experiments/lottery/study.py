@@ -15,6 +15,7 @@ import pandas as pd
 from tfprune.cli.early import check_output, loading_tensorflow
 from tfprune.cli.run import FINISHED, TRAINED, UNFINISHED, RunSettings, Study
 from tfprune.data.facts import data_flag, prepared_facts
+from tfprune.engine.choice import SPARSE, check_engine
 from tfprune.errors import InputError
 from tfprune.experiments.lottery import files
 from tfprune.experiments.lottery.names import MAIN, LotterySettings, PlainSettings
@@ -137,6 +138,10 @@ class LotteryStudy(Study):
         return Result(family=self.family, settings=settings, digest=self.digest, **told | facts)
 
     def check(self) -> None:
+        check_engine(self.place.engine)
+        precision = self.trained_with.training.precision
+        if self.place.engine == SPARSE and precision != "float32":
+            raise InputError(f"--engine=sparse computes in float32. Received: --precision={precision}")
         self.check_runs()
         for dataset in (getattr(self.settings, "pretrain_dataset", None), self.settings.dataset):
             if dataset is not None:

@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from tfprune.engine.choice import SPARSE, engine_setting
 from tfprune.errors import InputError
 from tfprune.experiments.one_shot.names import run_name
 from tfprune.pruning.training_schedules import PolynomialSchedule
@@ -153,6 +154,7 @@ class OneShotSettings(Settings):
         int, "tfmot/polynomial: steps from one renewal of the masks to the next (default: 100, or fewer).", None
     )
     checkpoint_step: int = setting(int, "Steps between checkpoints.", 1000, at_least=1, at_most=MOST, place=True)
+    engine: str = engine_setting()
     train: bool = setting(bool, "Whether to train the pruned network.", True, with_value=True, place=True)
     save: bool = setting(bool, "Whether to write files.", True, with_value=True, place=True)
     train_dense: bool = setting(
@@ -182,6 +184,8 @@ class OneShotSettings(Settings):
             )
         if not self.train:
             raise InputError(f"--pruner={GRADUAL} prunes while it trains: --train must be true")
+        if self.engine == SPARSE:
+            raise InputError(f"--pruner={GRADUAL} trains dense kernels: --engine must be auto or dense")
         try:
             _ = self.schedule
         except InputError as error:
@@ -264,7 +268,7 @@ class OneShotSettings(Settings):
     def dense(self) -> OneShotSettings:
         """The dense run that gives this one its trained weights: same sample, data and training."""
         kept = ("architecture", "sample", "data", "iterations", "eval_batchnorm", "out_path", "path_to_data")
-        values = {name: getattr(self, name) for name in (*kept, "checkpoint_step")}
+        values = {name: getattr(self, name) for name in (*kept, "checkpoint_step", "engine")}
         return OneShotSettings(pruner=DENSE, **values)
 
     def command(self) -> str:

@@ -13,6 +13,7 @@ import pandas as pd
 from tfprune.cli.progress import ProgressBar
 from tfprune.cli.run import FINISHED, TRAINED, UNFINISHED, Study
 from tfprune.data.facts import prepared_facts
+from tfprune.engine.choice import check_engine
 from tfprune.errors import InputError
 from tfprune.experiments.one_shot.files import (
     EVALUATE_EVERY,
@@ -95,6 +96,7 @@ class OneShotStudy(Study):
     def check(self) -> None:
         check_module(self.settings.architecture, "--architecture")
         check_module(self.settings.pruner, "--pruner")
+        check_engine(self.settings.engine)
         if self.lacks_dense and not self.settings.train_dense:
             raise InputError(missing_dense(self.dense, self.settings.pruner))
         prepared_facts(self.settings.dataset, self.settings.path_to_data)
@@ -169,7 +171,7 @@ class OneShotStudy(Study):
         """From the run's files; `trained` knows also the loss without weight decay and the time."""
         facts = self._one_shot().counted(self.settings, folder) | reached(self.settings, folder, run_of(self.settings))
         if trained:
-            facts |= {"loss": trained.log.last("test_loss"), "seconds": trained.seconds}
+            facts |= {"loss": trained.log.last("test_loss"), **trained.facts}
         write_result(folder.path("result.json"), self.result(**facts))
 
     def finish(self, folder: RunFolder) -> None:

@@ -1,0 +1,183 @@
+"""Training of kept weights alone: in place of a masked model, its twin by the sparse engine takes the steps.
+
+The masked model stays what studies see. It gives the twin its weights when a training begins and has them back whenever
+somebody looks; so do the two optimizers with their states, so that a checkpoint is the same file whoever writes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfprune.engine.choice import AUTO, DENSE, ENGINES
+from tfprune.engine.compiling import has_engine, kernels
+from tfprune.errors import InputError
+from tfprune.layers.compiling import fresh_optimizer
+from tfprune.layers.convert import masks_of
+from tfprune.layers.kept import kept_copy, pairs, take_from, write_back
+from tfprune.layers.kept_geometry import pays_for
+from tfprune.layers.kept_layers import KeptKernel, why_not_kept
+from tfprune.layers.masks import Masks
+from tfprune.layers.topology import named_layers
+from tfprune.training.decay import Decay
+
+
+def engine_of(asked: str, batch_size: int | None) -> Engine | None:
+    """What an engine's name means on this machine, for float32 models on one device.
+
+    Args:
+        asked: `dense`: all products are dense; `sparse`: the sparse engine where it pays; `auto`: that, but dense where
+            TensorFlow sees a GPU or Numba is not installed.
+        batch_size: of the training; None is taken for 32.
+
+    Returns:
+        None for dense.
+
+    Raises:
+        InputError: another name, or `sparse` on a GPU or without Numba.
+    """
+    if asked not in ENGINES:
+        raise InputError(f"engine must be one of {', '.join(ENGINES)}. Received: {asked!r}")
+    on_gpu = asked != DENSE and bool(tf.config.list_logical_devices("GPU"))
+    if asked == DENSE or (asked == AUTO and (on_gpu or not has_engine())):
+        return None
+    if on_gpu:
+        raise InputError("engine = sparse computes on CPUs, and TensorFlow sees a GPU: use auto or dense, or hide it")
+    kernels()  # compiled now, not in the first step
+    return Engine(batch_size or 32)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is trained.
+
+    Attributes:
+        model: its outputs are logits.
+        optimizer: built for its trainable variables.
+        decay: a term of the loss, or None.
+    """
+
+    model: keras.Model
+    optimizer: keras.optimizers.Optimizer
+    decay: Decay | None = None
+    variables: list[keras.Variable] = field(init=False)
+
+    def __post_init__(self):
+        object.__setattr__(self, "variables", list(self.model.trainable_variables))
+        self.optimizer.build(self.variables)
+
+    @property
+    def state(self) -> list[keras.Variable]:
+        """Everything that training changes."""
+        return [*self.model.variables, *self.optimizer.variables]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Makes twins for trainings with batches of a size."""
+
+    batch_size: int
+
+    def twin(self, target: Target) -> Twin | None:
+        """What trains the kept weights of a masked model, None where that pays for none of its layers."""
+        chosen = {
+            id(layer)
+            for layer, mask in _kernels(target.model)
+            if why_not_kept(layer) is None and pays_for(layer, int(np.count_nonzero(mask)), self.batch_size)
+        }
+        return Twin(target, chosen) if chosen else None
+
+
+class Twin:
+    """The kept weights of a masked model in training.
+
+    Args:
+        own: the masked model's.
+        chosen: ids of the layers that hold kept weights alone.
+
+    Attributes:
+        target: what is trained in its place.
+        masks: those that it was made for.
+        kept: names of the layers that hold kept weights alone.
+    """
+
+    def __init__(self, own: Target, chosen: set[int]):
+        self._own, self.masks = own, masks_of(own.model)
+        model = kept_copy(own.model, lambda layer, mask: id(layer) in chosen)
+        for (_, layer), (_, copy) in zip(named_layers(own.model), named_layers(model), strict=True):
+            if "product" in vars(layer) and "product" in vars(copy):
+                copy.product = layer.product
+        self.kept = [path for path, layer in named_layers(model) if isinstance(layer, KeptKernel)]
+        of_variable = {id(variable): copy for variable, copy in pairs(model, own.model)}
+        decay = own.decay and own.decay.of(of_variable)
+        self.target = Target(model, fresh_optimizer(own.optimizer), decay)
+        self._scattered = _Slots(own, model)
+
+    def fits(self, masks: Masks) -> bool:
+        """Whether these are the masks that it was made for."""
+        return masks == self.masks
+
+    def take(self) -> None:
+        """Takes over weights and the optimizer's state."""
+        take_from(self.target.model, self._own.model)
+        self._scattered.take(self.target.optimizer)
+
+    def give_weights(self) -> None:
+        """Gives the weights back; pruned ones are what they were."""
+        write_back(self.target.model, self._own.model)
+
+    def give(self) -> None:
+        """Gives everything back."""
+        self.give_weights()
+        self._scattered.give(self.target.optimizer)
+
+
+class _Slots:
+    """An optimizer's state for whole kernels, and for kept weights alone."""
+
+    def __init__(self, own: Target, twin: keras.Model):
+        self._optimizer = own.optimizer
+        self._indices = {
+            variable.path.replace("/", "_"): _indices(copy, twin)
+            for variable, copy in pairs(twin, own.model)
+            if variable.shape != copy.shape
+        }
+
+    def take(self, optimizer: keras.optimizers.Optimizer) -> None:
+        for whole, kept in self._pairs(optimizer):
+            value = whole.numpy()
+            kept.assign(value if whole.shape == kept.shape else value.reshape(-1)[self._of(whole)])
+
+    def give(self, optimizer: keras.optimizers.Optimizer) -> None:
+        for whole, kept in self._pairs(optimizer):
+            value = kept.numpy()
+            if whole.shape != kept.shape:
+                scattered = np.zeros(whole.shape, value.dtype)
+                scattered.reshape(-1)[self._of(whole)] = value
+                value = scattered
+            whole.assign(value)
+
+    def _pairs(self, optimizer: keras.optimizers.Optimizer):
+        return zip(self._optimizer.variables, optimizer.variables, strict=True)
+
+    def _of(self, slot: keras.Variable) -> np.ndarray:
+        """Where the kept weights are; a slot's name begins with its variable's path."""
+        return self._indices[max((path for path in self._indices if slot.name.startswith(path)), key=len)]
+
+
+def _indices(values: keras.Variable, model: keras.Model) -> np.ndarray:
+    for _, layer in named_layers(model):
+        if isinstance(layer, KeptKernel) and layer.kernel_values is values:
+            return layer.kernel_indices.numpy()
+    raise AssertionError(values.path)
+
+
+def _kernels(model: keras.Model):
+    """(layer, mask) of all layers with one masked kernel."""
+    for _, layer in named_layers(model):
+        mask = getattr(layer, "kernel_mask", None)
+        if mask is not None:
+            yield layer, mask.numpy()
