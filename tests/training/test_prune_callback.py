@@ -468,14 +468,14 @@ class Engines(keras.callbacks.Callback):
 def _wide_fit(engine, **compiled):
     pytest.importorskip("numba")
     rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(1024, 256)).astype(np.float32), rng.integers(0, 5, 1024)
+    x, y = rng.normal(size=(2048, 256)).astype(np.float32), rng.integers(0, 5, 2048)
     model = _wide(**compiled)
     prune = tfprune.Prune(
         "magnitude", tfprune.PolynomialSchedule(0.95, begin_step=2, end_step=10, frequency=2), engine=engine
     )
     engines = Engines(prune)
     history = model.fit(
-        x, y, batch_size=256, epochs=4, shuffle=False, verbose=0, callbacks=[prune, engines], validation_data=(x, y)
+        x, y, batch_size=512, epochs=4, shuffle=False, verbose=0, callbacks=[prune, engines], validation_data=(x, y)
     )
     return model, history.history, engines.kept
 

@@ -20,7 +20,7 @@ from tfprune.layers.kernel_masks import masks_of_layer
 from tfprune.layers.topology import named_layers
 
 _BATCH_SIZE = 32  # what Keras takes by default, for the rule; the batches themselves are counted in rows
-_ROWS = 256  # examples and positions in a batch, below which passes over the whole kernel cost more than is gained
+_ROWS = 512  # examples and positions in a batch, below which passes over the whole kernel cost more than is gained
 
 
 def switchable(model: keras.Model) -> dict[str, keras.layers.Layer]:
