@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 from keras import constraints, layers, ops, regularizers
 
+from tfprune.engine.compiling import kernels
 from tfprune.engine.products import KeptProduct
 from tfprune.errors import InputError
 from tfprune.layers.inner import own_variables
@@ -124,10 +125,14 @@ class KeptKernel:
 
         Returns:
             float32 (B, height, width, channels) of what the layer makes.
+
+        Raises:
+            InputError: Numba is not installed, or the size of a convolution's images is not known.
         """
         geometry = geometry_of(self, shape)
         products = vars(self)["_products"]
         if geometry not in products:
+            kernels()  # which says where it is missing, before a graph holds what needs it
             products[geometry] = KeptProduct(geometry, transposed=isinstance(self, TRANSPOSED))
         values, indices = map(tf.convert_to_tensor, (self.kernel_values, self.kernel_indices))
         return products[geometry](images, values, indices)
