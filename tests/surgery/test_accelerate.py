@@ -215,7 +215,7 @@ def test_what_cannot_hold_kept_weights_stays_and_is_named():
         "2 layers with 90 % of the parameters would pay and stay dense: 'lstm' .LSTM .*, 'half' .it computes in mixed"
     )
     with pytest.warns(UserWarning, match=told) as caught:
-        fast = tfprune.accelerate(tfprune.masked(model, masks), batch_size=256, engine="sparse", compact=False)
+        fast = tfprune.accelerate(tfprune.masked(model, masks), batch_size=1024, engine="sparse", compact=False)
     assert len(caught) == 1
     assert _kept(fast) == ["full"] and tfprune.masks_of(fast) == masks
 
