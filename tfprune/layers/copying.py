@@ -11,7 +11,7 @@ from keras import ops, tree
 
 from tfprune.errors import InputError
 from tfprune.layers.kernel_masks import KernelMasks, MaskedKernels
-from tfprune.layers.kinds import KINDS, kind_of, plain_type
+from tfprune.layers.kinds import KINDS, is_kept, kind_of, plain_type
 from tfprune.layers.live import held, live_copy
 from tfprune.layers.lora import merged_config
 from tfprune.layers.masked import MASKED
@@ -191,7 +191,7 @@ def layer_like(
             f"layer {layer.name!r} ({type(layer).__name__}) cannot be copied: {cause_line(error)}; its get_config has "
             "to give what its constructor takes"
         ) from error
-    if plain_type(layer) in KINDS:  # a class that says which attributes are initializers
+    if plain_type(layer) in KINDS or is_kept(layer):  # a class that says which attributes are initializers
         for name, value in vars(layer).items():
             if name.endswith("_initializer") and name in vars(copy):
                 vars(copy)[name] = _NotDrawn(value)

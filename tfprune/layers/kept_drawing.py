@@ -39,9 +39,11 @@ def first_values(initializer: Callable, shape: Sequence[int], kept: int, dtype: 
             "kernel_initializer of kept weights must draw each weight alone, as glorot_uniform does. "
             f"Received: {type(initializer).__name__}"
         )
+    if not kept:
+        return ops.zeros((0,), dtype)
     if isinstance(initializer, initializers.VarianceScaling):
         initializer = _scaled(initializer, shape, kept)
-    return initializer((kept,), dtype=dtype) if kept else ops.zeros((0,), dtype)
+    return initializer((kept,), dtype=dtype)
 
 
 def _scaled(initializer: initializers.VarianceScaling, shape: Sequence[int], kept: int) -> initializers.VarianceScaling:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from tfprune.engine.choice import DENSE, SPARSE
 from tfprune.errors import InputError
 from tfprune.records.arrays import Header
 from tfprune.records.metric_log import MetricLog
@@ -111,12 +112,20 @@ class Trained:
         kept: step -> what was kept there.
         seconds: that it took, tests included, over all starts.
         milliseconds_per_step: of the steps taken in this start, as in `Stretch`; 0 if none were.
+        kept_layers: number of layers that were computed by their kept weights alone.
     """
 
     log: MetricLog
     kept: Mapping[int, Arrays]
     seconds: float
     milliseconds_per_step: float
+    kept_layers: int = 0
+
+    @property
+    def facts(self) -> dict[str, float | int | str]:
+        """How it was trained, as fields of a `Result`."""
+        engine = SPARSE if self.kept_layers else DENSE
+        return {"seconds": self.seconds, "engine": engine, "kept_layers": self.kept_layers}
 
 
 @dataclass
@@ -208,7 +217,8 @@ class Session:
             pause()
             watch.progress(Progress(state.step, end, self._numbers(state, stretch), milliseconds))
         self.loop.give_weights()
-        return Trained(state.log, state.kept, state.seconds + time.perf_counter() - began, milliseconds)
+        seconds = state.seconds + time.perf_counter() - began
+        return Trained(state.log, state.kept, seconds, milliseconds, len(self.loop.kept))
 
     def _stretches(self, timetable: Timetable, stream: int, step: int, end: int, diverged: str) -> Iterator[Stretch]:
         pauses = (timetable.tests, timetable.checkpoints, timetable.means, timetable.keeps)

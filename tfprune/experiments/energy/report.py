@@ -128,7 +128,7 @@ def finish(pruning: EnergyPruning, trained: Trained, folder: RunFolder, name: st
         "accuracy": facts["top1"],
         "loss": facts["loss"],
         "steps": settings.epochs * pruning.batches.steps_per_epoch,
-        "seconds": trained.seconds,
+        **trained.facts,
         "more": {
             "energy": facts["energy"],
             "top3": facts["top3"],

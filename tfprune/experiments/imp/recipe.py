@@ -184,7 +184,7 @@ class _Run:
         row |= {name: value for index in range(len(layers)) for name, value in self._layer_row(index, plan.masks)}
         row["ms_per_step"] = round(trained.milliseconds_per_step, 3)
         add_row(folder.path("summary.csv"), row)
-        write_iteration_result(settings, folder, iteration, record, trained.seconds)
+        write_iteration_result(settings, folder, iteration, record, trained.facts)
         write_iteration(path, record)  # last: with this file the iteration is finished
         self.trainer.watch.end(_best(row))
         return record
@@ -205,7 +205,7 @@ class _Run:
             "unpruned_fraction": unpruned_fraction(self.layers, masks),
             "best_validation_error": float(min(random_record.validation_errors)),
         }
-        write_iteration_result(self.settings, self.folder, iteration, random_record, trained.seconds, is_random=True)
+        write_iteration_result(self.settings, self.folder, iteration, random_record, trained.facts, is_random=True)
         add_row(table, row)
         self.folder.drop_checkpoint("random_checkpoint")
         self.trainer.watch.end(_best(row))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from tfprune.connectivity.measured import measured
 from tfprune.errors import InputError
@@ -19,7 +21,7 @@ def write_iteration_result(
     folder: RunFolder,
     iteration: int,
     record: IterationRecord,
-    seconds: float | None = None,
+    trained: Mapping[str, object] = MappingProxyType({}),
     is_random: bool = False,
 ) -> None:
     """Writes `<prefix>_result_<k>.json`, or `<prefix>_random_result_<k>.json`.
@@ -31,7 +33,7 @@ def write_iteration_result(
         folder: the run's.
         iteration: its number.
         record: what its file holds.
-        seconds: that its training took, None if it is not known any more.
+        trained: how it was (`Trained.facts`); empty if it is not known any more.
         is_random: the network is the one with a random mask of the iteration's densities.
     """
     recorded = settings.record()
@@ -45,11 +47,11 @@ def write_iteration_result(
         method="random" if is_random else "magnitude",
         accuracy=1 - float(record.validation_errors[-1]),
         steps=record.steps[-1],
-        seconds=seconds,
         more={
             "best_accuracy": 1 - float(min(record.validation_errors)),
             "ratios": [float(ratio) for ratio in record.ratios],
         },
+        **trained,
         **_counts(settings, record),
     )
     write_result(

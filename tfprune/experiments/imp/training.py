@@ -97,7 +97,7 @@ class IterationTrainer:
         feed = RowsFeed(images.train, sampler, normalised(images.mean, images.scale))
         evaluator = Evaluator(self.network.model, images.validation, images.mean, images.scale)
         self._session = Session(
-            TrainingLoop(self.network.model, optimizer, feed),
+            TrainingLoop(self.network.model, optimizer, feed, engine=settings.engine),
             lambda: {"validation_error": evaluator.error()},
             shown=("train_loss", "train_error", "validation_error"),
         )

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,7 @@ class Workshop:
         else:
             mirrored = self._place.distribute == "mirrored"
             several = Several(mirrored_strategy(), MirroredLoop) if mirrored else None
-        return Trainer(settings, self._data(settings.dataset), several)
+        return Trainer(settings, self._data(settings.dataset), several, self._place.engine)
 
     def follow(self, watch: Watch) -> None:
         """Takes the chief's steps, in another process than its, until it has done what it was asked for.
@@ -206,19 +207,21 @@ def train_network(
     watch.start(study.headline(level), told(masks))
     only_at_end = study.place.evaluate_only_at_end
     trained = trainer.train(weights, masks, start, end, stream, folder, watch, keep, only_at_end)
-    write_network_result(study, level, trainer, trained.seconds)
+    write_network_result(study, level, trainer, trained.facts)
     watch.end(f"test accuracy {trained.log.last(ACCURACY):.4f}")
     _mark_trained(folder)
 
 
-def write_network_result(study: LotteryStudy, level: int, trainer: Trainer, seconds: float | None = None) -> None:
+def write_network_result(
+    study: LotteryStudy, level: int, trainer: Trainer, trained: Mapping[str, Any] = MappingProxyType({})
+) -> None:
     """Writes the `result.json` of a trained network, from its files alone.
 
     Args:
         study: that the network belongs to.
         level: of the network.
         trainer: has a model of its form.
-        seconds: of its training; no file holds them.
+        trained: how it was (`Trained.facts`); no file holds that.
 
     Raises:
         InputError: a file is damaged.
@@ -229,7 +232,7 @@ def write_network_result(study: LotteryStudy, level: int, trainer: Trainer, seco
     masks = Masks.dense(trainer.model) if stored is None else Masks(stored).check(trainer.model)
     set_weights(trainer.model, files.read_weights(folder, saved[-1]))
     first, last = (Step.of_file(text, trainer.data.steps_per_epoch).iteration for text in (saved[0], saved[-1]))
-    facts = {"accuracy": log.last(ACCURACY), "loss": log.last(LOSS), "steps": last - first, "seconds": seconds}
+    facts = {"accuracy": log.last(ACCURACY), "loss": log.last(LOSS), "steps": last - first, **trained}
     result = study.network_result(level, **facts, **measured(trainer.model, masks))
     write_result(result_path(folder), result)
 

@@ -39,6 +39,7 @@ class Trainer:
         settings: network, optimizer and its schedule; where training starts and ends is said at each call.
         data: the data.
         several: what to train with on several devices; None trains on one.
+        engine: of training on one device, see `TrainingLoop`.
 
     Attributes:
         model: the network in plain Keras, for scoring and pruning; its weights are whatever they were set to last.
@@ -51,6 +52,7 @@ class Trainer:
         settings: PlainSettings,
         data: LotteryData,
         several: Several | None = None,
+        engine: str = "dense",
     ):
         self.data = data
         self._settings, training = settings.model, settings.training
@@ -70,7 +72,7 @@ class Trainer:
             else:
                 dense = all(len(kernel.shape) == 2 for kernel in prunable(self.model).values())
                 xla = dense and feed.resident and training.precision == "float32"
-                loop = TrainingLoop(self._sparse, optimizer, feed, xla=xla, **more)
+                loop = TrainingLoop(self._sparse, optimizer, feed, xla=xla, engine=engine, **more)
 
         def blame(error: Exception, stream: int, step: int) -> Exception:
             of_data = isinstance(error, tf.errors.OpError)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 
 from tfprune.data.images import ImageSet
+from tfprune.engine.choice import DENSE
 from tfprune.experiments.one_shot.settings import OneShotSettings
 from tfprune.experiments.one_shot.training import SubnetworkTrainer
 from tfprune.layers.convert import masks_of
@@ -40,7 +41,7 @@ class GradualTrainer(SubnetworkTrainer):
     def _trained(self, logits: keras.Model):
         self._twin = Twin(logits, self.settings.schedule)
         # The rate of λ · Σ w², as `KernelDecay` has it.
-        return self._twin, Squares(self._twin.kernels.values(), 2 * self.settings.published.weight_decay)
+        return self._twin, Squares(self._twin.kernels.values(), 2 * self.settings.published.weight_decay), DENSE
 
     def _test(self) -> dict[str, float]:
         self._twin.write_to(self.model)

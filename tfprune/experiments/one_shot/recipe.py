@@ -175,7 +175,7 @@ class OneShot:
         return trained, masks
 
     def _trainer(self, settings: OneShotSettings, model: keras.Model) -> SubnetworkTrainer:
-        key = settings.steps, settings.eval_batchnorm, settings.checkpoint_step
+        key = settings.steps, settings.eval_batchnorm, settings.checkpoint_step, settings.engine
         if key not in self._trainers:
             self._trainers[key] = SubnetworkTrainer(model, settings, self.images)
         return self._trainers[key]

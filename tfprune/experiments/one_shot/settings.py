@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from tfprune.engine.choice import engine_setting
+from tfprune.engine.choice import SPARSE, engine_setting
 from tfprune.errors import InputError
 from tfprune.experiments.one_shot.names import run_name
 from tfprune.pruning.training_schedules import PolynomialSchedule
@@ -184,6 +184,8 @@ class OneShotSettings(Settings):
             )
         if not self.train:
             raise InputError(f"--pruner={GRADUAL} prunes while it trains: --train must be true")
+        if self.engine == SPARSE:
+            raise InputError(f"--pruner={GRADUAL} trains dense kernels: --engine must be auto or dense")
         try:
             _ = self.schedule
         except InputError as error:

@@ -171,7 +171,7 @@ class OneShotStudy(Study):
         """From the run's files; `trained` knows also the loss without weight decay and the time."""
         facts = self._one_shot().counted(self.settings, folder) | reached(self.settings, folder, run_of(self.settings))
         if trained:
-            facts |= {"loss": trained.log.last("test_loss"), "seconds": trained.seconds}
+            facts |= {"loss": trained.log.last("test_loss"), **trained.facts}
         write_result(folder.path("result.json"), self.result(**facts))
 
     def finish(self, folder: RunFolder) -> None:

@@ -67,17 +67,17 @@ class SubnetworkTrainer:
             with keras.StatelessScope():
                 return logits(to_images(values), training=True)
 
-        trained, decay = self._trained(logits)
+        trained, decay, engine = self._trained(logits)
         feed = RowsFeed(images.train, EpochSampler(images.train.size, published.batch_size), prepare)
         dense = all(len(kernel.shape) == 2 for kernel in prunable(model).values())
-        loop = TrainingLoop(trained, optimizer, feed, decay=decay, xla=dense and feed.resident)
+        loop = TrainingLoop(trained, optimizer, feed, decay=decay, xla=dense and feed.resident, engine=engine)
         batch = 128 if settings.eval_batchnorm == "batch" else 1000  # as published, where it matters
         self._evaluator = Evaluator(evaluated, images.validation, images.mean, images.scale, batch_size=batch)
         self.session = Session(loop, self._test)
 
     def _trained(self, logits: keras.Model):
-        """What the loop trains, and the term that it adds to the loss."""
-        return logits, self._decay
+        """What the loop trains, the term that it adds to the loss, and by which engine."""
+        return logits, self._decay, self.settings.engine
 
     def _test(self) -> dict[str, float]:
         """Also `test_objective`, the cross-entropy with the weight decay's term, in nats, as Keras reports it."""

@@ -1,0 +1,142 @@
+"""The setting `engine` of the studies: it names nothing, is refused where it cannot be, and is told in results."""
+
+import json
+import sys
+from functools import cache
+
+import pytest
+
+import tfprune
+from tfprune.cli.run import RunSettings, carry_out
+from tfprune.engine.choice import ENGINES
+from tfprune.errors import InputError
+from tfprune.experiments.family import study_of
+from tfprune.overview.table import overview_table
+
+INI = """
+[IO]
+save_dir = {}
+[Data]
+dataset = digits
+[Network]
+arch = f96:f64:x
+steps = 30
+batch_size = 50
+val_size = 150
+validate_step = 10
+[IMP]
+prune = T:T:F
+prune_ratio = 0.9
+weights_step = 10
+max_iterations = 2
+"""
+LENET = {"default_hparams": "mnist_lenet_300_100", "dataset_name": "digits", "training_steps": "1ep"}
+
+
+def _imp(folder, **given):
+    path = folder / "run.ini"
+    path.write_text(INI.format(folder / "imp"))
+    return study_of("imp").asked([str(path)], given)
+
+
+def _main(folder, **given):
+    how = {"data": "digits", "iterations": 30, "target_sparsity": 0.95, "out_path": str(folder / "main")}
+    return study_of("main").asked([], {**how, **given})
+
+
+def _lth(folder, **given):
+    how = {"levels": 1, "pruning_fraction": 0.95, "root": str(folder / "lth")}
+    return study_of("lth").asked(["lottery"], {**LENET, **how, **given})
+
+
+STUDIES = {"imp": _imp, "main": _main, "lth": _lth}
+# System -> what computes each of its networks where the rule decides, and by the sparse engine how many layers.
+USED = {
+    "imp": [("dense", 0), ("sparse", 2)],
+    "main": [("sparse", 2)],
+    "lth": [("dense", 0), ("sparse", 2)],
+}
+QUIET = RunSettings(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """(command, engine) -> folder in which the study was carried out."""
+
+    @cache
+    def carried_out(command, engine):
+        folder = tmp_path_factory.mktemp(f"{command}-{engine}")
+        carry_out(STUDIES[command](folder, engine=engine), QUIET)
+        return folder
+
+    return carried_out
+
+
+@pytest.mark.parametrize("command", STUDIES)
+def test_an_engine_names_nothing(command, tmp_path):
+    studies = [STUDIES[command](tmp_path, **given) for given in ({}, *({"engine": engine} for engine in ENGINES))]
+    assert len({(study.folder, study.prefix, study.digest) for study in studies}) == 1
+    assert studies[0].places == studies[3].places and '"engine"' not in json.dumps(studies[3].settings.record())
+
+
+@pytest.mark.parametrize("command", STUDIES)
+def test_an_unknown_engine(command, tmp_path):
+    with pytest.raises(InputError, match=r"engine must be one of auto, dense, sparse. Received: 'spare'"):
+        STUDIES[command](tmp_path, engine="spare")
+
+
+@pytest.mark.parametrize("command", STUDIES)
+def test_sparse_without_its_package(command, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "numba", None)
+    STUDIES[command](tmp_path, engine="auto").check()
+    with pytest.raises(
+        InputError, match=r"engine=sparse: the package numba is missing; pip install 'tfprune\[sparse\]'"
+    ):
+        STUDIES[command](tmp_path, engine="sparse").check()
+
+
+@pytest.mark.parametrize(
+    ("command", "given", "told"),
+    [
+        ("imp", {"precision": "bfloat16"}, "engine = sparse computes in float32. Received: precision = bfloat16"),
+        ("main", {"pruner": "tfmot/polynomial"}, "--engine must be auto or dense"),
+        ("lth", {"distribute": "mirrored"}, "one device. Received: --distribute=mirrored"),
+        ("lth", {"precision": "mixed_bfloat16"}, "computes in float32. Received: --precision=mixed_bfloat16"),
+    ],
+)
+def test_what_sparse_cannot_be(command, given, told, tmp_path):
+    STUDIES[command](tmp_path, engine="auto", **given).check()
+    with pytest.raises(InputError, match=told):
+        STUDIES[command](tmp_path, engine="sparse", **given).check()
+
+
+@pytest.mark.parametrize("command", STUDIES)
+def test_results_tell_what_was_used(command, trained):
+    pytest.importorskip("numba")
+    sparse, dense = (tfprune.read_results(trained(command, engine)) for engine in ("auto", "dense"))
+    assert list(zip(sparse["engine"], sparse["kept_layers"], strict=True)) == USED[command]
+    assert set(zip(dense["engine"], dense["kept_layers"], strict=True)) == {("dense", 0)}
+    assert sparse["digest"].tolist() == dense["digest"].tolist()
+    for name in ("accuracy", "loss"):  # the same batches, distorted alike
+        assert sparse[name].dropna().tolist() == pytest.approx(dense[name].dropna().tolist(), rel=1e-3)
+    same = [number for number, (engine, _) in enumerate(USED[command]) if engine == "dense"]
+    assert sparse["loss"][same].dropna().tolist() == dense["loss"][same].dropna().tolist()
+    assert overview_table(trained(command, "auto"))["engine"].tolist() == sparse["engine"].tolist()
+
+
+@pytest.mark.parametrize("command", STUDIES)
+def test_asked_for_it_is_the_same_engine(command, trained):
+    pytest.importorskip("numba")
+    auto, sparse = (tfprune.read_results(trained(command, engine)) for engine in ("auto", "sparse"))
+    for name in ("engine", "kept_layers", "accuracy", "loss"):
+        assert auto[name].equals(sparse[name])
+
+
+@pytest.mark.parametrize("command", STUDIES)
+def test_a_finished_run_is_finished_by_any_engine(command, trained, monkeypatch):
+    folder = trained(command, "dense")
+    files = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    monkeypatch.setitem(sys.modules, "numba", None)  # what is done needs no engine
+    carry_out(STUDIES[command](folder, engine="sparse"), QUIET)
+    now = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    assert {path for path in files if now[path] != files[path]} <= {folder / "run.ini"}

@@ -1,0 +1,112 @@
+"""Masked layers that compute by their kept weights alone while that pays; their kernels stay whole.
+
+For training in which masks change: variables, optimizer slots and what is saved are those of masked layers, and what is
+compiled holds both products, between which a variable switches. With kernels also stay their passes, by the optimizer
+above all, so that this gains less than layers that hold kept weights alone (`tfprune.layers.kept`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfprune.layers.copying import layer_like
+from tfprune.layers.kept_geometry import pays_for
+from tfprune.layers.kept_layers import KEPT, kept_class_of, why_not_kept
+from tfprune.layers.kernel_masks import masks_of_layer
+from tfprune.layers.topology import named_layers
+
+_BATCH_SIZE = 32  # what Keras takes by default, for the rule; the batches themselves are counted in rows
+_ROWS = 512  # examples and positions in a batch, below which passes over the whole kernel cost more than is gained
+
+
+def switchable(model: keras.Model) -> dict[str, keras.layers.Layer]:
+    """Name -> layer of those of a masked model that can compute by kept weights, if they are few enough."""
+    return {
+        path: layer
+        for path, layer in named_layers(model)
+        if masks_of_layer(layer)
+        and kept_class_of(layer) in KEPT.values()
+        and why_not_kept(layer) is None
+        and pays_for(layer, 0, _BATCH_SIZE)
+    }
+
+
+class Switches:
+    """Those of some layers of a model; functions that are compiled from now on have them.
+
+    Args:
+        layers: from `switchable`.
+    """
+
+    def __init__(self, layers: Mapping[str, keras.layers.Layer]):
+        self._switches = {path: _Switch(layer) for path, layer in layers.items()}
+        for switch in self._switches.values():
+            vars(switch.layer)["call"] = switch.call
+
+    @property
+    def kept(self) -> list[str]:
+        """Names of the layers that compute by their kept weights alone now, given batches that are large enough."""
+        return [path for path, switch in self._switches.items() if switch.on.numpy()]
+
+    def choose(self) -> None:
+        """By the masks as they are now, and the engine's rule."""
+        for switch in self._switches.values():
+            kept = int(np.count_nonzero(switch.mask.numpy()))
+            switch.on.assign(pays_for(switch.layer, kept, _BATCH_SIZE))
+
+    def remove(self) -> None:
+        """Makes the layers what they were."""
+        for switch in self._switches.values():
+            vars(switch.layer).pop("call", None)
+
+
+class _Switch:
+    """The two ways of a layer, and which is taken: `on` is that by kept weights."""
+
+    def __init__(self, layer: keras.layers.Layer):
+        self.layer, self.mask = layer, masks_of_layer(layer)["kernel"]
+        self.on = tf.Variable(False, trainable=False)
+        self._known, self._indices = np.empty(0, bool), np.empty(0, np.int32)
+        # Is given all of the layer's for a call; so it is never built.
+        self._twin = layer_like(layer, kept_class_of(layer), lambda config: {**_plain(config), "kept": 0})
+        vars(self._twin)["kernel_shape"] = tuple(layer.kernel.shape)
+
+    def call(self, inputs, training=None):
+        rows = tf.reduce_prod(tf.shape(inputs)[:-1])
+        on = tf.logical_and(self.on, rows >= _ROWS)
+        return tf.cond(on, lambda: self._by_kept(inputs), lambda: type(self.layer).call(self.layer, inputs))
+
+    def _by_kept(self, inputs):
+        layer = self.layer
+        mask = tf.convert_to_tensor(self.mask)
+        indices = tf.numpy_function(self._places, [mask], tf.int32, stateful=False)
+        indices.set_shape([None])
+        values = _gathered(tf.convert_to_tensor(layer.kernel), indices)
+        given = {"kernel_values": values, "kernel_indices": indices, "bias": layer.bias, "activation": layer.activation}
+        vars(self._twin).update(given)
+        return self._twin.call(inputs)
+
+    def _places(self, mask: np.ndarray) -> np.ndarray:
+        """Of what a mask keeps, found anew where the mask is another one than before."""
+        if not np.array_equal(self._known, mask):
+            self._known, self._indices = mask.copy(), np.flatnonzero(mask).astype(np.int32)
+        return self._indices
+
+
+@tf.custom_gradient
+def _gathered(kernel, indices):
+    """The weights at some places of a flattened kernel; that of the others has no gradient."""
+
+    def gradient(upstream):
+        whole = tf.math.unsorted_segment_sum(upstream, indices, tf.size(kernel))
+        return tf.reshape(whole, kernel.shape), None
+
+    return tf.gather(tf.reshape(kernel, [-1]), indices), gradient
+
+
+def _plain(config: dict) -> dict:
+    return {key: value for key, value in config.items() if key != "product_dtype"}
