@@ -1,11 +1,12 @@
 """IMP's dense layer with its kept weights alone, against the masked one."""
 
 import keras
+import numba
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfprune.engine.compiling import run_with
+from tfprune.engine import products
 from tfprune.errors import InputError
 from tfprune.experiments.imp.normalized_dense import NormalizedMaskedDense
 from tfprune.experiments.imp.normalized_kept import NormalizedKeptDense
@@ -87,23 +88,18 @@ def test_by_hand():
     np.testing.assert_allclose(layer.running_variance, [0.25, 1])
 
 
-def test_same_bytes_by_any_number_of_threads():
+@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="a machine with one core")
+def test_same_bytes_by_any_number_of_threads(monkeypatch):
     rng = np.random.default_rng(0)
     model, _ = _model(rng, 300, 200, 0.1)
     x = tf.constant(rng.normal(size=(200, 300)).astype("f4"))
     weights = rng.normal(size=(200, 200)).astype("f4")
     bytes_of = []
     for threads in (1, 2):
+        monkeypatch.setattr(products, "_threads", lambda threads=threads: threads)
         kept = _all_kept(model).layers[-1]
-        product = kept._normalized
-        known = product._forward
-
-        def forward(*arguments, known=known, threads=threads):
-            run_with(threads)
-            return known(*arguments)
-
-        product._forward = forward
         outputs, found = _gradients(kept, [variable.value for variable in kept.trainable_variables], x, weights, True)
+        assert numba.get_num_threads() == threads
         bytes_of.append([array.tobytes() for array in (outputs, *found, kept.running_mean.numpy())])
     assert bytes_of[0] == bytes_of[1]
 
