@@ -12,6 +12,7 @@ from tfprune.engine.layout import Layout, Scratch, aligned, whole
 from tfprune.errors import InputError
 
 _EXAMPLES, _IMAGES = 64, 32  # at most, in a block
+_FEW = 32  # examples
 _PARTS = 16  # of the rows made, for threads
 _KNOWN = 4  # sizes of blocks that places are remembered for
 
@@ -89,7 +90,7 @@ class Structure:
         shape = len(images), *made.image
         out = aligned(np.prod(shape)).reshape(shape)
         with _SCRATCH as scratch:
-            ordered = direction.sorted(values, scratch)
+            ordered = direction.sorted(values, len(images), scratch)
             for block, blocks, some in self._waves(len(images)):
                 read = scratch.take("read", blocks * given.size(block))
                 given.pack(images[some], block, read)
@@ -129,15 +130,21 @@ class _Direction:
         # A row costs as much as some connections.
         costs = self.bounds + 4 * np.arange(number + 1)
         self.parts = np.searchsorted(costs, np.linspace(0, costs[-1], _PARTS + 1)).astype(np.int64)
+        self._sorted: tuple[np.ndarray, np.ndarray] | None = None
         self._known: dict[tuple[int, int], np.ndarray] = {}
 
-    def sorted(self, values: np.ndarray, scratch: Scratch) -> np.ndarray:
-        """Values in the order of the connections."""
+    def sorted(self, values: np.ndarray, batch: int, scratch: Scratch) -> np.ndarray:
+        """Values in the order of the connections; for few examples, with which that costs most, it is remembered."""
         if self._order is None:
             return values
-        found = scratch.take("values", len(values))
-        kernels().sort_values(values, self._order, found)
-        return found
+        if batch > _FEW:
+            found = scratch.take("values", len(values))
+            kernels().sort_values(values, self._order, found)
+            return found
+        if self._sorted is None or not np.array_equal(self._sorted[0], values):
+            self._sorted = values.copy(), np.empty_like(values)
+            kernels().sort_values(values, self._order, self._sorted[1])
+        return self._sorted[1]
 
     def unsorted(self, values: np.ndarray) -> np.ndarray:
         """The other way."""
