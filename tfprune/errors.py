@@ -19,6 +19,8 @@ class InputError(ValueError):
     is kept one, and plain, and of bounded length. Entry points print it without a traceback and exit with code 2.
     """
 
+    _keras_call_info_injected = True  # by which Keras leaves an error within a layer's call as it is
+
     def __init__(self, message: str):
         line = " ".join(part.strip() for part in str(message).expandtabs(1).splitlines())
         line = "".join(repr(each)[1:-1] if unicodedata.category(each) in _OBEYED else each for each in line)

@@ -76,7 +76,7 @@ def trained(tmp_path_factory):
 def test_an_engine_names_nothing(command, tmp_path):
     studies = [STUDIES[command](tmp_path, **given) for given in ({}, *({"engine": engine} for engine in ENGINES))]
     assert len({(study.folder, study.prefix, study.digest) for study in studies}) == 1
-    assert studies[0].places == studies[3].places and "engine" not in json.dumps(studies[3].settings.record())
+    assert studies[0].places == studies[3].places and '"engine"' not in json.dumps(studies[3].settings.record())
 
 
 @pytest.mark.parametrize("command", STUDIES)
@@ -117,8 +117,8 @@ def test_results_tell_what_was_used(command, trained):
     assert list(zip(sparse["engine"], sparse["kept_layers"], strict=True)) == USED[command]
     assert set(zip(dense["engine"], dense["kept_layers"], strict=True)) == {("dense", 0)}
     assert sparse["digest"].tolist() == dense["digest"].tolist()
-    # Digits are told apart alike; the losses of networks that both trained densely are the same.
-    assert sparse["accuracy"].tolist() == pytest.approx(dense["accuracy"].tolist(), abs=0.02)
+    for name in ("accuracy", "loss"):  # the same batches, distorted alike
+        assert sparse[name].dropna().tolist() == pytest.approx(dense[name].dropna().tolist(), rel=1e-3)
     same = [number for number, (engine, _) in enumerate(USED[command]) if engine == "dense"]
     assert sparse["loss"][same].dropna().tolist() == dense["loss"][same].dropna().tolist()
     assert overview_table(trained(command, "auto"))["engine"].tolist() == sparse["engine"].tolist()

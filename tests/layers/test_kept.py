@@ -79,6 +79,18 @@ def test_weights_go_to_the_model_and_back():
         take_from(fast, model)
 
 
+def test_layers_without_weights_left():
+    model = masked_model([L.Dense(3, name="a")], (5,), density=0.0)
+    fast = kept_copy(model, _all)
+    before = model.get_weights()
+    write_back(fast, model)
+    take_from(fast, model)
+    _same(fast, model, images((5,)))
+    for one, other in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert not tfprune.masks_of(fast)["a/kernel"].any()
+
+
 def test_random_states_go_along():
     fast, model = small_network()
     given = images((8, 8, 3))

@@ -1,6 +1,7 @@
 """Layers of kept weights: outputs and gradients are those of masked layers; construction, files, what is refused."""
 
 import io
+import sys
 from itertools import combinations
 
 import keras
@@ -11,6 +12,7 @@ from kept_cases import CASES, fast_and_masked, images, masked_model
 from keras import layers as L
 
 import tfprune
+from tfprune.engine.compiling import kernels
 from tfprune.errors import InputError
 from tfprune.layers import kept_layers as K
 from tfprune.layers.kept import kept_copy
@@ -194,12 +196,13 @@ def test_a_file_with_other_weights_is_told(tmp_path):
     [
         ({}, "exactly one of kept and density is needed. Received: kept=None, density=None"),
         ({"kept": 3, "density": 0.1}, "exactly one of kept and density is needed. Received: kept=3, density=0.1"),
-        ({"kept": -1}, "kept must be a number of weights, 0 or more. Received: -1"),
-        ({"kept": 0.5}, "kept must be a number of weights, 0 or more. Received: 0.5"),
-        ({"kept": True}, "kept must be a number of weights, 0 or more. Received: True"),
+        ({"kept": -1}, "kept must be a whole number, 0 or more. Received: -1"),
+        ({"kept": 0.5}, "kept must be a whole number, 0 or more. Received: 0.5"),
+        ({"kept": True}, "kept must be a whole number, 0 or more. Received: True"),
         ({"density": 0}, "density must be above 0 and at most 1. Received: 0"),
         ({"density": 1.5}, "density must be above 0 and at most 1. Received: 1.5"),
         ({"density": float("nan")}, "density must be above 0 and at most 1. Received: nan"),
+        ({"kept": 3, "mask_seed": -1}, "mask_seed must be a whole number, 0 or more. Received: -1"),
         ({"kept": 31}, "kept must be at most 30, the kernel's size. Received: 31"),
         ({"kept": 3, "dtype": "mixed_bfloat16"}, "it computes in mixed_bfloat16, not in float32"),
         ({"kept": 3, "lora_rank": 2}, "it has a low-rank update"),
@@ -258,8 +261,18 @@ def test_images_of_unknown_size():
         given = images((size, size, 3))
         np.testing.assert_allclose(model(given), tf.nn.conv2d(given, dense, 1, "VALID"), atol=1e-5)
     function = tf.function(model, input_signature=[tf.TensorSpec((None, None, None, 3))], autograph=False)
-    with pytest.raises(InputError, match="layer 'a' holds kept weights only and needs images of a known size"):
+    with pytest.raises(InputError, match=r"^layer 'a' holds kept weights only and needs images of a known size"):
         function(images((5, 5, 3)))
+
+
+def test_without_numba_a_call_says_the_command(monkeypatch):
+    model, given = keras.Sequential([keras.Input((5,)), K.SparseDense(4, kept=3)]), images((5,))
+    kernels.cache_clear()
+    monkeypatch.setitem(sys.modules, "numba", None)
+    with pytest.raises(InputError, match=r"^the sparse engine: the package numba is missing; pip install"):
+        model(given)
+    monkeypatch.undo()
+    assert model(given).shape == (3, 4)
 
 
 def test_lora_and_quantization_are_refused():
@@ -280,6 +293,15 @@ def test_the_rule_meets_each_call_of_a_layer():
     assert examples_of(heads, (None, 7, 5), 32) == 7 * 32 and geometry_of(heads, (None, 7, 5)).size == 30
     assert pays_for(dense, 600, 32) and not pays_for(dense, 60_000, 32)
     assert not pays_for(K.SparseDense(3, kept=1), 1, 32)  # no graph calls it
+
+
+def test_weights_can_be_given_for_a_call():
+    fast, _ = fast_and_masked("dense")
+    given, others = images((5,)), [variable * 2 for variable in fast.trainable_variables]
+    outputs, _ = fast.stateless_call(others, fast.non_trainable_variables, given)
+    for variable, other in zip(fast.trainable_variables, others, strict=True):
+        variable.assign(other)
+    np.testing.assert_array_equal(outputs, fast(given))
 
 
 def test_a_step_is_not_compiled_by_xla():

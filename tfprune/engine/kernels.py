@@ -233,11 +233,15 @@ def to_rows(
                 out[row + offset + height * width * block : row + stride] = np.float32(0)
 
 
-@_kernel(_VALUES, _OUT, *[_INT] * 12)
+@_kernel(_VALUES, _OUT, *[_INT] * 13)
 def to_images(
-    rows, out, batch, rows_out, columns_out, channels, top, left, step_y, step_x, width, block, size, stride
+    rows, out, batch, rows_out, columns_out, channels, top, left, step_y, step_x, width, block, size, stride, skipped
 ):  # fmt: skip
-    """The other way, without an offset: out[b, y, x, c] is what `to_rows` would have taken from there."""
+    """The other way: out[b, y, x, c] is what `to_rows` would have taken from there, without an offset.
+
+    Args:
+        skipped: floats of each row, at its beginning, that are not there.
+    """
     phases = step_y * step_x
     pixels = rows_out * columns_out * channels
     blocks = (batch + block - 1) // block
@@ -252,7 +256,7 @@ def to_images(
         pixel = (number * block * rows_out + y) * columns_out * channels + first
         for x in range(min(step_x, columns_out) if block == 1 else columns_out):
             phase = (y + top) % step_y * step_x + (x + left) % step_x
-            at = number * size + (first * phases + phase) * stride + (line + (x + left) // step_x) * block
+            at = number * size + (first * phases + phase) * stride + (line + (x + left) // step_x) * block - skipped
             step = phases * stride
             if block == 1:  # all pixels of the phase
                 several_x = (columns_out - x + step_x - 1) // step_x

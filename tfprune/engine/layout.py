@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,7 +24,8 @@ class Layout:
         strides: phases along both axes; each is a row of its own.
         top, left: zeros in front of the images.
         height, width: positions of a row.
-        positions: of them, from the first on, that there are.
+        first: position that there is in memory.
+        positions: of those that there are.
         front: positions more, of zeros, in front of these.
     """
 
@@ -34,6 +35,7 @@ class Layout:
     left: int = 0
     height: int = 1
     width: int = 1
+    first: int = 0
     positions: int = 1
     front: int = 0
 
@@ -41,7 +43,15 @@ class Layout:
     def of_inputs(cls, geometry: Geometry) -> Layout:
         image = geometry.height, geometry.width, geometry.channels
         place = geometry.top, geometry.left, geometry.row_height, geometry.row_width
-        return cls(image, geometry.strides, *place, geometry.positions)
+        return cls(image, geometry.strides, *place, positions=geometry.positions)
+
+    @classmethod
+    def of_pixels(cls, geometry: Geometry) -> Layout:
+        """Of the inputs, from the first position that is one in any phase to the last."""
+        (y, x), width = geometry.strides, geometry.row_width
+        first = geometry.top // y * width + geometry.left // x
+        last = (geometry.top + geometry.height - 1) // y * width + (geometry.left + geometry.width - 1) // x
+        return replace(cls.of_inputs(geometry), first=first, positions=last + 1 - first)
 
     @classmethod
     def of_outputs(cls, geometry: Geometry) -> Layout:
@@ -77,7 +87,8 @@ class Layout:
     def unpack(self, rows: np.ndarray, block: int, images: np.ndarray) -> None:
         """Reads blocks of rows into float32 (B, height, width, channels)."""
         place = (self.top, self.left, *self.strides, self.width)
-        kernels().to_images(rows, images.ravel(), *images.shape, *place, block, self.size(block), self.stride(block))
+        floats = self.size(block), self.stride(block), self.first * block
+        kernels().to_images(rows, images.ravel(), *images.shape, *place, block, *floats)
 
     def _inner(self, axis: int) -> int:
         """Positions up to the last pixel."""

@@ -12,6 +12,7 @@ from tfprune.engine.layout import Layout, Scratch, aligned, whole
 from tfprune.errors import InputError
 
 _EXAMPLES, _IMAGES = 64, 32  # at most, in a block
+_FEW = 32  # examples
 _PARTS = 16  # of the rows made, for threads
 _KNOWN = 4  # sizes of blocks that places are remembered for
 
@@ -37,7 +38,7 @@ class Structure:
         order = _ascending(self.indices, geometry.size)
         rows, shifts, made = geometry.connections(self.indices)
         self._inputs, self._outputs = Layout.of_inputs(geometry), Layout.of_outputs(geometry)
-        self._gradients = Layout.of_gradients(geometry)
+        self._pixels, self._gradients = Layout.of_pixels(geometry), Layout.of_gradients(geometry)
         self._forward = _Direction(rows, shifts, made, geometry.out_channels, order)
         self._backward = _Direction(made, geometry.most_shifted - shifts, rows, self._inputs.rows, order)
         self._most = _EXAMPLES if geometry.positions == 1 else _IMAGES
@@ -56,38 +57,47 @@ class Structure:
 
     def inputs(self, images: np.ndarray, values: np.ndarray) -> np.ndarray:
         """The other way: gradients with respect to the inputs, of those with respect to the outputs."""
-        return self._product(self._backward, self._gradients, self._inputs, images, values)
+        return self._product(self._backward, self._gradients, self._pixels, images, values)
 
     def of_values(self, inputs: np.ndarray, gradients: np.ndarray) -> np.ndarray:
         """float32 (n,), the gradients of the values, of images of inputs and of gradients of the outputs."""
         sides = (self._inputs, inputs), (self._gradients, gradients)
-        direction, length, offset = self._forward, self._outputs.positions, self._gradients.front
+        direction, made, front = self._forward, self._outputs, self._gradients.front
         if self._inputs.rows > self._gradients.rows:  # pieces are taken from where rows are fewer: these are in a cache
             sides = sides[::-1]
-            direction, length, offset = self._backward, self._inputs.positions, 0
-        (pieces, given), (rows, made) = sides
+            direction, made, front = self._backward, self._pixels, self._pixels.first
+        (pieces, given), (rows, others) = sides
         found = np.zeros(len(self.indices), np.float32)
         with _SCRATCH as scratch:
             for block, blocks, some in self._waves(len(inputs)):
                 read = scratch.take("read", blocks * pieces.size(block))
                 pieces.pack(given[some], block, read)
                 other = scratch.take("made", blocks * rows.size(block))
-                rows.pack(made[some], block, other)
-                lengths = pieces.size(block), length * block, rows.size(block), rows.stride(block), offset * block
-                direction.multiply(read, other, found, pieces.stride(block), block, blocks, lengths)
+                rows.pack(others[some], block, other)
+                lengths = (
+                    pieces.size(block),
+                    made.positions * block,
+                    rows.size(block),
+                    rows.stride(block),
+                    front * block,
+                )
+                starts = direction.starts(pieces.stride(block), block)
+                connections = starts, direction.bounds, direction.parts
+                kernels().multiply_rows(read[made.first * block :], *connections, other, found, blocks, *lengths)
             return direction.unsorted(found)
 
     def _product(self, direction, given: Layout, made: Layout, images: np.ndarray, values: np.ndarray) -> np.ndarray:
         shape = len(images), *made.image
         out = aligned(np.prod(shape)).reshape(shape)
         with _SCRATCH as scratch:
-            ordered = direction.sorted(values, scratch)
+            ordered = direction.sorted(values, len(images), scratch)
             for block, blocks, some in self._waves(len(images)):
                 read = scratch.take("read", blocks * given.size(block))
                 given.pack(images[some], block, read)
                 rows = scratch.take("made", blocks * made.size(block))
                 lengths = given.size(block), made.positions * block, made.stride(block)
-                direction.add(read, ordered, rows, given.stride(block), block, blocks, lengths)
+                connections = direction.starts(given.stride(block), block), direction.bounds, direction.parts
+                kernels().add_rows(read[made.first * block :], ordered, *connections, rows, blocks, *lengths)
                 made.unpack(rows, block, out[some])
         return out
 
@@ -116,19 +126,25 @@ class _Direction:
         order = ascending[np.argsort(made[ascending], kind="stable")]
         self._rows, self._shifts = rows[order].astype(np.int32), shifts[order].astype(np.int32)
         self._order = None if np.array_equal(order, np.arange(len(order))) else order.astype(np.int32)
-        self._bounds = np.concatenate([[0], np.cumsum(np.bincount(made, minlength=number))]).astype(np.int64)
+        self.bounds = np.concatenate([[0], np.cumsum(np.bincount(made, minlength=number))]).astype(np.int64)
         # A row costs as much as some connections.
-        costs = self._bounds + 4 * np.arange(number + 1)
-        self._parts = np.searchsorted(costs, np.linspace(0, costs[-1], _PARTS + 1)).astype(np.int64)
+        costs = self.bounds + 4 * np.arange(number + 1)
+        self.parts = np.searchsorted(costs, np.linspace(0, costs[-1], _PARTS + 1)).astype(np.int64)
+        self._sorted: tuple[np.ndarray, np.ndarray] | None = None
         self._known: dict[tuple[int, int], np.ndarray] = {}
 
-    def sorted(self, values: np.ndarray, scratch: Scratch) -> np.ndarray:
-        """Values in the order of the connections."""
+    def sorted(self, values: np.ndarray, batch: int, scratch: Scratch) -> np.ndarray:
+        """Values in the order of the connections; for few examples, with which that costs most, it is remembered."""
         if self._order is None:
             return values
-        found = scratch.take("values", len(values))
-        kernels().sort_values(values, self._order, found)
-        return found
+        if batch > _FEW:
+            found = scratch.take("values", len(values))
+            kernels().sort_values(values, self._order, found)
+            return found
+        if self._sorted is None or not np.array_equal(self._sorted[0], values):
+            self._sorted = values.copy(), np.empty_like(values)
+            kernels().sort_values(values, self._order, self._sorted[1])
+        return self._sorted[1]
 
     def unsorted(self, values: np.ndarray) -> np.ndarray:
         """The other way."""
@@ -138,15 +154,7 @@ class _Direction:
         kernels().unsort_values(values, self._order, found)
         return found
 
-    def add(self, rows, values, made, stride: int, block: int, blocks: int, lengths: tuple[int, int, int]) -> None:
-        starts = self._starts(stride, block)
-        kernels().add_rows(rows, values, starts, self._bounds, self._parts, made, blocks, *lengths)
-
-    def multiply(self, rows, made, found, stride: int, block: int, blocks: int, lengths: tuple[int, ...]) -> None:
-        starts = self._starts(stride, block)
-        kernels().multiply_rows(rows, starts, self._bounds, self._parts, made, found, blocks, *lengths)
-
-    def _starts(self, stride: int, block: int) -> np.ndarray:
+    def starts(self, stride: int, block: int) -> np.ndarray:
         """Where pieces begin among rows with a stride, of blocks of some examples."""
         known = self._known.get((stride, block))
         if known is None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfprune.errors import InputError
 from tfprune.layers.compiling import compile_alike
@@ -51,7 +52,7 @@ def kept_copy(
     copy = remade(graph, convert)
     for (path, layer), (_, new) in zip(named_layers(graph), named_layers(copy), strict=True):
         if isinstance(new, KeptKernel):
-            new.kernel_values.assign(layer.kernel.numpy().reshape(-1)[new.kernel_indices.numpy()])
+            _read_layer(new, layer)
             for old, other in _others(layer, new):
                 other.assign(old)
         else:
@@ -113,15 +114,13 @@ def take_from(fast: keras.Model, model: keras.Model) -> None:
     Raises:
         InputError: they are not copy and model, or the model's masks are others by now; names the layer.
     """
-    pairs = list(_layers(fast, model))
-    for layer, source in pairs:
-        if isinstance(layer, KeptKernel) and not np.array_equal(
-            np.flatnonzero(_mask(source)), layer.kernel_indices.numpy()
-        ):
+    both = list(_layers(fast, model))
+    for layer, source in both:
+        if isinstance(layer, KeptKernel) and not _keeps(layer, _mask(source)):
             raise InputError(f"layer {layer.name!r}: the kept weights of the copy are not those of the model's mask")
-    for layer, source in pairs:
+    for layer, source in both:
         if isinstance(layer, KeptKernel):
-            layer.kernel_values.assign(source.kernel.numpy().reshape(-1)[layer.kernel_indices.numpy()])
+            _read_layer(layer, source)
         for old, other in _others(source, layer):
             other.assign(old)
 
@@ -165,9 +164,22 @@ def _masked_layer(layer: KeptKernel) -> keras.layers.Layer:
 
 
 def _write_layer(layer: KeptKernel, new: keras.layers.Layer) -> None:
-    kernel = np.array(new.kernel.numpy())
-    kernel.reshape(-1)[layer.kernel_indices.numpy()] = layer.kernel_values.numpy()
-    new.kernel.assign(kernel)
+    new.kernel.value.scatter_nd_update(_places(layer), layer.kernel_values.value)
+
+
+def _read_layer(layer: KeptKernel, source: keras.layers.Layer) -> None:
+    layer.kernel_values.assign(tf.gather_nd(source.kernel.value, _places(layer)))
+
+
+def _places(layer: KeptKernel) -> np.ndarray:
+    """(n, rank): where the kept weights are in the kernel."""
+    return np.stack(np.unravel_index(layer.kernel_indices.numpy(), layer.kernel_shape), axis=-1)
+
+
+def _keeps(layer: KeptKernel, mask: np.ndarray) -> bool:
+    """Whether the layer's kept weights are those of a mask."""
+    indices = layer.kernel_indices.numpy()
+    return np.count_nonzero(mask) == len(indices) and bool(mask.reshape(-1)[indices].all())
 
 
 def _layers(fast: keras.Model, model: keras.Model) -> Iterator[tuple]:

@@ -173,6 +173,9 @@ class TrainingLoop:
         """What a step is taken on, at its learning rate."""
         if self._schedule is not None:
             self._trained.optimizer.learning_rate.assign(self._schedule(step))
+        if self._xla and self._twin:
+            # Random numbers are others by XLA: whatever takes the steps sees the same distortions.
+            return tf.function(self.feed.batch, autograph=False, jit_compile=True)(stream, step, size)
         return self.feed.batch(stream, step, size)
 
     def _update(self, inputs, labels):

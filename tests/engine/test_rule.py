@@ -1,0 +1,51 @@
+"""Where the engine pays: estimates by hand, the densities that the docstring names, and what never pays."""
+
+import pytest
+
+from tfprune.engine.geometry import Geometry
+from tfprune.engine.rule import pays
+
+
+def _break_even(geometry, batch):
+    """The highest density that pays, in whole percent."""
+    paying = [percent for percent in range(101) if pays(geometry, geometry.size * percent // 100, batch)]
+    assert paying == list(range(len(paying)))
+    return len(paying) - 1
+
+
+def _same(size, channels, outputs, pixels, **way):
+    return Geometry.convolution((size, size, channels, outputs), (pixels, pixels, channels), padding="same", **way)
+
+
+def test_an_estimate_by_hand():
+    """100 examples of 3000 inputs and 500 outputs.
+
+    Dense: 1.5e8 / 54 + 1.5e6 / 2 + 0.7 · 5e4 = 3,562,778 ns; kept: 150,000 + 0.7 · 3e5 + 1.2 · 5e4 = 420,000 ns, and
+    3 + 112 / 22 = 8.0909 ns a weight: 1.2 times that is less up to (3,562,778 / 1.2 − 420,000) / 8.0909 = 315,041.8.
+    """
+    geometry = Geometry.dense(3000, 500)
+    assert pays(geometry, 315_041, 100)
+    assert not pays(geometry, 315_042, 100)
+
+
+@pytest.mark.parametrize(
+    "geometry, batch, percent",
+    [
+        (Geometry.dense(3072, 1024), 500, 29),
+        (Geometry.dense(3072, 1024), 1, 10),
+        (_same(3, 64, 64, 32), 32, 26),
+        (_same(3, 512, 512, 4), 1, 13),
+    ],
+)
+def test_densities_that_the_docstring_names(geometry, batch, percent):
+    assert f"{percent} %" in pays.__doc__
+    assert _break_even(geometry, batch) == percent
+
+
+@pytest.mark.parametrize(
+    "geometry",
+    [Geometry.dense(300, 10), _same(3, 3, 64, 32), _same(3, 576, 1, 6, depthwise=True), _same(1, 32, 192, 24)],
+)
+@pytest.mark.parametrize("batch", [1, 32, 500])
+def test_what_never_pays(geometry, batch):
+    assert _break_even(geometry, batch) == -1
