@@ -35,8 +35,8 @@ import keras
 from keras import layers
 
 def wide(input_shape, classes):
-    hidden = [layers.Dense(1024, "relu") for _ in range(2)]
-    return keras.Sequential([keras.Input(input_shape), layers.Flatten(), *hidden, layers.Dense(classes)])
+    hidden = [layers.Dense(1024, "relu", name=name) for name in "ab"]
+    return keras.Sequential([keras.Input(input_shape), layers.Flatten(), *hidden, layers.Dense(classes, name="c")])
 """
 LENET = {"default_hparams": "mnist_lenet_1024_1024", "dataset_name": "digits", "training_steps": "1ep"}
 
