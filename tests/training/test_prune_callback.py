@@ -446,9 +446,11 @@ def test_two_devices_prune_like_one():
 
 
 def _wide(**compiled):
-    """A kernel of 16,384 weights, one of 320."""
+    """A kernel of 262,144 weights, one of 5,120."""
     keras.utils.set_random_seed(1)
-    model = keras.Sequential([keras.Input((256,)), layers.Dense(64, "relu", name="wide"), layers.Dense(5, name="out")])
+    model = keras.Sequential(
+        [keras.Input((256,)), layers.Dense(1024, "relu", name="wide"), layers.Dense(5, name="out")]
+    )
     model.compile(keras.optimizers.Adam(0.01), LOSS, **compiled)
     return model
 

@@ -19,8 +19,8 @@ from tfprune.layers.kept_layers import KEPT, kept_class_of, why_not_kept
 from tfprune.layers.kernel_masks import masks_of_layer
 from tfprune.layers.topology import named_layers
 
-_BATCH_SIZE = 32  # what Keras takes by default, for the rule; the batches themselves are counted in rows
-_ROWS = 512  # examples and positions in a batch, below which passes over the whole kernel cost more than is gained
+_BATCHES = tuple(2**power for power in range(6, 13))  # in smaller ones, passes over whole kernels are what costs
+_NEVER = np.iinfo(np.int32).max
 
 
 def switchable(model: keras.Model) -> dict[str, keras.layers.Layer]:
@@ -31,7 +31,7 @@ def switchable(model: keras.Model) -> dict[str, keras.layers.Layer]:
         if masks_of_layer(layer)
         and kept_class_of(layer) in KEPT.values()
         and why_not_kept(layer) is None
-        and pays_for(layer, 0, _BATCH_SIZE)
+        and _least_batch(layer, 0) != _NEVER
     }
 
 
@@ -50,13 +50,13 @@ class Switches:
     @property
     def kept(self) -> list[str]:
         """Names of the layers that compute by their kept weights alone now, given batches that are large enough."""
-        return [path for path, switch in self._switches.items() if switch.on.numpy()]
+        return [path for path, switch in self._switches.items() if switch.least.numpy() != _NEVER]
 
     def choose(self) -> None:
         """By the masks as they are now, and the engine's rule."""
         for switch in self._switches.values():
             kept = int(np.count_nonzero(switch.mask.numpy()))
-            switch.on.assign(pays_for(switch.layer, kept, _BATCH_SIZE))
+            switch.least.assign(_least_batch(switch.layer, kept))
 
     def remove(self) -> None:
         """Makes the layers what they were."""
@@ -65,20 +65,22 @@ class Switches:
 
 
 class _Switch:
-    """The two ways of a layer, and which is taken: `on` is that by kept weights."""
+    """The two ways of a layer: that by kept weights is taken in batches of `least` examples or more."""
 
     def __init__(self, layer: keras.layers.Layer):
         self.layer, self.mask = layer, masks_of_layer(layer)["kernel"]
-        self.on = tf.Variable(False, trainable=False)
+        self.least = tf.Variable(_NEVER, trainable=False)
         self._known, self._indices = np.empty(0, bool), np.empty(0, np.int32)
         # Is given all of the layer's for a call; so it is never built.
         self._twin = layer_like(layer, kept_class_of(layer), lambda config: {**_plain(config), "kept": 0})
         vars(self._twin)["kernel_shape"] = tuple(layer.kernel.shape)
 
     def call(self, inputs, training=None):
-        rows = tf.reduce_prod(tf.shape(inputs)[:-1])
-        on = tf.logical_and(self.on, rows >= _ROWS)
-        return tf.cond(on, lambda: self._by_kept(inputs), lambda: type(self.layer).call(self.layer, inputs))
+        return tf.cond(
+            tf.shape(inputs)[0] >= self.least,
+            lambda: self._by_kept(inputs),
+            lambda: type(self.layer).call(self.layer, inputs),
+        )
 
     def _by_kept(self, inputs):
         layer = self.layer
@@ -95,6 +97,11 @@ class _Switch:
         if not np.array_equal(self._known, mask):
             self._known, self._indices = mask.copy(), np.flatnonzero(mask).astype(np.int32)
         return self._indices
+
+
+def _least_batch(layer: keras.layers.Layer, kept: int) -> int:
+    """The batch size from which on the engine's rule says that kept weights pay; `_NEVER` where it is beyond all."""
+    return next((size for size in _BATCHES if pays_for(layer, kept, size)), _NEVER)
 
 
 @tf.custom_gradient
