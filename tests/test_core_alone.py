@@ -48,7 +48,7 @@ tfprune.strip(sparse).save("plain.keras")
 tfprune.prune(model, "synflow", 0.9, "effective")
 """
 MORE = {
-    "tfprune.accelerate(m)": "the sparse engine: the package numba is missing; pip install 'tfprune[sparse]' ",
+    "tfprune.accelerate(sparse)": "the sparse engine: the package numba is missing; pip install 'tfprune[sparse]' ",
     "found.table": "the table of a report: the package pandas is missing; pip install 'pandas' ",
     "tfprune.export(small, 'm.tflite')": "the package ai_edge_litert is missing; pip install 'tfprune[export]' ",
 }

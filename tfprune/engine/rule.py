@@ -27,8 +27,8 @@ def pays(geometry: Geometry, kept: int, batch_size: int) -> bool:
     - kept: 150,000 for the call; 0.7 for each input and 1.2 for each output, as they lie in rows, with borders; and for
       each kept weight 3 and 1/22 for each float of a row of the outputs, filled up to 16.
 
-    So a dense layer of 3072 × 1024 weights pays below a density of 29 % at batch 500, and of 10 % at batch 1; a 3×3
-    convolution of 64 channels and 32 × 32 pixels at batch 32 below 26 %, one of 512 channels and 4 × 4 pixels at batch 1
+    So a dense layer of 3072 × 1024 weights pays below a density of 29 % at batch 500, of 10 % at batch 1; a 3×3
+    convolution of 64 channels of 32 × 32 pixels below 26 % at batch 32, one of 512 channels of 4 × 4 pixels at batch 1
     below 13 %. Kernels of a few thousand weights, 3×3 depthwise convolutions, and 1×1 convolutions to many channels of
     large images from few never pay: the call, and bringing rows into order, cost as much as the dense product.
 

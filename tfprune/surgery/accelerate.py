@@ -20,7 +20,7 @@ from tfprune.layers.convert import masked, without_lora
 from tfprune.layers.copying import layer_like, plain_layer
 from tfprune.layers.kept import kept_copy
 from tfprune.layers.kept_geometry import pays_for
-from tfprune.layers.kept_layers import KeptKernel, why_not_kept
+from tfprune.layers.kept_layers import why_not_kept
 from tfprune.layers.kernel_masks import masked_kernels
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import kernels_of, prunable, share_of_parameters
@@ -133,11 +133,6 @@ def choose(sparse: keras.Model, batch_size: int, engine: str = AUTO) -> dict[str
         if kernels:
             found[path] = _choice(layer, kernels, batch_size, engine)
     return found
-
-
-def is_kept(layer: keras.Operation) -> bool:
-    """Whether a layer holds kept weights alone."""
-    return isinstance(layer, KeptKernel)
 
 
 def with_kept(sparse: keras.Model, choices: Mapping[str, Choice]) -> keras.Model:

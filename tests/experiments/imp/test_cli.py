@@ -93,6 +93,8 @@ def test_a_bad_input_file_does_not_wait_for_tensorflow(refused, light):
         (["--plot=.", "a.ini"], "--plot takes the folder of a run, and no input file"),
         (["--plot=.", "--overwrite"], "nor --overwrite"),
         (["--plot=.", "--device=cpu"], "--device or --quiet"),
+        (["--plot=.", "--engine=dense"], "nor --overwrite, --engine"),
+        (["--engine=fast", "a.ini"], "--engine must be one of auto, dense, sparse. Received: 'fast'"),
         (["--prefix=IMP", "a.ini"], "--prefix goes with --plot"),
     ],
 )
