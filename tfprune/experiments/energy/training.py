@@ -28,6 +28,8 @@ Costs = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 class MaskedLoop(TrainingLoop):
     """Trains a network of which one state is on; weights that are off keep their values.
 
+    With the sparse engine `begin` chooses by the state which layers train their kept weights alone.
+
     Args:
         model: plain, ends in logits.
         optimizer, feed, **settings: those of `TrainingLoop` but `xla`.
@@ -72,7 +74,7 @@ class MaskedLoop(TrainingLoop):
         return logits, losses
 
     def _factors(self, state) -> list[tuple[keras.Variable, tf.Tensor]]:
-        """Kernels in training and what a state multiplies them by; those not that are kept weights alone."""
+        """Kernels in training and what a state multiplies them by; without those that are kept weights alone."""
         variables = self._twin.variables if self._twin else {}
         found = []
         for path, factors in self.space.factors(state).items():
@@ -126,6 +128,8 @@ class Refreshing:
 
 class EnergyLoop(MaskedLoop):
     """A `MaskedLoop` whose state is the best of a population that evolves with every batch until it is frozen.
+
+    The sparse engine chooses, at the end of the epoch, once it is.
 
     Args:
         model, optimizer, feed, space, **settings: those of `MaskedLoop`.
