@@ -11,7 +11,7 @@ from tfprune.engine.geometry import Geometry
 from tfprune.engine.layout import Layout, Scratch, aligned, whole
 from tfprune.errors import InputError
 
-_EXAMPLES, _IMAGES = 64, 32  # at most, in a block
+_EXAMPLES, _IMAGES = 64, 16  # at most, in a block
 _FEW = 32  # examples
 _PARTS = 16  # of the rows made, for threads
 _KNOWN = 4  # sizes of blocks that places are remembered for
@@ -105,7 +105,7 @@ class Structure:
         """Examples in a block, blocks, and their examples."""
         number = -(-batch // self._most)
         block = max(1, -(-batch // max(1, number)))
-        if self._inputs.positions == 1:
+        if number > 1 or self._inputs.positions == 1:
             block = whole(block)
         for first in range(0, batch, block * threads()):
             some = min(batch - first, block * threads())
