@@ -10,7 +10,7 @@ seeds of the dense engine are in some iteration; of one seed, accuracies are sho
 validation, on 10,000 images.
 
 Prints one JSON line; exits 1 beyond a limit. Needs CIFAR-10: `TFDS_DATA_DIR` says where TFDS has it, or
-`TFPRUNE_SHARED` the folder with `data/tfds`. Two seeds take twelve minutes on two quiet cores.
+`TFPRUNE_SHARED` the folder with `data/tfds`. Two seeds take a quarter of an hour on two quiet cores, one half of it.
 
     python benchmarks/engine_imp_run.py [--seeds 2] [--steps 700] [--arch f1024:f1024:f1024:x]
 """

@@ -101,12 +101,13 @@ def measured(arguments, name: str, width: int, seed: int) -> dict:
     """A training in this process."""
     import keras
 
-    (images, labels), (test_images, test_labels) = data(arguments.data)
-    steps = len(images) // arguments.batch
-    taken = np.random.default_rng(seed).permutation(len(images))[: steps * arguments.batch]
-    images, labels = images[taken], labels[taken]
+    from tfprune.engine.compiling import kernels
+
+    kernels()  # compiled before anything is measured
+    train, test, (pixels, classes) = batches(arguments.data, arguments.batch, seed)
+    steps = len(train)
     densities = [1.0] * 3
-    shapes = [(images.shape[1], width), (width, width), (width, int(labels.max()) + 1)]
+    shapes = [(pixels, width), (width, width), (width, classes)]
     if name == "sparse":
         from tfprune.pruning.quotas import get_quota
 
@@ -120,6 +121,7 @@ def measured(arguments, name: str, width: int, seed: int) -> dict:
         return {**record, "bytes": 3 * 4 * weights, "needed_mb": round(needed / 1e6), "seconds": None}
 
     keras.utils.set_random_seed(seed)
+    Path("/proc/self/clear_refs").write_text("5")  # restarts VmHWM
     before = memory()["VmRSS"]
     model = network(shapes, densities, seed)
     rate = keras.optimizers.schedules.CosineDecay(arguments.rate, arguments.epochs * steps)
@@ -127,7 +129,7 @@ def measured(arguments, name: str, width: int, seed: int) -> dict:
     model.compile(keras.optimizers.Adam(rate), loss, metrics=["accuracy"])
     seconds, accuracies, curve = 0.0, [], []
     if name == "dense":
-        first = images[: arguments.batch], labels[: arguments.batch]
+        first = next(iter(train))
         model.train_on_batch(*first)
         began = time.perf_counter()
         for _ in range(STEPS_OF_DENSE):
@@ -136,9 +138,9 @@ def measured(arguments, name: str, width: int, seed: int) -> dict:
     else:
         for epoch in range(arguments.epochs):
             began = time.perf_counter()
-            model.fit(images, labels, batch_size=arguments.batch, initial_epoch=epoch, epochs=epoch + 1, verbose=0)
+            model.fit(train, initial_epoch=epoch, epochs=epoch + 1, shuffle=False, verbose=0)
             seconds += time.perf_counter() - began
-            accuracies.append(round(float(model.evaluate(test_images, test_labels, batch_size=500, verbose=0)[1]), 4))
+            accuracies.append(round(float(model.evaluate(test, verbose=0)[1]), 4))
             curve.append(round(seconds, 1))
         record |= {"accuracies": accuracies, "seconds_of_epochs": curve}
     variables = {id(variable): variable for variable in (*model.variables, *model.optimizer.variables)}
@@ -147,19 +149,25 @@ def measured(arguments, name: str, width: int, seed: int) -> dict:
     return record
 
 
-def data(name: str):
-    """(float32 (N, pixels) of mean 0 and deviation 1, labels) to train with, and to test with."""
+def batches(name: str, batch: int, seed: int):
+    """Batches to train with, shuffled, and to test with, of images of mean 0 and deviation 1; and (pixels, classes)."""
+    import tensorflow as tf
+
     from tfprune.data.load import load_images
 
-    found = load_images(name, val_size=360 if name == "digits" else 10_000)
-    parts = []
-    for part in (found.train, found.validation):
-        rows, labels = zip(*part.chunks(), strict=True)
-        parts.append(
-            ((np.concatenate(rows)[:, : found.train.width] - found.mean) * found.scale, np.concatenate(labels))
-        )
-    deviation = parts[0][0].std()
-    return [((images / deviation).astype(np.float32), labels) for images, labels in parts]
+    found, sets = load_images(name, val_size=360 if name == "digits" else 10_000), []
+    scale = 1 / (next(found.train.chunks())[0] - found.mean).std()
+    for part, size in ((found.train, batch), (found.validation, 500)):
+
+        def prepared(chosen, part=part):
+            rows, labels = part.fetch(chosen)
+            return (tf.cast(rows, tf.float32) - found.mean) * scale, labels
+
+        order = tf.data.Dataset.range(part.size)
+        if part is found.train:
+            order = order.shuffle(part.size, seed=seed)
+        sets.append(order.batch(size, drop_remainder=part is found.train).map(prepared))
+    return *sets, (found.train.width, found.classes)
 
 
 def network(shapes, densities, seed: int):

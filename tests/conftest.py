@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import gc
 import os
 import runpy
 import subprocess
@@ -13,6 +14,9 @@ import pytest
 
 # On CPUs TensorFlow has convolutions with channels first in oneDNN only, which is off on some CPUs by itself.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+# Graphs are made of many small objects: Python would look through all that there are again and again while one is made.
+gc.set_threshold(10_000, 10, 10)
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(Path(__file__).parent))  # for `faults`

@@ -1,7 +1,10 @@
 """Texts that pages show of what their examples print, compared with what these print now."""
 
+import functools
 import re
 import shlex
+import subprocess
+import sys
 
 _NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]\d+)?")
 
@@ -56,3 +59,11 @@ def commands(text):
         if match:
             found.append((shlex.split(match[1]), line))
     return found
+
+
+@functools.cache
+def shown_help(*words):
+    """Text of `tfprune WORDS --help`."""
+    done = subprocess.run([sys.executable, "-m", "tfprune", *words, "--help"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

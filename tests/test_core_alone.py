@@ -47,6 +47,11 @@ tfprune.export(small, "small.keras")
 tfprune.strip(sparse).save("plain.keras")
 tfprune.prune(model, "synflow", 0.9, "effective")
 """
+MORE = {
+    "tfprune.accelerate(sparse)": "the sparse engine: the package numba is missing; pip install 'tfprune[sparse]' ",
+    "found.table": "the table of a report: the package pandas is missing; pip install 'pandas' ",
+    "tfprune.export(small, 'm.tflite')": "the package ai_edge_litert is missing; pip install 'tfprune[export]' ",
+}
 
 
 def _closure(names):
@@ -72,37 +77,27 @@ def _installed(name):
         return False
 
 
-@pytest.fixture
-def alone(tmp_path):
-    """Runs code in a process that finds no package but those of the core; what it printed, and its errors."""
-    known = _closure(CORE)
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """A process that finds no package but those of the core has used the library, and then asked for more."""
+    place, known = tmp_path_factory.mktemp("alone"), _closure(CORE)
     normal = {
         module: {re.sub(r"[-_.]+", "-", name).lower() for name in names}
         for module, names in importlib.metadata.packages_distributions().items()
     }
     absent = {module for module, names in normal.items() if not names & known and module != "tfprune"}
     assert {"pandas", "tqdm", "matplotlib", "tensorflow_datasets", "ai_edge_litert"} <= absent
-    (tmp_path / "sitecustomize.py").write_text(HOOK.format(absent=absent))
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
-
-    def run(code):
-        command = [sys.executable, "-W", "ignore", "-c", code]
-        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
-
-    return run
+    (place / "sitecustomize.py").write_text(HOOK.format(absent=absent))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(place), str(ROOT)])}
+    asked = (f"try:\n    {code}\nexcept tfprune.InputError as error:\n    print(error)" for code in MORE)
+    command = [sys.executable, "-W", "ignore", "-c", "\n".join([LIBRARY, "print('all of it')", *asked])]
+    return subprocess.run(command, capture_output=True, text=True, cwd=place, env=environment)
 
 
 def test_the_library_needs_tensorflow_keras_and_numpy_alone(alone):
-    done = alone(LIBRARY)
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert "all of it" in alone.stdout.splitlines(), alone.stderr[-3000:]
 
 
-def test_what_needs_more_says_the_command(alone):
-    model = "import keras, tfprune; m = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])\n"
-    for code, told in {
-        "tfprune.sparsity(m).table": "the table of a report: the package pandas is missing; pip install 'pandas' ",
-        "tfprune.accelerate(m)": "the sparse engine: the package numba is missing; pip install 'tfprune[sparse]' ",
-        "tfprune.export(m, 'm.tflite')": "the package ai_edge_litert is missing; pip install 'tfprune[export]' ",
-    }.items():
-        done = alone(f"{model}try:\n    {code}\nexcept tfprune.InputError as error:\n    print(error)")
-        assert told in done.stdout, done.stderr[-3000:]
+@pytest.mark.parametrize("told", MORE.values(), ids=MORE)
+def test_what_needs_more_says_the_command(alone, told):
+    assert told in alone.stdout, alone.stderr[-3000:]

@@ -62,6 +62,16 @@ def test_smaller(ran):
     assert printed.splitlines()[-1] == shown.splitlines()[-1]
 
 
+def test_faster(ran):
+    pytest.importorskip("numba")
+    printed, shown = ran("faster", 0)
+    assert numbers(printed, "accuracy") == pytest.approx(numbers(shown, "accuracy"), abs=0.05)
+    for start in ("wide", "Masks("):
+        assert numbers(printed, start)[:4] == pytest.approx(numbers(shown, start)[:4], rel=0.1), start
+    printed, shown = ran("faster", 1)
+    assert printed == shown
+
+
 def test_filters(ran):
     printed, shown = ran("filters")
     for start in ("dense:", "filters:", "units:", "by index:"):

@@ -128,7 +128,8 @@ def test_a_distributed_convolution_is_one_in_one_dimension_more():
         assert list(counts[0].values()) == list(counts[1].values())
 
 
-@pytest.mark.parametrize("merge", ["concat", "sum", "mul", "ave"])
+@pytest.mark.slow_beyond(2)
+@pytest.mark.parametrize("merge", ["concat", "mul", "sum", "ave"])
 def test_both_directions(merge):
     models = []
     for together in (True, False):

@@ -102,7 +102,7 @@ def test_wrong_masks_are_refused(model):
         "MobileNetV2",
         pytest.param("DenseNet121", marks=pytest.mark.slow),
         pytest.param("InceptionV3", marks=pytest.mark.slow),
-        "EfficientNetB0",
+        pytest.param("EfficientNetB0", marks=pytest.mark.slow),
     ],
 )
 def test_applications(name):

@@ -4,11 +4,10 @@ import ast
 import inspect
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from shown import shown_help
 
 import tfprune
 
@@ -71,12 +70,6 @@ def test_scores_are_those_that_there_are():
     assert rest and set(rest) <= set(tfprune.pruners())
 
 
-def _help(words):
-    done = subprocess.run([sys.executable, "-m", *words, "--help"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def _has(text, flag):
     return bool(re.search(rf"--(\[no\])?{flag}\b", text))
 
@@ -87,7 +80,7 @@ def test_commands_and_flags_exist(section):
     for code in re.findall(r"`python -m ([^`]+)`", ours):
         words = shlex.split(code)
         start = tuple(words[: next((at for at, word in enumerate(words) if "-" in word or "/" in word), len(words))])
-        shown.setdefault(start, _help(start))
+        shown[start] = shown_help(start[0].removeprefix("tfprune."), *start[1:])
         for flag in re.findall(r"--(\w+)", code):
             assert _has(shown[start], flag), (start, flag)
     everything = "".join(shown.values())

@@ -1,13 +1,10 @@
 """What the README and the pages name exists: files, headings, commands and their flags, public names, pruners."""
 
-import functools
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from shown import commands, shell_lines
+from shown import commands, shell_lines, shown_help
 
 import tfprune
 from tfprune.__main__ import NAMES
@@ -65,21 +62,13 @@ def test_names_of_the_package(page):
         assert _exists(dotted), dotted
 
 
-@functools.cache
-def _shown(*words):
-    """Text of `--help` after some words."""
-    result = subprocess.run([sys.executable, "-m", "tfprune", *words, "--help"], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    return result.stdout
-
-
 @pytest.mark.parametrize("page", HAVE_COMMANDS)
 def test_commands_and_their_flags(page):
     for words, line in commands(PAGES[page]):
         assert words[0] in NAMES, line
         end = next((at for at, word in enumerate(words) if not re.fullmatch(r"\w+", word)), len(words))
         flags = {re.match(r"--(\w+)", word)[1] for word in words if word.startswith("--")} - {"help", "flagfile"}
-        shown = _shown(*(words[:end] if words[0] == "lth" else words[:1])) if flags else ""
+        shown = shown_help(*(words[:end] if words[0] == "lth" else words[:1])) if flags else ""
         for flag in flags:
             assert re.search(rf"--(\[no\])?{flag}\b", shown), (line, flag)
         for path in re.findall(r"\b(?:inputs|flags)/[\w./-]+", " ".join(words)):

@@ -2,13 +2,11 @@
 
 import itertools
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from shown import blocks, commands, table
+from shown import blocks, commands, shown_help, table
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "notebooks" / "results"
@@ -146,17 +144,11 @@ def test_the_input_file_of_the_page(tmp_path):
     assert (settings.dataset, settings.warnings) == ("digits", ())
 
 
-def _help(words):
-    result = subprocess.run([sys.executable, "-m", "tfprune", *words, "--help"], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    return result.stdout
-
-
 @pytest.mark.parametrize("page", PAGES)
 def test_flags_that_the_text_names_are_those_of_the_commands_of_the_page(page):
     starts = {tuple(itertools.takewhile(str.isidentifier, words)) for words, _ in commands(PAGES[page])}
     assert any(start[0] == ENTRIES[page] for start in starts)
-    shown = "".join(map(_help, sorted(starts)))
+    shown = "".join(shown_help(*start) for start in sorted(starts))
     for flag in set(re.findall(r"`--(\w+)", PAGES[page])) - OTHERS:
         assert re.search(rf"--(\[no\])?{flag}\b", shown), flag
 

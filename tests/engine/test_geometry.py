@@ -120,6 +120,35 @@ def test_gradients_by_differences():
         np.testing.assert_allclose(gradient, numeric, rtol=1e-2, atol=1e-2)
 
 
+@pytest.mark.parametrize("transposed", [False, True])
+def test_gradients_of_gradients(transposed):
+    """Those of a loss of the outputs and of its own gradients: the dense layer's, not none."""
+    rng, geometry = np.random.default_rng(3), Geometry.convolution((3, 3, 2, 3), (5, 4, 2), padding="same")
+    product, indices = KeptProduct(geometry, transposed), np.array([0, 7, 20, 33, 53])
+    inputs = tf.constant(rng.normal(size=(2, 5, 4, 3 if transposed else 2)).astype(np.float32))
+    values = tf.constant(rng.normal(size=5).astype(np.float32))
+
+    def dense(inputs, values):
+        kernel = tf.reshape(tf.scatter_nd(indices[:, None], values, [54]), (3, 3, 2, 3))
+        if transposed:
+            return tf.nn.conv2d_transpose(inputs, kernel, (2, 5, 4, 2), 1)
+        return tf.nn.conv2d(inputs, kernel, 1, "SAME")
+
+    def second(layer):
+        with tf.GradientTape() as outer:
+            outer.watch([inputs, values])
+            with tf.GradientTape() as inner:
+                inner.watch([inputs, values])
+                loss = tf.reduce_sum(tf.sin(layer(inputs, values)))
+            first = inner.gradient(loss, [inputs, values])
+            penalty = sum(tf.reduce_sum(gradient**3) for gradient in first)
+        return outer.gradient(penalty, [inputs, values])
+
+    found = second(lambda *given: product(*given, tf.constant(indices)))
+    for gradient, expected in zip(found, second(dense), strict=True):
+        np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("image", [(1, 1, 40), (4, 4, 40)])
 def test_a_kernel_of_no_weights(image):
     product = KeptProduct(Geometry.convolution((1, 1, 40, 30), image))

@@ -19,18 +19,26 @@ save_dir = {}
 [Data]
 dataset = digits
 [Network]
-arch = f96:f64:x
-steps = 30
-batch_size = 50
+arch = f1024:f1024:x
+steps = 10
+batch_size = 250
 val_size = 150
-validate_step = 10
+validate_step = 5
 [IMP]
 prune = T:T:F
 prune_ratio = 0.9
-weights_step = 10
+weights_step = 5
 max_iterations = 2
 """
-LENET = {"default_hparams": "mnist_lenet_300_100", "dataset_name": "digits", "training_steps": "1ep"}
+WIDE = """
+import keras
+from keras import layers
+
+def wide(input_shape, classes):
+    hidden = [layers.Dense(1024, "relu", name=name) for name in "ab"]
+    return keras.Sequential([keras.Input(input_shape), layers.Flatten(), *hidden, layers.Dense(classes, name="c")])
+"""
+LENET = {"default_hparams": "mnist_lenet_1024_1024", "dataset_name": "digits", "training_steps": "1ep"}
 
 
 def _imp(folder, **given):
@@ -40,7 +48,13 @@ def _imp(folder, **given):
 
 
 def _main(folder, **given):
-    how = {"data": "digits", "iterations": 30, "target_sparsity": 0.95, "out_path": str(folder / "main")}
+    how = {
+        "data": "digits",
+        "iterations": 20,
+        "architecture": "wide_network:wide",
+        "target_sparsity": 0.95,
+        "out_path": str(folder / "main"),
+    }
     return study_of("main").asked([], {**how, **given})
 
 
@@ -52,11 +66,21 @@ def _lth(folder, **given):
 STUDIES = {"imp": _imp, "main": _main, "lth": _lth}
 # System -> what computes each of its networks where the rule decides, and by the sparse engine how many layers.
 USED = {
-    "imp": [("dense", 0), ("sparse", 2)],
-    "main": [("sparse", 2)],
-    "lth": [("dense", 0), ("sparse", 2)],
+    "imp": [("dense", 0), ("sparse", 1)],
+    "main": [("sparse", 1)],
+    "lth": [("dense", 0), ("sparse", 1)],
 }
 QUIET = RunSettings(quiet=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def wide_network(tmp_path_factory):
+    """A network of one's own, whose second kernel has a million weights."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "wide_network.py").write_text(WIDE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,7 @@ def test_replay_of_iterations_1_and_2(golden, batches_folder, tmp_path):
     text = text.replace("save_dir = .", f"save_dir = {run}").replace("./data", str(batches_folder))
     text = text.replace("[IMP]", "restart = yes\nrest_it = 1\n[IMP]")
     (tmp_path / "imp.ini").write_text(text)
-    settings = read_settings(tmp_path / "imp.ini")
+    settings = read_settings(tmp_path / "imp.ini", engine="dense")
     images = images_of(settings)
 
     stream = np.random.RandomState(1700000000)

@@ -148,6 +148,7 @@ def test_what_is_off_is_gone(build):
     close(in_scope(model, space, np.ones(space.size, bool), given), model(given).numpy())
 
 
+@pytest.mark.slow_beyond(5)
 @pytest.mark.parametrize("build", NETWORKS)
 def test_each_bit_alone_makes_a_channel_leave(build):
     model = drawn(keras.Model(*build()[:2]))

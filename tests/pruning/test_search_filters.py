@@ -137,6 +137,7 @@ FORMS = {
 }
 
 
+@pytest.mark.slow_beyond(5)
 @pytest.mark.parametrize("form", FORMS)
 def test_data_in_all_forms(form, found, model, data):
     given, more = FORMS[form](data)

@@ -77,6 +77,7 @@ def test_one_channel_left_is_a_plain_convolution():
     assert all(np.array_equal(array, first[path]) for path, array in again.items())
 
 
+@pytest.mark.slow_beyond(3)
 @pytest.mark.parametrize("seed", [1087, 1387, 1399, 3, 4, 5])
 @pytest.mark.filterwarnings("ignore:nothing can leave")
 def test_compacting_again_changes_nothing(seed, check):

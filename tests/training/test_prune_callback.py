@@ -443,3 +443,69 @@ def test_two_devices_prune_like_one():
     result = json.loads(ended.stdout)
     assert result["masks"] == {"polynomial": True, "rigl": True}
     assert result["kept"] == {"polynomial": 18, "rigl": 18}
+
+
+def _wide(**compiled):
+    """A kernel of 262,144 weights, one of 5,120."""
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential(
+        [keras.Input((256,)), layers.Dense(1024, "relu", name="wide"), layers.Dense(5, name="out")]
+    )
+    model.compile(keras.optimizers.Adam(0.01), LOSS, **compiled)
+    return model
+
+
+class Engines(keras.callbacks.Callback):
+    """Which layers were computed by kept weights after each epoch."""
+
+    def __init__(self, prune):
+        super().__init__()
+        self._prune, self.kept = prune, []
+
+    def on_epoch_end(self, epoch, logs=None):
+        switches = self._prune._switches
+        self.kept.append(switches and switches.kept)
+
+
+def _wide_fit(engine, **compiled):
+    pytest.importorskip("numba")
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2048, 256)).astype(np.float32), rng.integers(0, 5, 2048)
+    model = _wide(**compiled)
+    prune = tfprune.Prune(
+        "magnitude", tfprune.PolynomialSchedule(0.95, begin_step=2, end_step=10, frequency=2), engine=engine
+    )
+    engines = Engines(prune)
+    history = model.fit(
+        x, y, batch_size=512, epochs=4, shuffle=False, verbose=0, callbacks=[prune, engines], validation_data=(x, y)
+    )
+    return model, history.history, engines.kept
+
+
+def test_layers_are_computed_by_their_kept_weights_once_few_are_left():
+    model, history, kept = _wide_fit("auto")
+    other, expected, never = _wide_fit("dense")
+    assert kept == [[], ["wide"], ["wide"], ["wide"]] and never == [None] * 4
+    for name in ("loss", "val_loss", "sparsity"):
+        np.testing.assert_allclose(history[name], expected[name], rtol=1e-4)
+    assert tfprune.masks_of(model).kept == tfprune.masks_of(other).kept
+    # Afterwards the model is a masked one like any other, and can be exported.
+    assert "call" not in vars(model.get_layer("wide"))
+    names = {
+        node.op for node in tf.function(model).get_concrete_function(tf.zeros((256, 256))).graph.as_graph_def().node
+    }
+    assert not [name for name in names if "PyFunc" in name]
+
+
+def test_xla_computes_densely_and_refuses_the_sparse_engine():
+    assert _wide_fit("auto", jit_compile=True)[2] == [None] * 4
+    with pytest.raises(InputError, match="fit computes by XLA: use 'auto' or 'dense'"):
+        _wide_fit("sparse", jit_compile=True)
+
+
+def test_engines_that_cannot_be(monkeypatch):
+    with pytest.raises(InputError, match=r"engine must be one of auto, dense, sparse. Received: 'fast'"):
+        tfprune.Prune("magnitude", tfprune.PolynomialSchedule(0.9), engine="fast")
+    monkeypatch.setitem(sys.modules, "numba", None)
+    with pytest.raises(InputError, match="engine=sparse: the package numba is missing"):
+        tfprune.Prune("magnitude", tfprune.PolynomialSchedule(0.9), engine="sparse")

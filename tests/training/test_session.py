@@ -170,8 +170,9 @@ def test_progress_shows_what_was_asked_for(training, folder):
     assert last["train loss"] > 0 and watch.seen[-1].milliseconds_per_step > 0
 
 
+@pytest.mark.slow_beyond(20)
 @pytest.mark.parametrize("every", [1, 3, 4, 7])
-@pytest.mark.parametrize("last", range(1, END))
+@pytest.mark.parametrize("last", [1, 3, 4, 7, END - 1, 2, 5, 6, 8, 9])
 def test_killed_behind_any_step(training, undisturbed, folder, every, last):
     timetable = Timetable(TIMETABLE.tests, Pauses(every=every), TIMETABLE.means, TIMETABLE.keeps, each=("train_error",))
     _killed(training, folder, timetable, last)

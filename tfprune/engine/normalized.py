@@ -95,10 +95,11 @@ class NormalizedProduct:
     def _of_weights(self, inputs, upstream, outputs, mean, scale, values, gamma, indices, beta):
         known = self._connections(indices)
         found = [aligned(size) for size in (len(values), self._inputs, self._inputs, self._outputs)]
+        size = _kernels().gradient_scratch(self._outputs, threads())
         with _SCRATCH as scratch:
             _kernels().of_weights(
                 *(inputs, mean, scale, known.input_bounds, upstream, outputs, self._relu, values, gamma, beta),
-                *(known.output_starts, *found, self._rows(scratch)),
+                *(known.chunk_starts, *found, scratch.take("chunk", size)),
             )
         return found
 
@@ -122,7 +123,7 @@ class NormalizedProduct:
 
     def _connections(self, indices: np.ndarray) -> _Connections:
         known = self._known
-        if known is None or not np.array_equal(known.indices, indices):
+        if known is None or len(known.indices) != len(indices) or not (known.indices == indices).all():
             known = self._known = _Connections(self._inputs, self._outputs, np.array(indices))
         return known
 
@@ -135,7 +136,8 @@ class _Connections:
         indices: (n,), ascending.
 
     Attributes:
-        input_bounds, output_starts: bounds of the weights of each input, and where the row begins of each one's output.
+        input_bounds, output_starts, chunk_starts: bounds of the weights of each input, and where the row begins of each
+            one's output, in a block and in a chunk.
         order: the weights sorted by output; for these
         output_bounds, input_starts: bounds of the weights of each output, and where the row begins of each one's input.
     """
@@ -147,6 +149,7 @@ class _Connections:
         self.input_bounds, self.output_bounds = _bounds(of_inputs, inputs), _bounds(of_outputs, outputs)
         self.order = np.argsort(of_outputs, kind="stable").astype(np.int32)
         self.output_starts = block * of_outputs.astype(np.int32)
+        self.chunk_starts = np.int32(_kernels().chunk_size(outputs)) * of_outputs.astype(np.int32)
         self.input_starts = block * of_inputs[self.order].astype(np.int32)
 
 

@@ -1,8 +1,9 @@
 """The compiled kernels of a dense layer of kept weights that normalises its own inputs.
 
 As in `tfprune.engine.kernels`, activations lie as rows, one for each feature, of 64 examples: those of a block stay in
-a core's cache from when they are normalised until they are weighted. Parallel are blocks, features, and parts of the
-batch whose number is always the same; the order of sums does not depend on how many threads there are.
+a core's cache from when they are normalised until they are weighted. Gradients of weights take longer chunks of the
+batch: there a feature's row is used at once, and those of the outputs are to stay in the cache. Parallel are blocks and
+features; the order of sums does not depend on how many threads there are.
 
 Importing this module compiles, or reads what was compiled before: import it by `tfprune.engine.compiling` alone.
 """
@@ -16,9 +17,9 @@ from tfprune.engine.kernels import CACHED, MATH, transpose
 from tfprune.engine.vectors import FOUR_DOTS, SIXTEEN_DOTS, SUMS
 
 BLOCK = 64  # examples in a row
-PARTS = 4  # of the batch, in each of which gradients are summed
 
 _WIDE = 64  # features of an example that are one thread's work at a time
+_CACHED, _LONGEST = 2**17, 1024  # floats in half of a core's second cache; examples in a chunk, at most
 _SUM = SUMS[BLOCK // 16]
 
 _GIVEN = types.Array(types.float32, 1, "C", readonly=True)
@@ -35,48 +36,52 @@ def _kernel(*arguments):
 
 @njit
 def scratch_size(features, outputs):
-    """Floats for the rows of features, those of outputs, and a tile of examples."""
+    """Floats for the rows of features and of outputs, in a block, and a tile of examples."""
     return (features + outputs + _WIDE) * BLOCK
 
 
 @njit
-def _turned(out, tile, some, rows, wide):
-    """Makes rows of a tile of examples, 0 for examples that there are not."""
-    transpose(out, tile, _WIDE, out, rows, BLOCK, some, wide)
+def chunk_size(outputs):
+    """Examples, a multiple of `BLOCK`, for which the rows of all outputs stay in a core's cache."""
+    return max(1, min(_LONGEST, _CACHED // outputs) // BLOCK) * BLOCK
+
+
+@njit
+def gradient_scratch(outputs, threads):
+    """Floats for the rows of outputs in a chunk, and for each thread some rows of features and a tile of examples."""
+    return outputs * chunk_size(outputs) + threads * _WIDE * (chunk_size(outputs) + BLOCK)
+
+
+@njit
+def _turned(out, tile, some, rows, stride, wide):
+    """Makes rows of a tile of examples; up to `BLOCK` they are 0 for examples that there are not."""
+    transpose(out, tile, _WIDE, out, rows, stride, some, wide)
     if some < BLOCK:
         for f in range(wide):
-            out[rows + f * BLOCK + some : rows + (f + 1) * BLOCK] = np.float32(0)
+            out[rows + f * stride + some : rows + f * stride + BLOCK] = np.float32(0)
 
 
 @njit(fastmath=MATH)
-def _normalised_rows(inputs, begin, some, mean, scale, bounds, out, rows, tile):
-    """out[rows + f · BLOCK + b] = (inputs[begin + b, f] − mean[f]) · scale[f], for features near connections"""
-    features = inputs.shape[1]
-    for first in range(0, features, _WIDE):
-        wide = min(features - first, _WIDE)
-        if bounds[first] == bounds[first + wide]:
-            continue
-        center, factor = mean[first : first + wide], scale[first : first + wide]
-        for b in range(some):
-            given, row = inputs[begin + b, first : first + wide], out[tile + b * _WIDE : tile + b * _WIDE + wide]
-            for f in range(wide):
-                row[f] = (given[f] - center[f]) * factor[f]
-        _turned(out, tile, some, rows + first * BLOCK, wide)
+def _normalised(inputs, begin, some, first, wide, mean, scale, out, rows, stride, tile):
+    """out[rows + f · stride + b] = (inputs[begin + b, first + f] − mean[first + f]) · scale[first + f], f < wide"""
+    center, factor = mean[first : first + wide], scale[first : first + wide]
+    for b in range(some):
+        given, row = inputs[begin + b, first : first + wide], out[tile + b * _WIDE : tile + b * _WIDE + wide]
+        for f in range(wide):
+            row[f] = (given[f] - center[f]) * factor[f]
+    _turned(out, tile, some, rows, stride, wide)
 
 
 @njit(fastmath=MATH)
-def _upstream_rows(upstream, made, relu, begin, some, out, rows, tile):
-    """out[rows + o · BLOCK + b] = upstream[begin + b, o], or 0 with `relu` where what was made is not positive"""
-    outputs = upstream.shape[1]
+def _passed(upstream, made, relu, begin, some, first, wide, out, rows, stride, tile):
+    """out[rows + o · stride + b] = upstream[begin + b, first + o], or 0 with `relu` where `made` is not positive"""
     limit = np.float32(0) if relu else np.float32(-np.inf)
-    for first in range(0, outputs, _WIDE):
-        wide = min(outputs - first, _WIDE)
-        for b in range(some):
-            given, found = upstream[begin + b, first : first + wide], made[begin + b, first : first + wide]
-            row = out[tile + b * _WIDE : tile + b * _WIDE + wide]
-            for o in range(wide):
-                row[o] = given[o] * np.float32(found[o] > limit)  # a factor, as a branch is slow
-        _turned(out, tile, some, rows + first * BLOCK, wide)
+    for b in range(some):
+        given, found = upstream[begin + b, first : first + wide], made[begin + b, first : first + wide]
+        row = out[tile + b * _WIDE : tile + b * _WIDE + wide]
+        for o in range(wide):
+            row[o] = given[o] * np.float32(found[o] > limit)  # a factor, as a branch is slow
+    _turned(out, tile, some, rows, stride, wide)
 
 
 @_kernel(_EXAMPLES, _MADE, _MADE)
@@ -138,7 +143,11 @@ def produce(inputs, mean, scale, live, values, gamma, beta, bias, order, starts,
         rows = get_thread_id() * size
         made = rows + features * BLOCK
         some = min(batch - job * BLOCK, BLOCK)
-        _normalised_rows(inputs, job * BLOCK, some, mean, scale, live, scratch, rows, made)
+        for first in range(0, features, _WIDE):
+            wide = min(features - first, _WIDE)
+            if live[first] < live[first + wide]:
+                place = rows + first * BLOCK
+                _normalised(inputs, job * BLOCK, some, first, wide, mean, scale, scratch, place, BLOCK, made)
         for o in range(outputs):
             _SUM(scratch, rows, scaled, starts, bounds[o], bounds[o + 1], scratch, made + o * BLOCK)
         block = out[job * BLOCK : job * BLOCK + some]
@@ -161,50 +170,56 @@ def of_weights(
     """The gradients of values, γ, β and b.
 
     Args:
-        inputs, mean, scale, values, gamma, beta, relu, scratch: as for `produce`.
+        inputs, mean, scale, values, gamma, beta, relu: as for `produce`.
         bounds: (features + 1,), of the connections of each feature, which lie one after the other.
         upstream: (B, outputs), gradients of the outputs.
         made: (B, outputs), what `produce` made.
-        starts: `BLOCK` times the output of each connection.
+        starts: `chunk_size` times the output of each connection.
+        scratch: `gradient_scratch` floats.
     """
     batch, features = inputs.shape
-    outputs, count = upstream.shape[1], values.size
-    blocks = (batch + BLOCK - 1) // BLOCK
-    products = np.zeros(PARTS * count, np.float32)
-    sums = np.zeros(PARTS * outputs, np.float32)
-    size = scratch_size(features, outputs)
-    for part in prange(PARTS):
-        rows = get_thread_id() * size
-        back = rows + features * BLOCK
-        tile = back + outputs * BLOCK
-        found, total = products[part * count : (part + 1) * count], sums[part * outputs : (part + 1) * outputs]
-        for job in range(blocks * part // PARTS, blocks * (part + 1) // PARTS):
-            some = min(batch - job * BLOCK, BLOCK)
-            _normalised_rows(inputs, job * BLOCK, some, mean, scale, bounds, scratch, rows, tile)
-            _upstream_rows(upstream, made, relu, job * BLOCK, some, scratch, back, tile)
-            for o in range(outputs):
-                one = np.float32(0)
-                row = scratch[back + o * BLOCK : back + (o + 1) * BLOCK]
-                for b in range(BLOCK):
-                    one += row[b]
-                total[o] += one
-            for f in range(features):
-                k, end = bounds[f], bounds[f + 1]
-                while k + 16 <= end:
-                    SIXTEEN_DOTS(scratch, back, starts, k, end - 1, scratch, rows + f * BLOCK, BLOCK, found)
-                    k += 16
-                while k < end:
-                    FOUR_DOTS(scratch, back, starts, k, end - 1, scratch, rows + f * BLOCK, BLOCK, found)
-                    k += 4
-    for o in range(outputs):
-        of_bias[o] = ((sums[o] + sums[outputs + o]) + sums[2 * outputs + o]) + sums[3 * outputs + o]
+    outputs = upstream.shape[1]
+    chunk = chunk_size(outputs)
+    products = np.zeros(values.size, np.float32)
+    of_bias[:] = np.float32(0)
+    for begin in range(0, batch, chunk):
+        end = min(batch, begin + chunk)
+        for job in prange((outputs + _WIDE - 1) // _WIDE):
+            first = job * _WIDE
+            wide = min(outputs - first, _WIDE)
+            tile = outputs * chunk + get_thread_id() * _WIDE * (chunk + BLOCK)
+            for b in range(begin, end, BLOCK):
+                place = first * chunk + b - begin
+                _passed(upstream, made, relu, b, min(end - b, BLOCK), first, wide, scratch, place, chunk, tile)
+            for o in range(first, first + wide):
+                row = scratch[o * chunk : o * chunk + end - begin]
+                total = np.float32(0)
+                for b in range(end - begin):
+                    total += row[b]
+                of_bias[o] += total
+        for job in prange((features + _WIDE - 1) // _WIDE):
+            first = job * _WIDE
+            wide = min(features - first, _WIDE)
+            tile = outputs * chunk + get_thread_id() * _WIDE * (chunk + BLOCK)
+            rows = tile + _WIDE * BLOCK
+            if bounds[first] < bounds[first + wide]:
+                for b in range(begin, end, BLOCK):
+                    some, place = min(end - b, BLOCK), rows + b - begin
+                    _normalised(inputs, b, some, first, wide, mean, scale, scratch, place, chunk, tile)
+                for f in range(wide):
+                    k, last, row = bounds[first + f], bounds[first + f + 1] - 1, rows + f * chunk
+                    while k + 15 <= last:
+                        SIXTEEN_DOTS(scratch, 0, starts, k, last, scratch, row, end - begin, products)
+                        k += 16
+                    while k <= last:
+                        FOUR_DOTS(scratch, 0, starts, k, last, scratch, row, end - begin, products)
+                        k += 4
     for f in prange(features):
         along, beside = np.float32(0), np.float32(0)
         for k in range(bounds[f], bounds[f + 1]):
-            product = ((products[k] + products[count + k]) + products[2 * count + k]) + products[3 * count + k]
-            more = of_bias[starts[k] // BLOCK]
-            of_values[k] = gamma[f] * product + beta[f] * more
-            along += values[k] * product
+            more = of_bias[starts[k] // chunk]
+            of_values[k] = gamma[f] * products[k] + beta[f] * more
+            along += values[k] * products[k]
             beside += values[k] * more
         of_gamma[f] = along
         of_beta[f] = beside
@@ -218,7 +233,9 @@ def of_inputs(inputs, upstream, made, relu, values, starts, bounds, by_row, by_i
     """out = by_row ∘ (upstream · Wᵀ) + by_input ∘ inputs + constant
 
     Args:
-        inputs, upstream, made, relu, values, starts, bounds, scratch: as for `of_weights`.
+        inputs, upstream, made, relu, values, bounds: as for `of_weights`.
+        starts: `BLOCK` times the output of each connection.
+        scratch: as for `produce`.
         by_row, by_input, constant: (features,).
         out: (B, features).
     """
@@ -229,7 +246,9 @@ def of_inputs(inputs, upstream, made, relu, values, starts, bounds, by_row, by_i
         rows = get_thread_id() * size
         back = rows + features * BLOCK
         some = min(batch - job * BLOCK, BLOCK)
-        _upstream_rows(upstream, made, relu, job * BLOCK, some, scratch, back, back + outputs * BLOCK)
+        for first in range(0, outputs, _WIDE):
+            wide, place, tile = min(outputs - first, _WIDE), back + first * BLOCK, back + outputs * BLOCK
+            _passed(upstream, made, relu, job * BLOCK, some, first, wide, scratch, place, BLOCK, tile)
         for f in range(features):
             _SUM(scratch, back, values, starts, bounds[f], bounds[f + 1], scratch, rows + f * BLOCK)
         block = out[job * BLOCK : job * BLOCK + some]

@@ -35,26 +35,64 @@ class KeptProduct:
         Returns:
             float32 (B, out_height, out_width, out_channels); transposed, the other way.
         """
-        geometry = self.geometry
-        given = geometry.height, geometry.width, geometry.channels
-        made = geometry.out_height, geometry.out_width, geometry.out_channels
-        given, made = (made, given) if self.transposed else (given, made)
+        return self._made(inputs, values, indices)
 
+    # Product and gradients are three sides of one sum over kept weights of input, value and gradient of an output: the
+    # gradients of each are the other two, to any order.
+
+    def _made(self, inputs, values, indices):
         @tf.custom_gradient
-        def product(inputs, values):
-            outputs = operation(self._outputs, [inputs, values, indices])
-            outputs.set_shape([inputs.shape[0], *made])
+        def made(inputs, values):
+            outputs = self._images(self._outputs, inputs, values, indices, self._shapes()[1])
 
             def gradient(upstream):
-                of_values = operation(self._of_values, [inputs, upstream, indices])
-                of_values.set_shape(values.shape)
-                of_inputs = operation(self._of_inputs, [upstream, values, indices])
-                of_inputs.set_shape([inputs.shape[0], *given])
-                return of_inputs, of_values
+                return self._given(upstream, values, indices), self._between(inputs, upstream, indices)
 
             return outputs, gradient
 
-        return product(inputs, values)
+        return made(inputs, values)
+
+    def _given(self, upstream, values, indices):
+        """The gradient of the inputs."""
+
+        @tf.custom_gradient
+        def given(upstream, values):
+            of_inputs = self._images(self._of_inputs, upstream, values, indices, self._shapes()[0])
+
+            def gradient(of_given):
+                return self._made(of_given, values, indices), self._between(of_given, upstream, indices)
+
+            return of_inputs, gradient
+
+        return given(upstream, values)
+
+    def _between(self, inputs, upstream, indices):
+        """The gradient of the values."""
+
+        @tf.custom_gradient
+        def between(inputs, upstream):
+            of_values = operation(self._of_values, [inputs, upstream, indices])
+            of_values.set_shape(indices.shape)
+
+            def gradient(of_between):
+                return self._given(upstream, of_between, indices), self._made(inputs, of_between, indices)
+
+            return of_values, gradient
+
+        return between(inputs, upstream)
+
+    def _shapes(self):
+        """Of images of the inputs and of the outputs."""
+        geometry = self.geometry
+        inputs = geometry.height, geometry.width, geometry.channels
+        outputs = geometry.out_height, geometry.out_width, geometry.out_channels
+        return (outputs, inputs) if self.transposed else (inputs, outputs)
+
+    @staticmethod
+    def _images(function, images, values, indices, shape):
+        found = operation(function, [images, values, indices])
+        found.set_shape([images.shape[0], *shape])
+        return found
 
     def structure(self, indices: np.ndarray) -> Structure:
         """That of some indices, made anew where they are others than before."""

@@ -7,6 +7,7 @@ Optimizer slots are of that size, too. The products are those of `tfprune.engine
 from __future__ import annotations
 
 import math
+import numbers
 import random
 
 import keras
@@ -57,9 +58,9 @@ class KeptKernel:
 
     def __init__(self, *args, kept=None, density=None, mask_seed=None, **kwargs):
         super().__init__(*args, **kwargs)
-        _check_number(kept, density)
+        _check_number(kept, density, mask_seed)
         self.supports_jit = False  # what the engine computes is no part of XLA
-        self.kept, self.density = kept, density
+        self.kept, self.density = None if kept is None else int(kept), density
         self.mask_seed = random.randrange(1 << 31) if mask_seed is None else mask_seed
         vars(self)["_products"] = {}
         reason = _unsupported(self)
@@ -143,7 +144,7 @@ class KeptKernel:
     def load_own_variables(self, store):
         """Raises InputError: the file has another number of kept weights, or no ascending places in the kernel."""
         place = str(list(map(id, own_variables(self))).index(id(self.kernel_indices)))
-        indices = np.asarray(store[place] if place in list(store.keys()) else ())
+        indices = np.asarray(store[place] if place in list(store.keys()) else (), np.int64)
         if indices.shape != self.kernel_indices.shape:
             raise InputError(
                 f"layer {self.name!r} holds {self.kernel_indices.shape[0]} kept weights, the file has {indices.size}"
@@ -293,10 +294,12 @@ def _unsupported(layer: keras.layers.Layer) -> str | None:
     return None
 
 
-def _check_number(kept: int | None, density: float | None) -> None:
+def _check_number(kept: int | None, density: float | None, mask_seed: int | None) -> None:
     if (kept is None) == (density is None):
         raise InputError(f"exactly one of kept and density is needed. Received: kept={kept!r}, density={density!r}")
-    if kept is not None and (isinstance(kept, bool) or not isinstance(kept, (int, np.integer)) or kept < 0):
-        raise InputError(f"kept must be a number of weights, 0 or more. Received: {kept!r}")
-    if density is not None and not (isinstance(density, (int, float)) and 0 < density <= 1):
+    if density is not None and not (isinstance(density, numbers.Real) and 0 < density <= 1):
         raise InputError(f"density must be above 0 and at most 1. Received: {density!r}")
+    for name, number in (("kept", kept), ("mask_seed", mask_seed)):
+        whole = isinstance(number, numbers.Integral) and not isinstance(number, bool)
+        if number is not None and not (whole and number >= 0):
+            raise InputError(f"{name} must be a whole number, 0 or more. Received: {number!r}")

@@ -18,14 +18,14 @@ from tfprune.errors import InputError, did_you_mean
 from tfprune.layers.compiling import compile_alike
 from tfprune.layers.convert import masked, without_lora
 from tfprune.layers.copying import layer_like, plain_layer
-from tfprune.layers.kept import kept_copy, with_masks
+from tfprune.layers.kept import kept_copy
 from tfprune.layers.kept_geometry import pays_for
-from tfprune.layers.kept_layers import KeptKernel, why_not_kept
+from tfprune.layers.kept_layers import why_not_kept
 from tfprune.layers.kernel_masks import masked_kernels
 from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import kernels_of, prunable, share_of_parameters
 from tfprune.layers.subclassed import as_graph
-from tfprune.layers.topology import named_layers, require_built
+from tfprune.layers.topology import named_layers
 from tfprune.layers.verify import check_copy
 from tfprune.surgery.compact import compact as compacted
 from tfprune.surgery.compact import masked_values
@@ -113,8 +113,7 @@ def pruned(
     model: keras.Model, masks: Mapping[str, np.ndarray] | None, compact: bool, verify: bool = False
 ) -> tuple[keras.Model, Masks]:
     """The model that an accelerated one computes the outputs of, with these masks; arguments as for `accelerate`."""
-    require_built(model)
-    model = without_lora(with_masks(model))
+    model = without_lora(model)
     if compact:
         model, masks = compacted(model, masks, verify=verify), None
     return model, _zeros_pruned(model) if masks is None else Masks(masks).check(model)
@@ -134,11 +133,6 @@ def choose(sparse: keras.Model, batch_size: int, engine: str = AUTO) -> dict[str
         if kernels:
             found[path] = _choice(layer, kernels, batch_size, engine)
     return found
-
-
-def is_kept(layer: keras.Operation) -> bool:
-    """Whether a layer holds kept weights alone."""
-    return isinstance(layer, KeptKernel)
 
 
 def with_kept(sparse: keras.Model, choices: Mapping[str, Choice]) -> keras.Model:

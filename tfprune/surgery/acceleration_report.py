@@ -14,11 +14,12 @@ from keras import tree
 from tfprune.errors import InputError
 from tfprune.layers.convert import masked, strip
 from tfprune.layers.kept_layers import has_kept
+from tfprune.layers.kinds import is_kept
 from tfprune.layers.subclassed import as_graph
 from tfprune.layers.topology import flat_inputs, is_nested, named_layers, run
 from tfprune.records.extras import extra
 from tfprune.records.text_table import text_table
-from tfprune.surgery.accelerate import Choice, check_arguments, choose, is_kept, pruned, with_kept
+from tfprune.surgery.accelerate import Choice, check_arguments, choose, pruned, with_kept
 from tfprune.surgery.examples import random_examples, read_examples, repeated
 from tfprune.surgery.signatures import model_runner
 from tfprune.surgery.timing import latencies

@@ -8,6 +8,7 @@ from bisect import bisect_right
 
 import keras
 
+from tfprune.engine.choice import AUTO, ENGINES, check_engine
 from tfprune.errors import InputError, did_you_mean
 from tfprune.layers.in_place import mask_in_place
 from tfprune.pruning.layer_fractions import is_exactly, is_whole
@@ -18,6 +19,7 @@ from tfprune.pruning.selection import kept_count
 from tfprune.pruning.specs import Pruner, get_pruner
 from tfprune.pruning.targets import Sparsity, refuse_quota
 from tfprune.pruning.training_schedules import ConstantSchedule
+from tfprune.training.fit_engine import switched, switched_back
 from tfprune.training.history import History, Renewal
 from tfprune.training.regrowth import Regrowth
 from tfprune.training.renewal import Renewals, needs_data
@@ -59,6 +61,10 @@ class Prune(keras.callbacks.Callback):
         effective: whether the effective sparsity is told, too; None where `pruning_type` is `"effective"`.
         **options: further ones of `tfprune.prune`: `scope`, `quota`, `pattern`, `ignore`, `min_weights`, `loss`, `seed`
             and others.
+        engine: what computes masked layers in `fit`. `"auto"`: those of which a fixed rule says so, by shape and
+            density, are computed by their kept weights alone in batches that are large enough, as soon as so few are
+            left (on a CPU, with the package Numba); `"dense"`: none; `"sparse"`: as `"auto"`, or an error where it
+            cannot be. Sums differ in their last digits. In a loop of one's own it is dense.
 
     Attributes:
         history: a `tfprune.training.history.Renewal` for each renewal of the last training, in a list; its `table` has
@@ -85,9 +91,14 @@ class Prune(keras.callbacks.Callback):
         data=None,
         regrow: bool = False,
         effective: bool | None = None,
+        engine: str = AUTO,
         **options,
     ):
         super().__init__()
+        if engine not in ENGINES:
+            raise InputError(f"engine must be one of {', '.join(ENGINES)}. Received: {engine!r}")
+        check_engine(engine, "engine")
+        self._engine, self._switches = engine, None
         pattern = options.get("pattern")
         exact = None if pattern is None else as_pattern(pattern).sparsity
         if schedule is None and exact is not None:
@@ -164,6 +175,7 @@ class Prune(keras.callbacks.Callback):
             # The last execution may be a part of one, and Keras does not say of how many steps.
             raise InputError("Prune cannot count the steps of executions of several: give fit steps_per_epoch")
         self._prepare(epochs * self._per_epoch if epochs and self._per_epoch else None)
+        self._switches = switched(self.model, self._engine)
         self._last_epoch, self._epoch_start, self._batches = (epochs or 0) - 1, 0, 0
 
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
@@ -197,6 +209,8 @@ class Prune(keras.callbacks.Callback):
                 logs["grown"] = self._grown
 
     def on_train_end(self, logs=None) -> None:
+        if self._switches is not None:
+            switched_back(self.model, self._switches)
         if not self._began or self._told_late:
             return
         due = self._steps[self._place :]
@@ -237,6 +251,7 @@ class Prune(keras.callbacks.Callback):
         """With the masks that there are, once the number of updates so far is known."""
         self._began, self._done = True, done
         self._state = self._renewals.now(done)
+        self._switch()
         self._place = bisect_right(self._steps, done)
         if self._grows:
             self._choose_start()
@@ -291,6 +306,11 @@ class Prune(keras.callbacks.Callback):
             self._state = renewal
             self._grown += renewal.grown
             self.history.append(renewal)
+            self._switch()
+
+    def _switch(self) -> None:
+        if self._switches is not None:
+            self._switches.choose()
 
     def _tell(self, line: str) -> None:
         warnings.warn(line, stacklevel=3)

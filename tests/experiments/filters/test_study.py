@@ -86,7 +86,7 @@ def test_a_run(done):
     assert log.names == ["test_loss", "test_accuracy", "train_loss", "train_accuracy"]
     assert metrics["test_accuracy"] == log.last("test_accuracy")
     assert metrics["pruned_test_accuracy"] == dict(log.get("test_accuracy"))[0]
-    assert metrics["steps"] == 2 * -(-1437 // 128)
+    assert metrics["steps"] == 2 * 1437 // 479
     # What TensorBoard is shown is what is in the log.
     shown = {}
     for path in (folder / "tensorboard").iterdir():
@@ -138,7 +138,7 @@ def test_results_say_what_was_lost(finished):
     assert [small.weights, small.kept, small.effective] == [*kernels, kernels[1]]
     assert (whole.label, whole.method, whole.version) == ("unpruned", None, None)
     assert (small.label, small.method, small.version) == ("l1_norm v4_50", "l1_norm", "v4_50")
-    assert (whole.steps, small.steps, small.seed) == (12, 24, 0)
+    assert (whole.steps, small.steps, small.seed) == (3, 6, 0)
     assert [whole.accuracy, small.accuracy] == list(table["test_accuracy"])
     assert [whole.loss, small.loss] == list(table["test_loss"])
     assert whole.digest == settings.unpruned_folder.parent.name[-8:]

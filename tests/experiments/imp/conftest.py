@@ -1,5 +1,6 @@
 """Small runs on digits in this process; synthetic runs whose masks become local; a record to write and read."""
 
+import itertools
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from tfprune.experiments.imp.arch import LayerSpec
+from tfprune.experiments.imp.figures import report
 from tfprune.experiments.imp.files.iterations import ImpRun, iteration_path, write_iteration
 from tfprune.experiments.imp.files.lists import averages_from_list, masks_from_list, weights_from_list
 from tfprune.experiments.imp.files.records import IterationRecord
@@ -83,6 +85,15 @@ def imp(tmp_path):
 def default_run(tmp_path_factory):
     """What `imp()` gives, made once and only to be looked at."""
     return _made(tmp_path_factory.mktemp("default"))
+
+
+@pytest.fixture
+def few_figures(monkeypatch):
+    """Of a run that ends in this process the first two figures and films of few units: elsewhere all are drawn."""
+    figures = report._figures
+    monkeypatch.setattr(report, "_figures", lambda *told: itertools.islice(figures(*told), 2))
+    for film in ("masks_film", "weights_film"):
+        monkeypatch.setattr(report, film, partial(getattr(report, film), units=4))
 
 
 @dataclass

@@ -93,6 +93,8 @@ def test_a_bad_input_file_does_not_wait_for_tensorflow(refused, light):
         (["--plot=.", "a.ini"], "--plot takes the folder of a run, and no input file"),
         (["--plot=.", "--overwrite"], "nor --overwrite"),
         (["--plot=.", "--device=cpu"], "--device or --quiet"),
+        (["--plot=.", "--engine=dense"], "nor --overwrite, --engine"),
+        (["--engine=fast", "a.ini"], "--engine must be one of auto, dense, sparse. Received: 'fast'"),
         (["--prefix=IMP", "a.ini"], "--prefix goes with --plot"),
     ],
 )
@@ -125,6 +127,7 @@ def test_bad_input(ini, change, told, imp, refused, early, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("few_figures")
 def test_a_whole_run_a_changed_input_and_overwrite(ini, imp, tmp_path, refused):
     run = tmp_path / "run"
     # A start that failed does not stand in the way of the corrected input.
@@ -153,6 +156,7 @@ def test_a_whole_run_a_changed_input_and_overwrite(ini, imp, tmp_path, refused):
     assert {path.name for path in (run / "IMP_figures").iterdir()} == first
 
 
+@pytest.mark.usefixtures("few_figures")
 def test_quiet_says_nothing(ini, imp):
     result = imp("--quiet", ini(1))
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
@@ -205,6 +209,7 @@ def test_unwritable_folder(ini, imp, tmp_path, refused):
     refused(imp(ini()), "[IO] save_dir")
 
 
+@pytest.mark.usefixtures("few_figures")
 def test_plot_tells_which_iterations_are_missing(golden, imp, tmp_path):
     for k in (0, 2):
         name = f"IMP_itdata_{k}.pkl"

@@ -131,6 +131,7 @@ class _Folder:
         self.folder = folder
 
 
+@pytest.mark.usefixtures("few_figures")
 def test_a_run_made_before_gets_its_results_on_the_next_start(tmp_path):
     with zipfile.ZipFile(Path(__file__).parents[1] / "old_runs.zip") as archive:
         archive.extractall(tmp_path, [name for name in archive.namelist() if name.startswith("imp/")])
@@ -153,6 +154,7 @@ def test_a_run_made_before_gets_its_results_on_the_next_start(tmp_path):
     assert "is finished; nothing to do" in carry_out(ImpStudy(settings), RunSettings(quiet=True))
 
 
+@pytest.mark.usefixtures("few_figures")
 def test_a_run_from_python(tmp_path):
     path = tmp_path / "a.ini"
     path.write_text(f"[IO]\nsave_dir = {tmp_path}/run\nprefix = Z\n[Data]\ndataset = digits\n[Network]\narch = f4:x\n")

@@ -1,12 +1,8 @@
 """Killed without warning again and again, a run ends with the files of one that was left in peace."""
 
-import itertools
-from functools import partial
-
 import pytest
 from faults import kill_when_new, killed_until_done, tree
 
-from tfprune.experiments.imp.figures import report
 from tfprune.experiments.imp.training import IterationTrainer
 
 INPUT = """
@@ -76,6 +72,7 @@ def _timeless(files):
     return files
 
 
+@pytest.mark.usefixtures("few_figures")
 def test_killed_at_one_write_after_the_other(tmp_path, imp, monkeypatch):
     shared = []
 
@@ -85,10 +82,6 @@ def test_killed_at_one_write_after_the_other(tmp_path, imp, monkeypatch):
         shared[0].folder, shared[0].watch = folder, watch
         return shared[0]
 
-    figures = report._figures
-    monkeypatch.setattr(report, "_figures", lambda *told: itertools.islice(figures(*told), 2))
-    for film in ("masks_film", "weights_film"):
-        monkeypatch.setattr(report, film, partial(getattr(report, film), units=4))
     monkeypatch.setattr("tfprune.experiments.imp.recipe.IterationTrainer", trainer)
     imp("whole")
     kills = killed_until_done(lambda: imp("killed"), tmp_path / "killed", step=2)

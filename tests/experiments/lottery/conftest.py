@@ -62,7 +62,7 @@ def place(tmp_path):
     return lambda **changes: PlaceSettings(**{"root": str(tmp_path), **changes})
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def trained(workshop):
     """`trained(study, watch)`: carries out all of a study but its tables and figures; gives it."""
 

@@ -1,5 +1,6 @@
 """Branches of lottery runs on digits."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -15,16 +16,24 @@ from tfprune.experiments.lottery.branches import (
 )
 from tfprune.experiments.lottery.files import read_log, read_mask, read_weights, saved_steps
 from tfprune.experiments.lottery.results import read_results
+from tfprune.experiments.lottery.settings import PlaceSettings
 from tfprune.experiments.lottery.studies import BranchStudy, TicketStudy
 from tfprune.records.result import read_result, result_path
 
 HIDDEN = ("fc_layers.0/kernel", "fc_layers.1/kernel")
 
 
+@pytest.fixture(scope="module")
+def run_of_three(settings, trained, tmp_path_factory):
+    """A lottery run of three levels; its root is to be copied."""
+    return trained(TicketStudy(settings(), PlaceSettings(root=str(tmp_path_factory.mktemp("run"))), 2))
+
+
 @pytest.fixture
-def trunk(settings, place, trained):
-    """A lottery run of three levels: (its study, a function that carries out a branch of it and gives the study)."""
-    made = trained(TicketStudy(settings(), place(), 2))
+def trunk(run_of_three, place, trained):
+    """A copy of that run: (its study, a function that carries out a branch of it and gives the study)."""
+    shutil.copytree(run_of_three.place.root, place().root, dirs_exist_ok=True)
+    made = replace(run_of_three, place=place())
 
     def branch(name, own, levels=(1, 2), overwrite=False):
         return trained(BranchStudy(made.settings, place(), own, name, levels), overwrite=overwrite)

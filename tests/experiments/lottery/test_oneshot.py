@@ -1,11 +1,13 @@
 """One-shot pruning of a trained run on digits."""
 
+import shutil
+
 import numpy as np
 import pytest
 
 from tfprune.errors import InputError
 from tfprune.experiments.lottery.files import read_mask, read_weights, saved_steps
-from tfprune.experiments.lottery.settings import OneshotSettings
+from tfprune.experiments.lottery.settings import OneshotSettings, PlaceSettings
 from tfprune.experiments.lottery.studies import OneshotStudy, TrainStudy
 from tfprune.layers.masks import Masks
 from tfprune.layers.weights import set_weights
@@ -15,13 +17,20 @@ from tfprune.records.result import read_result, result_path
 KERNELS = ("fc_layers.0/kernel", "fc_layers.1/kernel", "fc/kernel")
 
 
+@pytest.fixture(scope="module")
+def plain(settings, trained, tmp_path_factory):
+    """A run trained with weights of step 5 kept; its root is to be copied."""
+    place = PlaceSettings(root=str(tmp_path_factory.mktemp("plain")), weight_save_steps="5it")
+    return trained(TrainStudy(settings().plain(), place))
+
+
 @pytest.fixture
-def oneshot(settings, place, trained):
-    """`oneshot(strategy=..., ...)`: prunes a run trained with weights of step 5 kept; gives masks and folder."""
-    plain = trained(TrainStudy(settings().plain(), place(weight_save_steps="5it"))).settings
+def oneshot(plain, place, trained):
+    """`oneshot(strategy=..., ...)`: prunes a copy of that run; gives masks and folder."""
+    shutil.copytree(plain.place.root, place().root, dirs_exist_ok=True)
 
     def run(strategy, fraction=0.6, **changes):
-        study = trained(OneshotStudy(plain, place(), OneshotSettings(strategy, fraction, **changes)))
+        study = trained(OneshotStudy(plain.settings, place(), OneshotSettings(strategy, fraction, **changes)))
         return Masks(read_mask(study.folder)), study.folder
 
     return run

@@ -9,6 +9,7 @@ import pytest
 from tfprune.errors import InputError
 from tfprune.experiments.lottery.files import read_log, read_mask, read_report, read_weights, saved_steps
 from tfprune.experiments.lottery.replicate import Replicate
+from tfprune.experiments.lottery.settings import PlaceSettings
 from tfprune.experiments.lottery.studies import TicketStudy, TrainStudy
 from tfprune.records.result import read_result, result_path
 
@@ -98,14 +99,20 @@ def test_rewinding_beyond_the_end(lottery, settings):
         lottery(1, made=settings().rewinding_to("2ep"))
 
 
+@pytest.fixture(scope="module")
+def whole(settings, trained, tmp_path_factory):
+    """Files of a run of two levels that was left in peace."""
+    study = TicketStudy(settings(), PlaceSettings(root=str(tmp_path_factory.mktemp("whole"))), 1)
+    return _files(_level(trained(study), 0).parents[2])
+
+
 @pytest.mark.parametrize("stop_at", [5, 13, 24])
-def test_interrupted_run_ends_with_the_same_bytes(lottery, silent, tmp_path, place, stop_at):
-    whole = _files(_level(lottery(1), 0).parents[2])
-    study = TicketStudy(lottery(1).settings, place(root=str(tmp_path / "again")), 1)
+def test_interrupted_run_ends_with_the_same_bytes(lottery, whole, silent, settings, place, stop_at):
+    study = TicketStudy(settings(), place(), 1)
     with pytest.raises(KeyboardInterrupt):
-        lottery(1, silent(stop_at), root=str(tmp_path / "again"))
+        lottery(1, silent(stop_at))
     assert _files(_level(study, 0).parents[2]) != whole
-    lottery(1, root=str(tmp_path / "again"))
+    lottery(1)
     again = _files(_level(study, 0).parents[2])
     assert sorted(again) == sorted(whole)
     assert [name for name in whole if again[name] != whole[name]] == []

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfprune.data.facts import AUGMENTATIONS, CHARACTERS, SHORT_NAMES
-from tfprune.engine.choice import engine_setting
 from tfprune.errors import InputError
 from tfprune.records.limits import MOST_BATCH, SEED_LIMIT
 from tfprune.records.own_parts import OWN_WORDS
@@ -134,7 +133,6 @@ class EnergySettings(Settings):
     )
     seed: int = setting(int, "Of weights, batches, states and of the images held out.", 1, at_least=0, below=SEED_LIMIT)
     out_path: str = setting(str, "Folder of all runs.", "results", place=True)
-    engine: str = engine_setting()
     path_to_data: str | None = setting(str, "TFDS's data_dir (default: TFDS_DATA_DIR).", None, place=True)
 
     def check(self) -> None:

@@ -15,9 +15,6 @@ class NormalizedInputs:
         momentum: decay of the running averages, in [0, 1].
         epsilon: added to the variance.
         **kwargs: those of the dense class.
-
-    Raises:
-        InputError: when it is built for inputs that are not (batch, features).
     """
 
     def __init__(self, units, momentum=0.99, epsilon=1e-10, **kwargs):

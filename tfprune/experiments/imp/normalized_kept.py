@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from tfprune.engine.normalized import NormalizedProduct
@@ -34,9 +35,9 @@ class NormalizedKeptDense(NormalizedInputs, KeptKernel, keras.layers.Dense):
 
     def call(self, inputs, training=None):
         bias = ops.zeros((self.units,)) if self.bias is None else ops.multiply(self.bias, self.bias_mask)
-        weights = [*map(ops.convert_to_tensor, (self.kernel_values, self.gamma, self.beta)), bias]
-        averages = [*map(ops.convert_to_tensor, (self.running_mean, self.running_variance, self.seen))]
-        indices = ops.convert_to_tensor(self.kernel_indices)
+        weights = [*map(tf.convert_to_tensor, (self.kernel_values, self.gamma, self.beta)), bias]
+        averages = [*map(tf.convert_to_tensor, (self.running_mean, self.running_variance, self.seen))]
+        indices = tf.convert_to_tensor(self.kernel_indices)
         inputs = ops.convert_to_tensor(inputs, "float32")
         outputs, mean, variance = self._normalized(inputs, weights, indices, averages, bool(training))
         if training:
