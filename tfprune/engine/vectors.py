@@ -2,7 +2,7 @@
 
 Compiled loops of plain Python code reload their sums for every few connections; here they stay in registers.
 
-Numba compiles anew when the file of a kernel is another: after a change here, touch `kernels.py`.
+Numba compiles a kernel anew when its own file is another: after a change here, touch the files of kernels.
 """
 
 from __future__ import annotations
