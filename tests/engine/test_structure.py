@@ -26,6 +26,12 @@ def test_wrong_indices(indices, message):
     assert str(error.value) == message
 
 
+def test_images_beyond_what_places_can_tell():
+    with pytest.raises(InputError) as error:
+        Structure(Geometry.convolution((1, 1, 64, 8), (2048, 2048, 64)), np.array([0]))
+    assert str(error.value) == "16 images are fewer than 2^31 floats for a kept kernel: received 4294967296"
+
+
 def test_the_order_of_values_is_that_of_the_indices():
     rng = np.random.default_rng(0)
     geometry = Geometry.convolution((3, 3, 8, 8), (5, 5, 8))

@@ -6,14 +6,14 @@ products, each in one pass (see `tfprune.engine.normalized_kernels`).
 
 from __future__ import annotations
 
-from functools import partial
+import weakref
 
 import numpy as np
 import tensorflow as tf
 
 from tfprune.engine.compiling import kernels, threads
 from tfprune.engine.layout import Scratch, aligned
-from tfprune.engine.products import operation
+from tfprune.engine.products import apart, operation
 
 _SCRATCH = Scratch()
 
@@ -48,21 +48,30 @@ class NormalizedProduct:
             float32 (B, outputs), and the running mean and variance after this batch: with a momentum of 0 where they
             held nothing yet.
         """
+        this = weakref.proxy(self)
+
+        def made(inputs, values, gamma, beta, bias, indices, *averages):
+            return this._product(inputs, [values, gamma, beta, bias], indices, averages, measured)
+
+        return apart(made, inputs, *weights, indices, *averages)
+
+    def _product(self, inputs, weights, indices, averages, measured):
+        this = weakref.proxy(self)
 
         @tf.custom_gradient
         def product(inputs, *weights):
-            forward = partial(self._forward, measured)
-            outputs, mean, variance, *found = operation(forward, [inputs, *weights, indices, *averages], 5)
-            outputs.set_shape([inputs.shape[0], self._outputs])
+            arguments = [inputs, *weights, indices, *averages]
+            outputs, mean, variance, *found = operation(this._forward, arguments, 5, measured=measured)
+            outputs.set_shape([inputs.shape[0], this._outputs])
             for average in (mean, variance):
-                average.set_shape([self._inputs])
+                average.set_shape([this._inputs])
 
             def gradient(upstream, *_):
                 values, gamma, beta, _ = weights
                 given = [inputs, upstream, outputs, *found, values, gamma, indices]
-                of_weights = operation(self._of_weights, [*given, beta], 4)
-                of_inputs = operation(partial(self._of_inputs, measured), [*given, *of_weights[1:3]])
-                of_inputs.set_shape([inputs.shape[0], self._inputs])
+                of_weights = operation(this._of_weights, [*given, beta], 4)
+                of_inputs = operation(this._of_inputs, [*given, *of_weights[1:3]], measured=measured)
+                of_inputs.set_shape([inputs.shape[0], this._inputs])
                 for of_weight, weight in zip(of_weights, weights, strict=True):
                     of_weight.set_shape(weight.shape)
                 return of_inputs, *of_weights
@@ -71,7 +80,7 @@ class NormalizedProduct:
 
         return product(inputs, *weights)
 
-    def _forward(self, measured, inputs, values, gamma, beta, bias, indices, mean, variance, seen):
+    def _forward(self, inputs, values, gamma, beta, bias, indices, mean, variance, seen, *, measured):
         known, averages = self._connections(indices), (mean, variance)
         if measured:
             mean, variance = aligned(self._inputs), aligned(self._inputs)
@@ -103,7 +112,9 @@ class NormalizedProduct:
             )
         return found
 
-    def _of_inputs(self, measured, inputs, upstream, outputs, mean, scale, values, gamma, indices, of_gamma, of_beta):
+    def _of_inputs(
+        self, inputs, upstream, outputs, mean, scale, values, gamma, indices, of_gamma, of_beta, *, measured
+    ):
         known, by_row = self._connections(indices), scale * gamma
         by_input, constant = np.zeros_like(scale), np.zeros_like(scale)
         if measured:

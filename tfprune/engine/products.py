@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from functools import cache
 
 import numpy as np
@@ -35,18 +36,20 @@ class KeptProduct:
         Returns:
             float32 (B, out_height, out_width, out_channels); transposed, the other way.
         """
-        return self._made(inputs, values, indices)
+        return apart(weakref.proxy(self)._made, inputs, values, indices)
 
     # Product and gradients are three sides of one sum over kept weights of input, value and gradient of an output: the
     # gradients of each are the other two, to any order.
 
     def _made(self, inputs, values, indices):
+        this = weakref.proxy(self)
+
         @tf.custom_gradient
         def made(inputs, values):
-            outputs = self._images(self._outputs, inputs, values, indices, self._shapes()[1])
+            outputs = this._images(this._outputs, inputs, values, indices, this._shapes()[1])
 
             def gradient(upstream):
-                return self._given(upstream, values, indices), self._between(inputs, upstream, indices)
+                return this._given(upstream, values, indices), this._between(inputs, upstream, indices)
 
             return outputs, gradient
 
@@ -54,13 +57,14 @@ class KeptProduct:
 
     def _given(self, upstream, values, indices):
         """The gradient of the inputs."""
+        this = weakref.proxy(self)
 
         @tf.custom_gradient
         def given(upstream, values):
-            of_inputs = self._images(self._of_inputs, upstream, values, indices, self._shapes()[0])
+            of_inputs = this._images(this._of_inputs, upstream, values, indices, this._shapes()[0])
 
             def gradient(of_given):
-                return self._made(of_given, values, indices), self._between(of_given, upstream, indices)
+                return this._made(of_given, values, indices), this._between(of_given, upstream, indices)
 
             return of_inputs, gradient
 
@@ -68,14 +72,15 @@ class KeptProduct:
 
     def _between(self, inputs, upstream, indices):
         """The gradient of the values."""
+        this = weakref.proxy(self)
 
         @tf.custom_gradient
         def between(inputs, upstream):
-            of_values = operation(self._of_values, [inputs, upstream, indices])
+            of_values = operation(this._of_values, [inputs, upstream, indices])
             of_values.set_shape(indices.shape)
 
             def gradient(of_between):
-                return self._given(upstream, of_between, indices), self._made(inputs, of_between, indices)
+                return this._given(upstream, of_between, indices), this._made(inputs, of_between, indices)
 
             return of_values, gradient
 
@@ -89,8 +94,8 @@ class KeptProduct:
         return (outputs, inputs) if self.transposed else (inputs, outputs)
 
     @staticmethod
-    def _images(function, images, values, indices, shape):
-        found = operation(function, [images, values, indices])
+    def _images(method, images, values, indices, shape):
+        found = operation(method, [images, values, indices])
         found.set_shape([images.shape[0], *shape])
         return found
 
@@ -114,18 +119,36 @@ class KeptProduct:
         return structure.outputs(upstream, values) if self.transposed else structure.inputs(upstream, values)
 
 
-def operation(function, arguments, results: int = 1):
-    """A function of arrays as an operation; one whose results nobody needs is left out of compiled functions.
+def apart(function, *arguments):
+    """What a function of tensors gives; while a graph is traced, as a function of a graph of its own.
+
+    TensorFlow keeps custom gradients for good, and with them the graph that they are traced in and all variables that
+    it holds. This one has a few operations and no variables.
 
     Args:
-        function: gives a float32 array, or `results` of them where that is more than 1.
+        function: of tensors alone; has custom gradients.
+        *arguments: tensors.
+    """
+    if tf.executing_eagerly():
+        return function(*arguments)
+    return tf.function(function, autograph=False).get_concrete_function(*arguments)(*arguments)
+
+
+def operation(method, arguments, results: int = 1, **more):
+    """A method on arrays as an operation; one whose results nobody needs is left out of compiled functions.
+
+    Args:
+        method: gives a float32 array, or `results` of them where that is more than 1. Its object is not kept alive:
+            TensorFlow never forgets what has become an operation.
         arguments: tensors.
         results: how many tensors there are to be.
+        **more: given to the method, too.
     """
+    weak = weakref.WeakMethod(method)
 
     def run(*arrays):
         run_with(_threads())
-        return function(*arrays)
+        return weak()(*arrays, **more)
 
     types = tf.float32 if results == 1 else [tf.float32] * results
     return tf.numpy_function(run, arguments, types, stateful=False)

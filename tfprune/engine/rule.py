@@ -5,9 +5,9 @@ from __future__ import annotations
 from tfprune.engine.geometry import Geometry
 
 # Nanoseconds of one core with vectors of 512 bits, rounded.
-_CALL = 150_000  # what the engine's operation costs more than one of TensorFlow
+_CALL = 200_000  # what the engine's operation costs more than one of TensorFlow
 _DENSE_PRODUCT = 1 / 54  # for each weight, position and example
-_DENSE_WEIGHT = 1 / 2  # each is read once
+_DENSE_WEIGHT = 1 / 3  # each is read once
 _DENSE_OUTPUT = 0.7
 _INPUT = 0.7  # to become part of a row
 _OUTPUT = 1.2
@@ -23,13 +23,13 @@ def pays(geometry: Geometry, kept: int, batch_size: int) -> bool:
     They are where 1.2 times their estimated time is below that of the dense product. Estimates are sums, in nanoseconds
     of one core, of these:
 
-    - dense: 1/54 for each weight, position of the outputs and example; 1/2 for each weight; 0.7 for each output;
-    - kept: 150,000 for the call; 0.7 for each input and 1.2 for each output, as they lie in rows, with borders; and for
+    - dense: 1/54 for each weight, position of the outputs and example; 1/3 for each weight; 0.7 for each output;
+    - kept: 200,000 for the call; 0.7 for each input and 1.2 for each output, as they lie in rows, with borders; and for
       each kept weight 3 and 1/22 for each float of a row of the outputs, filled up to 16.
 
-    So a dense layer of 3072 × 1024 weights pays below a density of 29 % at batch 500, of 10 % at batch 1; a 3×3
+    So a dense layer of 3072 × 1024 weights pays below a density of 28 % at batch 500, of 6 % at batch 1; a 3×3
     convolution of 64 channels of 32 × 32 pixels below 26 % at batch 32, one of 512 channels of 4 × 4 pixels at batch 1
-    below 13 %. Kernels of a few thousand weights, 3×3 depthwise convolutions, and 1×1 convolutions to many channels of
+    below 9 %. Kernels of a few thousand weights, 3×3 depthwise convolutions, and 1×1 convolutions to many channels of
     large images from few never pay: the call, and bringing rows into order, cost as much as the dense product.
 
     Args:

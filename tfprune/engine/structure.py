@@ -11,7 +11,7 @@ from tfprune.engine.geometry import Geometry
 from tfprune.engine.layout import Layout, Scratch, aligned, whole
 from tfprune.errors import InputError
 
-_EXAMPLES, _IMAGES = 64, 32  # at most, in a block
+_EXAMPLES, _IMAGES = 64, 16  # at most, in a block
 _FEW = 32  # examples
 _PARTS = 16  # of the rows made, for threads
 _KNOWN = 4  # sizes of blocks that places are remembered for
@@ -30,7 +30,7 @@ class Structure:
         indices: (n,) of the kept weights in the flattened kernel, in any order; the order of values is theirs.
 
     Raises:
-        InputError: an index lies outside of the kernel, or is there twice.
+        InputError: an index lies outside of the kernel, or is there twice; images are too large.
     """
 
     def __init__(self, geometry: Geometry, indices: np.ndarray):
@@ -42,6 +42,9 @@ class Structure:
         self._forward = _Direction(rows, shifts, made, geometry.out_channels, order)
         self._backward = _Direction(made, geometry.most_shifted - shifts, rows, self._inputs.rows, order)
         self._most = _EXAMPLES if geometry.positions == 1 else _IMAGES
+        floats = max(side.size(self._most) for side in (self._inputs, self._gradients))
+        if floats >= 2**31:  # places of pieces are int32
+            raise InputError(f"{self._most} images are fewer than 2^31 floats for a kept kernel: received {floats}")
 
     def outputs(self, images: np.ndarray, values: np.ndarray) -> np.ndarray:
         """The product.
@@ -74,16 +77,12 @@ class Structure:
                 pieces.pack(given[some], block, read)
                 other = scratch.take("made", blocks * rows.size(block))
                 rows.pack(others[some], block, other)
-                lengths = (
-                    pieces.size(block),
-                    made.positions * block,
-                    rows.size(block),
-                    rows.stride(block),
-                    front * block,
+                connections = direction.starts(pieces.stride(block), block), direction.bounds, direction.parts
+                lengths = pieces.size(block), made.positions * block
+                places = rows.size(block), rows.stride(block), front * block
+                kernels().multiply_rows(
+                    read[made.first * block :], *connections, other, found, blocks, *lengths, *places
                 )
-                starts = direction.starts(pieces.stride(block), block)
-                connections = starts, direction.bounds, direction.parts
-                kernels().multiply_rows(read[made.first * block :], *connections, other, found, blocks, *lengths)
             return direction.unsorted(found)
 
     def _product(self, direction, given: Layout, made: Layout, images: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -105,7 +104,7 @@ class Structure:
         """Examples in a block, blocks, and their examples."""
         number = -(-batch // self._most)
         block = max(1, -(-batch // max(1, number)))
-        if self._inputs.positions == 1:
+        if number > 1 or self._inputs.positions == 1:
             block = whole(block)
         for first in range(0, batch, block * threads()):
             some = min(batch - first, block * threads())
@@ -123,7 +122,8 @@ class _Direction:
     """
 
     def __init__(self, rows: np.ndarray, shifts: np.ndarray, made: np.ndarray, number: int, ascending: np.ndarray):
-        order = ascending[np.argsort(made[ascending], kind="stable")]
+        # NumPy sorts short integers in linear time.
+        order = ascending[np.argsort(made[ascending].astype(np.min_scalar_type(number)), kind="stable")]
         self._rows, self._shifts = rows[order].astype(np.int32), shifts[order].astype(np.int32)
         self._order = None if np.array_equal(order, np.arange(len(order))) else order.astype(np.int32)
         self.bounds = np.concatenate([[0], np.cumsum(np.bincount(made, minlength=number))]).astype(np.int64)

@@ -1,6 +1,8 @@
 """What the kernels do with whole vectors of sixteen floats, which LLVM lowers to those that a machine has.
 
 Compiled loops of plain Python code reload their sums for every few connections; here they stay in registers.
+
+Numba compiles a kernel anew when its own file is another: after a change here, touch the files of kernels.
 """
 
 from __future__ import annotations
