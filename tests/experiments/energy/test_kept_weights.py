@@ -19,7 +19,7 @@ from tfprune.training.session import Pauses, Session, Timetable
 
 pytest.importorskip("numba")
 
-BATCH, BATCHES, CLASSES, SIZES = 64, 3, 3, {"conv": 32, "wide": 64, "hidden": 1024, "out": 256}
+BATCH, BATCHES, CLASSES, SIZES = 64, 3, 3, {"conv": 32, "wide": 64, "hidden": 1024, "out": 1024}
 OPTIMIZERS = {
     "nesterov": lambda: MomentumSGD(0.01, 0.9, True, form="pytorch"),
     "adam": lambda: make_optimizer("adam", 1e-3),
@@ -66,7 +66,7 @@ def _space():
             layers.MaxPooling2D(2),
             layers.Flatten(),
             layers.Dropout(0.2, seed=5),
-            layers.Dense(256, activation="tanh", name="hidden"),
+            layers.Dense(1024, activation="tanh", name="hidden"),
             layers.Dense(CLASSES, name="out"),
         ]
     )
