@@ -125,9 +125,6 @@ class Twin:
     def __init__(self, own: Target, chosen: set[int]):
         self._own, self.masks = own, masks_of(own.model)
         model = kept_copy(own.model, lambda layer, mask: id(layer) in chosen)
-        for (_, layer), (_, copy) in zip(named_layers(own.model), named_layers(model), strict=True):
-            if "product" in vars(layer) and "product" in vars(copy):
-                copy.product = layer.product
         self.kept = [path for path, layer in named_layers(model) if isinstance(layer, KeptKernel)]
         of_variable = {id(variable): copy for variable, copy in pairs(model, own.model)}
         decay = own.decay and own.decay.of(of_variable)
