@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import tensorflow as tf
 
-from tfprune.engine.compiling import run_with
+from tfprune.engine.compiling import require_engine, run_with
 from tfprune.engine.geometry import Geometry
 from tfprune.engine.structure import Structure
 
@@ -121,7 +121,11 @@ def operation(function, arguments, results: int = 1):
         function: gives a float32 array, or `results` of them where that is more than 1.
         arguments: tensors.
         results: how many tensors there are to be.
+
+    Raises:
+        InputError: Numba is not installed; says the command that does it.
     """
+    require_engine()
 
     def run(*arrays):
         run_with(_threads())
