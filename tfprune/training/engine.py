@@ -6,6 +6,9 @@ somebody looks; so do the two optimizers with their states, so that a checkpoint
 
 from __future__ import annotations
 
+import contextlib
+import gc
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import keras
@@ -48,6 +51,21 @@ def engine_of(asked: str, batch_size: int | None) -> Engine | None:
         raise InputError("engine = sparse computes on CPUs, and TensorFlow sees a GPU: use auto or dense, or hide it")
     kernels()  # compiled now, not in the first step
     return Engine(batch_size or 32)
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Keeps Python from looking for garbage in cycles: the engine's calls make none, and would set it off.
+
+    A look at all that TensorFlow holds takes as long as many steps.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import keras
@@ -10,7 +11,7 @@ import tensorflow as tf
 
 from tfprune.layers.convert import masks_of
 from tfprune.training.decay import Decay
-from tfprune.training.engine import Target, engine_of
+from tfprune.training.engine import Target, engine_of, uncollected
 from tfprune.training.feeds import Feed
 
 _STEPS_PER_XLA_CALL = 512
@@ -131,12 +132,13 @@ class TrainingLoop:
         """
         found = tuple(np.empty(stop - start, np.float32) for _ in self.measures)
         step = start
-        while step < stop:
-            size, end = self._alike(step, stop)
-            histories = self._call(step, end, stream, size)
-            for whole, part in zip(found, histories, strict=True):
-                whole[step - start : end - start] = part.numpy()[: end - step]
-            step = end
+        with uncollected() if self._twin else contextlib.nullcontext():
+            while step < stop:
+                size, end = self._alike(step, stop)
+                histories = self._call(step, end, stream, size)
+                for whole, part in zip(found, histories, strict=True):
+                    whole[step - start : end - start] = part.numpy()[: end - step]
+                step = end
         return found
 
     def _alike(self, step, stop):
