@@ -63,12 +63,28 @@ def _lth(folder, **given):
     return study_of("lth").asked(["lottery"], {**LENET, **how, **given})
 
 
-STUDIES = {"imp": _imp, "main": _main, "lth": _lth}
+def _energy(folder, **given):
+    how = {
+        "dataset": "digits",
+        "nnmodel": "lenet",
+        "width": 8.0,
+        "model": "random",
+        "init_probability": 0.06,
+        "epochs": 2,
+        "batch_size": 431,
+        "lr": 0.1,
+        "out_path": str(folder / "energy"),
+    }
+    return study_of("energy").asked([], {**how, **given})
+
+
+STUDIES = {"imp": _imp, "main": _main, "lth": _lth, "energy": _energy}
 # System -> what computes each of its networks where the rule decides, and by the sparse engine how many layers.
 USED = {
     "imp": [("dense", 0), ("sparse", 1)],
     "main": [("sparse", 1)],
     "lth": [("dense", 0), ("sparse", 1)],
+    "energy": [("sparse", 3)],
 }
 QUIET = RunSettings(quiet=True)
 

@@ -111,12 +111,16 @@ def write_back(fast: keras.Model, model: keras.Model) -> None:
 def take_from(fast: keras.Model, model: keras.Model) -> None:
     """The other way: gives a copy that `kept_copy` made of a model the model's weights of now.
 
+    Args:
+        fast: the copy.
+        model: it, or a plain model of the same weights, which has no masks that could be others.
+
     Raises:
         InputError: they are not copy and model, or the model's masks are others by now; names the layer.
     """
     both = list(_layers(fast, model))
     for layer, source in both:
-        if isinstance(layer, KeptKernel) and not _keeps(layer, _mask(source)):
+        if isinstance(layer, KeptKernel) and masks_of_layer(source) and not _keeps(layer, _mask(source)):
             raise InputError(f"layer {layer.name!r}: the kept weights of the copy are not those of the model's mask")
     for layer, source in both:
         if isinstance(layer, KeptKernel):

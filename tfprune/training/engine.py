@@ -19,11 +19,13 @@ from tfprune.engine.choice import AUTO, DENSE, ENGINES
 from tfprune.engine.compiling import has_engine, kernels
 from tfprune.errors import InputError
 from tfprune.layers.compiling import fresh_optimizer
-from tfprune.layers.convert import masks_of
+from tfprune.layers.convert import masked, masks_of
+from tfprune.layers.copying import layer_like, plain_layer
 from tfprune.layers.kept import kept_copy, pairs, take_from, write_back
 from tfprune.layers.kept_geometry import pays_for
 from tfprune.layers.kept_layers import KeptKernel, why_not_kept
 from tfprune.layers.masks import Masks
+from tfprune.layers.prunable import prunable
 from tfprune.layers.topology import named_layers
 from tfprune.training.decay import Decay
 
@@ -99,35 +101,47 @@ class Engine:
 
     batch_size: int
 
-    def twin(self, target: Target) -> Twin | None:
-        """What trains the kept weights of a masked model, None where that pays for none of its layers."""
+    def twin(self, target: Target, masks: Masks) -> Twin | None:
+        """What trains the kept weights of a model, None where that pays for none of its layers.
+
+        Args:
+            target: with the model.
+            masks: its own; of a plain model those that it is to have.
+        """
+        kept = {id(kernel): int(np.count_nonzero(masks[path])) for path, kernel in prunable(target.model).items()}
         chosen = {
-            id(layer)
-            for layer, mask in _kernels(target.model)
-            if why_not_kept(layer) is None and pays_for(layer, int(np.count_nonzero(mask)), self.batch_size)
+            path
+            for path, layer in named_layers(target.model)
+            if why_not_kept(layer) is None and pays_for(layer, kept[id(layer.kernel)], self.batch_size)
         }
-        return Twin(target, chosen) if chosen else None
+        return Twin(target, masks, chosen) if chosen else None
 
 
 class Twin:
-    """The kept weights of a masked model in training.
+    """The kept weights of a model in training.
 
     Args:
-        own: the masked model's.
-        chosen: ids of the layers that hold kept weights alone.
+        own: the model's.
+        masks: as for `Engine.twin`.
+        chosen: paths of the layers that hold kept weights alone; others are plain where they are in the model.
 
     Attributes:
         target: what is trained in its place.
         masks: those that it was made for.
         kept: names of the layers that hold kept weights alone.
+        variables: id of each trainable variable of the model -> the one that is trained in its place, of which a kernel
+            may be the kept weights alone.
     """
 
-    def __init__(self, own: Target, chosen: set[int]):
-        self._own, self.masks = own, masks_of(own.model)
-        model = kept_copy(own.model, lambda layer, mask: id(layer) in chosen)
+    def __init__(self, own: Target, masks: Masks, chosen: set[str]):
+        self._own, self.masks = own, masks
+        is_plain = masks != masks_of(own.model)
+        source = masked(own.model, masks, verify=False) if is_plain else own.model
+        layers = {id(layer) for path, layer in named_layers(source) if path in chosen}
+        model = kept_copy(source, lambda layer, mask: id(layer) in layers, plain_layer if is_plain else layer_like)
         self.kept = [path for path, layer in named_layers(model) if isinstance(layer, KeptKernel)]
-        of_variable = {id(variable): copy for variable, copy in pairs(model, own.model)}
-        decay = own.decay and own.decay.of(of_variable)
+        self.variables = {id(variable): copy for variable, copy in pairs(model, own.model)}
+        decay = own.decay and own.decay.of(self.variables)
         self.target = Target(model, fresh_optimizer(own.optimizer), decay)
         self._scattered = _Slots(own, model)
 
@@ -188,11 +202,3 @@ def _indices(values: keras.Variable, model: keras.Model) -> np.ndarray:
         if isinstance(layer, KeptKernel) and layer.kernel_values is values:
             return layer.kernel_indices.numpy()
     raise AssertionError(values.path)
-
-
-def _kernels(model: keras.Model):
-    """(layer, mask) of all layers with one masked kernel."""
-    for _, layer in named_layers(model):
-        mask = getattr(layer, "kernel_mask", None)
-        if mask is not None:
-            yield layer, mask.numpy()

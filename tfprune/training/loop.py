@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.layers.convert import masks_of
+from tfprune.layers.masks import Masks
 from tfprune.training.decay import Decay
 from tfprune.training.engine import Target, engine_of, uncollected
 from tfprune.training.feeds import Feed
@@ -67,6 +68,11 @@ class TrainingLoop:
         return self._twin.kept if self._twin else []
 
     @property
+    def rate(self) -> float:
+        """The learning rate of the last step."""
+        return float(self._trained.optimizer.learning_rate.numpy())
+
+    @property
     def state(self) -> list[np.ndarray]:
         """Copies of everything that training changes: variables of model and optimizer, whatever the engine."""
         if self._twin:
@@ -77,22 +83,30 @@ class TrainingLoop:
     def state(self, arrays: list[np.ndarray]) -> None:
         for variable, array in zip(self._state_variables(), arrays, strict=True):
             variable.assign(array)
-        if self._twin:
-            self._twin.take()
+        if self._engine is not None:
+            self._choose()
 
     def begin(self) -> None:
         """Starts from the weights and masks that the model has now, and the optimizer's first state."""
         self.reset_optimizer()
-        if self._engine is None:
-            return
-        if self._twin is None or not self._twin.fits(masks_of(self.model)):
-            self._twin = self._engine.twin(self._own)
+        if self._engine is not None:
+            self._choose()
+
+    def _choose(self) -> None:
+        """What trains from now on, by the masks of now: the model itself, or a twin, which takes over its state."""
+        masks = self._masks()
+        if self._twin is None or not self._twin.fits(masks):
+            self._twin = self._engine.twin(self._own, masks)
             trained = self._twin.target if self._twin else self._own
             if trained is not self._trained:
                 self._trained = trained
                 self._compile()
         if self._twin:
             self._twin.take()
+
+    def _masks(self) -> Masks:
+        """What is kept of the model's kernels until the next `begin`, be it plain or masked."""
+        return masks_of(self.model)
 
     def give_weights(self) -> None:
         """Gives `model` the weights that are trained, where it does not train itself."""

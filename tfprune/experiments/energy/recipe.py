@@ -93,9 +93,8 @@ class EnergyPruning:
         evaluator = self.evaluator(self.loop.masked_outputs, "valid_energy", held_out=True)
 
         def test() -> dict[str, float]:
-            rate = float(self.loop.optimizer.learning_rate.numpy())
             kept = float(self.space.kept(self.loop.best))
-            return {**evaluator.metrics("valid"), "best_kept": kept, "lr": rate}
+            return {**evaluator.metrics("valid"), "best_kept": kept, "lr": self.loop.rate}
 
         searches = settings.model == "ising"
         shown = ("train_loss", "valid_accuracy", *(SEARCHED[:-1] if searches else ()))
@@ -148,6 +147,7 @@ class EnergyPruning:
         drops = range(settings.lr_stepsize, settings.epochs, settings.lr_stepsize)
         milestones = [drop * epoch for drop in drops] if settings.scheduler_m == "StepLR" else []
         how = {"schedule": WarmupMilestones(settings.lr, milestones, settings.gamma), "loss": settings.loss}
+        how["engine"] = settings.engine
         if settings.decay:
             how["decay"] = AllDecay(self.model, settings.decay)
         given = self.model, _optimizer(settings), self.batches.feed(), self.space

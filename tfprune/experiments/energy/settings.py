@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfprune.data.facts import AUGMENTATIONS, CHARACTERS, SHORT_NAMES
+from tfprune.engine.choice import engine_setting
 from tfprune.errors import InputError
 from tfprune.records.limits import MOST_BATCH, SEED_LIMIT
 from tfprune.records.own_parts import OWN_WORDS
@@ -132,6 +133,7 @@ class EnergySettings(Settings):
         str, "A run's states_*.npz: its last state is among the first ones, or takes the place of the random one.", None
     )
     seed: int = setting(int, "Of weights, batches, states and of the images held out.", 1, at_least=0, below=SEED_LIMIT)
+    engine: str = engine_setting()
     out_path: str = setting(str, "Folder of all runs.", "results", place=True)
     path_to_data: str | None = setting(str, "TFDS's data_dir (default: TFDS_DATA_DIR).", None, place=True)
 

@@ -8,6 +8,7 @@ from tfprune.cli.early import check_readable
 from tfprune.cli.progress import ProgressBar
 from tfprune.cli.run import Study
 from tfprune.data.facts import data_flag, named_set, prepared_facts
+from tfprune.engine.choice import check_engine
 from tfprune.experiments.energy import files
 from tfprune.experiments.energy.settings import EnergySettings
 from tfprune.records.result import result_path, write_result
@@ -37,6 +38,7 @@ class EnergyStudy(Study):
 
     def check(self) -> None:
         settings = self.settings
+        check_engine(settings.engine)
         with data_flag("dataset"):
             prepared_facts(*named_set(settings.dataset, settings.path_to_data), common_side=settings.side)
         for flag in ("pre_trained_f", "state_f"):

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfprune.layers.convert import masks_of
 from tfprune.pruning.energies import margin_cost
 from tfprune.pruning.evolution import Population, diversity
 from tfprune.pruning.filter_states import StateSpace
@@ -26,6 +27,8 @@ Costs = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
 class MaskedLoop(TrainingLoop):
     """Trains a network of which one state is on; weights that are off keep their values.
+
+    With the sparse engine `begin` chooses by the state which layers train their kept weights alone.
 
     Args:
         model: plain, ends in logits.
@@ -55,11 +58,12 @@ class MaskedLoop(TrainingLoop):
     def _update(self, inputs, labels):
         best = self.best
         with tf.GradientTape() as tape:
-            with keras.StatelessScope(self.space.masked(best)) as scope:
+            values = [(kernel, kernel.value * tf.cast(factor, kernel.dtype)) for kernel, factor in self._factors(best)]
+            with keras.StatelessScope(values) as scope:
                 logits, losses = self._losses(inputs, labels)
             loss = tf.reduce_mean(losses)
-            scaled = self.optimizer.scale_loss(loss)
-        take_over(scope, self.model)
+            scaled = self._trained.optimizer.scale_loss(loss)
+        take_over(scope, self._trained.model)
         self._descend_where(best, tape, scaled)
         return 1 - tf.reduce_mean(right(logits, labels)), loss
 
@@ -69,9 +73,20 @@ class MaskedLoop(TrainingLoop):
             losses = -tf.gather(tf.nn.log_softmax(logits), labels, batch_dims=1)
         return logits, losses
 
+    def _factors(self, state) -> list[tuple[keras.Variable, tf.Tensor]]:
+        """Kernels in training and what a state multiplies them by; without those that are kept weights alone."""
+        variables = self._twin.variables if self._twin else {}
+        found = []
+        for path, factors in self.space.factors(state).items():
+            kernel = self.space.kernels[path]
+            trained = variables.get(id(kernel), kernel)
+            if trained.shape == kernel.shape:
+                found.append((trained, math.prod(factors)))
+        return found
+
     def _descend_where(self, state, tape, scaled) -> None:
         """A step of the optimizer that leaves weights as they are which are off, whatever momentum they have."""
-        factors = {id(self.space.kernels[path]): math.prod(found) for path, found in self.space.factors(state).items()}
+        factors = {id(kernel): factor for kernel, factor in self._factors(state)}
         gradients = tape.gradient(scaled, [variable.value for variable in self._trained.variables])
         gradients = [
             gradient * factors[id(variable)] if id(variable) in factors else gradient
@@ -79,9 +94,12 @@ class MaskedLoop(TrainingLoop):
         ]
         kernels = [variable for variable in self._trained.variables if id(variable) in factors]
         before = [variable.value.read_value() for variable in kernels]
-        self.optimizer.apply(gradients, self._trained.variables)
+        self._trained.optimizer.apply(gradients, self._trained.variables)
         for variable, value in zip(kernels, before, strict=True):
             variable.assign(tf.where(factors[id(variable)] > 0, variable.value, value))
+
+    def _masks(self):
+        return self.space.masks(self.best.numpy())
 
     def _state_variables(self):
         return [*super()._state_variables(), self._state]
@@ -111,6 +129,8 @@ class Refreshing:
 class EnergyLoop(MaskedLoop):
     """A `MaskedLoop` whose state is the best of a population that evolves with every batch until it is frozen.
 
+    The sparse engine chooses, at the end of the epoch, once it is.
+
     Args:
         model, optimizer, feed, space, **settings: those of `MaskedLoop`.
         population: of the states.
@@ -139,6 +159,7 @@ class EnergyLoop(MaskedLoop):
         super().__init__(model, optimizer, feed, space, **more)
         self.population, self._costs = population, costs
         self._state_batch, self._threshold, self._renew = state_batch, threshold, renew
+        self._settled = False
 
     @property
     def best(self) -> tf.Tensor:
@@ -164,6 +185,24 @@ class EnergyLoop(MaskedLoop):
             some = slice(self._state_batch)
             self.population.renew(tf.reduce_mean(margin_cost(tf.one_hot(labels[some], logits.shape[1]), logits[some])))
         return logits, losses
+
+    def run(self, start, stop, stream=0):
+        found = super().run(start, stop, stream)
+        # Between epochs, where checkpoints are: a run that goes on from one changes over at the same step.
+        if self._engine is not None and self.feed.epoch_end(stop - 1) == stop and self._settled != self._is_frozen:
+            self._choose()
+        return found
+
+    @property
+    def _is_frozen(self) -> bool:
+        return bool(self.population.frozen.numpy())
+
+    def _choose(self):
+        self._settled = self._is_frozen
+        super()._choose()
+
+    def _masks(self):
+        return super()._masks() if self._is_frozen else masks_of(self.model)  # plain, it keeps all
 
     def _state_variables(self):
         return [*super()._state_variables(), *self.population.variables]
