@@ -5,11 +5,13 @@ import subprocess
 import sys
 
 import numba.core.caching
+import numpy as np
 import pytest
 
 import tfprune.engine.compiling
 from tfprune.engine.compiling import has_engine, kernels
 from tfprune.errors import InputError
+from tfprune.layers.kept_layers import SparseDense
 
 
 def test_without_a_place_for_compiled_kernels(monkeypatch):
@@ -27,6 +29,14 @@ def test_without_numba(monkeypatch):
     assert str(error.value) == (
         "the sparse engine: the package numba is missing; pip install 'tfprune[sparse]' brings it"
     )
+
+
+def test_a_layer_of_kept_weights_without_numba(monkeypatch):
+    layer = SparseDense(2, kept=3)
+    layer.build((None, 4))
+    monkeypatch.setitem(sys.modules, "numba", None)
+    with pytest.raises(InputError, match=r"numba is missing; pip install 'tfprune\[sparse\]' brings it"):
+        layer(np.ones((1, 4), np.float32))
 
 
 @pytest.mark.slow

@@ -211,13 +211,33 @@ def test_what_cannot_hold_kept_weights_stays_and_is_named():
     x = L.Dense(256, dtype="mixed_bfloat16", name="half")(x)
     model = keras.Model(given, L.Dense(256, name="full")(x), name="mixed")
     masks = tfprune.prune(model, "magnitude/uniform", 0.99)
-    told = (
-        "2 layers with 90 % of the parameters would pay and stay dense: 'lstm' .LSTM .*, 'half' .it computes in mixed"
-    )
-    with pytest.warns(UserWarning, match=told) as caught:
-        fast = tfprune.accelerate(tfprune.masked(model, masks), batch_size=1024, engine="sparse", compact=False)
+    told = "2 layers with 90 % of the parameters {} stay dense: 'lstm' .LSTM .*, 'half' .it computes in mixed"
+    sparse = tfprune.masked(model, masks)
+    with pytest.warns(UserWarning, match=told.format("would pay and")):
+        tfprune.accelerate(sparse, batch_size=1024, compact=False)
+    with pytest.warns(UserWarning, match=told.format("cannot hold kept weights alone and")) as caught:
+        fast = tfprune.accelerate(sparse, batch_size=1, engine="sparse", compact=False)  # where the rule takes none
     assert len(caught) == 1
     assert _kept(fast) == ["full"] and tfprune.masks_of(fast) == masks
+
+
+@pytest.mark.parametrize(
+    "shape, more, told",
+    [
+        ((64, 32, 32), {"data_format": "channels_first"}, "'conv2d' .its channels come first"),
+        ((None, None, 64), {}, "'conv2d' .the size of its images is not known"),
+    ],
+)
+def test_a_convolution_would_pay_by_its_positions(shape, more, told):
+    model = keras.Sequential([keras.Input(shape), L.Conv2D(64, 3, padding="same", name="conv2d", **more)])
+    with pytest.warns(UserWarning, match=f"1 layer with 100 % of the parameters would pay and stay dense: {told}"):
+        tfprune.accelerate(model, tfprune.prune(model, "magnitude", 0.98))
+
+
+def test_looking_up_would_not_pay():
+    model = keras.Sequential([keras.Input((100,), dtype="int32"), L.Embedding(5000, 64)])
+    with pytest.warns(UserWarning, match="no layer is sparse and large enough"):
+        tfprune.accelerate(model, tfprune.prune(model, "magnitude", 0.99), compact=False)
 
 
 def test_a_line_says_that_nothing_gets_faster():

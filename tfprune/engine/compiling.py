@@ -17,10 +17,15 @@ _SECONDS_WITHOUT_WORD = 3.0
 def has_engine() -> bool:
     """Whether the package is there that compiles the kernels."""
     try:
-        extra("numba", "the sparse engine")
+        require_engine()
     except InputError:
         return False
     return True
+
+
+def require_engine() -> None:
+    """Raises InputError, with the command that installs it, where the package is missing."""
+    extra("numba", "the sparse engine")
 
 
 @cache
@@ -35,7 +40,7 @@ def kernels(module: str = "kernels") -> ModuleType:
     Raises:
         InputError: Numba is not installed; says the command that does it.
     """
-    extra("numba", "the sparse engine")
+    require_engine()
     note = threading.Timer(
         _SECONDS_WITHOUT_WORD,
         lambda: print("tfprune: compiling the sparse engine for this machine, once ...", file=sys.stderr, flush=True),

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import tensorflow as tf
 
-from tfprune.engine.compiling import run_with
+from tfprune.engine.compiling import require_engine, run_with
 from tfprune.engine.geometry import Geometry
 from tfprune.engine.structure import Structure
 
@@ -143,7 +143,11 @@ def operation(method, arguments, results: int = 1, **more):
         arguments: tensors.
         results: how many tensors there are to be.
         **more: given to the method, too.
+
+    Raises:
+        InputError: Numba is not installed; says the command that does it.
     """
+    require_engine()
     weak = weakref.WeakMethod(method)
 
     def run(*arrays):

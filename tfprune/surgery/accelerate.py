@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfprune.engine.choice import AUTO, DENSE, ENGINES
+from tfprune.engine.choice import AUTO, DENSE, ENGINES, SPARSE
 from tfprune.engine.compiling import kernels
 from tfprune.engine.geometry import Geometry
 from tfprune.engine.rule import pays
@@ -29,6 +30,8 @@ from tfprune.layers.topology import named_layers
 from tfprune.layers.verify import check_copy
 from tfprune.surgery.compact import compact as compacted
 from tfprune.surgery.compact import masked_values
+
+_UNKNOWN_SIZE = 16
 
 
 def accelerate(
@@ -50,6 +53,9 @@ def accelerate(
     The copy trains with `fit`, as the masked model does; `save` and `tfprune.load_model`, `masks_of`, `sparsity`,
     `strip` and `export` take it, and `tfprune.masked(fast)` gives back a masked model with its weights. Its masks stay
     what they are.
+
+    Optimizers see a vector in place of the kernel: those that look at each weight alone train it as they do the masked
+    one; Muon, Lamb, Adafactor and others that look at a whole kernel train it differently.
 
     Args:
         model: built model, masked, plain with zeros for its pruned weights, or accelerated; stays as it is.
@@ -83,7 +89,7 @@ def accelerate(
     if model.compiled:
         compile_alike(fast, model)
     if engine != DENSE:
-        _tell(sparse, choices)
+        _tell(sparse, choices, engine)
     return fast
 
 
@@ -95,7 +101,7 @@ class Choice:
         layer: masked.
         kernels: (variable, mask) of each kernel.
         reason: why it stays dense, in a few words; None if it holds its kept weights alone.
-        missed: whether it would hold these, if it could.
+        missed: whether it would hold these, if it could: the rule says that it pays, or the engine is to be sparse.
     """
 
     layer: keras.layers.Layer
@@ -153,16 +159,27 @@ def _choice(layer: keras.layers.Layer, kernels, batch_size: int, engine: str) ->
         return Choice(layer, kernels, "engine is dense")
     reason = why_not_kept(layer)
     if reason is not None:
-        return Choice(layer, kernels, reason, any(_pays_as_matrix(mask, batch_size) for _, mask in kernels))
+        return Choice(layer, kernels, reason, engine == SPARSE or _would_pay(layer, kernels, batch_size))
     if engine == AUTO and not pays_for(layer, np.count_nonzero(kernels[0][1]), batch_size):
         return Choice(layer, kernels, "slower by the rule")
     return Choice(layer, kernels, None)
 
 
-def _pays_as_matrix(mask: np.ndarray, batch_size: int) -> bool:
-    """Whether the rule says so of a matrix with these weights, whatever the layer does with them."""
-    outputs = mask.shape[-1]
-    return pays(Geometry.dense(mask.size // outputs, outputs), np.count_nonzero(mask), batch_size)
+def _would_pay(layer: keras.layers.Layer, kernels, batch_size: int) -> bool:
+    """Whether the rule says so of matrices with these weights, whatever the layer does with them at its positions."""
+    if isinstance(layer, keras.layers.Embedding):  # which looks rows up
+        return False
+    examples = batch_size * _positions(layer)
+    matrices = [(mask.size // mask.shape[-1], mask.shape[-1], np.count_nonzero(mask)) for _, mask in kernels]
+    return any(pays(Geometry.dense(inputs, outputs), kept, examples) for inputs, outputs, kept in matrices)
+
+
+def _positions(layer: keras.layers.Layer) -> int:
+    """Of what a layer makes of an example; an axis of unknown size counts as 16, a small image's or a short text's."""
+    shapes = [tensor.shape[1:] for node in layer._inbound_nodes for tensor in node.output_tensors]
+    first = getattr(layer, "data_format", None) == "channels_first"
+    sizes = [shape[1:] if first else shape[:-1] for shape in shapes]
+    return max((math.prod(size or _UNKNOWN_SIZE for size in some) for some in sizes), default=1)
 
 
 def _zeros_pruned(model: keras.Model) -> Masks:
@@ -195,14 +212,15 @@ def check_arguments(batch_size: int, engine: str) -> None:
     kernels()
 
 
-def _tell(sparse: keras.Model, choices: Mapping[str, Choice]) -> None:
+def _tell(sparse: keras.Model, choices: Mapping[str, Choice], engine: str) -> None:
     missed = {path: choice for path, choice in choices.items() if choice.missed}
     if missed:
         shown = [f"{path!r} ({choice.reason})" for path, choice in missed.items()]
         share = 100 * share_of_parameters(sparse, [choice.layer for choice in missed.values()])
         count = f"{len(shown)} layers" if len(shown) > 1 else "1 layer"
+        would = "would pay and" if engine == AUTO else "cannot hold kept weights alone and"
         warnings.warn(
-            f"{count} with {share:.3g} % of the parameters would pay and stay dense: "
+            f"{count} with {share:.3g} % of the parameters {would} stay dense: "
             f"{', '.join(shown[:3])}{', ...' * (len(shown) > 3)}",
             stacklevel=3,
         )

@@ -139,9 +139,6 @@ class Twin:
         source = masked(own.model, masks, verify=False) if is_plain else own.model
         layers = {id(layer) for path, layer in named_layers(source) if path in chosen}
         model = kept_copy(source, lambda layer, mask: id(layer) in layers, plain_layer if is_plain else layer_like)
-        for (_, layer), (_, copy) in zip(named_layers(own.model), named_layers(model), strict=True):
-            if "product" in vars(layer) and "product" in vars(copy):
-                copy.product = layer.product
         self.kept = [path for path, layer in named_layers(model) if isinstance(layer, KeptKernel)]
         self.variables = {id(variable): copy for variable, copy in pairs(model, own.model)}
         decay = own.decay and own.decay.of(self.variables)
