@@ -285,13 +285,14 @@ def test_lora_and_quantization_are_refused():
 
 
 def test_the_rule_meets_each_call_of_a_layer():
-    dense, heads = L.Dense(300, name="a"), L.EinsumDense("abc,cde->abde", (None, 3, 2))
-    x = dense(keras.Input((7, 200)))
-    assert geometry_of(dense, x.shape).shape == (1, 1, 200, 300)
-    assert examples_of(dense, (None, 7, 200), 32) == 7 * 32
+    dense, heads = L.Dense(600, name="a"), L.EinsumDense("abc,cde->abde", (None, 3, 2))
+    x = dense(keras.Input((7, 400)))
+    assert geometry_of(dense, x.shape).shape == (1, 1, 400, 600)
+    assert examples_of(dense, (None, 7, 400), 32) == 7 * 32
     heads(keras.Input((7, 5)))
     assert examples_of(heads, (None, 7, 5), 32) == 7 * 32 and geometry_of(heads, (None, 7, 5)).size == 30
-    assert pays_for(dense, 600, 32) and not pays_for(dense, 60_000, 32)
+    assert pays_for(dense, 2400, 32) and not pays_for(dense, 240_000, 32)
+    assert not pays_for(dense, 2400, 1)
     assert not pays_for(K.SparseDense(3, kept=1), 1, 32)  # no graph calls it
 
 
