@@ -248,8 +248,8 @@ KEPT: dict[type, type] = {
 
 
 def has_kept(model: keras.Model) -> bool:
-    """Whether any layer of a model, or one within a layer, holds kept weights only."""
-    return any(map(is_kept, model._flatten_layers()))
+    """Whether any layer of a model, or one within a layer, holds kept weights only; nothing but a model does."""
+    return isinstance(model, keras.layers.Layer) and any(map(is_kept, model._flatten_layers()))
 
 
 def kept_class_of(layer: keras.Operation) -> type | None:

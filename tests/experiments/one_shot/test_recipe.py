@@ -108,7 +108,7 @@ def test_missing_dense_weights_name_the_command(run):
 
 def test_pruned_weights_stay_out_and_decay_pulls(run, digits):
     run(pruner="random/igq", iterations=40)
-    trainer = digits._trainers[40, "moving", 1000]
+    trainer = digits._trainers[40, "moving", 1000, "auto"]
     assert 0 < trainer._decay.value() < 1
     kernels = np.concatenate([array.ravel() for array in trainer.kernels.values()])
     assert abs((kernels != 0).sum() - 5020) <= 3
