@@ -164,6 +164,7 @@ def test_results_tell_what_was_used(command, trained):
     assert overview_table(trained(command, "auto"))["engine"].tolist() == sparse["engine"].tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", STUDIES)
 def test_asked_for_it_is_the_same_engine(command, trained):
     pytest.importorskip("numba")

@@ -186,6 +186,7 @@ def test_a_killed_training_ends_with_the_same_bytes(kind, tmp_path):
         assert trained.kept_layers == 2
 
 
+@pytest.mark.slow_beyond(2)
 @pytest.mark.parametrize("engines", [("dense", "sparse"), ("sparse", "dense")])
 @pytest.mark.parametrize("kind", LOOPS)
 def test_a_checkpoint_goes_on_with_the_other_engine(kind, engines, tmp_path):
