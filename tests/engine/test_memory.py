@@ -69,3 +69,24 @@ def test_gradients_of_given_inputs_are_left_out(kind, monkeypatch):
 
     step(tf.constant([[1.0, 2.0], [4.0, 3.0]]))
     assert called == []
+
+
+@pytest.mark.parametrize("kind", PRODUCTS)
+def test_a_compiled_function_outlives_its_model(kind):
+    make, compute = PRODUCTS[kind]
+
+    def compiled():
+        product = make()
+
+        def repeated(inputs):
+            return tf.while_loop(
+                lambda step, _: step < 2,
+                lambda step, x: (step + 1, tf.reshape(compute(product, x, VALUES), (2, 2))),
+                (0, inputs),
+            )
+
+        return tf.function(repeated, autograph=False).get_concrete_function(tf.TensorSpec((2, 2)))
+
+    function = compiled()
+    gc.collect()
+    assert function(tf.eye(2))[1].shape == (2, 2)

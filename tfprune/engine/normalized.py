@@ -53,7 +53,7 @@ class NormalizedProduct:
         def made(inputs, values, gamma, beta, bias, indices, *averages):
             return this._product(inputs, [values, gamma, beta, bias], indices, averages, measured)
 
-        return apart(made, inputs, *weights, indices, *averages)
+        return apart(self, made, inputs, *weights, indices, *averages)
 
     def _product(self, inputs, weights, indices, averages, measured):
         this = weakref.proxy(self)

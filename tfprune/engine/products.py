@@ -12,6 +12,9 @@ from tfprune.engine.compiling import require_engine, run_with
 from tfprune.engine.geometry import Geometry
 from tfprune.engine.structure import Structure
 
+# Graph of a compiled function -> what it computes with. Its model may be gone.
+_PRODUCTS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+
 
 class KeptProduct:
     """A layer's product; its structure follows the indices that it is given, which seldom change.
@@ -36,7 +39,7 @@ class KeptProduct:
         Returns:
             float32 (B, out_height, out_width, out_channels); transposed, the other way.
         """
-        return apart(weakref.proxy(self)._made, inputs, values, indices)
+        return apart(self, weakref.proxy(self)._made, inputs, values, indices)
 
     # Product and gradients are three sides of one sum over kept weights of input, value and gradient of an output: the
     # gradients of each are the other two, to any order.
@@ -119,18 +122,23 @@ class KeptProduct:
         return structure.outputs(upstream, values) if self.transposed else structure.inputs(upstream, values)
 
 
-def apart(function, *arguments):
+def apart(product, function, *arguments):
     """What a function of tensors gives; while a graph is traced, as a function of a graph of its own.
 
     TensorFlow keeps custom gradients for good, and with them the graph that they are traced in and all variables that
     it holds. This one has a few operations and no variables.
 
     Args:
+        product: what the function computes with, which it must not hold; lives as long as the graph that is traced.
         function: of tensors alone; has custom gradients.
         *arguments: tensors.
     """
     if tf.executing_eagerly():
         return function(*arguments)
+    graph = tf.compat.v1.get_default_graph()
+    while getattr(graph.outer_graph, "building_function", False):
+        graph = graph.outer_graph
+    _PRODUCTS.setdefault(graph, []).append(product)
     return tf.function(function, autograph=False).get_concrete_function(*arguments)(*arguments)
 
 
