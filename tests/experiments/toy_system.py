@@ -36,7 +36,8 @@ class ToyStudy(Study):
         from tfprune.data.prepared import load_prepared
         from tfprune.training.image_batches import ImageBatches
         from tfprune.training.loop import TrainingLoop
-        from tfprune.training.session import Pauses, Session, Timetable
+        from tfprune.training.session import Session
+        from tfprune.training.timetable import Pauses, Timetable
 
         settings, batches = self.settings, ImageBatches(load_prepared("digits"), 50)
         keras.utils.set_random_seed(0)

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_trainings import Killed, KillingWatch
 
 from tfprune.data.images import ResidentImages
 from tfprune.errors import InputError
@@ -17,7 +18,8 @@ from tfprune.training.loop import TrainingLoop
 from tfprune.training.momentum import MomentumSGD
 from tfprune.training.optimizers import make_optimizer
 from tfprune.training.samplers import EpochSampler
-from tfprune.training.session import Pauses, Session, Timetable
+from tfprune.training.session import Session
+from tfprune.training.timetable import Pauses, Timetable
 
 END, BATCH, WIDTH = 12, 128, 512
 
@@ -86,24 +88,11 @@ class Training:
             folder,
             timetable,
             self.begin,
-            Watch(end),
+            KillingWatch(end if end < END else None),
             stream=3,
             end=END,
             keep=lambda step: {"w": self.model.get_weights()[0]},
         )
-
-
-class Killed(Exception):
-    pass
-
-
-class Watch:
-    def __init__(self, last):
-        self._last = last
-
-    def progress(self, progress):
-        if progress.step >= self._last < END:
-            raise Killed
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from tfprune.training.feeds import RowsFeed, normalised
 from tfprune.training.loop import TrainingLoop
 from tfprune.training.optimizers import WarmupMilestones, make_optimizer
 from tfprune.training.samplers import EpochSampler
-from tfprune.training.session import Pauses, Session, Timetable, _State, _take
+from tfprune.training.session import Session, _State, _take
+from tfprune.training.timetable import Pauses, Timetable
 
 LAYOUT = Layout(results=("log",), unit="level")
 END = 11  # steps; an epoch has 4

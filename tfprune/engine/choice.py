@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tfprune.errors import InputError, did_you_mean
 from tfprune.records.extras import extra
 from tfprune.records.settings import setting
 
@@ -34,14 +35,18 @@ def engine_setting(section: str | None = None) -> Any:
 
 
 def check_engine(engine: str, named: str = "--engine") -> None:
-    """Refuses what cannot be had here.
+    """Refuses an engine that there is not, or not here.
 
     Args:
         engine: as asked for.
         named: what the user gave it by.
 
     Raises:
-        InputError: `sparse` without the package that it needs; says the command that brings it.
+        InputError: another name than those of `ENGINES`, or `sparse` without the package that it needs; says the
+            command that brings it.
     """
+    if engine not in ENGINES:
+        near = did_you_mean(engine, ENGINES)
+        raise InputError(f"{named} must be one of {', '.join(ENGINES)}. Received: {engine!r}{near}")
     if engine == SPARSE:
         extra("numba", f"{named}={engine}")

@@ -6,21 +6,17 @@ import sys
 import threading
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 
-from tfprune.errors import InputError
 from tfprune.records.extras import extra
 
 _SECONDS_WITHOUT_WORD = 3.0
 
 
 def has_engine() -> bool:
-    """Whether the package is there that compiles the kernels."""
-    try:
-        require_engine()
-    except InputError:
-        return False
-    return True
+    """Whether the package is there that compiles the kernels; does not load it."""
+    return find_spec("numba") is not None
 
 
 def require_engine() -> None:

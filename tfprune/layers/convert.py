@@ -176,9 +176,10 @@ def set_masks(model: keras.Model, masks: Mapping[str, np.ndarray]) -> None:
             these masks keep others.
     """
     require_built(model)
-    masks = _as_masks(masks).check(with_masks(model))
-    if has_kept(model):
-        if masks == masks_of(model):
+    sparse = with_masks(model)
+    masks = _as_masks(masks).check(sparse)
+    if sparse is not model:
+        if masks == masks_of(sparse):
             return
         raise InputError(
             f"model {model.name!r} holds kept weights only, their places are fixed: set the masks of "

@@ -11,11 +11,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfprune.engine.choice import AUTO, DENSE, ENGINES, SPARSE
+from tfprune.engine.choice import AUTO, DENSE, SPARSE, check_engine
 from tfprune.engine.compiling import kernels
 from tfprune.engine.geometry import Geometry
 from tfprune.engine.rule import pays
-from tfprune.errors import InputError, did_you_mean
+from tfprune.errors import InputError
 from tfprune.layers.compiling import compile_alike
 from tfprune.layers.convert import masked, without_lora
 from tfprune.layers.copying import layer_like, plain_layer
@@ -197,10 +197,7 @@ def check_arguments(batch_size: int, engine: str) -> None:
     """Raises InputError: one is out of range, or the engine cannot compute here."""
     if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
         raise InputError(f"batch_size must be a number of examples, 1 or more. Received: {batch_size!r}")
-    if engine not in ENGINES:
-        raise InputError(
-            f"engine must be one of {', '.join(ENGINES)}. Received: {engine!r}{did_you_mean(engine, ENGINES)}"
-        )
+    check_engine(engine, "engine")
     if engine == DENSE:
         return
     gpus = len(tf.config.get_visible_devices("GPU"))

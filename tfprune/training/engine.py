@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfprune.engine.choice import AUTO, DENSE, ENGINES
+from tfprune.engine.choice import AUTO, DENSE, check_engine
 from tfprune.engine.compiling import has_engine, kernels
 from tfprune.errors import InputError
 from tfprune.layers.compiling import fresh_optimizer
@@ -44,14 +44,12 @@ def engine_of(asked: str, batch_size: int | None) -> Engine | None:
     Raises:
         InputError: another name, or `sparse` on a GPU or without Numba.
     """
-    if asked not in ENGINES:
-        raise InputError(f"engine must be one of {', '.join(ENGINES)}. Received: {asked!r}")
+    check_engine(asked, "engine")
     on_gpu = asked != DENSE and bool(tf.config.list_logical_devices("GPU"))
     if asked == DENSE or (asked == AUTO and (on_gpu or not has_engine())):
         return None
     if on_gpu:
         raise InputError("engine = sparse computes on CPUs, and TensorFlow sees a GPU: use auto or dense, or hide it")
-    kernels()  # compiled now, not in the first step
     return Engine(batch_size or 32)
 
 
@@ -114,7 +112,10 @@ class Engine:
             for path, layer in named_layers(target.model)
             if why_not_kept(layer) is None and pays_for(layer, kept[id(layer.kernel)], self.batch_size)
         }
-        return Twin(target, masks, chosen) if chosen else None
+        if not chosen:
+            return None
+        kernels()  # compiled now, not in the first step
+        return Twin(target, masks, chosen)
 
 
 class Twin:

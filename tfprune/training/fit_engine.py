@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 
 from tfprune.engine.choice import SPARSE
+from tfprune.engine.compiling import kernels
 from tfprune.errors import InputError
 from tfprune.layers.switched import Switches, switchable
 from tfprune.training.engine import engine_of
@@ -33,6 +34,7 @@ def switched(model: keras.Model, asked: str) -> Switches | None:
     layers = switchable(model)
     if not layers or engine_of(asked, None) is None:
         return None
+    kernels()  # compiled now, not in the middle of the training
     switches = Switches(layers)
     _forget(model)
     model.make_train_function()

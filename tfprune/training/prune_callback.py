@@ -8,7 +8,7 @@ from bisect import bisect_right
 
 import keras
 
-from tfprune.engine.choice import AUTO, ENGINES, check_engine
+from tfprune.engine.choice import AUTO, check_engine
 from tfprune.errors import InputError, did_you_mean
 from tfprune.layers.in_place import mask_in_place
 from tfprune.pruning.layer_fractions import is_exactly, is_whole
@@ -95,8 +95,6 @@ class Prune(keras.callbacks.Callback):
         **options,
     ):
         super().__init__()
-        if engine not in ENGINES:
-            raise InputError(f"engine must be one of {', '.join(ENGINES)}. Received: {engine!r}")
         check_engine(engine, "engine")
         self._engine, self._switches = engine, None
         pattern = options.get("pattern")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from tfprune.records.metric_log import MetricLog
 from tfprune.records.run_folder import RunFolder
 from tfprune.training.drive import DIVERGED, Stretch, drive
 from tfprune.training.loop import TrainingLoop
+from tfprune.training.timetable import Timetable
 
 Arrays = Mapping[str, np.ndarray]
 Test = Callable[[], Mapping[str, float]]
@@ -60,47 +61,6 @@ class Watch(Protocol):
 
     def end(self, text: str = "") -> None:
         """The training has ended, with what there is to say of it."""
-
-
-@dataclass(frozen=True)
-class Pauses:
-    """Steps of a training: the multiples of `every` and those `at`, none before `first` and none after `last`."""
-
-    every: int | None = None
-    at: Collection[int] = ()
-    first: int = 0
-    last: int | None = None
-
-    def __contains__(self, step: int) -> bool:
-        if step < self.first or (self.last is not None and step > self.last):
-            return False
-        return step in self.at or bool(self.every and step % self.every == 0)
-
-    def until(self, start: int, step: int) -> list[int]:
-        """Those from `start` to `step`, both included."""
-        multiples = range(-(-start // self.every) * self.every, step + 1, self.every) if self.every else ()
-        return sorted(number for number in {*multiples, *self.at} if start <= number <= step and number in self)
-
-
-@dataclass(frozen=True)
-class Timetable:
-    """When something happens in a training; a pause at a step sees the state before that step's update.
-
-    Attributes:
-        tests: the test set is measured.
-        checkpoints: everything is written down, so that a killed run goes on from there.
-        means: the means of the loop's measures over the training batches since the last such step are logged, that of
-            `train_error` as `train_accuracy`.
-        keeps: the caller keeps what it wants to keep.
-        each: measures of the loop that are logged for every step, and so need no means: `train_error` for example,
-            which has both.
-    """
-
-    tests: Pauses
-    checkpoints: Pauses
-    means: Pauses = Pauses()
-    keeps: Pauses = Pauses()
-    each: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

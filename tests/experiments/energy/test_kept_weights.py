@@ -1,10 +1,14 @@
 """A state that stays the same, trained by its kept weights alone: the dense training's numbers, and its checkpoints."""
 
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
+from small_trainings import Batches as AnyBatches
+from small_trainings import Killed, KillingWatch
 
 from tfprune.errors import InputError
 from tfprune.experiments.energy.training import EnergyLoop, MaskedLoop
@@ -15,7 +19,8 @@ from tfprune.records.run_folder import Layout, RunFolder
 from tfprune.training.decay import AllDecay
 from tfprune.training.momentum import MomentumSGD
 from tfprune.training.optimizers import WarmupMilestones, make_optimizer
-from tfprune.training.session import Pauses, Session, Timetable
+from tfprune.training.session import Session
+from tfprune.training.timetable import Pauses, Timetable
 
 pytest.importorskip("numba")
 
@@ -28,29 +33,7 @@ OPTIMIZERS = {
 STATE = np.random.default_rng(1).random(sum(SIZES.values())) < 0.08
 STATE[: SIZES["conv"]] = np.arange(SIZES["conv"]) % 2  # too small to be worth it
 
-
-class Batches:
-    """A feed of the same random batches in every epoch."""
-
-    resident = True
-
-    def __init__(self):
-        rng = np.random.default_rng(0)
-        self._inputs = rng.normal(size=(BATCHES * BATCH, 8, 8, 1)).astype(np.float32)
-        self._labels = rng.integers(0, CLASSES, BATCHES * BATCH).astype(np.int32)
-
-    def begin(self, stream, step):
-        pass
-
-    def epoch_end(self, step):
-        return (step // BATCHES + 1) * BATCHES
-
-    def batch_size(self, step):
-        return BATCH
-
-    def batch(self, stream, step, size):
-        start = step % BATCHES * BATCH
-        return tf.constant(self._inputs)[start : start + size], tf.constant(self._labels)[start : start + size]
+Batches = partial(AnyBatches, BATCHES, BATCH, (8, 8, 1), CLASSES)
 
 
 def _space():
@@ -103,19 +86,6 @@ def _searched(engine):
 LOOPS = {"fixed": _fixed, "searched": _searched}
 
 
-class Killed(Exception):
-    pass
-
-
-class Watch:
-    def __init__(self, last):
-        self._last = last
-
-    def progress(self, progress):
-        if progress.step == self._last:
-            raise Killed
-
-
 def _train(loop, place, killed_at=None):
     """Four epochs."""
     weights = [np.array(each) for each in loop.model.get_weights()]
@@ -136,7 +106,7 @@ def _train(loop, place, killed_at=None):
             folder,
             Timetable(tests=epochs, checkpoints=epochs, means=epochs),
             begin,
-            Watch(killed_at),
+            KillingWatch(killed_at),
             stream=0,
             end=4 * BATCHES,
         )

@@ -1,10 +1,13 @@
 """The step of energy-based pruning against masked layers, plain training, finite differences and its parts by hand."""
 
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
+from small_trainings import Batches as AnyBatches
 
 from tfprune.experiments.energy.networks import build
 from tfprune.experiments.energy.states import layout
@@ -26,30 +29,7 @@ OPTIMIZERS = {
 }
 STATE = np.array([1, 0, 1, 1, 0, 1, 0, 1, 1, 0, 0, 1], bool)  # of conv1's 3 filters, conv2's 4 and 5 units
 
-
-class Batches:
-    """A feed of the same few random batches in every epoch, that knows how often it was begun."""
-
-    resident = True
-
-    def __init__(self):
-        rng = np.random.default_rng(0)
-        self.inputs = rng.normal(size=(BATCHES * BATCH, 5, 5, 1)).astype(np.float32)
-        self.labels = rng.integers(0, CLASSES, BATCHES * BATCH).astype(np.int32)
-        self.begun = []
-
-    def begin(self, stream, step):
-        self.begun.append(step)
-
-    def epoch_end(self, step):
-        return (step // BATCHES + 1) * BATCHES
-
-    def batch_size(self, step):
-        return BATCH
-
-    def batch(self, stream, step, size):
-        start = step % BATCHES * BATCH
-        return tf.constant(self.inputs)[start : start + size], tf.constant(self.labels)[start : start + size]
+Batches = partial(AnyBatches, BATCHES, BATCH, (5, 5, 1), CLASSES)
 
 
 def _model():

@@ -36,7 +36,8 @@ from tfprune.training.evaluation import Evaluator
 from tfprune.training.image_batches import ImageBatches
 from tfprune.training.momentum import MomentumSGD
 from tfprune.training.optimizers import WarmupMilestones
-from tfprune.training.session import Pauses, Session, Timetable, Trained, Watch
+from tfprune.training.session import Session, Trained, Watch
+from tfprune.training.timetable import Pauses, Timetable
 
 HELD_OUT = 0.1
 TOP = (1, 3, 5)

@@ -20,7 +20,8 @@ from tfprune.training.evaluation import Evaluator
 from tfprune.training.image_batches import ImageBatches
 from tfprune.training.loop import TrainingLoop
 from tfprune.training.optimizers import Cosine, make_optimizer
-from tfprune.training.session import Pauses, Session, Timetable, Trained, Watch
+from tfprune.training.session import Session, Trained, Watch
+from tfprune.training.timetable import Pauses, Timetable
 
 NAMES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 _MOMENTUM = 0.9

@@ -22,7 +22,8 @@ from tfprune.training.evaluation import Evaluator
 from tfprune.training.feeds import RowsFeed, normalised
 from tfprune.training.loop import TrainingLoop
 from tfprune.training.samplers import Draw, DrawnSampler, with_replacement
-from tfprune.training.session import Arrays, Pauses, Session, Timetable, Trained, Watch
+from tfprune.training.session import Arrays, Session, Trained, Watch
+from tfprune.training.timetable import Pauses, Timetable
 
 _SECONDS_PER_TEXT = 0.5
 

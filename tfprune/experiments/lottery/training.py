@@ -29,7 +29,8 @@ from tfprune.training.decay import AllDecay
 from tfprune.training.loop import TrainingLoop
 from tfprune.training.mirrored import Several
 from tfprune.training.optimizers import WarmupMilestones, make_optimizer
-from tfprune.training.session import Pauses, Session, Timetable, Trained, Watch
+from tfprune.training.session import Session, Trained, Watch
+from tfprune.training.timetable import Pauses, Timetable
 
 
 class Trainer:

@@ -22,7 +22,8 @@ from tfprune.training.feeds import RowsFeed, normalised
 from tfprune.training.loop import TrainingLoop
 from tfprune.training.momentum import MomentumSGD
 from tfprune.training.samplers import EpochSampler
-from tfprune.training.session import Pauses, Session, Timetable, Trained, Watch
+from tfprune.training.session import Session, Trained, Watch
+from tfprune.training.timetable import Pauses, Timetable
 
 
 class SubnetworkTrainer:
