@@ -1,9 +1,14 @@
-"""The compiled kernels of a dense layer of kept weights that normalises its own inputs.
+"""The compiled kernels of dense layers of kept weights that normalise their own inputs, one after the other.
 
-As in `tfprune.engine.kernels`, activations lie as rows, one for each feature, of 64 examples: those of a block stay in
-a core's cache from when they are normalised until they are weighted. Gradients of weights take longer chunks of the
-batch: there a feature's row is used at once, and those of the outputs are to stay in the cache. Parallel are blocks and
-features; the order of sums does not depend on how many threads there are.
+Activations lie as rows, one for each feature, of the whole batch: mean and variance of a feature are those of its row,
+so all that a layer does to a feature, forward and back, is one thread's work on rows that are in its cache. Parallel
+are features; the order of sums does not depend on how many threads there are.
+
+Rows are `stride` floats apart, an odd number of cache lines, as rows apart by a power of two push each other out of the
+caches. What lies behind the batch, up to whole vectors, is 0.
+
+What belongs to a layer lies behind that of the one before it, in arrays for all of them; a table of whole numbers, a
+line for each layer, says where (`INPUTS` and what follows are its columns).
 
 Importing this module compiles, or reads what was compiled before: import it by `tfprune.engine.compiling` alone.
 """
@@ -14,20 +19,25 @@ import numpy as np
 from numba import get_thread_id, njit, prange, types
 
 from tfprune.engine.kernels import CACHED, MATH, transpose
-from tfprune.engine.vectors import FOUR_DOTS, SIXTEEN_DOTS, SUMS
+from tfprune.engine.vectors import FOUR_DOTS, LANES, MOST, SIXTEEN_DOTS, SUMS
 
-BLOCK = 64  # examples in a row
+# Columns of the table: how many features a layer has, how many weights it keeps, whether negative outputs become 0, and
+# where the first one lies of its inputs, its outputs, its kept weights, and of all its values, γ, β and b.
+INPUTS, OUTPUTS, KEPT, RELU, FIRST_INPUT, FIRST_OUTPUT, FIRST_KEPT, FIRST_WEIGHT = range(8)
 
-_WIDE = 64  # features of an example that are one thread's work at a time
-_CACHED, _LONGEST = 2**17, 1024  # floats in half of a core's second cache; examples in a chunk, at most
-_SUM = SUMS[BLOCK // 16]
+_WIDE = 64  # features of examples that are transposed at a time
+_CACHED = 2**17  # floats in half of a core's second cache
 
 _GIVEN = types.Array(types.float32, 1, "C", readonly=True)
 _MADE = types.Array(types.float32, 1, "C")
 _EXAMPLES = types.Array(types.float32, 2, "C", readonly=True)
 _MADE_EXAMPLES = types.Array(types.float32, 2, "C")
-_STARTS = types.Array(types.int32, 1, "C", readonly=True)
+_NUMBERS = types.Array(types.int32, 1, "C", readonly=True)
 _BOUNDS = types.Array(types.int64, 1, "C", readonly=True)
+_TABLE = types.Array(types.int64, 2, "C", readonly=True)
+_INT, _FLOAT, _BOOL = types.int64, types.float32, types.boolean
+
+_S1, _S2, _S3, _S4, _S5, _S6, _S7, _S8 = (SUMS[vectors] for vectors in range(1, MOST + 1))
 
 
 def _kernel(*arguments):
@@ -35,225 +45,295 @@ def _kernel(*arguments):
 
 
 @njit
-def scratch_size(features, outputs):
-    """Floats for the rows of features and of outputs, in a block, and a tile of examples."""
-    return (features + outputs + _WIDE) * BLOCK
+def scratch_size(stride):
+    """Floats of a thread's scratch, in which inputs are transposed."""
+    return _WIDE * stride
 
 
 @njit
-def chunk_size(outputs):
-    """Examples, a multiple of `BLOCK`, for which the rows of all outputs stay in a core's cache."""
-    return max(1, min(_LONGEST, _CACHED // outputs) // BLOCK) * BLOCK
+def _tile(rows, length):
+    """Floats of `rows` rows that are used at a time, so that these stay in a core's cache."""
+    most = MOST * LANES
+    return min(most, length) if rows * most <= 2 * _CACHED else most // 2
 
 
 @njit
-def gradient_scratch(outputs, threads):
-    """Floats for the rows of outputs in a chunk, and for each thread some rows of features and a tile of examples."""
-    return outputs * chunk_size(outputs) + threads * _WIDE * (chunk_size(outputs) + BLOCK)
+def _sum(rows, at, vectors, values, starts, k, end, out, to):
+    if vectors == 8:
+        _S8(rows, at, values, starts, k, end, out, to)
+    elif vectors == 7:
+        _S7(rows, at, values, starts, k, end, out, to)
+    elif vectors == 6:
+        _S6(rows, at, values, starts, k, end, out, to)
+    elif vectors == 5:
+        _S5(rows, at, values, starts, k, end, out, to)
+    elif vectors == 4:
+        _S4(rows, at, values, starts, k, end, out, to)
+    elif vectors == 3:
+        _S3(rows, at, values, starts, k, end, out, to)
+    elif vectors == 2:
+        _S2(rows, at, values, starts, k, end, out, to)
+    else:
+        _S1(rows, at, values, starts, k, end, out, to)
 
 
 @njit
-def _turned(out, tile, some, rows, stride, wide):
-    """Makes rows of a tile of examples; up to `BLOCK` they are 0 for examples that there are not."""
-    transpose(out, tile, _WIDE, out, rows, stride, some, wide)
-    if some < BLOCK:
-        for f in range(wide):
-            out[rows + f * stride + some : rows + f * stride + BLOCK] = np.float32(0)
+def _give(rows, stride, out):
+    """Rows as examples (B, features)."""
+    batch, features = out.shape
+    transpose(rows, 0, stride, out.reshape(-1), 0, features, features, batch)
 
 
 @njit(fastmath=MATH)
-def _normalised(inputs, begin, some, first, wide, mean, scale, out, rows, stride, tile):
-    """out[rows + f · stride + b] = (inputs[begin + b, first + f] − mean[first + f]) · scale[first + f], f < wide"""
-    center, factor = mean[first : first + wide], scale[first : first + wide]
-    for b in range(some):
-        given, row = inputs[begin + b, first : first + wide], out[tile + b * _WIDE : tile + b * _WIDE + wide]
-        for f in range(wide):
-            row[f] = (given[f] - center[f]) * factor[f]
-    _turned(out, tile, some, rows, stride, wide)
+def _standardised(row, f, measured, epsilon, mean, variance, scale, out):
+    """out = (row − mean[f]) · scale[f], of a row's own mean and variance where it is `measured`."""
+    batch = row.size
+    if measured:
+        total = np.float32(0)
+        for b in range(batch):
+            total += row[b]
+        center = total / np.float32(batch)
+        total = np.float32(0)
+        for b in range(batch):
+            total += (row[b] - center) * (row[b] - center)
+        mean[f], variance[f] = center, total / np.float32(batch)
+    center = mean[f]
+    factor = np.float32(1) / np.sqrt(variance[f] + epsilon)
+    scale[f] = factor
+    for b in range(batch):
+        out[b] = (row[b] - center) * factor
+    for b in range(batch, out.size):
+        out[b] = np.float32(0)
 
 
 @njit(fastmath=MATH)
-def _passed(upstream, made, relu, begin, some, first, wide, out, rows, stride, tile):
-    """out[rows + o · stride + b] = upstream[begin + b, first + o], or 0 with `relu` where `made` is not positive"""
-    limit = np.float32(0) if relu else np.float32(-np.inf)
-    for b in range(some):
-        given, found = upstream[begin + b, first : first + wide], made[begin + b, first : first + wide]
-        row = out[tile + b * _WIDE : tile + b * _WIDE + wide]
-        for o in range(wide):
-            row[o] = given[o] * np.float32(found[o] > limit)  # a factor, as a branch is slow
-    _turned(out, tile, some, rows, stride, wide)
-
-
-@_kernel(_EXAMPLES, _MADE, _MADE)
-def measure(inputs, mean, variance):
-    """Mean and variance of each feature, (features,), of inputs (B, features)."""
+def _take(inputs, first, wide, stride, measured, epsilon, mean, variance, scale, rows, scratch):
+    """Normalised rows of some features."""
     batch, features = inputs.shape
-    for job in prange((features + _WIDE - 1) // _WIDE):
-        first = job * _WIDE
-        some = min(features - first, _WIDE)
-        totals = np.zeros(_WIDE, np.float32)
-        for b in range(batch):
-            row = inputs[b, first : first + some]
-            for f in range(some):
-                totals[f] += row[f]
-        center = totals / np.float32(batch)
-        totals[:] = np.float32(0)
-        for b in range(batch):
-            row = inputs[b, first : first + some]
-            for f in range(some):
-                totals[f] += (row[f] - center[f]) * (row[f] - center[f])
-        for f in range(some):
-            mean[first + f] = center[f]
-            variance[first + f] = totals[f] / np.float32(batch)
+    transpose(inputs.reshape(-1), first, features, scratch, 0, stride, batch, wide)
+    for f in range(wide):
+        row = scratch[f * stride : f * stride + batch]
+        out = rows[(first + f) * stride : (first + f + 1) * stride]
+        _standardised(row, first + f, measured, epsilon, mean, variance, scale, out)
 
 
-@_kernel(
-    *(_EXAMPLES, _GIVEN, _GIVEN, _BOUNDS),
-    *(_GIVEN, _GIVEN, _GIVEN, _GIVEN, _STARTS, _STARTS, _BOUNDS, _MADE, types.boolean, _MADE_EXAMPLES, _MADE),
-)
-def produce(inputs, mean, scale, live, values, gamma, beta, bias, order, starts, bounds, scaled, relu, out, scratch):
-    """out = x̂ · (γ ∘ W) + (β · W + b), with x̂ = (inputs − mean) · scale; negative outputs are 0 with `relu`
-
-    Args:
-        inputs: (B, features).
-        mean, scale, gamma, beta: (features,).
-        live: (features + 1,), bounds of the connections of each feature.
-        values: one for each connection.
-        bias: (outputs,).
-        order: connections, sorted by output.
-        starts: `BLOCK` times the feature of each, in that order.
-        bounds: (outputs + 1,), of the connections of each output, in that order.
-        scaled: γ ∘ W is written there, in that order.
-        out: (B, outputs).
-        scratch: `scratch_size` floats for each thread.
-    """
-    batch, features = inputs.shape
-    outputs = bounds.size - 1
-    shift = np.empty(outputs, np.float32)
-    for o in prange(outputs):
-        total = bias[o]
+@njit(fastmath=MATH)
+def _produce(rows, batch, stride, weights, line, order, numbers, starts, bounds, first, last, scaled, shifts, made):
+    """Some rows of x̂ · (γ ∘ W) + (β · W + b); negative ones are 0 with `RELU`."""
+    n, features = line[KEPT], line[INPUTS]
+    values, gamma, beta = weights[:n], weights[n : n + features], weights[n + features : n + 2 * features]
+    bias = weights[n + 2 * features :]
+    for o in range(first, last):
+        shift = bias[o]
         for k in range(bounds[o], bounds[o + 1]):
-            value, feature = values[order[k]], starts[k] // BLOCK
-            scaled[k] = gamma[feature] * value
-            total += beta[feature] * value
-        shift[o] = total
-    size = scratch_size(features, outputs)
-    floor = np.float32(0) if relu else np.float32(-np.inf)
-    for job in prange((batch + BLOCK - 1) // BLOCK):
-        rows = get_thread_id() * size
-        made = rows + features * BLOCK
-        some = min(batch - job * BLOCK, BLOCK)
-        for first in range(0, features, _WIDE):
-            wide = min(features - first, _WIDE)
-            if live[first] < live[first + wide]:
-                place = rows + first * BLOCK
-                _normalised(inputs, job * BLOCK, some, first, wide, mean, scale, scratch, place, BLOCK, made)
-        for o in range(outputs):
-            _SUM(scratch, rows, scaled, starts, bounds[o], bounds[o + 1], scratch, made + o * BLOCK)
-        block = out[job * BLOCK : job * BLOCK + some]
-        transpose(scratch, made, BLOCK, block.reshape(-1), 0, outputs, outputs, some)
-        for b in range(some):
-            row = block[b]
-            for o in range(outputs):
-                value = row[o] + shift[o]
-                row[o] = floor if value < floor else value
+            value = values[order[k]]
+            scaled[k] = gamma[numbers[k]] * value
+            shift += beta[numbers[k]] * value
+        shifts[o] = shift
+    length = (batch + LANES - 1) // LANES * LANES
+    tile = _tile(features, length)
+    for at in range(0, length, tile):
+        vectors = min(tile, length - at) // LANES
+        for o in range(first, last):
+            _sum(rows, at, vectors, scaled, starts, bounds[o], bounds[o + 1], made, o * stride + at)
+    floor = np.float32(0) if line[RELU] else np.float32(-np.inf)
+    for o in range(first, last):
+        shift = shifts[o]
+        row = made[o * stride : o * stride + batch]
+        for b in range(batch):
+            value = row[b] + shift
+            row[b] = floor if value < floor else value
 
 
 @_kernel(
-    *(_EXAMPLES, _GIVEN, _GIVEN, _BOUNDS, _EXAMPLES, _EXAMPLES, types.boolean),
-    *(_GIVEN, _GIVEN, _GIVEN, _STARTS, _MADE, _MADE, _MADE, _MADE, _MADE),
+    *(_EXAMPLES, _GIVEN, _BOOL, _TABLE, _GIVEN, _INT),
+    *(_NUMBERS, _NUMBERS, _NUMBERS, _BOUNDS, _TABLE),
+    *(_MADE, _MADE, _MADE, _MADE, _MADE, _MADE, _MADE, _MADE_EXAMPLES),
 )
-def of_weights(
-    inputs, mean, scale, bounds, upstream, made, relu, values, gamma, beta, starts, of_values, of_gamma, of_beta,
-    of_bias, scratch,
+def forward(
+    inputs, weights, measured, table, epsilons, stride,
+    order, numbers, starts, bounds, parts,
+    rows, made, mean, variance, scale, scaled, scratch, outputs,
 ):  # fmt: skip
-    """The gradients of values, γ, β and b.
+    """Each layer: x̂ · (γ ∘ W) + (β · W + b) with `x̂ = (x − mean) · scale` and `scale = 1 / sqrt(variance + ε)`.
 
     Args:
-        inputs, mean, scale, values, gamma, beta, relu: as for `produce`.
-        bounds: (features + 1,), of the connections of each feature, which lie one after the other.
-        upstream: (B, outputs), gradients of the outputs.
-        made: (B, outputs), what `produce` made.
-        starts: `chunk_size` times the output of each connection.
-        scratch: `gradient_scratch` floats.
+        inputs: (B, features) of the first layer.
+        weights: flat.
+        measured: whether mean and variance are those of the batch and are written; else they are given.
+        table: a line for each layer.
+        epsilons: (layers,).
+        stride: floats from one row to the next.
+        order: of the kept weights, sorted by output in each layer: which of its layer's values each one is.
+        numbers, starts: the input of each in its layer, and `stride` times that.
+        bounds: of the weights of each output, one bound more than outputs in each layer.
+        parts: (layers, n + 1), bounds of the outputs that are one thread's work.
+        rows: flat, of all normalised inputs, written.
+        made: flat, of all outputs, written.
+        mean, variance, scale: of all inputs.
+        scaled: floats for each kept weight.
+        scratch: `scratch_size` floats for each thread.
+        outputs: (B, outputs) of the last layer, written.
     """
     batch, features = inputs.shape
-    outputs = upstream.shape[1]
-    chunk = chunk_size(outputs)
-    products = np.zeros(values.size, np.float32)
-    of_bias[:] = np.float32(0)
-    for begin in range(0, batch, chunk):
-        end = min(batch, begin + chunk)
-        for job in prange((outputs + _WIDE - 1) // _WIDE):
-            first = job * _WIDE
-            wide = min(outputs - first, _WIDE)
-            tile = outputs * chunk + get_thread_id() * _WIDE * (chunk + BLOCK)
-            for b in range(begin, end, BLOCK):
-                place = first * chunk + b - begin
-                _passed(upstream, made, relu, b, min(end - b, BLOCK), first, wide, scratch, place, chunk, tile)
-            for o in range(first, first + wide):
-                row = scratch[o * chunk : o * chunk + end - begin]
-                total = np.float32(0)
-                for b in range(end - begin):
-                    total += row[b]
-                of_bias[o] += total
-        for job in prange((features + _WIDE - 1) // _WIDE):
-            first = job * _WIDE
-            wide = min(features - first, _WIDE)
-            tile = outputs * chunk + get_thread_id() * _WIDE * (chunk + BLOCK)
-            rows = tile + _WIDE * BLOCK
-            if bounds[first] < bounds[first + wide]:
-                for b in range(begin, end, BLOCK):
-                    some, place = min(end - b, BLOCK), rows + b - begin
-                    _normalised(inputs, b, some, first, wide, mean, scale, scratch, place, chunk, tile)
-                for f in range(wide):
-                    k, last, row = bounds[first + f], bounds[first + f + 1] - 1, rows + f * chunk
-                    while k + 15 <= last:
-                        SIXTEEN_DOTS(scratch, 0, starts, k, last, scratch, row, end - begin, products)
-                        k += 16
-                    while k <= last:
-                        FOUR_DOTS(scratch, 0, starts, k, last, scratch, row, end - begin, products)
-                        k += 4
-    for f in prange(features):
+    size = scratch_size(stride)
+    shifts = np.empty(made.size // stride, np.float32)
+    for job in prange((features + _WIDE - 1) // _WIDE):
+        mine = scratch[get_thread_id() * size : (get_thread_id() + 1) * size]
+        wide = min(features - job * _WIDE, _WIDE)
+        _take(inputs, job * _WIDE, wide, stride, measured, epsilons[0], mean, variance, scale, rows, mine)
+    layers = table.shape[0]
+    for i in range(layers):
+        for part in prange(parts.shape[1] - 1):
+            line, first, last = table[i], parts[i, part], parts[i, part + 1]
+            begin, end = line[FIRST_KEPT], line[FIRST_KEPT] + line[KEPT]
+            at, to, here = line[FIRST_INPUT], line[FIRST_OUTPUT], made[line[FIRST_OUTPUT] * stride :]
+            _produce(
+                *(rows[at * stride :], batch, stride, weights[line[FIRST_WEIGHT] :], line),
+                *(order[begin:end], numbers[begin:end], starts[begin:end], bounds[to + i :], first, last),
+                *(scaled[begin:end], shifts[to:], here),
+            )
+            if i + 1 < layers:
+                after = table[i + 1, FIRST_INPUT]
+                for o in range(first, last):
+                    out = rows[(after + o) * stride : (after + o + 1) * stride]
+                    row = here[o * stride : o * stride + batch]
+                    _standardised(row, after + o, measured, epsilons[i + 1], mean, variance, scale, out)
+    _give(made[table[layers - 1, FIRST_OUTPUT] * stride :], stride, outputs)
+
+
+@njit(fastmath=MATH)
+def _take_upstream(upstream, made, relu, stride, out, of_bias):
+    """Rows of gradients, 0 with `relu` where `made` is not positive, and the sum of each."""
+    batch, outputs = upstream.shape
+    transpose(upstream.reshape(-1), 0, outputs, out, 0, stride, batch, outputs)
+    for o in range(outputs):
+        row, found = out[o * stride : o * stride + batch], made[o * stride : o * stride + batch]
+        if relu:
+            for b in range(batch):
+                row[b] *= np.float32(found[b] > np.float32(0))  # a factor, as a branch is slow
+        total = np.float32(0)
+        for b in range(batch):
+            total += row[b]
+        of_bias[o] = total
+        for b in range(batch, stride):
+            out[o * stride + b] = np.float32(0)
+
+
+@njit(fastmath=MATH)
+def _back(
+    rows, upstream, batch, stride, weights, found, line, numbers, starts, bounds, first, last, products, goes_on,
+    measured, scale, made, relu, of_inputs, of_bias_before,
+):  # fmt: skip
+    """The gradients of some features' values, γ and β, and, where it `goes_on`, of the inputs."""
+    n, features, outputs = line[KEPT], line[INPUTS], line[OUTPUTS]
+    values, gamma, beta = weights[:n], weights[n : n + features], weights[n + features : n + 2 * features]
+    of_values, of_gamma, of_beta = found[:n], found[n : n + features], found[n + features : n + 2 * features]
+    of_bias = found[n + 2 * features :]
+    length = (batch + LANES - 1) // LANES * LANES
+    tile = _tile(outputs, length)
+    piece = max(LANES, min(length, _CACHED // outputs // LANES * LANES))
+    for k in range(bounds[first], bounds[last]):
+        products[k] = np.float32(0)
+    for at in range(0, length, piece):
+        some = min(piece, length - at)
+        for f in range(first, last):
+            k, end, row = bounds[f], bounds[f + 1] - 1, f * stride + at
+            while k + 15 <= end:
+                SIXTEEN_DOTS(upstream, at, starts, k, end, rows, row, some, products)
+                k += 16
+            while k <= end:
+                FOUR_DOTS(upstream, at, starts, k, end, rows, row, some, products)
+                k += 4
+            if goes_on:
+                for more in range(0, some, tile):
+                    vectors = min(tile, some - more) // LANES
+                    here = at + more
+                    _sum(upstream, here, vectors, values, starts, bounds[f], bounds[f + 1], of_inputs, row + more)
+    share = np.float32(1) / np.float32(batch)
+    for f in range(first, last):
         along, beside = np.float32(0), np.float32(0)
         for k in range(bounds[f], bounds[f + 1]):
-            more = of_bias[starts[k] // chunk]
+            more = of_bias[numbers[k]]
             of_values[k] = gamma[f] * products[k] + beta[f] * more
             along += values[k] * products[k]
             beside += values[k] * more
         of_gamma[f] = along
         of_beta[f] = beside
+        if goes_on:
+            # Through mean and variance: Σ_b of the gradients of x̂ is γ ∘ of_beta, Σ_b of these by x̂ is γ ∘ of_gamma.
+            factor = scale[f] * gamma[f]
+            slope = share * along if measured else np.float32(0)
+            constant = share * beside if measured else np.float32(0)
+            row, given = of_inputs[f * stride : f * stride + batch], rows[f * stride : f * stride + batch]
+            for b in range(batch):
+                row[b] = factor * (row[b] - (constant + slope * given[b]))
+            if relu:
+                before = made[f * stride : f * stride + batch]
+                for b in range(batch):
+                    row[b] *= np.float32(before[b] > np.float32(0))
+            total = np.float32(0)
+            for b in range(batch):
+                total += row[b]
+            of_bias_before[f] = total
+            for b in range(batch, stride):
+                of_inputs[f * stride + b] = np.float32(0)
 
 
 @_kernel(
-    *(_EXAMPLES, _EXAMPLES, _EXAMPLES, types.boolean, _GIVEN, _STARTS, _BOUNDS),
-    *(_GIVEN, _GIVEN, _GIVEN, _MADE_EXAMPLES, _MADE),
+    *(_EXAMPLES, _GIVEN, _BOOL, _TABLE, _INT, _NUMBERS, _NUMBERS, _BOUNDS, _TABLE),
+    *(_GIVEN, _GIVEN, _GIVEN, _MADE, _MADE, _MADE),
 )
-def of_inputs(inputs, upstream, made, relu, values, starts, bounds, by_row, by_input, constant, out, scratch):
-    """out = by_row ∘ (upstream · Wᵀ) + by_input ∘ inputs + constant
+def back(
+    upstream, weights, measured, table, stride, numbers, starts, bounds, parts, rows, made, scale, products, of_made,
+    found,
+):  # fmt: skip
+    """The gradients of all weights.
 
     Args:
-        inputs, upstream, made, relu, values, bounds: as for `of_weights`.
-        starts: `BLOCK` times the output of each connection.
-        scratch: as for `produce`.
-        by_row, by_input, constant: (features,).
-        out: (B, features).
+        upstream: (B, outputs), of the outputs.
+        weights, measured, table, stride, rows, made, scale: as for `forward`, which has been there.
+        numbers, starts: of the kept weights, as they lie: the output of each, and `stride` times that.
+        bounds: of the weights of each input, one bound more than inputs in each layer.
+        parts: (layers, n + 1), bounds of the inputs that are one thread's work.
+        products: floats for each kept weight.
+        of_made: flat, the gradients of all outputs before relu, written.
+        found: the gradients, as `weights` lie, written.
     """
-    batch, features = inputs.shape
-    outputs = upstream.shape[1]
-    size = scratch_size(features, outputs)
-    for job in prange((batch + BLOCK - 1) // BLOCK):
-        rows = get_thread_id() * size
-        back = rows + features * BLOCK
-        some = min(batch - job * BLOCK, BLOCK)
-        for first in range(0, outputs, _WIDE):
-            wide, place, tile = min(outputs - first, _WIDE), back + first * BLOCK, back + outputs * BLOCK
-            _passed(upstream, made, relu, job * BLOCK, some, first, wide, scratch, place, BLOCK, tile)
-        for f in range(features):
-            _SUM(scratch, back, values, starts, bounds[f], bounds[f + 1], scratch, rows + f * BLOCK)
-        block = out[job * BLOCK : job * BLOCK + some]
-        transpose(scratch, rows, BLOCK, block.reshape(-1), 0, features, features, some)
-        for b in range(some):
-            row, given = block[b], inputs[job * BLOCK + b]
-            for f in range(features):
-                row[f] = by_row[f] * row[f] + (by_input[f] * given[f] + constant[f])
+    batch = upstream.shape[0]
+    last = table[table.shape[0] - 1]
+    bias = last[FIRST_WEIGHT] + last[KEPT] + 2 * last[INPUTS]
+    to = last[FIRST_OUTPUT] * stride
+    _take_upstream(upstream, made[to:], last[RELU] == 1, stride, of_made[to:], found[bias:])
+    for back in range(table.shape[0]):
+        i = table.shape[0] - 1 - back
+        for part in prange(parts.shape[1] - 1):
+            line, before = table[i], table[max(i - 1, 0)]
+            begin, end, at = line[FIRST_KEPT], line[FIRST_KEPT] + line[KEPT], line[FIRST_INPUT]
+            place = before[FIRST_OUTPUT] * stride
+            bias_before = before[FIRST_WEIGHT] + before[KEPT] + 2 * before[INPUTS]
+            _back(
+                *(rows[at * stride :], of_made[line[FIRST_OUTPUT] * stride :], batch, stride),
+                *(weights[line[FIRST_WEIGHT] :], found[line[FIRST_WEIGHT] :], line, numbers[begin:end]),
+                *(starts[begin:end], bounds[at + i :], parts[i, part], parts[i, part + 1], products[begin:end]),
+                *(i > 0, measured, scale[at:], made[place:], before[RELU] == 1, of_made[place:], found[bias_before:]),
+            )
+
+
+@_kernel(
+    *(_INT, _GIVEN, _BOOL, _TABLE, _INT, _NUMBERS, _NUMBERS, _BOUNDS, _TABLE),
+    *(_GIVEN, _GIVEN, _GIVEN, _MADE, _GIVEN, _MADE, _MADE_EXAMPLES),
+)
+def of_inputs(
+    batch, weights, measured, table, stride, numbers, starts, bounds, parts, rows, of_made, scale, products, found,
+    out_rows, out,
+):  # fmt: skip
+    """The gradients of the inputs, (B, features), after `back`, whose arguments they are; rows are written, too."""
+    line = table[0]
+    again, nothing = found.copy(), np.empty(line[INPUTS], np.float32)
+    for part in prange(parts.shape[1] - 1):
+        _back(
+            *(rows, of_made, batch, stride, weights, again, line, numbers, starts, bounds),
+            *(parts[0, part], parts[0, part + 1], products, True, measured, scale, rows, False, out_rows, nothing),
+        )
+    _give(out_rows, stride, out)

@@ -142,15 +142,15 @@ def apart(product, function, *arguments):
     return tf.function(function, autograph=False).get_concrete_function(*arguments)(*arguments)
 
 
-def operation(method, arguments, results: int = 1, **more):
+def operation(method, arguments, types=tf.float32, *first):
     """A method on arrays as an operation; one whose results nobody needs is left out of compiled functions.
 
     Args:
-        method: gives a float32 array, or `results` of them where that is more than 1. Its object is not kept alive:
-            TensorFlow never forgets what has become an operation.
+        method: gives an array, or several. Its object is not kept alive: TensorFlow never forgets what has become an
+            operation.
         arguments: tensors.
-        results: how many tensors there are to be.
-        **more: given to the method, too.
+        types: of the tensors made; a list where there are several.
+        *first: what the method is given before the arrays.
 
     Raises:
         InputError: Numba is not installed; says the command that does it.
@@ -160,9 +160,8 @@ def operation(method, arguments, results: int = 1, **more):
 
     def run(*arrays):
         run_with(_threads())
-        return weak()(*arrays, **more)
+        return weak()(*first, *arrays)
 
-    types = tf.float32 if results == 1 else [tf.float32] * results
     return tf.numpy_function(run, arguments, types, stateful=False)
 
 

@@ -169,6 +169,8 @@ def shapes_of(layer: keras.layers.Layer) -> list[tuple[int | None, ...]]:
 def pays_for(layer: keras.layers.Layer, kept: int, batch_size: int) -> bool:
     """Whether the engine's rule says that a layer's products with kept weights alone are the quicker ones.
 
+    A masked class of one's own has a rule of its own where its attribute `pays` is one.
+
     Args:
         layer: plain or masked, one that can be kept; wherever its model's graph calls it, it has to pay.
         kept: number of its kernel's weights that are kept.
@@ -176,7 +178,8 @@ def pays_for(layer: keras.layers.Layer, kept: int, batch_size: int) -> bool:
     """
     shapes = shapes_of(layer)
     calls = [(geometry_of(layer, shape), examples_of(layer, shape, batch_size)) for shape in shapes]
-    return bool(calls) and all(pays(geometry, kept, examples) for geometry, examples in calls)
+    rule = getattr(type(layer), "pays", pays)
+    return bool(calls) and all(rule(geometry, kept, examples) for geometry, examples in calls)
 
 
 def kernel_shape(layer: keras.layers.Layer) -> tuple[int, ...]:

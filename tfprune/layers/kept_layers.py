@@ -67,6 +67,14 @@ class KeptKernel:
         if reason is not None:
             raise InputError(f"layer {self.name!r}: {type(self).__name__} cannot be made: {reason}")
 
+    @classmethod
+    def joined(cls, layers):
+        """What computes layers of this class that follow one another at once: a function of inputs and `training`.
+
+        None where nothing does that is quicker.
+        """
+        return None
+
     def connect(self, indices: np.ndarray) -> None:
         """Says where the kept weights are, in place of a random choice; before the layer is built.
 

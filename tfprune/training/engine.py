@@ -21,6 +21,7 @@ from tfprune.errors import InputError
 from tfprune.layers.compiling import fresh_optimizer
 from tfprune.layers.convert import masked, masks_of
 from tfprune.layers.copying import layer_like, plain_layer
+from tfprune.layers.joined import joined
 from tfprune.layers.kept import kept_copy, pairs, take_from, write_back
 from tfprune.layers.kept_geometry import pays_for
 from tfprune.layers.kept_layers import KeptKernel, why_not_kept
@@ -76,16 +77,22 @@ class Target:
         model: its outputs are logits.
         optimizer: built for its trainable variables.
         decay: a term of the loss, or None.
+        quick: what computes the model's outputs in training, from the same variables; None for itself.
     """
 
     model: keras.Model
     optimizer: keras.optimizers.Optimizer
     decay: Decay | None = None
+    quick: keras.Model | None = None
     variables: list[keras.Variable] = field(init=False)
 
     def __post_init__(self):
         object.__setattr__(self, "variables", list(self.model.trainable_variables))
         self.optimizer.build(self.variables)
+
+    def logits(self, inputs):
+        """Outputs of inputs, in training."""
+        return (self.quick or self.model)(inputs, training=True)
 
     @property
     def state(self) -> list[keras.Variable]:
@@ -108,14 +115,14 @@ class Engine:
         """
         kept = {id(kernel): int(np.count_nonzero(masks[path])) for path, kernel in prunable(target.model).items()}
         chosen = {
-            path
+            path: kept[id(layer.kernel)] < layer.kernel.shape.num_elements()
             for path, layer in named_layers(target.model)
             if why_not_kept(layer) is None and pays_for(layer, kept[id(layer.kernel)], self.batch_size)
         }
-        if not chosen:
+        if not any(chosen.values()):  # nothing is pruned
             return None
         kernels()  # compiled now, not in the first step
-        return Twin(target, masks, chosen)
+        return Twin(target, masks, set(chosen))
 
 
 class Twin:
@@ -143,7 +150,7 @@ class Twin:
         self.kept = [path for path, layer in named_layers(model) if isinstance(layer, KeptKernel)]
         self.variables = {id(variable): copy for variable, copy in pairs(model, own.model)}
         decay = own.decay and own.decay.of(self.variables)
-        self.target = Target(model, fresh_optimizer(own.optimizer), decay)
+        self.target = Target(model, fresh_optimizer(own.optimizer), decay, joined(model))
         self._scattered = _Slots(own, model)
 
     def fits(self, masks: Masks) -> bool:

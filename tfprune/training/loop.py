@@ -204,7 +204,7 @@ class TrainingLoop:
 
     def _losses(self, inputs, labels):
         # Layers of lower precision end in logits of lower precision; their cross-entropy is taken in float32.
-        logits = tf.cast(self._trained.model(inputs, training=True), tf.float32)
+        logits = tf.cast(self._trained.logits(inputs), tf.float32)
         return logits, tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
 
     def _descend(self, tape, scaled):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from tfprune.engine.rule import pays_normalized
 from tfprune.experiments.imp.normalized_inputs import NormalizedInputs
 from tfprune.experiments.imp.normalized_kept import NormalizedKeptDense
 from tfprune.layers.masked import MaskedDense
@@ -29,11 +30,13 @@ class NormalizedMaskedDense(NormalizedInputs, MaskedDense):
 
     Attributes:
         kept_class: the layer with the same outputs that has the kept weights alone.
+        pays: the rule by which that one is the quicker one.
 
     Reference: the normalisation of Pellegrini & Biroli 2021, arXiv 2104.13343 (their code).
     """
 
     kept_class = NormalizedKeptDense
+    pays = staticmethod(pays_normalized)
 
     def _statistics(self, inputs, training):
         if not training:

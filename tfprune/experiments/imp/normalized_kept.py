@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import keras
 import tensorflow as tf
 from keras import ops
 
-from tfprune.engine.normalized import NormalizedProduct
+from tfprune.engine.normalized import NormalizedProducts
+from tfprune.engine.normalized_pass import NormalizedLayer
 from tfprune.experiments.imp.normalized_inputs import NormalizedInputs
 from tfprune.layers.kept_layers import KeptKernel
 
@@ -28,20 +31,37 @@ class NormalizedKeptDense(NormalizedInputs, KeptKernel, keras.layers.Dense):
     def build(self, input_shape):
         super().build(input_shape)
         is_relu = self.activation is keras.activations.relu
-        vars(self)["_normalized"] = NormalizedProduct(
-            input_shape[-1], self.units, relu=is_relu, momentum=self.momentum, epsilon=self.epsilon
-        )
         self._rest = None if is_relu else self.activation
+        vars(self)["_own"] = NormalizedLayer(input_shape[-1], self.units, is_relu, self.momentum, self.epsilon)
+        vars(self)["_alone"] = NormalizedProducts([self._own])
+
+    @classmethod
+    def joined(cls, layers):
+        """One after the other, at once, where nothing but relu is between them."""
+        if any(layer._rest not in (None, keras.activations.linear) for layer in layers[:-1]):
+            return None
+        products = NormalizedProducts([layer._own for layer in layers])
+        return lambda inputs, training=None: _outputs(products, layers, inputs, training)
 
     def call(self, inputs, training=None):
-        bias = ops.zeros((self.units,)) if self.bias is None else ops.multiply(self.bias, self.bias_mask)
-        weights = [*map(tf.convert_to_tensor, (self.kernel_values, self.gamma, self.beta)), bias]
-        averages = [*map(tf.convert_to_tensor, (self.running_mean, self.running_variance, self.seen))]
-        indices = tf.convert_to_tensor(self.kernel_indices)
-        inputs = ops.convert_to_tensor(inputs, "float32")
-        outputs, mean, variance = self._normalized(inputs, weights, indices, averages, bool(training))
-        if training:
-            self.running_mean.assign(mean)
-            self.running_variance.assign(variance)
-            self.seen.assign(1.0)
-        return outputs if self._rest is None else self._rest(outputs)
+        return _outputs(self._alone, [self], inputs, training)
+
+
+def _outputs(products: NormalizedProducts, layers: Sequence[NormalizedKeptDense], inputs, training):
+    weights = [[layer.kernel_values, layer.gamma, layer.beta, _bias(layer)] for layer in layers]
+    averages = [[layer.running_mean, layer.running_variance, layer.seen] for layer in layers]
+    weights, averages = ([[*map(tf.convert_to_tensor, arrays)] for arrays in lists] for lists in (weights, averages))
+    indices = [tf.convert_to_tensor(layer.kernel_indices) for layer in layers]
+    inputs = ops.convert_to_tensor(inputs, "float32")
+    outputs, found = products(inputs, weights, indices, averages, bool(training))
+    if training:
+        for layer, (mean, variance) in zip(layers, found, strict=True):
+            layer.running_mean.assign(mean)
+            layer.running_variance.assign(variance)
+            layer.seen.assign(1.0)
+    rest = layers[-1]._rest
+    return outputs if rest is None else rest(outputs)
+
+
+def _bias(layer: NormalizedKeptDense):
+    return ops.zeros((layer.units,)) if layer.bias is None else ops.multiply(layer.bias, layer.bias_mask)
