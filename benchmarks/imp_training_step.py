@@ -22,7 +22,7 @@ with quiet_start():
     from tfprune.data.images import ResidentImages
     from tfprune.experiments.imp.masks import random_masks
     from tfprune.experiments.imp.network import ImpNetwork, initial_weights
-    from tfprune.training.feeds import RowsFeed, normalised
+    from tfprune.training.feeds import Normalised, RowsFeed
     from tfprune.training.loop import TrainingLoop
     from tfprune.training.samplers import DrawnSampler, with_replacement
 
@@ -40,7 +40,7 @@ def training_loop(rng: np.random.Generator) -> TrainingLoop:
     )
     optimizer = keras.optimizers.SGD(0.1)
     sampler = DrawnSampler(with_replacement(0, IMAGES, BATCH), BATCH)
-    feed = RowsFeed(images, sampler, normalised(np.full(WIDTHS[0], 127.5), 1 / 255))
+    feed = RowsFeed(images, sampler, Normalised(np.full(WIDTHS[0], 127.5), 1 / 255))
     return TrainingLoop(network.model, optimizer, feed)
 
 

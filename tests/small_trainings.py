@@ -8,6 +8,7 @@ class Batches:
     """A feed of the same few random batches in every epoch, that knows how often it was begun."""
 
     resident = True
+    pixels = None
 
     def __init__(self, batches, batch, image, classes):
         rng = np.random.default_rng(0)

@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 from tfprune.engine.geometry import Geometry
-from tfprune.engine.normalized import NormalizedProduct
+from tfprune.engine.normalized import NormalizedProducts
+from tfprune.engine.normalized_pass import NormalizedLayer
 from tfprune.engine.products import KeptProduct
 
 pytest.importorskip("numba")
@@ -21,12 +22,13 @@ def _plain(product, inputs, values):
 
 def _normalized(product, inputs, values):
     ones = tf.ones(2)
-    return product(inputs, [values, ones, ones, ones], INDICES, [ones, ones, tf.constant(1.0)], True)[0]
+    weights, averages = [values, ones, ones, ones], [ones, ones, tf.constant(1.0)]
+    return product(inputs, [weights, weights], [INDICES, INDICES], [averages, averages], True)[0]
 
 
 PRODUCTS = {
     "plain": (lambda: KeptProduct(Geometry.dense(2, 2)), _plain),
-    "normalized": (lambda: NormalizedProduct(2, 2, relu=True, momentum=0.9, epsilon=1e-3), _normalized),
+    "normalized": (lambda: NormalizedProducts(2 * [NormalizedLayer(2, 2, True, 0.9, 1e-3)]), _normalized),
 }
 
 

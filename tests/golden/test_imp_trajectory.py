@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfprune.experiments.imp.network import ImpNetwork
 from tfprune.layers.masks import Masks
 from tfprune.training.evaluation import Evaluator
-from tfprune.training.feeds import RowsFeed, normalised
+from tfprune.training.feeds import Normalised, RowsFeed
 from tfprune.training.loop import TrainingLoop
 from tfprune.training.samplers import DrawnSampler
 
@@ -71,7 +71,7 @@ def test_26_steps(golden, recipe, minimizer):
     optimizer = keras.optimizers.SGD(0.1) if minimizer == "sgd" else keras.optimizers.Adam(1e-3, epsilon=1e-8)
     table = tf.constant(batches)
     sampler = DrawnSampler(lambda stream, step: table[step], 50)
-    loop = TrainingLoop(network.model, optimizer, RowsFeed(train, sampler, normalised(np.zeros(192), 1.0)))
+    loop = TrainingLoop(network.model, optimizer, RowsFeed(train, sampler, Normalised(np.zeros(192), 1.0)))
     evaluator = Evaluator(network.model, evaluation, np.zeros(192), 1.0, batch_size=64)
 
     errors, costs, evaluations = [], [], []

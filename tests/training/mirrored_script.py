@@ -12,7 +12,7 @@ from tfprune.data.images import ResidentImages
 from tfprune.layers.convert import masked
 from tfprune.layers.variants import with_precision, with_synchronized_norm
 from tfprune.training.decay import AllDecay
-from tfprune.training.feeds import RowsFeed, StreamFeed, normalised
+from tfprune.training.feeds import Normalised, RowsFeed, StreamFeed
 from tfprune.training.loop import TrainingLoop
 from tfprune.training.mirrored import MirroredLoop, mirrored_strategy
 from tfprune.training.optimizers import WarmupMilestones, make_optimizer
@@ -50,7 +50,7 @@ def loop_of(kind, strategy=None):
     digits = load_digits()
     # 130 images in batches of 32: every fifth batch has 2.
     rows, labels = digits.data[:130].astype(np.uint8), digits.target[:130].astype(np.int32)
-    prepare = normalised(np.full(64, 4.9), 1 / 6)
+    prepare = Normalised(np.full(64, 4.9), 1 / 6)
     if kind == "stream":
         pairs = tf.data.Dataset.from_tensor_slices((rows, labels)).batch(32)
         feed = StreamFeed(lambda stream, epoch, first: pairs.skip(first), 5, prepare)

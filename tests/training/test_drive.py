@@ -7,7 +7,7 @@ import pytest
 from tfprune.data.images import ResidentImages
 from tfprune.errors import InputError
 from tfprune.training.drive import drive
-from tfprune.training.feeds import RowsFeed, normalised
+from tfprune.training.feeds import Normalised, RowsFeed
 from tfprune.training.loop import TrainingLoop
 from tfprune.training.optimizers import WarmupMilestones, make_optimizer
 from tfprune.training.samplers import EpochSampler
@@ -41,7 +41,7 @@ def _loop(lr=0.1):
     images = ResidentImages(rng.integers(0, 256, (50, 8), np.uint8), rng.integers(0, 3, 50).astype(np.int32))
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4), keras.layers.Dense(3)])
-    feed = RowsFeed(images, EpochSampler(50, 16, short=True), normalised(np.zeros(8), 1 / 255))
+    feed = RowsFeed(images, EpochSampler(50, 16, short=True), Normalised(np.zeros(8), 1 / 255))
     return TrainingLoop(model, make_optimizer("adam", lr), feed, schedule=WarmupMilestones(lr, [6], 0.1, warmup=3))
 
 

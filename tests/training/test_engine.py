@@ -13,7 +13,7 @@ from tfprune.layers.prunable import prunable
 from tfprune.records.run_folder import Layout, RunFolder
 from tfprune.training import engine as engine_module
 from tfprune.training.decay import AllDecay, KernelDecay
-from tfprune.training.feeds import RowsFeed, normalised
+from tfprune.training.feeds import Normalised, RowsFeed
 from tfprune.training.loop import TrainingLoop
 from tfprune.training.momentum import MomentumSGD
 from tfprune.training.optimizers import make_optimizer
@@ -68,7 +68,7 @@ class Training:
         images = ResidentImages(rows, labels)
         self.model = _network(density)
         self.start = [np.array(variable.numpy()) for variable in self.model.variables]
-        feed = RowsFeed(images, EpochSampler(600, BATCH, short=True), normalised(np.full(WIDTH, 127.5), 1 / 64))
+        feed = RowsFeed(images, EpochSampler(600, BATCH, short=True), Normalised(np.full(WIDTH, 127.5), 1 / 64))
         more = {"decay": DECAYS[decay](self.model)} if decay else {}
         self.loop = TrainingLoop(self.model, OPTIMIZERS[optimizer](), feed, engine=engine, xla=xla, **more)
         self.seen = []

@@ -7,12 +7,12 @@ import tensorflow as tf
 
 from tfprune.data.images import MappedImages, ResidentImages
 from tfprune.training.evaluation import Evaluator, StreamEvaluator
-from tfprune.training.feeds import RowsFeed, StreamFeed, normalised
+from tfprune.training.feeds import Normalised, RowsFeed, StreamFeed
 from tfprune.training.loop import TrainingLoop
 from tfprune.training.samplers import EpochSampler
 
 SIZE, BATCH = 53, 16  # four batches an epoch, the last of 5
-PREPARE = normalised(np.full(8, 100.0), 1 / 255)
+PREPARE = Normalised(np.full(8, 100.0), 1 / 255)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tfprune.data.images import ResidentImages
 from tfprune.data.rows import empty_rows
 from tfprune.training.evaluation import Evaluator
-from tfprune.training.feeds import RowsFeed, normalised
+from tfprune.training.feeds import Normalised, RowsFeed
 from tfprune.training.loop import TrainingLoop
 from tfprune.training.samplers import DrawnSampler, with_replacement
 
@@ -25,7 +25,7 @@ def _loop(images, optimizer=None):
     model = keras.Sequential([keras.Input((12,)), keras.layers.Dense(8, activation="relu"), keras.layers.Dense(3)])
     optimizer = optimizer or keras.optimizers.Adam(0.01)
     sampler = DrawnSampler(with_replacement(5, images.size, 16), 16)
-    return TrainingLoop(model, optimizer, RowsFeed(images, sampler, normalised(np.full(12, 100.0), 1 / 255)))
+    return TrainingLoop(model, optimizer, RowsFeed(images, sampler, Normalised(np.full(12, 100.0), 1 / 255)))
 
 
 def test_stretches_do_not_matter():

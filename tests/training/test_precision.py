@@ -9,7 +9,7 @@ from tfprune.layers.convert import masked
 from tfprune.layers.variants import with_precision
 from tfprune.training.decay import AllDecay
 from tfprune.training.drive import drive
-from tfprune.training.feeds import RowsFeed, normalised
+from tfprune.training.feeds import Normalised, RowsFeed
 from tfprune.training.loop import TrainingLoop
 from tfprune.training.optimizers import make_optimizer
 from tfprune.training.samplers import EpochSampler
@@ -25,7 +25,7 @@ def _loop(precision, scale=None, xla=False):
     optimizer = make_optimizer("sgd", 0.05, momentum=0.9, loss_scaling=precision == "mixed_float16")
     if scale is not None:
         optimizer.initial_scale = scale
-    feed = RowsFeed(images, EpochSampler(60, 20), normalised(np.full(12, 128.0), 1 / 128))
+    feed = RowsFeed(images, EpochSampler(60, 20), Normalised(np.full(12, 128.0), 1 / 128))
     return TrainingLoop(model, optimizer, feed, decay=AllDecay(model, 0.01), xla=xla)
 
 

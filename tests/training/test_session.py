@@ -12,7 +12,7 @@ from tfprune.records.arrays import read_npz, write_npz
 from tfprune.records.metric_log import MetricLog
 from tfprune.records.run_folder import Layout, RunFolder
 from tfprune.training.drive import Stretch, drive
-from tfprune.training.feeds import RowsFeed, normalised
+from tfprune.training.feeds import Normalised, RowsFeed
 from tfprune.training.loop import TrainingLoop
 from tfprune.training.optimizers import WarmupMilestones, make_optimizer
 from tfprune.training.samplers import EpochSampler
@@ -58,7 +58,7 @@ class Training:
             keep = np.random.default_rng(2).random
             shapes = {path: kernel.shape for path, kernel in prunable(self.model).items()}
             self.model = masked(self.model, {path: keep(shape) < 0.5 for path, shape in shapes.items()})
-        feed = RowsFeed(images, EpochSampler(50, 16, short=True), normalised(np.zeros(8), 1 / 255))
+        feed = RowsFeed(images, EpochSampler(50, 16, short=True), Normalised(np.zeros(8), 1 / 255))
         schedule = WarmupMilestones(0.1, [6], 0.1, warmup=3)
         self.loop = TrainingLoop(self.model, make_optimizer("adam", 0.1), feed, schedule=schedule)
         self.session, self.start = Session(self.loop, self.measured), self.model.get_weights()

@@ -23,10 +23,15 @@ class NormalizedProducts:
 
     Args:
         layers: at least one.
+        pixels: mean and scale, float32 (inputs,) or a number: inputs are bytes, for the first layer (bytes − mean) ·
+            scale.
     """
 
-    def __init__(self, layers: Sequence[NormalizedLayer]):
+    def __init__(self, layers: Sequence[NormalizedLayer], pixels: tuple[np.ndarray, np.ndarray | float] | None = None):
         self._layers = list(layers)
+        self._pixels = pixels and tuple(
+            np.ascontiguousarray(np.broadcast_to(np.float32(values), self._layers[0].inputs)) for values in pixels
+        )
         self._connections: list[Connections] = []
         self._lock = threading.Lock()
         self._pass: Pass | None = None
@@ -36,7 +41,7 @@ class NormalizedProducts:
         """Outputs of inputs.
 
         Args:
-            inputs: float32 (B, inputs) of the first layer.
+            inputs: float32 (B, inputs) of the first layer; uint8 with pixels, which have no gradient.
             weights: of each layer float32 (n,) kept weights, (inputs,) γ, (inputs,) β, (outputs,) b.
             indices: of each layer int32 or int64 (n,), where the kept weights are in the flattened W, ascending.
             averages: of each layer float32 running mean (inputs,), running variance (inputs,), and whether these hold
@@ -70,10 +75,13 @@ class NormalizedProducts:
             def gradient(upstream, *_):
                 known = [upstream, number, *given]
                 of_weights, back_number = operation(this._of_weights, known, [tf.float32, tf.int64], measured)
+                of_weights = _parts(of_weights, [weight.shape[0] for weight in weights])
+                if this._pixels:
+                    return None, *of_weights
                 # Left out where nobody needs it; it takes up where the other one ends.
                 of_inputs = operation(this._of_inputs, [back_number, *known], tf.float32, measured)
                 of_inputs.set_shape([inputs.shape[0], first])
-                return of_inputs, *_parts(of_weights, [weight.shape[0] for weight in weights])
+                return of_inputs, *of_weights
 
             return (outputs, *_parts(found, sizes)), gradient
 
@@ -102,7 +110,7 @@ class NormalizedProducts:
             ]
             self._pass = None
         if self._pass is None or not self._pass.fits(len(inputs), threads()):
-            self._pass = Pass(self._layers, self._connections, len(inputs), threads())
+            self._pass = Pass(self._layers, self._connections, len(inputs), threads(), self._pixels)
         self._number += 1
         return self._pass.forward(inputs, weights, averages, measured)
 

@@ -19,25 +19,26 @@ import numpy as np
 from numba import get_thread_id, njit, prange, types
 
 from tfprune.engine.kernels import CACHED, MATH, transpose
-from tfprune.engine.vectors import FOUR_DOTS, LANES, MOST, SIXTEEN_DOTS, SUMS
+from tfprune.engine.vectors import FAR_SUMS, FOUR_DOTS, LANES, MOST, SIXTEEN_DOTS, transpose_bytes
 
 # Columns of the table: how many features a layer has, how many weights it keeps, whether negative outputs become 0, and
 # where the first one lies of its inputs, its outputs, its kept weights, and of all its values, γ, β and b.
 INPUTS, OUTPUTS, KEPT, RELU, FIRST_INPUT, FIRST_OUTPUT, FIRST_KEPT, FIRST_WEIGHT = range(8)
 
-_WIDE = 64  # features of examples that are transposed at a time
+_WIDE = 32  # features of examples that are transposed at a time
 _CACHED = 2**17  # floats in half of a core's second cache
 
 _GIVEN = types.Array(types.float32, 1, "C", readonly=True)
 _MADE = types.Array(types.float32, 1, "C")
 _EXAMPLES = types.Array(types.float32, 2, "C", readonly=True)
 _MADE_EXAMPLES = types.Array(types.float32, 2, "C")
+_BYTES = types.Array(types.uint8, 2, "C", readonly=True)
 _NUMBERS = types.Array(types.int32, 1, "C", readonly=True)
 _BOUNDS = types.Array(types.int64, 1, "C", readonly=True)
 _TABLE = types.Array(types.int64, 2, "C", readonly=True)
 _INT, _FLOAT, _BOOL = types.int64, types.float32, types.boolean
 
-_S1, _S2, _S3, _S4, _S5, _S6, _S7, _S8 = (SUMS[vectors] for vectors in range(1, MOST + 1))
+_S1, _S2, _S3, _S4, _S5, _S6, _S7, _S8 = (FAR_SUMS[vectors] for vectors in range(1, MOST + 1))
 
 
 def _kernel(*arguments):
@@ -107,14 +108,52 @@ def _standardised(row, f, measured, epsilon, mean, variance, scale, out):
 
 
 @njit(fastmath=MATH)
-def _take(inputs, first, wide, stride, measured, epsilon, mean, variance, scale, rows, scratch):
-    """Normalised rows of some features."""
-    batch, features = inputs.shape
-    transpose(inputs.reshape(-1), first, features, scratch, 0, stride, batch, wide)
+def _normalised(scratch, first, wide, batch, stride, measured, epsilon, mean, variance, scale, rows):
+    """Rows of some features, from those in the scratch."""
     for f in range(wide):
         row = scratch[f * stride : f * stride + batch]
         out = rows[(first + f) * stride : (first + f + 1) * stride]
         _standardised(row, first + f, measured, epsilon, mean, variance, scale, out)
+
+
+@njit
+def _transpose_pixels(pixels, first, wide, center, factor, out, stride):
+    """Rows (pixels − center) · factor of some features."""
+    batch, features = pixels.shape
+    given = pixels.reshape(-1)
+    whole_batch, whole_wide = batch // LANES * LANES, wide // LANES * LANES
+    for i in range(0, whole_batch, LANES):
+        for j in range(0, whole_wide, LANES):
+            at = i * features + first + j
+            transpose_bytes(given, at, features, center, factor, first + j, out, j * stride + i, stride)
+    for i in range(batch):
+        for j in range(0 if i >= whole_batch else whole_wide, wide):
+            value = np.float32(given[i * features + first + j]) - center[first + j]
+            out[j * stride + i] = value * factor[first + j]
+
+
+@_kernel(_EXAMPLES, _BOOL, _FLOAT, _INT, _MADE, _MADE, _MADE, _MADE, _MADE)
+def take_inputs(inputs, measured, epsilon, stride, mean, variance, scale, rows, scratch):
+    """Rows of normalised inputs (B, features); see `forward` for what else it is given."""
+    batch, features = inputs.shape
+    size = scratch_size(stride)
+    for job in prange((features + _WIDE - 1) // _WIDE):
+        mine = scratch[get_thread_id() * size : (get_thread_id() + 1) * size]
+        first, wide = job * _WIDE, min(features - job * _WIDE, _WIDE)
+        transpose(inputs.reshape(-1), first, features, mine, 0, stride, batch, wide)
+        _normalised(mine, first, wide, batch, stride, measured, epsilon, mean, variance, scale, rows)
+
+
+@_kernel(_BYTES, _GIVEN, _GIVEN, _BOOL, _FLOAT, _INT, _MADE, _MADE, _MADE, _MADE, _MADE)
+def take_pixels(pixels, center, factor, measured, epsilon, stride, mean, variance, scale, rows, scratch):
+    """As `take_inputs`, of inputs that are (pixels − center) · factor."""
+    batch, features = pixels.shape
+    size = scratch_size(stride)
+    for job in prange((features + _WIDE - 1) // _WIDE):
+        mine = scratch[get_thread_id() * size : (get_thread_id() + 1) * size]
+        first, wide = job * _WIDE, min(features - job * _WIDE, _WIDE)
+        _transpose_pixels(pixels, first, wide, center, factor, mine, stride)
+        _normalised(mine, first, wide, batch, stride, measured, epsilon, mean, variance, scale, rows)
 
 
 @njit(fastmath=MATH)
@@ -146,42 +185,35 @@ def _produce(rows, batch, stride, weights, line, order, numbers, starts, bounds,
 
 
 @_kernel(
-    *(_EXAMPLES, _GIVEN, _BOOL, _TABLE, _GIVEN, _INT),
+    *(_INT, _GIVEN, _BOOL, _TABLE, _GIVEN, _INT),
     *(_NUMBERS, _NUMBERS, _NUMBERS, _BOUNDS, _TABLE),
-    *(_MADE, _MADE, _MADE, _MADE, _MADE, _MADE, _MADE, _MADE_EXAMPLES),
+    *(_MADE, _MADE, _MADE, _MADE, _MADE, _MADE, _MADE_EXAMPLES),
 )
 def forward(
-    inputs, weights, measured, table, epsilons, stride,
+    batch, weights, measured, table, epsilons, stride,
     order, numbers, starts, bounds, parts,
-    rows, made, mean, variance, scale, scaled, scratch, outputs,
+    rows, made, mean, variance, scale, scaled, outputs,
 ):  # fmt: skip
     """Each layer: x̂ · (γ ∘ W) + (β · W + b) with `x̂ = (x − mean) · scale` and `scale = 1 / sqrt(variance + ε)`.
 
     Args:
-        inputs: (B, features) of the first layer.
+        batch: examples.
         weights: flat.
         measured: whether mean and variance are those of the batch and are written; else they are given.
         table: a line for each layer.
         epsilons: (layers,).
         stride: floats from one row to the next.
         order: of the kept weights, sorted by output in each layer: which of its layer's values each one is.
-        numbers, starts: the input of each in its layer, and `stride` times that.
+        numbers, starts: the input of each in its layer, and `stride` times that; of both `AHEAD` more at the end.
         bounds: of the weights of each output, one bound more than outputs in each layer.
         parts: (layers, n + 1), bounds of the outputs that are one thread's work.
-        rows: flat, of all normalised inputs, written.
+        rows: flat, of all normalised inputs; those of the first layer are given, the others written.
         made: flat, of all outputs, written.
-        mean, variance, scale: of all inputs.
+        mean, variance, scale: of all inputs, likewise.
         scaled: floats for each kept weight.
-        scratch: `scratch_size` floats for each thread.
         outputs: (B, outputs) of the last layer, written.
     """
-    batch, features = inputs.shape
-    size = scratch_size(stride)
     shifts = np.empty(made.size // stride, np.float32)
-    for job in prange((features + _WIDE - 1) // _WIDE):
-        mine = scratch[get_thread_id() * size : (get_thread_id() + 1) * size]
-        wide = min(features - job * _WIDE, _WIDE)
-        _take(inputs, job * _WIDE, wide, stride, measured, epsilons[0], mean, variance, scale, rows, mine)
     layers = table.shape[0]
     for i in range(layers):
         for part in prange(parts.shape[1] - 1):
@@ -190,7 +222,7 @@ def forward(
             at, to, here = line[FIRST_INPUT], line[FIRST_OUTPUT], made[line[FIRST_OUTPUT] * stride :]
             _produce(
                 *(rows[at * stride :], batch, stride, weights[line[FIRST_WEIGHT] :], line),
-                *(order[begin:end], numbers[begin:end], starts[begin:end], bounds[to + i :], first, last),
+                *(order[begin:end], numbers[begin:end], starts[begin:], bounds[to + i :], first, last),
                 *(scaled[begin:end], shifts[to:], here),
             )
             if i + 1 < layers:
@@ -293,7 +325,8 @@ def back(
     Args:
         upstream: (B, outputs), of the outputs.
         weights, measured, table, stride, rows, made, scale: as for `forward`, which has been there.
-        numbers, starts: of the kept weights, as they lie: the output of each, and `stride` times that.
+        numbers, starts: of the kept weights, as they lie: the output of each, and `stride` times that; of both `AHEAD`
+            more at the end.
         bounds: of the weights of each input, one bound more than inputs in each layer.
         parts: (layers, n + 1), bounds of the inputs that are one thread's work.
         products: floats for each kept weight.
@@ -315,9 +348,20 @@ def back(
             _back(
                 *(rows[at * stride :], of_made[line[FIRST_OUTPUT] * stride :], batch, stride),
                 *(weights[line[FIRST_WEIGHT] :], found[line[FIRST_WEIGHT] :], line, numbers[begin:end]),
-                *(starts[begin:end], bounds[at + i :], parts[i, part], parts[i, part + 1], products[begin:end]),
+                *(starts[begin:], bounds[at + i :], parts[i, part], parts[i, part + 1], products[begin:end]),
                 *(i > 0, measured, scale[at:], made[place:], before[RELU] == 1, of_made[place:], found[bias_before:]),
             )
+
+
+@njit(types.void(_GIVEN, _GIVEN, _TABLE, _GIVEN, _GIVEN, _MADE), cache=CACHED)
+def mix(averages, keep, table, mean, variance, out):
+    """Running means and then variances: keep · averages + (1 − keep) · those of the batch, `keep` one of each layer."""
+    inputs = mean.size
+    for i in range(table.shape[0]):
+        old, new = keep[i], np.float32(1) - keep[i]
+        for f in range(table[i, FIRST_INPUT], table[i, FIRST_INPUT] + table[i, INPUTS]):
+            out[f] = old * averages[f] + new * mean[f]
+            out[inputs + f] = old * averages[inputs + f] + new * variance[f]
 
 
 @_kernel(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from tfprune.engine.compiling import kernels
 from tfprune.engine.layout import LANES, aligned, whole
+from tfprune.errors import InputError
 
+AHEAD = 16  # as in `tfprune.engine.vectors`, which is loaded by kernels alone
 _BESIDE = 8  # connections that take as long as what else there is to do for a feature
 
 
@@ -63,21 +64,37 @@ class Pass:
         layers, connections: of each layer.
         batch: examples.
         workers: threads.
+        pixels: mean and factor, float32 (inputs,): inputs of bytes are (bytes − mean) · factor.
     """
 
-    def __init__(self, layers: list[NormalizedLayer], connections: list[Connections], batch: int, workers: int):
+    def __init__(
+        self,
+        layers: list[NormalizedLayer],
+        connections: list[Connections],
+        batch: int,
+        workers: int,
+        pixels: tuple[np.ndarray, np.ndarray] | None = None,
+    ):
         self._batch, self._workers, self._measured = batch, workers, True
         lines = whole(batch) // LANES
         self._stride = stride = (lines + 1 - lines % 2) * LANES
-        self._layers, self._epsilons = layers, _floats(layer.epsilon for layer in layers)
+        self._layers, self._pixels = layers, pixels
+        self._epsilons, self._momenta = (
+            np.array([getattr(layer, name) for layer in layers], np.float32) for name in ("epsilon", "momentum")
+        )
         self._table = _table(layers, connections)
-        inputs, outputs = (sum(sizes) for sizes in zip(*((layer.inputs, layer.outputs) for layer in layers)))
+        most = max(max(layer.inputs, layer.outputs) for layer in layers)
+        if most * stride >= 1 << 31:
+            raise InputError(
+                f"kept weights that normalise their inputs: {batch} examples of {most} are too many at once"
+            )
+        inputs, outputs = sum(layer.inputs for layer in layers), sum(layer.outputs for layer in layers)
         kept = sum(len(one.indices) for one in connections)
         self._size = kept + 2 * inputs + outputs
         self._rows = aligned(inputs * stride)
         self._made, self._of_made = aligned(outputs * stride), aligned(outputs * stride)
         self._mean, self._variance, self._scale = aligned(inputs), aligned(inputs), aligned(inputs)
-        self._scratch = aligned(workers * _kernels().scratch_size(stride)), aligned(kept)
+        self._scratch, self._scaled = aligned(workers * _kernels().scratch_size(stride)), aligned(kept)
         self._by_output = (
             np.concatenate([one.order for one in connections]),
             *_places([one.of_inputs for one in connections], stride),
@@ -97,7 +114,7 @@ class Pass:
         """float32 (B, outputs) of the last layer.
 
         Args:
-            inputs: float32 (B, inputs) of the first one.
+            inputs: float32 (B, inputs) of the first one; or uint8, where pixels are given.
             weights: of each layer kept values, γ, β and b, one after the other.
             averages: running means of all layers, running variances, and for each layer 1 or 0: see `running`.
             measured: whether mean and variance are those of the batch; else the running ones.
@@ -105,31 +122,31 @@ class Pass:
         self._weights, self._measured = weights, measured
         if not measured:
             self._mean[:], self._variance[:] = averages[: 2 * len(self._mean)].reshape(2, -1)
-        outputs = _examples(self._batch, self._layers[-1].outputs)
-        scratch, scaled = self._scratch
+        outputs, measures = _examples(self._batch, self._layers[-1].outputs), (self._mean, self._variance, self._scale)
+        given = measured, self._epsilons[0], self._stride, *measures, self._rows, self._scratch
+        if inputs.dtype == np.uint8:
+            _kernels().take_pixels(inputs, *self._pixels, *given)
+        else:
+            _kernels().take_inputs(inputs, *given)
         _kernels().forward(
-            *(inputs, weights, measured, self._table, self._epsilons, self._stride, *self._by_output),
-            *(self._rows, self._made, self._mean, self._variance, self._scale, scaled, scratch, outputs),
+            *(self._batch, weights, measured, self._table, self._epsilons, self._stride, *self._by_output),
+            *(self._rows, self._made, *measures, self._scaled, outputs),
         )
         return outputs
 
     def running(self, averages: np.ndarray) -> np.ndarray:
         """Running means of all layers and running variances, after this batch, from those `forward` was given."""
-        old, seen = averages[: 2 * len(self._mean)].reshape(2, -1), averages[2 * len(self._mean) :]
-        if not self._measured:
-            return old.ravel()
-        momenta = _floats(layer.momentum for layer in self._layers) * seen
-        keep = np.repeat(momenta, [layer.inputs for layer in self._layers])
-        return np.concatenate(
-            [keep * mean + (1 - keep) * new for mean, new in zip(old, (self._mean, self._variance), strict=True)]
-        )
+        size = 2 * len(self._mean)
+        found, keep = aligned(size), self._momenta * averages[size:] if self._measured else np.ones_like(self._momenta)
+        _kernels().mix(averages, keep, self._table, self._mean, self._variance, found)
+        return found
 
     def back(self, upstream: np.ndarray) -> np.ndarray:
         """The gradients of the weights, in their order, from those of the outputs, float32 (B, outputs)."""
         self._found = aligned(self._size)
         _kernels().back(
             *(upstream, self._weights, self._measured, self._table, self._stride, *self._by_input),
-            *(self._rows, self._made, self._scale, self._scratch[1], self._of_made, self._found),
+            *(self._rows, self._made, self._scale, self._scaled, self._of_made, self._found),
         )
         return self._found
 
@@ -138,7 +155,7 @@ class Pass:
         found = _examples(self._batch, self._layers[0].inputs)
         _kernels().of_inputs(
             *(self._batch, self._weights, self._measured, self._table, self._stride, *self._by_input),
-            *(self._rows, self._of_made, self._scale, self._scratch[1], self._found),
+            *(self._rows, self._of_made, self._scale, self._scaled, self._found),
             *(aligned(self._layers[0].inputs * self._stride), found),
         )
         return found
@@ -155,7 +172,7 @@ def _table(layers: list[NormalizedLayer], connections: list[Connections]) -> np.
 
 
 def _places(numbers: list[np.ndarray], stride: int) -> tuple[np.ndarray, np.ndarray]:
-    joined = np.concatenate(numbers)
+    joined = np.concatenate([*numbers, np.zeros(AHEAD, np.int32)])
     return joined, np.int32(stride) * joined
 
 
@@ -166,10 +183,6 @@ def _bounds_of(bounds: list[np.ndarray], workers: int) -> tuple[np.ndarray, np.n
         work = one + _BESIDE * np.arange(len(one))
         shares.append(np.searchsorted(work, np.linspace(0, work[-1], workers + 1)))
     return np.concatenate(bounds), np.array(shares, np.int64)
-
-
-def _floats(numbers: Iterable[float]) -> np.ndarray:
-    return np.array([*numbers], np.float32)
 
 
 def _examples(batch: int, features: int) -> np.ndarray:

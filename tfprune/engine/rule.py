@@ -49,6 +49,8 @@ def pays_normalized(geometry: Geometry, kept: int, batch_size: int) -> bool:
     that follow one another share it. So a layer of 256 × 10 weights pays at any density at batch 500, one of 3072 × 256
     below 40 %.
     """
+    if max(geometry.channels, geometry.out_channels) * (batch_size + 2 * _LANES) >= 1 << 31:
+        return False
     dense = _dense(geometry, batch_size) + geometry.channels * batch_size * _NORMALISED
     return _MARGIN * (_CALL_OF_SEVERAL + _kept(geometry, kept, batch_size)) < dense
 

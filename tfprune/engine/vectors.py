@@ -20,11 +20,17 @@ MOST = 8  # vectors whose sums are in registers at once
 _FLOAT = ir.FloatType()
 _INT = ir.IntType(64)
 _VECTOR = ir.VectorType(_FLOAT, LANES)
+AHEAD = 16  # connections whose pieces `FAR_SUMS` fetch before their turn; as many starts more may be read
 _AT_ONCE = {1: 4, 2: 2, 3: 2}  # connections at once where the sums are few, or each waits for the one before
 
 
-def _weighted_sum(vectors: int):
-    """The intrinsic that adds weighted pieces of some vectors."""
+def _weighted_sum(vectors: int, far: bool):
+    """The intrinsic that adds weighted pieces of some vectors.
+
+    Args:
+        vectors: in a piece.
+        far: whether pieces are fetched before their turn, which pays where they come from beyond a core's second cache.
+    """
 
     @intrinsic
     def weighted_sum(typing, rows, at, values, starts, first, last, out, to):
@@ -39,6 +45,9 @@ def _weighted_sum(vectors: int):
                 builder.store(_zeros(), one)
 
             def add(k, sums):
+                if far:
+                    later = builder.load(builder.gep(starts, [builder.add(k, _INT(AHEAD))]))
+                    _fetch(builder, builder.gep(here, [builder.sext(later, _INT)]), vectors)
                 value = _spread(builder, builder.load(builder.gep(values, [k])))
                 start = builder.sext(builder.load(builder.gep(starts, [k])), _INT)
                 piece = builder.gep(here, [start])
@@ -68,7 +77,7 @@ def _weighted_sum(vectors: int):
     return weighted_sum
 
 
-SUMS = {vectors: _weighted_sum(vectors) for vectors in range(1, MOST + 1)}
+SUMS, FAR_SUMS = ({vectors: _weighted_sum(vectors, far) for vectors in range(1, MOST + 1)} for far in (False, True))
 
 
 def _dots(connections: int):
@@ -130,23 +139,47 @@ def transpose_block(typing, given, at, step, out, to, stride):
 
     def generate(context, builder, signature, arguments):
         given, at, step, out, to, stride = _unpacked(context, builder, signature, arguments)
-        rows = []
-        for i in range(LANES):
-            rows.append(_load(builder, builder.gep(given, [builder.add(at, builder.mul(step, _INT(i)))]), 0))
-        half = LANES // 2
-        while half:  # exchanges the blocks of this size that lie off the diagonal
-            low = [lane if not lane & half else LANES + lane - half for lane in range(LANES)]
-            high = [lane + half if not lane & half else LANES + lane for lane in range(LANES)]
-            for i in range(LANES):
-                if not i & half:
-                    pair = rows[i], rows[i + half]
-                    rows[i], rows[i + half] = _shuffle(builder, *pair, low), _shuffle(builder, *pair, high)
-            half //= 2
-        for j, row in enumerate(rows):
-            _store(builder, row, builder.gep(out, [builder.add(to, builder.mul(stride, _INT(j)))]), 0)
+        rows = [
+            _load(builder, builder.gep(given, [builder.add(at, builder.mul(step, _INT(i)))]), 0) for i in range(LANES)
+        ]
+        _store_turned(builder, rows, out, to, stride)
         return context.get_dummy_value()
 
     return types.void(given, at, step, out, to, stride), generate
+
+
+@intrinsic
+def transpose_bytes(typing, given, at, step, mean, scale, first, out, to, stride):
+    """out[to + j · stride + i] = (given[at + i · step + j] − mean[first + j]) · scale[first + j] for i, j < 16"""
+
+    def generate(context, builder, signature, arguments):
+        given, at, step, mean, scale, first, out, to, stride = _unpacked(context, builder, signature, arguments)
+        center, factor = (_load(builder, builder.gep(array, [first]), 0) for array in (mean, scale))
+        eight = ir.VectorType(ir.IntType(8), LANES)
+        rows = []
+        for i in range(LANES):
+            place = builder.gep(given, [builder.add(at, builder.mul(step, _INT(i)))])
+            found = builder.uitofp(builder.load(builder.bitcast(place, eight.as_pointer()), align=1), _VECTOR)
+            rows.append(builder.fmul(builder.fsub(found, center), factor))
+        _store_turned(builder, rows, out, to, stride)
+        return context.get_dummy_value()
+
+    return types.void(given, at, step, mean, scale, first, out, to, stride), generate
+
+
+def _store_turned(builder, rows, out, to, stride):
+    """Stores the columns of sixteen vectors."""
+    half = LANES // 2
+    while half:  # exchanges the blocks of this size that lie off the diagonal
+        low = [lane if not lane & half else LANES + lane - half for lane in range(LANES)]
+        high = [lane + half if not lane & half else LANES + lane for lane in range(LANES)]
+        for i in range(LANES):
+            if not i & half:
+                pair = rows[i], rows[i + half]
+                rows[i], rows[i + half] = _shuffle(builder, *pair, low), _shuffle(builder, *pair, high)
+        half //= 2
+    for j, row in enumerate(rows):
+        _store(builder, row, builder.gep(out, [builder.add(to, builder.mul(stride, _INT(j)))]), 0)
 
 
 def _unpacked(context, builder, signature, arguments):
@@ -170,6 +203,15 @@ def _load(builder, pointer, number):
 
 def _store(builder, vector, pointer, number):
     builder.store(vector, _pointer(builder, pointer, number), align=4)
+
+
+def _fetch(builder, pointer, vectors):
+    """Asks for vectors that are needed soon."""
+    number = ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [pointer.type, number, number, number])
+    fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    for i in range(vectors):
+        builder.call(fetch, [builder.gep(pointer, [_INT(i * LANES)]), number(0), number(3), number(1)])
 
 
 def _zeros():

@@ -12,18 +12,22 @@ from tfprune.layers.kept_layers import KeptKernel
 from tfprune.layers.topology import run
 
 
-def joined(model: keras.Model) -> keras.Model:
+def joined(model: keras.Model, pixels=None) -> keras.Model:
     """A model of the same layers and outputs for computing alone; `model` itself where nothing can be joined.
 
     Args:
         model: as `tfprune.layers.kept.kept_copy` makes it.
+        pixels: mean and scale, attributes of those names: inputs are `(bytes − mean) · scale`. Where layers that can
+            take the bytes themselves stand first, the model's inputs are these, uint8.
     """
-    functions = {}
-    for layers in _runs(model):
-        function = layers[0].joined(layers)
+    functions, dtypes = {}, [tensor.dtype for tensor in model.inputs]
+    for layers, is_first in _runs(model):
+        given = pixels if is_first and len(dtypes) == 1 else None
+        function = layers[0].joined(layers, given) if len(layers) > 1 or given is not None else None
         if function is not None:
             functions |= dict.fromkeys(map(id, layers))  # what the first ones make is made by the last
             functions[id(layers[-1])] = _Joined(function)
+            dtypes = dtypes if given is None else ["uint8"]
     if not functions:
         return model
 
@@ -33,37 +37,44 @@ def joined(model: keras.Model) -> keras.Model:
         function = functions[id(operation)]
         return args[0] if function is None else function(args[0])
 
-    inputs = _inputs(model)
-    return keras.Model(inputs, run(model, inputs, call)[0] if len(model.outputs) == 1 else run(model, inputs, call))
+    inputs = _inputs(model, dtypes)
+    outputs = run(model, inputs, call)
+    return keras.Model(*(tensors[0] if len(tensors) == 1 else tensors for tensors in (inputs, outputs)))
 
 
-def _runs(model: keras.Model) -> list[list[KeptKernel]]:
-    """Two and more layers of a class of which each is called once, alone takes what the one before it makes."""
-    calls = []
+def _runs(model: keras.Model) -> list[tuple[list[KeptKernel], bool]]:
+    """Layers of a class of which each is called once, alone takes what the one before it makes.
+
+    And whether the first of them alone takes the model's input.
+    """
+    calls, inputs = [], _inputs(model, [tensor.dtype for tensor in model.inputs])
 
     def note(operation: keras.Operation, *args, **kwargs):
         made = operation(*args, **kwargs)
         calls.append((operation, args, made))
         return made
 
-    outputs = run(model, _inputs(model), note)
+    outputs = run(model, inputs, note)
     used = Counter(id(tensor) for tensor in [*tree.flatten([args for _, args, _ in calls]), *outputs])
     called = Counter(id(operation) for operation, _, _ in calls)
-    ending: dict[int, list[KeptKernel]] = {}  # id of what a run makes -> its layers
+    first = {id(tensor) for tensor in inputs}
+    ending: dict[int, tuple[list[KeptKernel], bool]] = {}  # id of what a run makes -> the run
     for operation, args, made in calls:
         if not isinstance(operation, KeptKernel) or called[id(operation)] > 1:
             continue
-        before = ending.get(id(args[0]), [])
-        if before and type(before[-1]) is type(operation) and used[id(args[0])] == 1:
-            del ending[id(args[0])]
+        given = id(args[0])
+        alone = used[given] == 1
+        before, is_first = ending.get(given, ([], alone and given in first))
+        if before and type(before[-1]) is type(operation) and alone:
+            del ending[given]
         else:
-            before = []
-        ending[id(made)] = [*before, operation]
-    return [layers for layers in ending.values() if len(layers) > 1]
+            before, is_first = [], alone and given in first
+        ending[id(made)] = [*before, operation], is_first
+    return list(ending.values())
 
 
-def _inputs(model: keras.Model) -> list:
-    return [keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype) for tensor in model.inputs]
+def _inputs(model: keras.Model, dtypes: list[str]) -> list:
+    return [keras.Input(batch_shape=one.shape, dtype=dtype) for one, dtype in zip(model.inputs, dtypes, strict=True)]
 
 
 class _Joined(keras.layers.Layer):

@@ -68,10 +68,16 @@ class KeptKernel:
             raise InputError(f"layer {self.name!r}: {type(self).__name__} cannot be made: {reason}")
 
     @classmethod
-    def joined(cls, layers):
+    def joined(cls, layers, pixels=None):
         """What computes layers of this class that follow one another at once: a function of inputs and `training`.
 
-        None where nothing does that is quicker.
+        Args:
+            layers: one or more.
+            pixels: if not None, the function's inputs are bytes, uint8 (B, D), and those of the first layer
+                `(bytes − pixels.mean) · pixels.scale`.
+
+        Returns:
+            None where nothing computes them so that it is quicker.
         """
         return None
 

@@ -29,6 +29,7 @@ from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import prunable
 from tfprune.layers.topology import named_layers
 from tfprune.training.decay import Decay
+from tfprune.training.feeds import Normalised
 
 
 def engine_of(asked: str, batch_size: int | None) -> Engine | None:
@@ -90,6 +91,11 @@ class Target:
         object.__setattr__(self, "variables", list(self.model.trainable_variables))
         self.optimizer.build(self.variables)
 
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether `logits` are computed from the bytes that inputs are made of."""
+        return self.quick is not None and self.quick.inputs[0].dtype == "uint8"
+
     def logits(self, inputs):
         """Outputs of inputs, in training."""
         return (self.quick or self.model)(inputs, training=True)
@@ -106,12 +112,13 @@ class Engine:
 
     batch_size: int
 
-    def twin(self, target: Target, masks: Masks) -> Twin | None:
+    def twin(self, target: Target, masks: Masks, pixels: Normalised | None = None) -> Twin | None:
         """What trains the kept weights of a model, None where that pays for none of its layers.
 
         Args:
             target: with the model.
             masks: its own; of a plain model those that it is to have.
+            pixels: how inputs are made of bytes, where only that is done to these.
         """
         kept = {id(kernel): int(np.count_nonzero(masks[path])) for path, kernel in prunable(target.model).items()}
         chosen = {
@@ -122,7 +129,7 @@ class Engine:
         if not any(chosen.values()):  # nothing is pruned
             return None
         kernels()  # compiled now, not in the first step
-        return Twin(target, masks, set(chosen))
+        return Twin(target, masks, set(chosen), pixels)
 
 
 class Twin:
@@ -132,6 +139,7 @@ class Twin:
         own: the model's.
         masks: as for `Engine.twin`.
         chosen: paths of the layers that hold kept weights alone; others are plain where they are in the model.
+        pixels: as for `Engine.twin`.
 
     Attributes:
         target: what is trained in its place.
@@ -141,7 +149,7 @@ class Twin:
             may be the kept weights alone.
     """
 
-    def __init__(self, own: Target, masks: Masks, chosen: set[str]):
+    def __init__(self, own: Target, masks: Masks, chosen: set[str], pixels: Normalised | None):
         self._own, self.masks = own, masks
         is_plain = masks != masks_of(own.model)
         source = masked(own.model, masks, verify=False) if is_plain else own.model
@@ -150,7 +158,7 @@ class Twin:
         self.kept = [path for path, layer in named_layers(model) if isinstance(layer, KeptKernel)]
         self.variables = {id(variable): copy for variable, copy in pairs(model, own.model)}
         decay = own.decay and own.decay.of(self.variables)
-        self.target = Target(model, fresh_optimizer(own.optimizer), decay, joined(model))
+        self.target = Target(model, fresh_optimizer(own.optimizer), decay, joined(model, pixels))
         self._scattered = _Slots(own, model)
 
     def fits(self, masks: Masks) -> bool:

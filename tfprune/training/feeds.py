@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -16,9 +17,11 @@ class Feed(Protocol):
 
     Attributes:
         resident: whether XLA may compile a loop that takes them.
+        pixels: how inputs are made of bytes where that is all that is done to these, and `rows` gives them; else None.
     """
 
     resident: bool
+    pixels: Normalised | None
 
     def begin(self, stream: int, step: int) -> None:
         """Makes ready, on the host, for the steps from `step` to the end of its epoch.
@@ -52,10 +55,20 @@ Batches = Callable[[int, int, int], tf.data.Dataset]
 """(stream, epoch, first) -> the batches of an epoch, without the `first` ones."""
 
 
-def normalised(mean: np.ndarray, scale: float | np.ndarray) -> Preparation:
-    """Rows as `(x − mean) · scale`; mean float32 (D,), scale a number or (D,)."""
-    mean, scale = tf.constant(mean, tf.float32), tf.constant(scale, tf.float32)
-    return lambda rows, stream, step: normalise(rows, mean, scale)
+@dataclass(frozen=True, eq=False)
+class Normalised:
+    """A `Preparation` of rows: `(x − mean) · scale`.
+
+    Attributes:
+        mean: float32 (D,).
+        scale: a number or float32 (D,).
+    """
+
+    mean: np.ndarray
+    scale: float | np.ndarray
+
+    def __call__(self, rows, stream, step):
+        return normalise(rows, *(tf.constant(values, tf.float32) for values in (self.mean, self.scale)))
 
 
 def normalise(rows, mean, scale):
@@ -77,6 +90,7 @@ class RowsFeed:
         self._images = images
         self._sampler = sampler
         self._prepare = prepare
+        self.pixels = prepare if isinstance(prepare, Normalised) else None
 
     def begin(self, stream: int, step: int) -> None:
         self._sampler.begin(stream, step)
@@ -88,8 +102,12 @@ class RowsFeed:
         return self._sampler.batch_size(step)
 
     def batch(self, stream: tf.Tensor, step: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
-        rows, labels = self._images.fetch(self._sampler(stream, step, size))
+        rows, labels = self.rows(stream, step, size)
         return self._prepare(rows, stream, step), labels
+
+    def rows(self, stream: tf.Tensor, step: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """As `batch`, of what the inputs are made of: uint8 (size, D)."""
+        return self._images.fetch(self._sampler(stream, step, size))
 
 
 class StreamFeed:
@@ -104,6 +122,7 @@ class StreamFeed:
     """
 
     resident = False
+    pixels = None
 
     def __init__(self, batches: Batches, steps_per_epoch: int, prepare: Preparation | None = None):
         self.steps_per_epoch = steps_per_epoch

@@ -96,7 +96,7 @@ class TrainingLoop:
         """What trains from now on, by the masks of now: the model itself, or a twin, which takes over its state."""
         masks = self._masks()
         if self._twin is None or not self._twin.fits(masks):
-            self._twin = self._engine.twin(self._own, masks)
+            self._twin = self._engine.twin(self._own, masks, self.feed.pixels)
             trained = self._twin.target if self._twin else self._own
             if trained is not self._trained:
                 self._trained = trained
@@ -189,6 +189,8 @@ class TrainingLoop:
         """What a step is taken on, at its learning rate."""
         if self._schedule is not None:
             self._trained.optimizer.learning_rate.assign(self._schedule(step))
+        if self._trained.takes_pixels:
+            return self.feed.rows(stream, step, size)
         if self._xla and self._twin:
             # Random numbers are others by XLA: whatever takes the steps sees the same distortions.
             return tf.function(self.feed.batch, autograph=False, jit_compile=True)(stream, step, size)

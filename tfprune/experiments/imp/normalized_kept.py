@@ -36,15 +36,15 @@ class NormalizedKeptDense(NormalizedInputs, KeptKernel, keras.layers.Dense):
         vars(self)["_alone"] = NormalizedProducts([self._own])
 
     @classmethod
-    def joined(cls, layers):
+    def joined(cls, layers, pixels=None):
         """One after the other, at once, where nothing but relu is between them."""
         if any(layer._rest not in (None, keras.activations.linear) for layer in layers[:-1]):
             return None
-        products = NormalizedProducts([layer._own for layer in layers])
+        products = NormalizedProducts([layer._own for layer in layers], pixels and (pixels.mean, pixels.scale))
         return lambda inputs, training=None: _outputs(products, layers, inputs, training)
 
     def call(self, inputs, training=None):
-        return _outputs(self._alone, [self], inputs, training)
+        return _outputs(self._alone, [self], ops.convert_to_tensor(inputs, "float32"), training)
 
 
 def _outputs(products: NormalizedProducts, layers: Sequence[NormalizedKeptDense], inputs, training):
@@ -52,7 +52,6 @@ def _outputs(products: NormalizedProducts, layers: Sequence[NormalizedKeptDense]
     averages = [[layer.running_mean, layer.running_variance, layer.seen] for layer in layers]
     weights, averages = ([[*map(tf.convert_to_tensor, arrays)] for arrays in lists] for lists in (weights, averages))
     indices = [tf.convert_to_tensor(layer.kernel_indices) for layer in layers]
-    inputs = ops.convert_to_tensor(inputs, "float32")
     outputs, found = products(inputs, weights, indices, averages, bool(training))
     if training:
         for layer, (mean, variance) in zip(layers, found, strict=True):

@@ -19,7 +19,7 @@ from tfprune.layers.masks import Masks
 from tfprune.records.metric_log import MetricLog
 from tfprune.records.run_folder import RunFolder
 from tfprune.training.evaluation import Evaluator
-from tfprune.training.feeds import RowsFeed, normalised
+from tfprune.training.feeds import Normalised, RowsFeed
 from tfprune.training.loop import TrainingLoop
 from tfprune.training.samplers import Draw, DrawnSampler, with_replacement
 from tfprune.training.session import Arrays, Session, Trained, Watch
@@ -95,7 +95,7 @@ class IterationTrainer:
             optimizer = keras.optimizers.SGD(settings.learning_rate)
         sample = sample or with_replacement(settings.seed, images.train.size, settings.batch_size)
         sampler = DrawnSampler(sample, settings.batch_size)
-        feed = RowsFeed(images.train, sampler, normalised(images.mean, images.scale))
+        feed = RowsFeed(images.train, sampler, Normalised(images.mean, images.scale))
         evaluator = Evaluator(self.network.model, images.validation, images.mean, images.scale)
         self._session = Session(
             TrainingLoop(self.network.model, optimizer, feed, engine=settings.engine),

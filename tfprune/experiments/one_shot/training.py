@@ -18,7 +18,7 @@ from tfprune.layers.prunable import prunable
 from tfprune.records.run_folder import RunFolder
 from tfprune.training.decay import KernelDecay
 from tfprune.training.evaluation import Evaluator
-from tfprune.training.feeds import RowsFeed, normalised
+from tfprune.training.feeds import Normalised, RowsFeed
 from tfprune.training.loop import TrainingLoop
 from tfprune.training.momentum import MomentumSGD
 from tfprune.training.samplers import EpochSampler
@@ -50,7 +50,7 @@ class SubnetworkTrainer:
             keras.optimizers.schedules.PiecewiseConstantDecay(settings.drops, rates), momentum=published.momentum
         )
         self._decay = KernelDecay(self.model, published.weight_decay)
-        normal = normalised(images.mean, images.scale)
+        normal = Normalised(images.mean, images.scale)
         distort = augmentation_of(settings.dataset)
 
         def to_images(values):
