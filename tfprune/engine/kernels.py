@@ -14,7 +14,7 @@ Importing this module compiles, or reads what was compiled before: import it by 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange, types
+from numba import get_thread_id, njit, prange, types
 
 from tfprune.engine.vectors import FOUR_DOTS, LANES, MOST, SIXTEEN_DOTS, SUMS, transpose_block
 
@@ -26,6 +26,7 @@ _NUMBERS = types.Array(types.int32, 1, "C", readonly=True)
 _BOUNDS = types.Array(types.int64, 1, "C", readonly=True)
 _OUT = types.Array(types.float32, 1, "C")
 _INT = types.int64
+_PACKING, _UNPACKING = types.UniTuple(_INT, 14), types.UniTuple(_INT, 11)
 
 # What may be reordered and contracted; not `fast`, which takes it that there is no NaN.
 MATH = {"reassoc", "contract", "nsz"}
@@ -51,6 +52,26 @@ def _nothing(number):
 
 
 CACHED = _cached()
+
+
+@njit
+def _sum(rows, at, vectors, values, starts, k, end, out, to):
+    if vectors == 8:
+        _S8(rows, at, values, starts, k, end, out, to)
+    elif vectors == 7:
+        _S7(rows, at, values, starts, k, end, out, to)
+    elif vectors == 6:
+        _S6(rows, at, values, starts, k, end, out, to)
+    elif vectors == 5:
+        _S5(rows, at, values, starts, k, end, out, to)
+    elif vectors == 4:
+        _S4(rows, at, values, starts, k, end, out, to)
+    elif vectors == 3:
+        _S3(rows, at, values, starts, k, end, out, to)
+    elif vectors == 2:
+        _S2(rows, at, values, starts, k, end, out, to)
+    else:
+        _S1(rows, at, values, starts, k, end, out, to)
 
 
 @_kernel(_VALUES, _NUMBERS, _OUT)
@@ -100,22 +121,7 @@ def add_rows(rows, values, starts, bounds, parts, out, blocks, size, length, str
             k = bounds[row]
             end = bounds[row + 1]
             to = (block * made + row) * stride + first * LANES
-            if at_once == 8:
-                _S8(rows, at, values, starts, k, end, out, to)
-            elif at_once == 7:
-                _S7(rows, at, values, starts, k, end, out, to)
-            elif at_once == 6:
-                _S6(rows, at, values, starts, k, end, out, to)
-            elif at_once == 5:
-                _S5(rows, at, values, starts, k, end, out, to)
-            elif at_once == 4:
-                _S4(rows, at, values, starts, k, end, out, to)
-            elif at_once == 3:
-                _S3(rows, at, values, starts, k, end, out, to)
-            elif at_once == 2:
-                _S2(rows, at, values, starts, k, end, out, to)
-            else:
-                _S1(rows, at, values, starts, k, end, out, to)
+            _sum(rows, at, at_once, values, starts, k, end, out, to)
 
 
 @_kernel(_VALUES, _NUMBERS, _BOUNDS, _BOUNDS, _VALUES, _OUT, _INT, _INT, _INT, _INT, _INT, _INT)
@@ -167,6 +173,71 @@ def transpose(given, at, step, out, to, stride, rows, columns):
             out[to + j * stride + i] = given[at + i * step + j]
 
 
+@njit
+def _pack(
+    images, out, example, examples, rows_in, columns_in, channels, top, left, step_y, step_x, height, width,
+    inner_height, inner_width, block, base, stride, offset, y, phase, part,
+):  # fmt: skip
+    """What `to_rows` does to some channels of a line of the positions, in the block that begins at `base`."""
+    phases = step_y * step_x
+    pixels = rows_in * columns_in * channels
+    first = part * _CHANNELS
+    some = min(channels - first, _CHANNELS)
+    rows = base + (first * phases + phase) * stride
+    step = phases * stride
+    at = rows + offset + y * width * block
+    from_y = y * step_y + phase // step_x - top
+    # Positions from `begin` to `end` are pixels.
+    shift = phase % step_x - left
+    begin = min(width, max(0, (step_x - 1 - shift) // step_x))
+    end = max(begin, min(inner_width, (columns_in - shift + step_x - 1) // step_x))
+    if y >= inner_height or from_y < 0 or from_y >= rows_in:
+        begin = end = width
+    pixel = (example * rows_in + from_y) * columns_in + begin * step_x + shift
+    pixel = pixel * channels + first
+    if block == 1:
+        transpose(images, pixel, step_x * channels, out, at + begin, step, end - begin, some)
+    else:
+        for x in range(begin, end):
+            transpose(images, pixel, pixels, out, at + x * block, step, examples, some)
+            pixel += step_x * channels
+    for channel in range(some):
+        row = rows + channel * step
+        here = at + channel * step
+        out[here : here + begin * block] = np.float32(0)
+        out[here + end * block : here + width * block] = np.float32(0)
+        if examples < block:
+            for x in range(begin, end):
+                out[here + x * block + examples : here + (x + 1) * block] = np.float32(0)
+        if y == 0:
+            out[row : row + offset] = np.float32(0)
+        if y == height - 1:
+            out[row + offset + height * width * block : row + stride] = np.float32(0)
+
+
+@njit
+def _unpack(
+    rows, out, example, examples, rows_out, columns_out, channels, top, left, step_y, step_x, width, block, base,
+    stride, skipped, y, part,
+):  # fmt: skip
+    """What `to_images` does to some channels of a line of the images, from the block that begins at `base`."""
+    phases = step_y * step_x
+    pixels = rows_out * columns_out * channels
+    first = part * _CHANNELS
+    some = min(channels - first, _CHANNELS)
+    line = (y + top) // step_y * width
+    pixel = (example * rows_out + y) * columns_out * channels + first
+    for x in range(min(step_x, columns_out) if block == 1 else columns_out):
+        phase = (y + top) % step_y * step_x + (x + left) % step_x
+        at = base + (first * phases + phase) * stride + (line + (x + left) // step_x) * block - skipped
+        step = phases * stride
+        if block == 1:  # all pixels of the phase
+            several_x = (columns_out - x + step_x - 1) // step_x
+            transpose(rows, at, step, out, pixel + x * channels, step_x * channels, some, several_x)
+        else:
+            transpose(rows, at, step, out, pixel + x * channels, pixels, some, examples)
+
+
 @_kernel(_VALUES, _OUT, *[_INT] * 16)
 def to_rows(
     images, out, batch, rows_in, columns_in, channels, top, left, step_y, step_x, height, width, inner_height,
@@ -191,46 +262,25 @@ def to_rows(
         offset: floats in front of the first position.
     """
     phases = step_y * step_x
-    pixels = rows_in * columns_in * channels
     blocks = (batch + block - 1) // block
     several = (channels + _CHANNELS - 1) // _CHANNELS
     for job in prange(blocks * height * phases * several):
         number = job // (height * phases * several)
-        y = job // (phases * several) % height
-        phase = job // several % phases
-        first = job % several * _CHANNELS
-        some = min(channels - first, _CHANNELS)
-        examples = min(block, batch - number * block)
-        rows = number * size + (first * phases + phase) * stride
-        step = phases * stride
-        at = rows + offset + y * width * block
-        from_y = y * step_y + phase // step_x - top
-        # Positions from `begin` to `end` are pixels.
-        shift = phase % step_x - left
-        begin = min(width, max(0, (step_x - 1 - shift) // step_x))
-        end = max(begin, min(inner_width, (columns_in - shift + step_x - 1) // step_x))
-        if y >= inner_height or from_y < 0 or from_y >= rows_in:
-            begin = end = width
-        pixel = (number * block * rows_in + from_y) * columns_in + begin * step_x + shift
-        pixel = pixel * channels + first
-        if block == 1:
-            transpose(images, pixel, step_x * channels, out, at + begin, step, end - begin, some)
-        else:
-            for x in range(begin, end):
-                transpose(images, pixel, pixels, out, at + x * block, step, examples, some)
-                pixel += step_x * channels
-        for channel in range(some):
-            row = rows + channel * step
-            here = at + channel * step
-            out[here : here + begin * block] = np.float32(0)
-            out[here + end * block : here + width * block] = np.float32(0)
-            if examples < block:
-                for x in range(begin, end):
-                    out[here + x * block + examples : here + (x + 1) * block] = np.float32(0)
-            if y == 0:
-                out[row : row + offset] = np.float32(0)
-            if y == height - 1:
-                out[row + offset + height * width * block : row + stride] = np.float32(0)
+        _pack(
+            *(
+                images,
+                out,
+                number * block,
+                min(block, batch - number * block),
+                rows_in,
+                columns_in,
+                channels,
+                top,
+                left,
+            ),
+            *(step_y, step_x, height, width, inner_height, inner_width, block, number * size, stride, offset),
+            *(job // (phases * several) % height, job // several % phases, job % several),
+        )
 
 
 @_kernel(_VALUES, _OUT, *[_INT] * 13)
@@ -242,24 +292,68 @@ def to_images(
     Args:
         skipped: floats of each row, at its beginning, that are not there.
     """
-    phases = step_y * step_x
-    pixels = rows_out * columns_out * channels
     blocks = (batch + block - 1) // block
     several = (channels + _CHANNELS - 1) // _CHANNELS
     for job in prange(blocks * rows_out * several):
         number = job // (rows_out * several)
-        y = job // several % rows_out
-        first = job % several * _CHANNELS
-        some = min(channels - first, _CHANNELS)
+        _unpack(
+            *(
+                rows,
+                out,
+                number * block,
+                min(block, batch - number * block),
+                rows_out,
+                columns_out,
+                channels,
+                top,
+                left,
+            ),
+            *(step_y, step_x, width, block, number * size, stride, skipped, job // several % rows_out, job % several),
+        )
+
+
+@_kernel(_VALUES, _OUT, _VALUES, _NUMBERS, _BOUNDS, _INT, _INT, _PACKING, _UNPACKING, _INT, _INT, _OUT)
+def multiply_images(images, out, values, starts, bounds, batch, block, given, made, first, length, scratch):
+    """`to_rows`, `add_rows` and `to_images` at once, each block by one thread, whose caches its rows are in.
+
+    Args:
+        images, out: flat, of examples.
+        values, starts, bounds: as for `add_rows`.
+        batch, block: examples, and those of a block.
+        given: what else `to_rows` is given, without `block`.
+        made: what else `to_images` is given, without `block`.
+        first: float of a block's rows from which on `starts` count.
+        length: of a piece, in floats.
+        scratch: for each thread floats for the rows of a block, given and made.
+    """
+    rows_in, columns_in, channels, top, left, step_y, step_x, height, width = given[:9]
+    inner_height, inner_width, size, stride, offset = given[9:]
+    rows_out, columns_out, channels_out, top_out, left_out, step_y_out, step_x_out, width_out = made[:8]
+    size_out, stride_out, skipped = made[8:]
+    vectors = (length + LANES - 1) // LANES
+    tiles = (vectors + MOST - 1) // MOST
+    for number in prange((batch + block - 1) // block):
+        base = get_thread_id() * (size + size_out + LANES)
+        back = base + size + LANES  # behind the rows that are read are floats that may be read
         examples = min(block, batch - number * block)
-        line = (y + top) // step_y * width
-        pixel = (number * block * rows_out + y) * columns_out * channels + first
-        for x in range(min(step_x, columns_out) if block == 1 else columns_out):
-            phase = (y + top) % step_y * step_x + (x + left) % step_x
-            at = number * size + (first * phases + phase) * stride + (line + (x + left) // step_x) * block - skipped
-            step = phases * stride
-            if block == 1:  # all pixels of the phase
-                several_x = (columns_out - x + step_x - 1) // step_x
-                transpose(rows, at, step, out, pixel + x * channels, step_x * channels, some, several_x)
-            else:
-                transpose(rows, at, step, out, pixel + x * channels, pixels, some, examples)
+        for y in range(height):
+            for phase in range(step_y * step_x):
+                for part in range((channels + _CHANNELS - 1) // _CHANNELS):
+                    _pack(
+                        *(images, scratch, number * block, examples, rows_in, columns_in, channels, top, left),
+                        *(step_y, step_x, height, width, inner_height, inner_width, block, base, stride, offset),
+                        *(y, phase, part),
+                    )
+        for tile in range(tiles):
+            begin = vectors * tile // tiles
+            at_once = vectors * (tile + 1) // tiles - begin
+            at, to = base + first + begin * LANES, back + begin * LANES
+            for row in range(bounds.size - 1):
+                place = to + row * stride_out
+                _sum(scratch, at, at_once, values, starts, bounds[row], bounds[row + 1], scratch, place)
+        for y in range(rows_out):
+            for part in range((channels_out + _CHANNELS - 1) // _CHANNELS):
+                _unpack(
+                    *(scratch, out, number * block, examples, rows_out, columns_out, channels_out, top_out, left_out),
+                    *(step_y_out, step_x_out, width_out, block, back, stride_out, skipped, y, part),
+                )

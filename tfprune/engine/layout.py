@@ -79,16 +79,24 @@ class Layout:
 
     def pack(self, images: np.ndarray, block: int, rows: np.ndarray) -> None:
         """Writes float32 (B, height, width, channels) as blocks of rows."""
-        inner = min(self.height, self._inner(0)), min(self.width, self._inner(1))
-        place = (self.top, self.left, *self.strides, self.height, self.width, *inner)
-        floats = self.size(block), self.stride(block), self.front * block
-        kernels().to_rows(images.ravel(), rows, *images.shape, *place, block, *floats)
+        *place, size, stride, offset = self.packing(block)
+        kernels().to_rows(images.ravel(), rows, len(images), *place, block, size, stride, offset)
 
     def unpack(self, rows: np.ndarray, block: int, images: np.ndarray) -> None:
         """Reads blocks of rows into float32 (B, height, width, channels)."""
-        place = (self.top, self.left, *self.strides, self.width)
-        floats = self.size(block), self.stride(block), self.first * block
-        kernels().to_images(rows, images.ravel(), *images.shape, *place, block, *floats)
+        *place, size, stride, skipped = self.unpacking(block)
+        kernels().to_images(rows, images.ravel(), len(images), *place, block, size, stride, skipped)
+
+    def packing(self, block: int) -> tuple[int, ...]:
+        """What `to_rows` takes between `batch` and `block`, and behind."""
+        inner = min(self.height, self._inner(0)), min(self.width, self._inner(1))
+        place = (*self.image, self.top, self.left, *self.strides, self.height, self.width, *inner)
+        return (*place, self.size(block), self.stride(block), self.front * block)
+
+    def unpacking(self, block: int) -> tuple[int, ...]:
+        """What `to_images` takes between `batch` and `block`, and behind."""
+        place = (*self.image, self.top, self.left, *self.strides, self.width)
+        return (*place, self.size(block), self.stride(block), self.first * block)
 
     def _inner(self, axis: int) -> int:
         """Positions up to the last pixel."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from tfprune.engine.compiling import kernels, threads
 from tfprune.engine.geometry import Geometry
-from tfprune.engine.layout import Layout, Scratch, aligned, whole
+from tfprune.engine.layout import LANES, Layout, Scratch, aligned, whole
 from tfprune.errors import InputError
 
 _EXAMPLES, _IMAGES = 64, 16  # at most, in a block
@@ -90,6 +90,15 @@ class Structure:
         out = aligned(np.prod(shape)).reshape(shape)
         with _SCRATCH as scratch:
             ordered = direction.sorted(values, len(images), scratch)
+            block = self._shared(len(images))
+            if block:
+                size = given.size(block) + made.size(block) + LANES
+                kernels().multiply_images(
+                    *(images.ravel(), out.ravel(), ordered, direction.starts(given.stride(block), block)),
+                    *(direction.bounds, len(images), block, given.packing(block), made.unpacking(block)),
+                    *(made.first * block, made.positions * block, scratch.take("rows", threads() * size)),
+                )
+                return out
             for block, blocks, some in self._waves(len(images)):
                 read = scratch.take("read", blocks * given.size(block))
                 given.pack(images[some], block, read)
@@ -99,6 +108,11 @@ class Structure:
                 kernels().add_rows(read[made.first * block :], ordered, *connections, rows, blocks, *lengths)
                 made.unpack(rows, block, out[some])
         return out
+
+    def _shared(self, batch: int) -> int | None:
+        """Examples in a block, where there are blocks for all threads, each of whole vectors."""
+        block = whole(min(self._most, -(-batch // threads())))
+        return block if batch >= LANES and batch > block * (threads() - 1) else None
 
     def _waves(self, batch: int) -> Iterator[tuple[int, int, slice]]:
         """Examples in a block, blocks, and their examples."""
