@@ -10,10 +10,10 @@ images.
 | name | what runs |
 | --- | --- |
 | tensorflow | the network before pruning, as a compiled function |
-| compacted | the pruned one without the channels that are gone, the same way (`tfprune.compact`) |
+| compacted | the pruned one without the channels that are gone, batch normalisation folded (`tfprune.compact`) |
 | litert, onnx | the network before pruning, in LiteRT (float32) and in ONNX Runtime |
 | litert_sparse | the pruned one in LiteRT's sparse encoding; none where LiteRT cannot hold it |
-| engine | what `tfprune.accelerate` makes of the pruned one for batches of this size |
+| engine | what `tfprune.accelerate` makes of the pruned one for batches of this size, folded, too |
 
 A call takes an array and gives one. Each number of threads has processes of its own, which may use as many cores. In
 each turn every one of them runs twice, so that no other's threads still spin, and the second time counts; medians.
@@ -132,11 +132,11 @@ def measured(arguments, folder: Path):
             "flops_density": round(counts.flops.kept / counts.flops.dense, 4),
         }
         yield {"network": network, "density": density, "pruner": pruner, **stays}
-        compacted = tfprune.compact(sparse)
+        compacted = tfprune.compact(sparse, fold_batchnorm=True)
         for batch in arguments.batches:
             with quiet_conversion():
                 thin = exported(tfprune.strip(sparse), folder / f"{density}.tflite", True, threads)
-            fast = tfprune.accelerate(sparse, batch_size=batch)
+            fast = tfprune.accelerate(sparse, batch_size=batch, fold_batchnorm=True)
             kept[batch, density] = sum(isinstance(layer, KeptKernel) for layer in fast.layers)
             made = {
                 "compacted": compiled(compacted, batch),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfprune.engine.compiling import run_with
 from tfprune.engine.geometry import Geometry
 from tfprune.engine.products import KeptProduct
 from tfprune.engine.structure import Structure
@@ -65,3 +66,37 @@ def test_indices_of_64_bits_are_the_same():
     found = [KeptProduct(DENSE)(inputs, tf.constant([2.0]), tf.constant([3], kind)) for kind in (tf.int32, tf.int64)]
     np.testing.assert_array_equal(*found)
     np.testing.assert_array_equal(found[0][:, 0, 0], [[0, 2], [0, 2]])
+
+
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2)])
+@pytest.mark.parametrize("size, channels, density", [(3, 96, 0.5), (3, 96, 0.01), (1, 200, 0.4), (1, 200, 0.02)])
+@pytest.mark.parametrize("batch", [1, 15, 16, 33])
+def test_rows_read_in_groups_by_blocks_of_any_number(batch, size, channels, density, strides):
+    """Against TensorFlow's dense products; the same bytes with one thread and with two."""
+    rng = np.random.default_rng(0)
+    geometry = Geometry.convolution((size, size, channels, 40), (6, 5, channels), strides=strides, padding="same")
+    indices = np.flatnonzero(rng.random(geometry.size) < density)
+    structure, kernel = Structure(geometry, indices), np.zeros(geometry.size, np.float32)
+    groups = [(len(one.bounds) - 1) // one.number for one in (structure._forward, structure._backward)]
+    assert (groups[0] > 1) == (density > 0.3)
+    values = kernel[indices] = rng.normal(size=len(indices)).astype(np.float32)
+    images = rng.normal(size=(batch, 6, 5, channels)).astype(np.float32)
+    with tf.GradientTape() as tape:
+        given, weights = tf.Variable(images), tf.Variable(kernel.reshape(geometry.shape))
+        outputs = tf.nn.conv2d(given, weights, strides, "SAME")
+        upstream = rng.normal(size=outputs.shape).astype(np.float32)
+    of_images, of_weights = tape.gradient(outputs, [given, weights], upstream)
+    expected = [outputs.numpy(), of_images.numpy(), of_weights.numpy().reshape(-1)[indices]]
+    found = []
+    for threads in (1, 2):
+        run_with(threads)
+        found.append(
+            [
+                structure.outputs(images, values),
+                structure.inputs(upstream, values),
+                structure.of_values(images, upstream),
+            ]
+        )
+    for one, other, wanted in zip(*found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+        np.testing.assert_allclose(one, wanted, atol=2e-5 * np.abs(wanted).max())

@@ -205,6 +205,22 @@ def test_compacting_comes_first():
     _assert_same(tfprune.masked(model, masks), fast, _examples(model))
 
 
+def test_normalisation_goes_into_the_layer_in_front():
+    x = given = keras.Input((12, 12, 8))
+    for width in (24, 16):
+        x = L.ReLU()(L.BatchNormalization()(L.Conv2D(width, 3)(x)))
+    model = keras.Model(given, L.Dense(3)(L.Flatten()(x)))
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, L.BatchNormalization):
+            layer.set_weights([rng.uniform(0.5, 1.5, shape.shape) for shape in layer.get_weights()])
+    sparse = tfprune.masked(model, tfprune.prune(model, "magnitude", 0.8, verbose=False))
+    fast = tfprune.accelerate(sparse, engine="sparse", fold_batchnorm=True)
+    assert not any(isinstance(layer, L.BatchNormalization) for layer in fast.layers)
+    assert len(_kept(fast)) == 3
+    _assert_same(sparse, fast, _examples(sparse))
+
+
 def test_what_cannot_hold_kept_weights_stays_and_is_named():
     given = keras.Input((8, 256))
     x = L.LSTM(256, name="lstm")(given)
@@ -265,6 +281,8 @@ def test_bad_input(monkeypatch):
             with pytest.raises(InputError, match=told) as caught:
                 tfprune.accelerate(model, **arguments, compact=compact)
             assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match=r"fold_batchnorm = True is a part of compaction\. Received: compact=False"):
+        tfprune.accelerate(model, compact=False, fold_batchnorm=True)
     with pytest.raises(InputError, match=r"a Keras model is needed\. Received: list"):
         tfprune.accelerate([])
     monkeypatch.setattr("tensorflow.config.get_visible_devices", lambda kind: [kind])

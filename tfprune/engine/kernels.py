@@ -55,23 +55,36 @@ CACHED = _cached()
 
 
 @njit
-def _sum(rows, at, vectors, values, starts, k, end, out, to):
+def _sum(rows, at, vectors, values, starts, k, end, out, to, more):
     if vectors == 8:
-        _S8(rows, at, values, starts, k, end, out, to)
+        _S8(rows, at, values, starts, k, end, out, to, more)
     elif vectors == 7:
-        _S7(rows, at, values, starts, k, end, out, to)
+        _S7(rows, at, values, starts, k, end, out, to, more)
     elif vectors == 6:
-        _S6(rows, at, values, starts, k, end, out, to)
+        _S6(rows, at, values, starts, k, end, out, to, more)
     elif vectors == 5:
-        _S5(rows, at, values, starts, k, end, out, to)
+        _S5(rows, at, values, starts, k, end, out, to, more)
     elif vectors == 4:
-        _S4(rows, at, values, starts, k, end, out, to)
+        _S4(rows, at, values, starts, k, end, out, to, more)
     elif vectors == 3:
-        _S3(rows, at, values, starts, k, end, out, to)
+        _S3(rows, at, values, starts, k, end, out, to, more)
     elif vectors == 2:
-        _S2(rows, at, values, starts, k, end, out, to)
+        _S2(rows, at, values, starts, k, end, out, to, more)
     else:
-        _S1(rows, at, values, starts, k, end, out, to)
+        _S1(rows, at, values, starts, k, end, out, to, more)
+
+
+@njit
+def _add(rows, at, values, starts, bounds, begin, end, out, to, made, vectors, tile, tiles, stride):
+    """A tile of some rows made: what is read of a group of rows stays in a core's first cache meanwhile."""
+    first = vectors * tile // tiles
+    at_once = vectors * (tile + 1) // tiles - first
+    at += first * LANES
+    to += first * LANES
+    for group in range((bounds.size - 1) // made):
+        for row in range(begin, end):
+            k = group * made + row
+            _sum(rows, at, at_once, values, starts, bounds[k], bounds[k + 1], out, to + row * stride, group)
 
 
 @_kernel(_VALUES, _NUMBERS, _OUT)
@@ -88,44 +101,39 @@ def unsort_values(values, order, out):
         out[order[k]] = values[k]
 
 
-@_kernel(_VALUES, _VALUES, _NUMBERS, _BOUNDS, _BOUNDS, _OUT, _INT, _INT, _INT, _INT)
-def add_rows(rows, values, starts, bounds, parts, out, blocks, size, length, stride):
-    """out[o · stride + p] = Σ_k values[k] · rows[starts[k] + p] for k in bounds[o] .. bounds[o + 1] − 1, p < length
+@_kernel(_VALUES, _VALUES, _NUMBERS, _BOUNDS, _BOUNDS, _OUT, _INT, _INT, _INT, _INT, _INT)
+def add_rows(rows, values, starts, bounds, parts, out, made, blocks, size, length, stride):
+    """out[o · stride + p] = Σ_k values[k] · rows[starts[k] + p] for all connections k of row o, p < length
 
     The same for every block, in which all rows are `size` floats, and those made follow those of the block before.
 
     Args:
         rows: flat; what is weighted.
-        values, starts: of the connections, which are sorted by the row they make: weight, and where the piece of the
-            rows begins that is read.
-        bounds: (rows made + 1,), of the connections of each.
+        values, starts: of the connections, which are sorted by groups of the rows they read, in these by the row they
+            make: weight, and where the piece of the rows begins that is read.
+        bounds: (groups · made + 1,), of the connections of each row made, group by group.
         parts: bounds of the rows made that are one thread's work at a time.
         out: flat.
+        made: rows made.
         blocks: number of blocks.
         size: of a block, in floats.
         length: of a piece, in floats.
         stride: from one row made to the next.
     """
-    made = bounds.size - 1
     vectors = (length + LANES - 1) // LANES
     tiles = (vectors + MOST - 1) // MOST
     several = parts.size - 1
     for job in prange(blocks * tiles * several):
-        block = job // (tiles * several)
-        tile = job // several % tiles
-        part = job % several
-        first = vectors * tile // tiles
-        at_once = vectors * (tile + 1) // tiles - first
-        at = block * size + first * LANES
-        for row in range(parts[part], parts[part + 1]):
-            k = bounds[row]
-            end = bounds[row + 1]
-            to = (block * made + row) * stride + first * LANES
-            _sum(rows, at, at_once, values, starts, k, end, out, to)
+        block, part = job // (tiles * several), job % several
+        to = block * made * stride
+        _add(
+            *(rows, block * size, values, starts, bounds, parts[part], parts[part + 1], out, to, made),
+            *(vectors, job // several % tiles, tiles, stride),
+        )
 
 
-@_kernel(_VALUES, _NUMBERS, _BOUNDS, _BOUNDS, _VALUES, _OUT, _INT, _INT, _INT, _INT, _INT, _INT)
-def multiply_rows(rows, starts, bounds, parts, made, out, blocks, size, length, made_size, stride, offset):
+@_kernel(_VALUES, _NUMBERS, _BOUNDS, _BOUNDS, _VALUES, _OUT, _INT, _INT, _INT, _INT, _INT, _INT, _INT)
+def multiply_rows(rows, starts, bounds, parts, made, out, number, blocks, size, length, made_size, stride, offset):
     """out[k] += Σ_p rows[starts[k] + p] · made[o · stride + offset + p], for every connection k of each row o
 
     Summed over blocks.
@@ -134,6 +142,7 @@ def multiply_rows(rows, starts, bounds, parts, made, out, blocks, size, length, 
         rows, starts, bounds, parts, blocks, size, length: as for `add_rows`.
         made: flat; a gradient with respect to the rows made.
         out: one for each connection, in the order of `starts`.
+        number: of rows made.
         made_size: of a block of `made`, in floats.
         stride: from one row of `made` to the next.
         offset: of the piece in it.
@@ -145,16 +154,17 @@ def multiply_rows(rows, starts, bounds, parts, made, out, blocks, size, length, 
             begin = length * (job % tiles) // tiles
             some = length * (job % tiles + 1) // tiles - begin
             at = block * size + begin
-            for row in range(parts[part], parts[part + 1]):
-                k = bounds[row]
-                end = bounds[row + 1]
-                to = block * made_size + row * stride + offset + begin
-                while k + 16 <= end:
-                    SIXTEEN_DOTS(rows, at, starts, k, end - 1, made, to, some, out)
-                    k += 16
-                while k < end:
-                    FOUR_DOTS(rows, at, starts, k, end - 1, made, to, some, out)
-                    k += 4
+            for group in range((bounds.size - 1) // number):
+                for row in range(parts[part], parts[part + 1]):
+                    k = bounds[group * number + row]
+                    end = bounds[group * number + row + 1]
+                    to = block * made_size + row * stride + offset + begin
+                    while k + 16 <= end:
+                        SIXTEEN_DOTS(rows, at, starts, k, end - 1, made, to, some, out)
+                        k += 16
+                    while k < end:
+                        FOUR_DOTS(rows, at, starts, k, end - 1, made, to, some, out)
+                        k += 4
 
 
 @njit
@@ -332,6 +342,7 @@ def multiply_images(images, out, values, starts, bounds, batch, block, given, ma
     size_out, stride_out, skipped = made[8:]
     vectors = (length + LANES - 1) // LANES
     tiles = (vectors + MOST - 1) // MOST
+    number_made = channels_out * step_y_out * step_x_out
     for number in prange((batch + block - 1) // block):
         base = get_thread_id() * (size + size_out + LANES)
         back = base + size + LANES  # behind the rows that are read are floats that may be read
@@ -345,12 +356,10 @@ def multiply_images(images, out, values, starts, bounds, batch, block, given, ma
                         *(y, phase, part),
                     )
         for tile in range(tiles):
-            begin = vectors * tile // tiles
-            at_once = vectors * (tile + 1) // tiles - begin
-            at, to = base + first + begin * LANES, back + begin * LANES
-            for row in range(bounds.size - 1):
-                place = to + row * stride_out
-                _sum(scratch, at, at_once, values, starts, bounds[row], bounds[row + 1], scratch, place)
+            _add(
+                *(scratch, base + first, values, starts, bounds, 0, number_made, scratch, back, number_made),
+                *(vectors, tile, tiles, stride_out),
+            )
         for y in range(rows_out):
             for part in range((channels_out + _CHANNELS - 1) // _CHANNELS):
                 _unpack(

@@ -61,21 +61,21 @@ def _tile(rows, length):
 @njit
 def _sum(rows, at, vectors, values, starts, k, end, out, to):
     if vectors == 8:
-        _S8(rows, at, values, starts, k, end, out, to)
+        _S8(rows, at, values, starts, k, end, out, to, 0)
     elif vectors == 7:
-        _S7(rows, at, values, starts, k, end, out, to)
+        _S7(rows, at, values, starts, k, end, out, to, 0)
     elif vectors == 6:
-        _S6(rows, at, values, starts, k, end, out, to)
+        _S6(rows, at, values, starts, k, end, out, to, 0)
     elif vectors == 5:
-        _S5(rows, at, values, starts, k, end, out, to)
+        _S5(rows, at, values, starts, k, end, out, to, 0)
     elif vectors == 4:
-        _S4(rows, at, values, starts, k, end, out, to)
+        _S4(rows, at, values, starts, k, end, out, to, 0)
     elif vectors == 3:
-        _S3(rows, at, values, starts, k, end, out, to)
+        _S3(rows, at, values, starts, k, end, out, to, 0)
     elif vectors == 2:
-        _S2(rows, at, values, starts, k, end, out, to)
+        _S2(rows, at, values, starts, k, end, out, to, 0)
     else:
-        _S1(rows, at, values, starts, k, end, out, to)
+        _S1(rows, at, values, starts, k, end, out, to, 0)
 
 
 @njit

@@ -9,14 +9,33 @@ _CALL = 200_000  # what the engine's operation costs more than one of TensorFlow
 _DENSE_PRODUCT = 1 / 54  # for each weight, position and example
 _DENSE_WEIGHT = 1 / 3  # each is read once
 _DENSE_OUTPUT = 0.7
-_INPUT = 0.7  # to become part of a row
-_OUTPUT = 1.2
+_INPUT = 0.5  # to become part of a row
+_OUTPUT = 1.0
 _CONNECTION = 3.0
-_PRODUCT = 1 / 22  # for each connection, position of a row and example
+_PRODUCT = 1 / 24  # for each connection, position of a row and example
+_NEAR_PRODUCT = 1 / 32  # from a core's first cache
+_NEAR = 96  # rows of which a tile fills that cache
+_LEAST = 15  # connections with a group of so many rows, on average, for which that pays
 _NORMALISED = 2.5  # by TensorFlow, each input
 _CALL_OF_SEVERAL = 50_000  # a layer's part of a call for several
 _LANES = 16
 _MARGIN = 1.2
+
+
+def rows_in_group(lines: int, kept: int, read: int, made: int) -> int:
+    """How many rows are read for all rows that are made, before the next ones are.
+
+    Args:
+        lines: of a kernel.
+        kept: its kept weights.
+        read, made: rows.
+
+    Returns:
+        As many as a core's first cache holds a tile of, with the lines above and below; more where so few would have
+        fewer than 15 connections with a row that is made; at most all.
+    """
+    near = max(1, _NEAR // (lines + (lines > 1)))
+    return min(read, max(near, -(-_LEAST * read * made // max(1, kept))))
 
 
 def pays(geometry: Geometry, kept: int, batch_size: int) -> bool:
@@ -26,12 +45,13 @@ def pays(geometry: Geometry, kept: int, batch_size: int) -> bool:
     of one core, of these:
 
     - dense: 1/54 for each weight, position of the outputs and example; 1/3 for each weight; 0.7 for each output;
-    - kept: 200,000 for the call; 0.7 for each input and 1.2 for each output, as they lie in rows, with borders; and for
-      each kept weight 3 and 1/22 for each float of a row of the outputs, filled up to 16.
+    - kept: 200,000 for the call; 0.5 for each input and 1 for each output, as they lie in rows, with borders; and for
+      each kept weight 3 and 1/24 for each float of a row of the outputs, filled up to 16; 1/32 where rows are read in
+      several groups, see `rows_in_group`.
 
-    So a dense layer of 3072 × 1024 weights pays below a density of 28 % at batch 500, of 6 % at batch 1; a 3×3
-    convolution of 64 channels of 32 × 32 pixels below 26 % at batch 32, one of 512 channels of 4 × 4 pixels at batch 1
-    below 9 %. Kernels of a few thousand weights, 3×3 depthwise convolutions, and 1×1 convolutions to many channels of
+    So a dense layer of 3072 × 1024 weights pays below a density of 40 % at batch 500, of 6 % at batch 1; a 3×3
+    convolution of 64 channels of 32 × 32 pixels below 40 % at batch 32, one of 512 channels of 4 × 4 pixels at batch 1
+    below 10 %. Kernels of a few thousand weights, 3×3 depthwise convolutions, and 1×1 convolutions to many channels of
     large images from few never pay: the call, and bringing rows into order, cost as much as the dense product.
 
     Args:
@@ -46,13 +66,14 @@ def pays_normalized(geometry: Geometry, kept: int, batch_size: int) -> bool:
     """As `pays`, for dense layers that normalise their own inputs.
 
     The dense side is 2.5 nanoseconds more for each input. The kept one is 50,000 for the call, not 200,000, as layers
-    that follow one another share it. So a layer of 256 × 10 weights pays at any density at batch 500, one of 3072 × 256
-    below 40 %.
+    that follow one another share it, and rows are not grouped. Where all examples of its inputs or outputs are 2³¹
+    floats or more it never pays. So a layer of 256 × 10 weights pays at any density at batch 500, one of 3072 × 256
+    below 45 %.
     """
     if max(geometry.channels, geometry.out_channels) * (batch_size + 2 * _LANES) >= 1 << 31:
         return False
     dense = _dense(geometry, batch_size) + geometry.channels * batch_size * _NORMALISED
-    return _MARGIN * (_CALL_OF_SEVERAL + _kept(geometry, kept, batch_size)) < dense
+    return _MARGIN * (_CALL_OF_SEVERAL + _kept(geometry, kept, batch_size, grouped=False)) < dense
 
 
 def _dense(geometry: Geometry, batch: int) -> float:
@@ -61,9 +82,12 @@ def _dense(geometry: Geometry, batch: int) -> float:
     return places * geometry.size * _DENSE_PRODUCT + geometry.size * _DENSE_WEIGHT + outputs * _DENSE_OUTPUT
 
 
-def _kept(geometry: Geometry, kept: int, batch: int) -> float:
-    inputs = geometry.positions * geometry.phases * geometry.channels * batch
+def _kept(geometry: Geometry, kept: int, batch: int, grouped: bool = True) -> float:
+    read = geometry.phases * geometry.channels
+    inputs = geometry.positions * read * batch
     length = geometry.span * batch
     outputs = length * geometry.out_channels
     row = -(-length // _LANES) * _LANES
-    return inputs * _INPUT + outputs * _OUTPUT + kept * (_CONNECTION + row * _PRODUCT)
+    in_groups = grouped and rows_in_group(geometry.shape[0], kept, read, geometry.out_channels) < read
+    product = _NEAR_PRODUCT if in_groups else _PRODUCT
+    return inputs * _INPUT + outputs * _OUTPUT + kept * (_CONNECTION + row * product)

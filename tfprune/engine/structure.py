@@ -9,6 +9,7 @@ import numpy as np
 from tfprune.engine.compiling import kernels, threads
 from tfprune.engine.geometry import Geometry
 from tfprune.engine.layout import LANES, Layout, Scratch, aligned, whole
+from tfprune.engine.rule import rows_in_group
 from tfprune.errors import InputError
 
 _EXAMPLES, _IMAGES = 64, 16  # at most, in a block
@@ -39,8 +40,10 @@ class Structure:
         rows, shifts, made = geometry.connections(self.indices)
         self._inputs, self._outputs = Layout.of_inputs(geometry), Layout.of_outputs(geometry)
         self._pixels, self._gradients = Layout.of_pixels(geometry), Layout.of_gradients(geometry)
-        self._forward = _Direction(rows, shifts, made, geometry.out_channels, order)
-        self._backward = _Direction(made, geometry.most_shifted - shifts, rows, self._inputs.rows, order)
+        read, number = self._inputs.rows, geometry.out_channels
+        groups = [rows_in_group(geometry.shape[0], len(rows), *both) for both in ((read, number), (number, read))]
+        self._forward = _Direction(rows, shifts, made, read, number, order, groups[0])
+        self._backward = _Direction(made, geometry.most_shifted - shifts, rows, number, read, order, groups[1])
         self._most = _EXAMPLES if geometry.positions == 1 else _IMAGES
         floats = max(side.size(self._most) for side in (self._inputs, self._gradients))
         if floats >= 2**31:  # places of pieces are int32
@@ -81,7 +84,7 @@ class Structure:
                 lengths = pieces.size(block), made.positions * block
                 places = rows.size(block), rows.stride(block), front * block
                 kernels().multiply_rows(
-                    read[made.first * block :], *connections, other, found, blocks, *lengths, *places
+                    read[made.first * block :], *connections, other, found, direction.number, blocks, *lengths, *places
                 )
             return direction.unsorted(found)
 
@@ -105,7 +108,9 @@ class Structure:
                 rows = scratch.take("made", blocks * made.size(block))
                 lengths = given.size(block), made.positions * block, made.stride(block)
                 connections = direction.starts(given.stride(block), block), direction.bounds, direction.parts
-                kernels().add_rows(read[made.first * block :], ordered, *connections, rows, blocks, *lengths)
+                kernels().add_rows(
+                    read[made.first * block :], ordered, *connections, rows, direction.number, blocks, *lengths
+                )
                 made.unpack(rows, block, out[some])
         return out
 
@@ -128,21 +133,29 @@ class Structure:
 class _Direction:
     """Connections sorted by the rows they make.
 
+    Where there are many they are sorted by groups of the rows they read first, and the rows of a group are read for all
+    that are made before those of the next.
+
     Args:
         rows, shifts: from where they read.
         made: the row that each makes.
-        number: of rows made.
+        read, number: how many rows there are to read, and to make.
         ascending: an order of the connections.
+        group: rows in a group.
     """
 
-    def __init__(self, rows: np.ndarray, shifts: np.ndarray, made: np.ndarray, number: int, ascending: np.ndarray):
+    def __init__(self, rows, shifts, made, read: int, number: int, ascending: np.ndarray, group: int):
+        self.number = number
+        groups = -(-read // group)
+        place = (rows // group) * number + made
         # NumPy sorts short integers in linear time.
-        order = ascending[np.argsort(made[ascending].astype(np.min_scalar_type(number)), kind="stable")]
+        order = ascending[np.argsort(place[ascending].astype(np.min_scalar_type(groups * number)), kind="stable")]
         self._rows, self._shifts = rows[order].astype(np.int32), shifts[order].astype(np.int32)
         self._order = None if np.array_equal(order, np.arange(len(order))) else order.astype(np.int32)
-        self.bounds = np.concatenate([[0], np.cumsum(np.bincount(made, minlength=number))]).astype(np.int64)
+        counts = np.bincount(place, minlength=groups * number)
+        self.bounds = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         # A row costs as much as some connections.
-        costs = self.bounds + 4 * np.arange(number + 1)
+        costs = np.concatenate([[0], np.cumsum(counts.reshape(groups, number).sum(0) + 4)])
         self.parts = np.searchsorted(costs, np.linspace(0, costs[-1], _PARTS + 1)).astype(np.int64)
         self._sorted: tuple[np.ndarray, np.ndarray] | None = None
         self._known: dict[tuple[int, int], np.ndarray] = {}

@@ -33,16 +33,23 @@ def _weighted_sum(vectors: int, far: bool):
     """
 
     @intrinsic
-    def weighted_sum(typing, rows, at, values, starts, first, last, out, to):
-        """out[to + j] = Σ_k values[k] · rows[at + starts[k] + j] for k in first .. last − 1, j < 16 · vectors"""
+    def weighted_sum(typing, rows, at, values, starts, first, last, out, to, more):
+        """out[to + j] = Σ_k values[k] · rows[at + starts[k] + j] for k in first .. last − 1, j < 16 · vectors
+
+        Added to what is there if there is `more`.
+        """
 
         def generate(context, builder, signature, arguments):
-            rows, at, values, starts, first, last, out, to = _unpacked(context, builder, signature, arguments)
+            rows, at, values, starts, first, last, out, to, more = _unpacked(context, builder, signature, arguments)
+            target = builder.gep(out, [to])
             here = builder.gep(rows, [at])
             at_once = _AT_ONCE.get(vectors, 1)
             sums = [[cgutils.alloca_once(builder, _VECTOR) for _ in range(vectors)] for _ in range(at_once)]
             for one in chain(*sums):
                 builder.store(_zeros(), one)
+            with builder.if_then(builder.icmp_signed("!=", more, _INT(0))):
+                for i, one in enumerate(sums[0]):
+                    builder.store(_load(builder, target, i), one)
 
             def add(k, sums):
                 if far:
@@ -64,7 +71,6 @@ def _weighted_sum(vectors: int, far: bool):
                         add(builder.add(k, _INT(i)), sums[i])
             with cgutils.for_range_slice(builder, middle, last, _INT(1), _INT) as (k, _):
                 add(k, sums[0])
-            target = builder.gep(out, [to])
             for i in range(vectors):
                 parts = [builder.load(one[i]) for one in sums]
                 while len(parts) > 1:
@@ -72,7 +78,7 @@ def _weighted_sum(vectors: int, far: bool):
                 _store(builder, parts[0], target, i)
             return context.get_dummy_value()
 
-        return types.void(rows, at, values, starts, first, last, out, to), generate
+        return types.void(rows, at, values, starts, first, last, out, to, more), generate
 
     return weighted_sum
 

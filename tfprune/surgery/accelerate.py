@@ -41,6 +41,7 @@ def accelerate(
     batch_size: int = 32,
     engine: str = "auto",
     compact: bool = True,
+    fold_batchnorm: bool = False,
     verify: bool = True,
 ) -> keras.Model:
     """A model with the same outputs that holds and computes only the kept weights of layers where that is quicker.
@@ -66,6 +67,8 @@ def accelerate(
             can be; `"dense"`: none.
         compact: whether channels without effect leave first, see `tfprune.compact`, after which weights that are 0
             count as pruned; without that, paths and shapes are those of `model`.
+        fold_batchnorm: for inference: puts normalisation into the kernel and bias of the layer in front of it, as
+            `tfprune.compact` does.
         verify: compares the outputs of each copy with those of what it was made of, as `masked` does.
 
     Returns:
@@ -80,7 +83,7 @@ def accelerate(
             what `masked` and `compact` raise.
     """
     check_arguments(batch_size, engine)
-    whole, masks = pruned(model, masks, compact, verify)
+    whole, masks = pruned(model, masks, compact, fold_batchnorm, verify)
     sparse = masked(whole, masks, verify=False)
     choices = choose(sparse, batch_size, engine)
     fast = with_kept(sparse, choices)
@@ -116,12 +119,18 @@ class Choice:
 
 
 def pruned(
-    model: keras.Model, masks: Mapping[str, np.ndarray] | None, compact: bool, verify: bool = False
+    model: keras.Model,
+    masks: Mapping[str, np.ndarray] | None,
+    compact: bool,
+    fold_batchnorm: bool = False,
+    verify: bool = False,
 ) -> tuple[keras.Model, Masks]:
     """The model that an accelerated one computes the outputs of, with these masks; arguments as for `accelerate`."""
+    if fold_batchnorm and not compact:
+        raise InputError("fold_batchnorm = True is a part of compaction. Received: compact=False")
     model = without_lora(model)
     if compact:
-        model, masks = compacted(model, masks, verify=verify), None
+        model, masks = compacted(model, masks, fold_batchnorm=fold_batchnorm, verify=verify), None
     return model, _zeros_pruned(model) if masks is None else Masks(masks).check(model)
 
 
