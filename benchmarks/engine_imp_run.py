@@ -30,6 +30,7 @@ from pathlib import Path
 import numpy as np
 
 import tfprune
+from tfprune.engine.compiling import kernels
 
 LIMIT = 2.5
 SHARED = Path(os.environ.get("TFPRUNE_SHARED", Path(__file__).parents[2] / "shared"))
@@ -72,6 +73,8 @@ def main() -> int:
     parser.add_argument("--dataset", default="cifar10")
     parser.add_argument("--val_size", type=int, default=10_000)
     arguments = parser.parse_args()
+    for module in ("kernels", "normalized_kernels"):
+        kernels(module)  # compiled once on a machine, not in the first run
     found = {engine: [] for engine in ENGINES}
     with tempfile.TemporaryDirectory(prefix="engine_imp_run_") as folder:
         for seed in range(arguments.seeds):

@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 from numba import get_thread_id, njit, prange, types
 
-from tfprune.engine.vectors import FOUR_DOTS, LANES, MOST, SIXTEEN_DOTS, SUMS, transpose_block
+from tfprune.engine.vectors import FOUR_DOTS, LANES, MOST, SIXTEEN_DOTS, add_pieces, transpose_block
 
 _TILE = 512  # floats of pieces that are multiplied at a time
 _CHANNELS = 64  # that are transposed at a time
@@ -30,8 +30,6 @@ _PACKING, _UNPACKING = types.UniTuple(_INT, 14), types.UniTuple(_INT, 11)
 
 # What may be reordered and contracted; not `fast`, which takes it that there is no NaN.
 MATH = {"reassoc", "contract", "nsz"}
-
-_S1, _S2, _S3, _S4, _S5, _S6, _S7, _S8 = (SUMS[vectors] for vectors in range(1, MOST + 1))
 
 
 def _kernel(*arguments):
@@ -55,26 +53,6 @@ CACHED = _cached()
 
 
 @njit
-def _sum(rows, at, vectors, values, starts, k, end, out, to, more):
-    if vectors == 8:
-        _S8(rows, at, values, starts, k, end, out, to, more)
-    elif vectors == 7:
-        _S7(rows, at, values, starts, k, end, out, to, more)
-    elif vectors == 6:
-        _S6(rows, at, values, starts, k, end, out, to, more)
-    elif vectors == 5:
-        _S5(rows, at, values, starts, k, end, out, to, more)
-    elif vectors == 4:
-        _S4(rows, at, values, starts, k, end, out, to, more)
-    elif vectors == 3:
-        _S3(rows, at, values, starts, k, end, out, to, more)
-    elif vectors == 2:
-        _S2(rows, at, values, starts, k, end, out, to, more)
-    else:
-        _S1(rows, at, values, starts, k, end, out, to, more)
-
-
-@njit
 def _add(rows, at, values, starts, bounds, begin, end, out, to, made, vectors, tile, tiles, stride):
     """A tile of some rows made: what is read of a group of rows stays in a core's first cache meanwhile."""
     first = vectors * tile // tiles
@@ -84,7 +62,7 @@ def _add(rows, at, values, starts, bounds, begin, end, out, to, made, vectors, t
     for group in range((bounds.size - 1) // made):
         for row in range(begin, end):
             k = group * made + row
-            _sum(rows, at, at_once, values, starts, bounds[k], bounds[k + 1], out, to + row * stride, group)
+            add_pieces(rows, at, at_once, values, starts, bounds[k], bounds[k + 1], out, to + row * stride, group)
 
 
 @_kernel(_VALUES, _NUMBERS, _OUT)

@@ -19,7 +19,7 @@ import numpy as np
 from numba import get_thread_id, njit, prange, types
 
 from tfprune.engine.kernels import CACHED, MATH, transpose
-from tfprune.engine.vectors import FAR_SUMS, FOUR_DOTS, LANES, MOST, SIXTEEN_DOTS, transpose_bytes
+from tfprune.engine.vectors import FOUR_DOTS, LANES, MOST, SIXTEEN_DOTS, add_far_pieces, transpose_bytes
 
 # Columns of the table: how many features a layer has, how many weights it keeps, whether negative outputs become 0, and
 # where the first one lies of its inputs, its outputs, its kept weights, and of all its values, γ, β and b.
@@ -38,8 +38,6 @@ _BOUNDS = types.Array(types.int64, 1, "C", readonly=True)
 _TABLE = types.Array(types.int64, 2, "C", readonly=True)
 _INT, _FLOAT, _BOOL = types.int64, types.float32, types.boolean
 
-_S1, _S2, _S3, _S4, _S5, _S6, _S7, _S8 = (FAR_SUMS[vectors] for vectors in range(1, MOST + 1))
-
 
 def _kernel(*arguments):
     return njit(types.void(*arguments), parallel=True, fastmath=MATH, cache=CACHED)
@@ -56,26 +54,6 @@ def _tile(rows, length):
     """Floats of `rows` rows that are used at a time, so that these stay in a core's cache."""
     most = MOST * LANES
     return min(most, length) if rows * most <= 2 * _CACHED else most // 2
-
-
-@njit
-def _sum(rows, at, vectors, values, starts, k, end, out, to):
-    if vectors == 8:
-        _S8(rows, at, values, starts, k, end, out, to, 0)
-    elif vectors == 7:
-        _S7(rows, at, values, starts, k, end, out, to, 0)
-    elif vectors == 6:
-        _S6(rows, at, values, starts, k, end, out, to, 0)
-    elif vectors == 5:
-        _S5(rows, at, values, starts, k, end, out, to, 0)
-    elif vectors == 4:
-        _S4(rows, at, values, starts, k, end, out, to, 0)
-    elif vectors == 3:
-        _S3(rows, at, values, starts, k, end, out, to, 0)
-    elif vectors == 2:
-        _S2(rows, at, values, starts, k, end, out, to, 0)
-    else:
-        _S1(rows, at, values, starts, k, end, out, to, 0)
 
 
 @njit
@@ -174,7 +152,7 @@ def _produce(rows, batch, stride, weights, line, order, numbers, starts, bounds,
     for at in range(0, length, tile):
         vectors = min(tile, length - at) // LANES
         for o in range(first, last):
-            _sum(rows, at, vectors, scaled, starts, bounds[o], bounds[o + 1], made, o * stride + at)
+            add_far_pieces(rows, at, vectors, scaled, starts, bounds[o], bounds[o + 1], made, o * stride + at, 0)
     floor = np.float32(0) if line[RELU] else np.float32(-np.inf)
     for o in range(first, last):
         shift = shifts[o]
@@ -281,7 +259,8 @@ def _back(
                 for more in range(0, some, tile):
                     vectors = min(tile, some - more) // LANES
                     here = at + more
-                    _sum(upstream, here, vectors, values, starts, bounds[f], bounds[f + 1], of_inputs, row + more)
+                    begin, end = bounds[f], bounds[f + 1]
+                    add_far_pieces(upstream, here, vectors, values, starts, begin, end, of_inputs, row + more, 0)
     share = np.float32(1) / np.float32(batch)
     for f in range(first, last):
         along, beside = np.float32(0), np.float32(0)
@@ -366,18 +345,24 @@ def mix(averages, keep, table, mean, variance, out):
 
 @_kernel(
     *(_INT, _GIVEN, _BOOL, _TABLE, _INT, _NUMBERS, _NUMBERS, _BOUNDS, _TABLE),
-    *(_GIVEN, _GIVEN, _GIVEN, _MADE, _GIVEN, _MADE, _MADE_EXAMPLES),
+    *(_GIVEN, _GIVEN, _GIVEN, _MADE, _MADE, _MADE, _MADE_EXAMPLES),
 )
 def of_inputs(
     batch, weights, measured, table, stride, numbers, starts, bounds, parts, rows, of_made, scale, products, found,
     out_rows, out,
 ):  # fmt: skip
-    """The gradients of the inputs, (B, features), after `back`, whose arguments they are; rows are written, too."""
+    """The gradients of the inputs, (B, features), after `back`, whose arguments they are.
+
+    Args:
+        found: the gradients of the first layer's weights, written again.
+        out_rows: flat, rows of `out`, written.
+        out: (B, features), written.
+    """
     line = table[0]
-    again, nothing = found.copy(), np.empty(line[INPUTS], np.float32)
+    nothing = np.empty(line[INPUTS], np.float32)
     for part in prange(parts.shape[1] - 1):
         _back(
-            *(rows, of_made, batch, stride, weights, again, line, numbers, starts, bounds),
+            *(rows, of_made, batch, stride, weights, found, line, numbers, starts, bounds),
             *(parts[0, part], parts[0, part + 1], products, True, measured, scale, rows, False, out_rows, nothing),
         )
     _give(out_rows, stride, out)

@@ -10,7 +10,6 @@ from tfprune.engine.compiling import kernels
 from tfprune.engine.layout import LANES, aligned, whole
 from tfprune.errors import InputError
 
-AHEAD = 16  # as in `tfprune.engine.vectors`, which is loaded by kernels alone
 _BESIDE = 8  # connections that take as long as what else there is to do for a feature
 
 
@@ -104,7 +103,8 @@ class Pass:
             *_places([one.of_outputs for one in connections], stride),
             *_bounds_of([one.input_bounds for one in connections], workers),
         )
-        self._weights = self._found = np.empty(0, np.float32)
+        self._first = len(connections[0].indices) + 2 * layers[0].inputs + layers[0].outputs
+        self._weights = self._of_first = np.empty(0, np.float32)
 
     def fits(self, batch: int, workers: int) -> bool:
         """Whether it was made for such a batch."""
@@ -143,19 +143,21 @@ class Pass:
 
     def back(self, upstream: np.ndarray) -> np.ndarray:
         """The gradients of the weights, in their order, from those of the outputs, float32 (B, outputs)."""
-        self._found = aligned(self._size)
+        found = aligned(self._size)
         _kernels().back(
             *(upstream, self._weights, self._measured, self._table, self._stride, *self._by_input),
-            *(self._rows, self._made, self._scale, self._scaled, self._of_made, self._found),
+            *(self._rows, self._made, self._scale, self._scaled, self._of_made, found),
         )
-        return self._found
+        # A copy, as TensorFlow may write where it takes an array over.
+        self._of_first = found[: self._first].copy()
+        return found
 
     def of_inputs(self) -> np.ndarray:
         """The gradients of the inputs, float32 (B, inputs); after `back`."""
         found = _examples(self._batch, self._layers[0].inputs)
         _kernels().of_inputs(
             *(self._batch, self._weights, self._measured, self._table, self._stride, *self._by_input),
-            *(self._rows, self._of_made, self._scale, self._scaled, self._found),
+            *(self._rows, self._of_made, self._scale, self._scaled, self._of_first),
             *(aligned(self._layers[0].inputs * self._stride), found),
         )
         return found
@@ -172,7 +174,7 @@ def _table(layers: list[NormalizedLayer], connections: list[Connections]) -> np.
 
 
 def _places(numbers: list[np.ndarray], stride: int) -> tuple[np.ndarray, np.ndarray]:
-    joined = np.concatenate([*numbers, np.zeros(AHEAD, np.int32)])
+    joined = np.concatenate([*numbers, np.zeros(kernels("vectors").AHEAD, np.int32)])
     return joined, np.int32(stride) * joined
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import chain
 
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -20,7 +20,7 @@ MOST = 8  # vectors whose sums are in registers at once
 _FLOAT = ir.FloatType()
 _INT = ir.IntType(64)
 _VECTOR = ir.VectorType(_FLOAT, LANES)
-AHEAD = 16  # connections whose pieces `FAR_SUMS` fetch before their turn; as many starts more may be read
+AHEAD = 16  # connections whose pieces `add_far_pieces` fetches before their turn; as many starts more may be read
 _AT_ONCE = {1: 4, 2: 2, 3: 2}  # connections at once where the sums are few, or each waits for the one before
 
 
@@ -83,7 +83,36 @@ def _weighted_sum(vectors: int, far: bool):
     return weighted_sum
 
 
-SUMS, FAR_SUMS = ({vectors: _weighted_sum(vectors, far) for vectors in range(1, MOST + 1)} for far in (False, True))
+_SUMS, _FAR_SUMS = ({vectors: _weighted_sum(vectors, far) for vectors in range(1, MOST + 1)} for far in (False, True))
+
+
+def _adding(sums: dict):
+    """The function that adds weighted pieces of up to `MOST` vectors, by the intrinsic for their number."""
+    one, two, three, four, five, six, seven, eight = (sums[vectors] for vectors in range(1, MOST + 1))
+
+    @njit
+    def add(rows, at, vectors, values, starts, first, last, out, to, more):
+        if vectors == 8:
+            eight(rows, at, values, starts, first, last, out, to, more)
+        elif vectors == 7:
+            seven(rows, at, values, starts, first, last, out, to, more)
+        elif vectors == 6:
+            six(rows, at, values, starts, first, last, out, to, more)
+        elif vectors == 5:
+            five(rows, at, values, starts, first, last, out, to, more)
+        elif vectors == 4:
+            four(rows, at, values, starts, first, last, out, to, more)
+        elif vectors == 3:
+            three(rows, at, values, starts, first, last, out, to, more)
+        elif vectors == 2:
+            two(rows, at, values, starts, first, last, out, to, more)
+        else:
+            one(rows, at, values, starts, first, last, out, to, more)
+
+    return add
+
+
+add_pieces, add_far_pieces = map(_adding, (_SUMS, _FAR_SUMS))
 
 
 def _dots(connections: int):

@@ -1,0 +1,60 @@
+"""Training of IMP's networks by the engine: the numbers of dense training, whatever the inputs are made of."""
+
+import keras
+import numpy as np
+import pytest
+
+pytest.importorskip("numba")
+
+from tfprune.data.images import ResidentImages
+from tfprune.experiments.imp.masks import random_masks
+from tfprune.experiments.imp.network import ImpNetwork, initial_weights
+from tfprune.training.feeds import Normalised, RowsFeed
+from tfprune.training.loop import TrainingLoop
+from tfprune.training.samplers import DrawnSampler, with_replacement
+
+IMAGE, WIDTH, BATCH, STEPS = (3, 16, 16), 768, 400, 5
+ARCHS = {
+    "dense": ("f256:f128:x", "T:T:F", 0.95, ["layer_0", "layer_1", "layer_2"]),
+    "convolutions first": ("c3,8:p2,2:f256:f128:x", "T:T:T:T:F", 0.95, ["layer_2", "layer_3", "layer_4"]),
+    "nothing pruned": ("f256:f128:x", "T:T:F", 0.0, []),  # though the last layer alone would pay
+}
+PREPARED = Normalised(np.linspace(100, 150, WIDTH, dtype=np.float32), 1 / 64)
+
+
+def _trained(arch, prune, sparsity, engine, prepared=PREPARED):
+    """Losses, what is trained, and the loop, after some steps."""
+    rng = np.random.default_rng(0)
+    images = ResidentImages(rng.integers(0, 256, (400, WIDTH), np.uint8), rng.integers(0, 10, 400).astype(np.int32))
+    network = ImpNetwork(arch, prune, IMAGE, 10, epsilon=1e-3)
+    network.weights = initial_weights(network.layers, rng)
+    network.masks = random_masks(network.layers, sparsity, rng)
+    feed = RowsFeed(images, DrawnSampler(with_replacement(0, 400, BATCH), BATCH), prepared)
+    loop = TrainingLoop(network.model, keras.optimizers.SGD(0.1), feed, engine=engine)
+    loop.begin()
+    _, losses = loop.run(0, STEPS)
+    return losses, loop.state, loop
+
+
+@pytest.mark.parametrize("kind", ARCHS)
+def test_the_numbers_are_those_of_dense_training(kind):
+    *given, kept = ARCHS[kind]
+    (expected, dense, _), (losses, sparse, loop) = (_trained(*given, engine) for engine in ("dense", "sparse"))
+    assert loop.kept == kept
+    np.testing.assert_allclose(losses, expected, rtol=1e-4)
+    for one, other in zip(sparse, dense, strict=True):
+        np.testing.assert_allclose(1.0 * one, 1.0 * other, atol=1e-4 * max(1.0, float(np.abs(1.0 * other).max())))
+
+
+def test_bytes_go_into_the_first_layer_where_nothing_else_is_done_to_them():
+    *given, _ = ARCHS["dense"]
+    runs = [_trained(*given, "sparse", made) for made in (PREPARED, lambda *rows: PREPARED(*rows))]
+    assert [loop._trained.takes_pixels for _, _, loop in runs] == [True, False]
+    for one, other in zip(runs[0][1], runs[1][1], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_convolutions_take_floats():
+    *given, _ = ARCHS["convolutions first"]
+    loop = _trained(*given, "sparse")[2]
+    assert loop._trained.quick is not None and not loop._trained.takes_pixels
