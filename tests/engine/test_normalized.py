@@ -106,6 +106,38 @@ def test_another_batch_may_come_between_forward_and_back():
                 np.testing.assert_array_equal(one, other)
 
 
+def test_another_batch_may_come_between_the_gradients_of_weights_and_of_inputs():
+    """As a graph may run its operations in any order."""
+    rng = np.random.default_rng(0)
+    layers = _layers()
+    products = NormalizedProducts(layers)
+    first, indices, weights, averages = _drawn(layers, 40, rng)
+    means, variances, seen = zip(*averages, strict=True)
+    packed = [np.concatenate([array for one in weights for array in one])]
+    packed.append(np.concatenate([*means, *variances, np.float32(seen)]))
+    upstream = rng.normal(size=(40, SIZES[-1])).astype(np.float32)
+
+    def found(*between):
+        _, _, number = products._forward(True, first, *packed, *indices)
+        _, back_number = products._of_weights(True, upstream, number, first, *packed, *indices)
+        for other in between:
+            _, _, later = products._forward(True, other, *packed, *indices)
+            products._of_weights(True, 2 * upstream[: len(other)], later, other, *packed, *indices)
+        return products._of_inputs(True, back_number, upstream, number, first, *packed, *indices)
+
+    expected = found()
+    np.testing.assert_array_equal(found(rng.normal(size=first.shape).astype(np.float32)), expected)
+    np.testing.assert_array_equal(found(first[:20], first[20:]), expected)
+
+    # Another batch forward alone.
+    _, _, number = products._forward(True, first, *packed, *indices)
+    _, back_number = products._of_weights(True, upstream, number, first, *packed, *indices)
+    products._forward(True, first + 1, *packed, *indices)
+    np.testing.assert_array_equal(
+        products._of_inputs(True, back_number, upstream, number, first, *packed, *indices), expected
+    )
+
+
 def test_bytes_are_what_their_floats_are():
     rng = np.random.default_rng(0)
     layers = _layers((70, 8, 3))

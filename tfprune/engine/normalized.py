@@ -98,7 +98,7 @@ class NormalizedProducts:
 
     def _of_inputs(self, measured, back_number, upstream, number, *given):
         with self._lock:
-            if back_number != self._back_number:
+            if (number, back_number) != (self._number, self._back_number):
                 self._gone_back(measured, upstream, number, *given)
             return self._pass.of_inputs()
 
