@@ -81,7 +81,7 @@ def _energy(folder, **given):
 STUDIES = {"imp": _imp, "main": _main, "lth": _lth, "energy": _energy}
 # System -> what computes each of its networks where the rule decides, and by the sparse engine how many layers.
 USED = {
-    "imp": [("dense", 0), ("sparse", 1)],
+    "imp": [("dense", 0), ("sparse", 3)],  # the last layer goes along
     "main": [("sparse", 1)],
     "lth": [("dense", 0), ("sparse", 1)],
     "energy": [("sparse", 3)],

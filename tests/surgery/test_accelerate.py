@@ -113,6 +113,7 @@ def test_outputs_are_the_masked_model_s(build, compact):
         assert tfprune.masks_of(fast) == tfprune.masks_of(model)
 
 
+@pytest.mark.slow_beyond(3)
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("build", [_mlp, _resnet, _transformer])
 def test_fit_trains_as_the_masked_model_does(build, optimizer):
