@@ -49,13 +49,11 @@ def one_thread():
 
 
 @pytest.mark.slow_beyond(1)
-@pytest.mark.slow_beyond(1)
 @pytest.mark.parametrize("threads", [2, 3])
 def test_same_bytes_with_more_threads(threads, one_thread):
     assert _run(NUMBA_NUM_THREADS=str(threads)) == (one_thread, threads)
 
 
-@pytest.mark.slow_beyond(1)
 @pytest.mark.slow_beyond(1)
 @pytest.mark.parametrize("asked, used", [(2, 2), (1, 1), (9, 3)])
 def test_threads_are_those_of_tensorflow(asked, used, one_thread):
