@@ -115,16 +115,19 @@ class Structure:
         return out
 
     def _shared(self, batch: int) -> int | None:
-        """Examples in a block, where there are blocks for all threads, each of whole vectors."""
-        block = whole(min(self._most, -(-batch // threads())))
+        """Examples in a block, where these are enough to fill vectors and there are blocks for all threads."""
+        block = self._block(batch)
         return block if batch >= LANES and batch > block * (threads() - 1) else None
+
+    def _block(self, batch: int) -> int:
+        """Examples in a block, whatever the number of threads: the order of sums in a tile depends on its length."""
+        number = max(1, -(-batch // self._most))
+        block = max(1, -(-batch // number))
+        return whole(block) if number > 1 or self._inputs.positions == 1 else block
 
     def _waves(self, batch: int) -> Iterator[tuple[int, int, slice]]:
         """Examples in a block, blocks, and their examples."""
-        number = -(-batch // self._most)
-        block = max(1, -(-batch // max(1, number)))
-        if number > 1 or self._inputs.positions == 1:
-            block = whole(block)
+        block = self._block(batch)
         for first in range(0, batch, block * threads()):
             some = min(batch - first, block * threads())
             yield block, -(-some // block), slice(first, first + some)
