@@ -60,7 +60,7 @@ def test_inference_of_a_small_network():
     sizes = {"dense": 3072 * 1024, "dense_1": 1024 * 1024, "dense_2": 10240}
     kept = sum(stays["layers"][f"{name}/kernel"] * size for name, size in sizes.items())
     assert kept == pytest.approx(0.02 * sum(sizes.values()), rel=0.01)
-    assert timed["kept_layers"] >= 2 and min(timed["ms"].values()) > 0
+    assert timed["kept_layers"] >= 1 and min(timed["ms"].values()) > 0
     assert timed["faster"]["litert"] == pytest.approx(timed["ms"]["litert"] / timed["ms"]["engine"], abs=0.01)
     assert "| 3 dense layers | 1 | 1 |" in text
 
