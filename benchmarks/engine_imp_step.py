@@ -7,8 +7,8 @@ median of rounds. `loss_differences` are those between the losses of both, relat
 is learned, and in the tenth: where a unit has few inputs these hardly vary, and normalisation makes much of rounding.
 
 Limits: at densities of 0.1, 0.03 and 0.01 at least 2, 4 and 6 times cheaper with 256 units, and 2.5, 5 and 10 with
-1024. Prints one JSON line for each network and density; exits 1 where one is below its limit. Takes two minutes on two
-quiet cores.
+1024. Prints one JSON line for each network and density; exits 1 where one is below its limit. Takes five minutes on
+two quiet cores.
 
     python benchmarks/engine_imp_step.py [--archs f256:f256:f256:x] [--densities .1 .01] [--rounds 7]
 """

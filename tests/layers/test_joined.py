@@ -11,6 +11,7 @@ from tfprune.experiments.imp.normalized_dense import NormalizedMaskedDense
 from tfprune.experiments.imp.normalized_kept import NormalizedKeptDense
 from tfprune.layers.joined import joined
 from tfprune.layers.kept import kept_copy
+from tfprune.layers.kept_layers import SparseDense
 from tfprune.training.feeds import Normalised
 
 PIXELS = Normalised(np.linspace(0, 255, 30, dtype=np.float32), 1 / 50)
@@ -50,6 +51,11 @@ def _shared():
     return _kept(inputs, _dense(3)(layer(layer(inputs))))
 
 
+def _by_keyword():
+    inputs = keras.Input((30,))
+    return _kept(inputs, _dense(8)(inputs=_dense(12)(inputs=inputs)))
+
+
 def _with_others():
     inputs = keras.Input((6, 5))
     x = keras.layers.Flatten()(inputs)
@@ -63,6 +69,7 @@ MODELS = {
     "tanh": (lambda: _chain("relu", "tanh", "relu"), []),  # only the last one may have another activation
     "branches": (_branches, [2, 2]),
     "shared": (_shared, []),
+    "keyword": (_by_keyword, []),
     "others": (_with_others, [2]),
     "alone": (lambda: _chain("relu"), []),
 }
@@ -118,3 +125,9 @@ def test_bytes_are_not_taken_elsewhere(make):
     model = make()
     takes = joined(model, PIXELS).inputs[0].dtype == "uint8"
     assert takes == (make is _branches)  # there a layer stands first, alone
+
+
+def test_models_without_such_layers_are_not_looked_through(monkeypatch):
+    monkeypatch.setattr("tfprune.layers.joined.run", None)
+    model = keras.Sequential([keras.Input((30,)), SparseDense(20, density=0.1), SparseDense(3, density=0.5)])
+    assert joined(model, PIXELS) is model

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfprune.engine.compiling import threads
+from tfprune.engine.compiling import kernels, threads
 from tfprune.engine.normalized_pass import Connections, NormalizedLayer, Pass
 from tfprune.engine.products import apart, operation
 
@@ -53,6 +53,7 @@ class NormalizedProducts:
             with a momentum of 0 where they held nothing yet.
         """
         this, count = weakref.proxy(self), len(self._layers)
+        kernels("normalized_kernels")  # compiled now, not in the first step
 
         def made(inputs, *arrays):
             return this._made(inputs, arrays[: 4 * count], arrays[4 * count : -count], arrays[-count:], measured)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import numbers
 import random
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -44,6 +45,8 @@ class KeptKernel:
     Attributes:
         dense_class: the plain class that computes the same.
         masked_class: the masked one, None for that of `tfprune.layers.masked.MASKED`.
+        joined: what computes layers of the class that follow one another at once, or None, see
+            `tfprune.layers.joined`.
         kernel_shape: shape of the plain class's kernel.
         kernel_values: float32 (kept,), trainable.
         kernel_indices: int32 (kept,), ascending, in C order of `kernel_shape`; int64 where that has 2³¹ weights.
@@ -55,6 +58,7 @@ class KeptKernel:
 
     dense_class: type[keras.layers.Layer]
     masked_class: type[keras.layers.Layer] | None = None
+    joined: Callable | None = None
 
     def __init__(self, *args, kept=None, density=None, mask_seed=None, **kwargs):
         super().__init__(*args, **kwargs)
@@ -66,20 +70,6 @@ class KeptKernel:
         reason = _unsupported(self)
         if reason is not None:
             raise InputError(f"layer {self.name!r}: {type(self).__name__} cannot be made: {reason}")
-
-    @classmethod
-    def joined(cls, layers, pixels=None):
-        """What computes layers of this class that follow one another at once: a function of inputs and `training`.
-
-        Args:
-            layers: one or more.
-            pixels: if not None, the function's inputs are bytes, uint8 (B, D), and those of the first layer
-                `(bytes − pixels.mean) · pixels.scale`.
-
-        Returns:
-            None where nothing computes them so that it is quicker.
-        """
-        return None
 
     def connect(self, indices: np.ndarray) -> None:
         """Says where the kept weights are, in place of a random choice; before the layer is built.
