@@ -136,16 +136,26 @@ class Geometry:
         Returns:
             int64 (n,) each: row of the inputs, position in it from where it is read, row of the outputs.
         """
+        y, x, channel, made = self.taps(indices)
+        down, phase_y = np.divmod(y, self.strides[0])
+        right, phase_x = np.divmod(x, self.strides[1])
+        row = (channel * self.strides[0] + phase_y) * self.strides[1] + phase_x
+        return row.astype(np.int64), (down * self.row_width + right).astype(np.int64), made.astype(np.int64)
+
+    def taps(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Where weights read, and what they make.
+
+        Returns:
+            int64 (n,) each: positions down and to the right from the first one that an output is made of, channel of
+            the inputs, channel of the outputs.
+        """
         y, x, third, fourth = np.unravel_index(indices, self.shape)
         if self.depthwise:
             channel, made = third, third * self.shape[3] + fourth
         else:
             made = fourth
             channel = third + made // (self.out_channels // self.groups) * self.shape[2]
-        down, phase_y = np.divmod(y * self.dilation[0], self.strides[0])
-        right, phase_x = np.divmod(x * self.dilation[1], self.strides[1])
-        row = (channel * self.strides[0] + phase_y) * self.strides[1] + phase_x
-        return row.astype(np.int64), (down * self.row_width + right).astype(np.int64), made.astype(np.int64)
+        return y * self.dilation[0], x * self.dilation[1], channel, made
 
     def _along(self, axis: int, size: int, before: int, out: int) -> int:
         reach = (self.shape[axis] - 1) * self.dilation[axis]

@@ -10,6 +10,7 @@ Sequential model comes and goes with saving and cloning. Layer names are unique 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import keras
 from keras import tree
@@ -107,6 +108,51 @@ def run(model: keras.Model, inputs: list, call: Callable) -> list:
     # Keras has no public way to evaluate a graph with other operations than its own; its clone_model uses this one.
     outputs = model._run_through_graph(inputs, call_fn=call)
     return tree.flatten(outputs)
+
+
+@dataclass(frozen=True)
+class Call:
+    """Of an operation in a model's graph.
+
+    Attributes:
+        operation: layer, nested model or Keras operation.
+        given, made: flat lists of the graph's tensors.
+    """
+
+    operation: Operation
+    given: list[keras.KerasTensor]
+    made: list[keras.KerasTensor]
+
+
+def calls(model: keras.Model) -> list[Call]:
+    """All calls in a graph, in the order in which `run_as_called` makes them; those of nested models are one each.
+
+    Args:
+        model: Sequential or Functional.
+    """
+    graph = _functional(model)
+    return [
+        Call(node.operation, list(node.input_tensors), list(node.outputs))
+        for depth in sorted(graph._nodes_by_depth, reverse=True)
+        for node in graph._nodes_by_depth[depth]
+        if node.operation and not node.is_input
+    ]
+
+
+def run_as_called(model: keras.Model, inputs, other: Callable):
+    """What calling a model gives, where other operations stand in its graph.
+
+    Args:
+        model: Sequential or Functional.
+        inputs: as the model is called with.
+        other: from an operation to what is called in its place.
+    """
+    graph = _functional(model)
+    return graph._run_through_graph(graph._standardize_inputs(inputs), operation_fn=other)
+
+
+def _functional(model: keras.Model) -> keras.Model:
+    return model._functional if isinstance(model, keras.Sequential) else model
 
 
 def flat_inputs(model: keras.Model, inputs) -> list:

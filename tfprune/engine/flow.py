@@ -1,0 +1,300 @@
+"""Several layers at once, for inference: a block of examples goes through all of them before the next one does.
+
+Each position of an image is a vector of 16 examples, so a connection of a convolution is one weight, one place to read
+from, whatever strides and borders are; nothing is brought into another order between two layers. Where there are blocks
+for all threads, each of them takes its own all the way; else the threads share the lines of every step. The order of
+sums is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from tfprune.engine.compiling import kernels, threads
+from tfprune.engine.geometry import Geometry
+from tfprune.engine.layout import LANES, Scratch, aligned
+from tfprune.errors import InputError
+
+_NEAR = 512  # vectors in a core's first cache
+_LEAST = 9  # connections with a group of channels, on average, for which it pays to keep to it
+_PARTS_OF_THREAD = 2
+
+_SCRATCH = Scratch()
+
+
+@dataclass(frozen=True)
+class View:
+    """An image that a step reads: one that a step before has made, and zeros around it.
+
+    Attributes:
+        number: 0 for the images given, else how many steps made it, counted from 1.
+        height, width: of the view.
+        top, left: zeros in front.
+    """
+
+    number: int
+    height: int
+    width: int
+    top: int = 0
+    left: int = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """Makes an image from others.
+
+    Attributes:
+        given: what it reads.
+        height, width, channels: of what it makes.
+        floor, ceiling: at least and at most this it is in the end.
+    """
+
+    given: tuple[View, ...]
+    height: int
+    width: int
+    channels: int
+    floor: float = field(default=-np.inf, kw_only=True)
+    ceiling: float = field(default=np.inf, kw_only=True)
+
+    @property
+    def first(self) -> tuple[int, int]:
+        """Line and position of a view from which the first output is made."""
+        return 0, 0
+
+    @property
+    def last(self) -> tuple[int, int]:
+        """Line and position from which the last one is."""
+        return self.height - 1, self.width - 1
+
+
+@dataclass(frozen=True)
+class Product(Step):
+    """A convolution; its weights are what `Kept` says. Its shape is the geometry's."""
+
+    geometry: Geometry = field(kw_only=True)
+
+    @classmethod
+    def of(cls, given: View, geometry: Geometry) -> Product:
+        made = geometry.out_height, geometry.out_width, geometry.out_channels
+        return cls((given,), *made, geometry=geometry)
+
+    @property
+    def first(self) -> tuple[int, int]:
+        return -self.geometry.top, -self.geometry.left
+
+    @property
+    def last(self) -> tuple[int, int]:
+        (y, x), (down, right), shape = self.geometry.strides, self.geometry.dilation, self.geometry.shape
+        top, left = self.first
+        return (
+            top + (self.height - 1) * y + (shape[0] - 1) * down,
+            left + (self.width - 1) * x + (shape[1] - 1) * right,
+        )
+
+
+@dataclass(frozen=True)
+class Pool(Step):
+    """The maximum or mean of windows, as far as they are within the image."""
+
+    window: tuple[int, int] = field(kw_only=True)
+    strides: tuple[int, int] = field(kw_only=True)
+    before: tuple[int, int] = field(default=(0, 0), kw_only=True)
+    is_mean: bool = field(kw_only=True)
+
+    @property
+    def last(self) -> tuple[int, int]:
+        view = self.given[0]
+        return view.height - 1, view.width - 1
+
+
+@dataclass(frozen=True)
+class Scale(Step):
+    """Each channel by a factor, and a shift."""
+
+
+@dataclass(frozen=True)
+class Sum(Step):
+    """Of two images."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Weights of a product: kept ones at places in its flattened kernel, ascending, and a shift for each output."""
+
+    indices: np.ndarray
+    values: np.ndarray
+    shifts: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where images lie in a block's memory, in floats."""
+
+    top: int
+    left: int
+    right: int
+    row: int
+    line: int
+    size: int
+    base: int = 0
+
+    @property
+    def first(self) -> int:
+        return self.base + self.top * self.line + self.left * LANES
+
+    def of(self, view: View, y: int, x: int) -> int:
+        """Of a view's line and position."""
+        return self.first + (y - view.top) * self.line + (x - view.left) * LANES
+
+
+class Flow:
+    """What steps make of images; of a batch of any size.
+
+    Args:
+        image: height, width, channels of what the first step is given.
+        steps: each reads what those before it made; the last one makes the outputs.
+
+    Raises:
+        InputError: images are too large.
+    """
+
+    def __init__(self, image: tuple[int, int, int], steps: Sequence[Step]):
+        self.steps = list(steps)
+        self._shapes = [image, *((step.height, step.width, step.channels) for step in steps)]
+        self._places = _placed(self._shapes, self.steps)
+        self._size = max(place.base + place.size for place in self._places)
+        if self._size >= 2**31:  # places are int32
+            raise InputError(f"{LANES} images on their way are fewer than 2^31 floats: received {self._size}")
+        self._limits = np.array([(step.floor, step.ceiling) for step in steps], np.float32)
+        self._weights: tuple[np.ndarray, ...] = ()
+
+    def set_weights(self, weights: Sequence[Kept | tuple[np.ndarray, np.ndarray] | None]) -> None:
+        """Takes what each step computes with.
+
+        Args:
+            weights: of products; (factors, shifts), float32 (channels,), of scales; None of other steps.
+        """
+        lines, numbers, kept, bounds = [self._line(0)], [], [], []
+        counts = np.zeros(3, np.int64)  # of numbers, connections, bounds
+        for i, (step, given) in enumerate(zip(self.steps, weights, strict=True)):
+            more, groups, first = (), 0, counts.copy()
+            if isinstance(step, Product):
+                found = self._connections(step, given)
+                kept.append(found[:2])
+                bounds.append(found[2])
+                groups, more = (len(found[2]) - 1) // step.channels, (given.shifts,)
+                counts[1:] += len(found[0]), len(found[2])
+            elif isinstance(step, Scale):
+                more = given
+            numbers += more
+            counts[0] += sum(map(len, more))
+            lines.append(self._line(i + 1, first, groups))
+        values, starts = (np.concatenate([[], *arrays]) for arrays in (zip(*kept, strict=True) if kept else ((), ())))
+        self._weights = (
+            *(np.array(lines, np.int64), self._limits, np.float32(values), starts.astype(np.int32)),
+            *(np.concatenate([[0], *bounds]).astype(np.int64)[1:], np.concatenate([[], *numbers]).astype(np.float32)),
+        )
+
+    def outputs(self, images: np.ndarray) -> np.ndarray:
+        """float32 (B, height, width, channels) of what the last step makes; after `set_weights`.
+
+        Args:
+            images: float32 (B, height, width, channels).
+        """
+        shape = len(images), *self._shapes[-1]
+        out = aligned(np.prod(shape)).reshape(shape)
+        blocks = -(-len(images) // LANES)
+        parts = 1 if blocks >= threads() else _PARTS_OF_THREAD * threads()
+        with _SCRATCH as scratch:
+            memory = scratch.take("images", self._size * (threads() if parts == 1 else blocks))
+            kernels("flow_kernels").flow(
+                images.ravel(), out.ravel(), len(images), *self._weights, self._size, parts, memory
+            )
+        return out
+
+    def _connections(self, step: Product, kept: Kept) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Values, starts and bounds."""
+        place = self._places[step.given[0].number]
+        y, x, channel, made = step.geometry.taps(kept.indices)
+        group = channel // _channels_in_group(step.geometry, len(kept.indices))
+        groups = int(group.max(initial=0)) + 1
+        key = group * step.channels + made
+        order = np.argsort(key.astype(np.min_scalar_type(groups * step.channels)), kind="stable")
+        starts = (y * place.line + channel * place.row + x * LANES)[order]
+        bounds = np.concatenate([[0], np.cumsum(np.bincount(key, minlength=groups * step.channels))])
+        return kept.values[order], starts, bounds
+
+    def _line(self, number: int, first: Sequence[int] = (0, 0, 0), groups: int = 0) -> list[int]:
+        """Of the table."""
+        columns = kernels("flow_steps")
+        height, width, channels = self._shapes[number]
+        place = self._places[number]
+        line = dict.fromkeys(range(columns.COLUMNS), 0)
+        line |= {columns.BASE: place.base, columns.SIZE: place.size, columns.MADE: place.first}
+        line |= {columns.LINE: place.line, columns.ROW: place.row, columns.CHANNELS: channels}
+        line |= {columns.HEIGHT: height, columns.WIDTH: width}
+        line |= {columns.TOP: place.top, columns.LEFT: place.left, columns.RIGHT: place.right}
+        if number:
+            step = self.steps[number - 1]
+            for view, names in zip(step.given, (("GIVEN", "_LINE", "_ROW"), ("OTHER", "_LINE", "_ROW")), strict=False):
+                source, name = self._places[view.number], names[0]
+                line[getattr(columns, name)] = source.of(view, *step.first)
+                line[getattr(columns, name + "_LINE")], line[getattr(columns, name + "_ROW")] = source.line, source.row
+            kinds = {Product: columns.PRODUCT, Pool: columns.POOL, Scale: columns.SCALE, Sum: columns.SUM}
+            line |= {columns.KIND: kinds[type(step)], columns.STEP_Y: 1, columns.STEP_X: 1}
+            line |= {columns.FIRST_NUMBER: first[0], columns.FIRST_KEPT: first[1], columns.FIRST_BOUND: first[2]}
+            line |= {columns.GROUPS: groups, columns.TILE: kernels("tiles").lines_of(width)}
+            if isinstance(step, Product):
+                line[columns.STEP_Y], line[columns.STEP_X] = step.geometry.strides
+            if isinstance(step, Pool):
+                line[columns.STEP_Y], line[columns.STEP_X] = step.strides
+                line[columns.WINDOW_Y], line[columns.WINDOW_X] = step.window
+                line[columns.BEFORE_Y], line[columns.BEFORE_X] = step.before
+                view = step.given[0]
+                line |= {columns.GIVEN_HEIGHT: view.height, columns.GIVEN_WIDTH: view.width}
+                line[columns.IS_MEAN] = step.is_mean
+        return [line[column] for column in range(columns.COLUMNS)]
+
+
+def _channels_in_group(geometry: Geometry, kept: int) -> int:
+    """Channels that are read for all that are made, before the next ones are: as many as a first cache holds tiles of.
+
+    More where they would have few connections with a channel that is made.
+    """
+    lines = kernels("tiles").lines_of(geometry.out_width)
+    (down, right), (y, x) = geometry.dilation, geometry.strides
+    wide = (min(8, geometry.out_width) - 1) * x + 1 + (geometry.shape[1] - 1) * right
+    read = geometry.shape[0] if down >= y else 1 + (geometry.shape[0] - 1) * down
+    near = max(1, _NEAR // (wide * ((lines - 1) * y + read)))
+    return max(near, -(-_LEAST * geometry.channels * geometry.out_channels // max(1, kept)))
+
+
+def _placed(shapes: list[tuple[int, int, int]], steps: list[Step]) -> list[_Place]:
+    """Where all images lie: what is read no more makes room."""
+    borders = np.zeros((len(shapes), 4), np.int64)  # top, left, bottom, right
+    until = np.arange(len(shapes))
+    for i, step in enumerate(steps):
+        for view in step.given:
+            height, width, _ = shapes[view.number]
+            before = [view.top - step.first[0], view.left - step.first[1]]
+            behind = [step.last[0] - view.top - height + 1, step.last[1] - view.left - width + 1]
+            borders[view.number] = np.maximum(borders[view.number], [*before, *behind])
+            until[view.number] = i + 1
+    until[-1] = len(shapes)
+    places: list[_Place] = []
+    for i, ((height, width, channels), border) in enumerate(zip(shapes, borders.tolist(), strict=True)):
+        top, left, bottom, right = border
+        row = (width + left + right) | 1  # rows apart by a power of two push each other out of the caches
+        line = channels * row * LANES
+        place = _Place(top, left, right, row * LANES, line, (top + height + bottom) * line)
+        taken = sorted((one.base, one.base + one.size) for j, one in enumerate(places) if until[j] >= i)
+        base = 0
+        for begin, end in taken:
+            if base + place.size <= begin:
+                break
+            base = max(base, end)
+        places.append(replace(place, base=base))
+    return places

@@ -1,0 +1,206 @@
+"""What one thread does to some lines of images whose positions are vectors of sixteen examples.
+
+Images lie line by line, in a line channel by channel, in a channel position by position: what a tile reads of all
+channels is close together. A step is a line of a table of whole numbers, whose columns these are.
+
+Numba compiles a kernel anew when its own file is another: after a change here, touch `flow_kernels.py`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from tfprune.engine.kernels import MATH, transpose
+from tfprune.engine.lanes import LANES
+from tfprune.engine.tiles import sum_tile
+
+PRODUCT, POOL, SCALE, SUM = range(4)
+(
+    KIND,
+    GIVEN,  # where it reads for the first position of what it makes; and floats to the next line and channel
+    GIVEN_LINE,
+    GIVEN_ROW,
+    OTHER,  # the same of a second image
+    OTHER_LINE,
+    OTHER_ROW,
+    STEP_Y,  # lines and positions read further for each that is made
+    STEP_X,
+    BASE,  # of what it makes: where memory begins, its floats, where the first position lies
+    SIZE,
+    MADE,
+    LINE,
+    ROW,
+    CHANNELS,
+    HEIGHT,
+    WIDTH,
+    TOP,  # zeros around, in lines and positions
+    LEFT,
+    RIGHT,
+    FIRST_NUMBER,  # of a product's shifts, or of factors and then shifts
+    FIRST_KEPT,  # of a product's connections and of their bounds; how many groups of channels they read
+    FIRST_BOUND,
+    GROUPS,
+    TILE,  # lines
+    WINDOW_Y,  # of a pool, which begins so many positions before the image, whose size these are; 0, 1: maximum, mean
+    WINDOW_X,
+    BEFORE_Y,
+    BEFORE_X,
+    GIVEN_HEIGHT,
+    GIVEN_WIDTH,
+    IS_MEAN,
+) = range(32)
+COLUMNS = 32
+
+
+@njit
+def give_lines(images, example, examples, s, rows, base, first, last):
+    """Lines of channels-last images, for vectors of these examples; 0 for those that there are not."""
+    height, width, channels, line, row = s[HEIGHT], s[WIDTH], s[CHANNELS], s[LINE], s[ROW]
+    pixels = height * width * channels
+    for y in range(first, last):
+        for x in range(width):
+            at, pixel = base + s[MADE] + y * line + x * LANES, example * pixels + (y * width + x) * channels
+            transpose(images, pixel, pixels, rows, at, row, examples, channels)
+            if examples < LANES:
+                for channel in range(channels):
+                    rows[at + channel * row + examples : at + channel * row + LANES] = np.float32(0)
+    _surround(s, rows, base, first, last)
+
+
+@njit
+def take_lines(rows, base, s, example, examples, out, first, last):
+    """The other way."""
+    height, width, channels = s[HEIGHT], s[WIDTH], s[CHANNELS]
+    pixels = height * width * channels
+    for y in range(first, last):
+        for x in range(width):
+            at, pixel = base + s[MADE] + y * s[LINE] + x * LANES, example * pixels + (y * width + x) * channels
+            transpose(rows, at, s[ROW], out, pixel, pixels, channels, examples)
+
+
+@njit
+def make_lines(s, rows, base, first, last, values, starts, bounds, numbers, floor, ceiling):
+    """Some lines of what a step makes."""
+    if s[KIND] == PRODUCT:
+        _multiply(s, rows, base, first, last, values, starts, bounds, numbers, floor, ceiling)
+    elif s[KIND] == POOL and s[IS_MEAN]:
+        _mean(s, rows, base, first, last)
+    elif s[KIND] == POOL:
+        _maximum(s, rows, base, first, last)
+    elif s[KIND] == SCALE:
+        _scale(s, rows, base, first, last, numbers, floor, ceiling)
+    else:
+        _add(s, rows, base, first, last, floor, ceiling)
+    _surround(s, rows, base, first, last)
+
+
+@njit
+def _surround(s, rows, base, first, last):
+    """Zeros around these lines."""
+    if first == 0:
+        rows[base + s[BASE] : base + s[BASE] + s[TOP] * s[LINE]] = np.float32(0)
+    if last == s[HEIGHT]:
+        rows[base + s[BASE] + (s[TOP] + last) * s[LINE] : base + s[BASE] + s[SIZE]] = np.float32(0)
+    left, width, right = s[LEFT] * LANES, s[WIDTH] * LANES, s[RIGHT] * LANES
+    if left + right:
+        for y in range(first, last):
+            for channel in range(s[CHANNELS]):
+                at = base + s[MADE] + y * s[LINE] + channel * s[ROW]
+                rows[at - left : at] = np.float32(0)
+                rows[at + width : at + width + right] = np.float32(0)
+
+
+@njit
+def _multiply(s, rows, base, first, last, values, starts, bounds, numbers, floor, ceiling):
+    channels, width, gap = s[CHANNELS], s[WIDTH], s[STEP_Y] * s[GIVEN_LINE]
+    bounds = bounds[s[FIRST_BOUND] : s[FIRST_BOUND] + s[GROUPS] * channels + 1]
+    shifts = numbers[s[FIRST_NUMBER] : s[FIRST_NUMBER] + channels]
+    tiles = (width + 7) // 8
+    y = first
+    while y < last:
+        lines = s[TILE] if y + s[TILE] <= last else 1
+        for tile in range(tiles):
+            x = width * tile // tiles
+            sum_tile(
+                *(s[STEP_X], lines, width * (tile + 1) // tiles - x),
+                *(rows, base + s[GIVEN] + y * gap + x * s[STEP_X] * LANES, gap),
+                *(values[s[FIRST_KEPT] :], starts[s[FIRST_KEPT] :], bounds, channels, shifts, floor, ceiling),
+                *(rows, base + s[MADE] + y * s[LINE] + x * LANES, s[LINE], s[ROW]),
+            )
+        y += lines
+
+
+@njit
+def _window(s, first, before, window, step, size):
+    """Begin and end of a window within an image."""
+    begin = first * step - before
+    return max(begin, 0), min(begin + window, size)
+
+
+@njit(fastmath=MATH)
+def _maximum(s, rows, base, first, last):
+    for y in range(first, last):
+        top, bottom = _window(s, y, s[BEFORE_Y], s[WINDOW_Y], s[STEP_Y], s[GIVEN_HEIGHT])
+        for channel in range(s[CHANNELS]):
+            given = base + s[GIVEN] + channel * s[GIVEN_ROW]
+            for x in range(s[WIDTH]):
+                left, right = _window(s, x, s[BEFORE_X], s[WINDOW_X], s[STEP_X], s[GIVEN_WIDTH])
+                to = base + s[MADE] + y * s[LINE] + channel * s[ROW] + x * LANES
+                made = rows[to : to + LANES]
+                made[:] = np.float32(-np.inf)
+                for j in range(top, bottom):
+                    for i in range(left, right):
+                        at = given + j * s[GIVEN_LINE] + i * LANES
+                        for b in range(LANES):
+                            value = rows[at + b]
+                            made[b] = made[b] if made[b] > value else value
+
+
+@njit(fastmath=MATH)
+def _mean(s, rows, base, first, last):
+    for y in range(first, last):
+        top, bottom = _window(s, y, s[BEFORE_Y], s[WINDOW_Y], s[STEP_Y], s[GIVEN_HEIGHT])
+        for channel in range(s[CHANNELS]):
+            given = base + s[GIVEN] + channel * s[GIVEN_ROW]
+            for x in range(s[WIDTH]):
+                left, right = _window(s, x, s[BEFORE_X], s[WINDOW_X], s[STEP_X], s[GIVEN_WIDTH])
+                to = base + s[MADE] + y * s[LINE] + channel * s[ROW] + x * LANES
+                made = rows[to : to + LANES]
+                made[:] = np.float32(0)
+                for j in range(top, bottom):
+                    for i in range(left, right):
+                        at = given + j * s[GIVEN_LINE] + i * LANES
+                        for b in range(LANES):
+                            made[b] += rows[at + b]
+                share = np.float32(1) / np.float32((bottom - top) * (right - left))
+                for b in range(LANES):
+                    made[b] *= share
+
+
+@njit(fastmath=MATH)
+def _scale(s, rows, base, first, last, numbers, floor, ceiling):
+    channels, length = s[CHANNELS], s[WIDTH] * LANES
+    for y in range(first, last):
+        for channel in range(channels):
+            factor, shift = numbers[s[FIRST_NUMBER] + channel], numbers[s[FIRST_NUMBER] + channels + channel]
+            at = base + s[GIVEN] + y * s[GIVEN_LINE] + channel * s[GIVEN_ROW]
+            to = base + s[MADE] + y * s[LINE] + channel * s[ROW]
+            for i in range(length):
+                value = factor * rows[at + i] + shift
+                value = floor if floor > value else value
+                rows[to + i] = ceiling if ceiling < value else value
+
+
+@njit(fastmath=MATH)
+def _add(s, rows, base, first, last, floor, ceiling):
+    length = s[WIDTH] * LANES
+    for y in range(first, last):
+        for channel in range(s[CHANNELS]):
+            at = base + s[GIVEN] + y * s[GIVEN_LINE] + channel * s[GIVEN_ROW]
+            other = base + s[OTHER] + y * s[OTHER_LINE] + channel * s[OTHER_ROW]
+            to = base + s[MADE] + y * s[LINE] + channel * s[ROW]
+            for i in range(length):
+                value = rows[at + i] + rows[other + i]
+                value = floor if floor > value else value
+                rows[to + i] = ceiling if ceiling < value else value

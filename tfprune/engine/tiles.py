@@ -1,0 +1,160 @@
+"""Weighted sums of tiles of an image whose positions are whole vectors.
+
+A tile is some positions of one line, or of few short lines one below the other. Its sums stay in registers while all
+connections of a channel are added.
+
+Numba compiles a kernel anew when its own file is another: after a change here, touch `flow_kernels.py`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from tfprune.engine.lanes import INT, VECTOR, larger, load, multiply_add, smaller, spread, store, unpacked
+
+
+def _tile_sum(lines: int, width: int, step: int):
+    """The intrinsic for a tile of `lines` times `width` positions, which reads every `step`-th position of a line."""
+
+    @intrinsic
+    def tile_sum(typing, rows, at, gap, values, starts, first, last, out, to, gap_out, more, shift, floor, ceiling):
+        """out[to + l · gap_out + 16 · x + b] = Σ_k values[k] · rows[at + starts[k] + l · gap + 16 · step · x + b]
+
+        For k in first .. last − 1; added to what is there if there is `more`, else to `shift`; then at least `floor`
+        and at most `ceiling`.
+        """
+
+        def generate(context, builder, signature, arguments):
+            rows, at, gap, values, starts, first, last, out, to, gap_out, more, shift, floor, ceiling = unpacked(
+                context, builder, signature, arguments
+            )
+            here, target = builder.gep(rows, [at]), builder.gep(out, [to])
+            sums = [[cgutils.alloca_once(builder, VECTOR) for _ in range(width)] for _ in range(lines)]
+
+            def line_of(pointer, gap, line):
+                return builder.gep(pointer, [builder.mul(gap, INT(line))]) if line else pointer
+
+            with builder.if_else(builder.icmp_signed("!=", more, INT(0))) as (is_more, is_first):
+                with is_more:
+                    for line, some in enumerate(sums):
+                        for x, one in enumerate(some):
+                            builder.store(load(builder, line_of(target, gap_out, line), x), one)
+                with is_first:
+                    for one in sum(sums, []):
+                        builder.store(spread(builder, shift), one)
+            with cgutils.for_range_slice(builder, first, last, INT(1), INT) as (k, _):
+                value = spread(builder, builder.load(builder.gep(values, [k])))
+                piece = builder.gep(here, [builder.sext(builder.load(builder.gep(starts, [k])), INT)])
+                for line, some in enumerate(sums):
+                    place = line_of(piece, gap, line)
+                    for x, one in enumerate(some):
+                        found = load(builder, place, x * step)
+                        builder.store(multiply_add(builder, value, found, builder.load(one)), one)
+            low, high = spread(builder, floor), spread(builder, ceiling)
+            for line, some in enumerate(sums):
+                for x, one in enumerate(some):
+                    found = smaller(builder, high, larger(builder, low, builder.load(one)))
+                    store(builder, found, line_of(target, gap_out, line), x)
+            return context.get_dummy_value()
+
+        given = rows, at, gap, values, starts, first, last, out, to, gap_out, more, shift, floor, ceiling
+        return types.void(*given), generate
+
+    return tile_sum
+
+
+def _summing(lines: int, width: int, step: int):
+    """The function that makes such a tile of all channels; see `sum_tile` for what it is given."""
+    tile_sum = _tile_sum(lines, width, step)
+
+    @njit
+    def of_all(rows, at, gap, values, starts, bounds, made, shifts, floor, ceiling, out, to, gap_out, row_out):
+        groups = (bounds.size - 1) // made
+        for group in range(groups):
+            low = floor if group == groups - 1 else np.float32(-np.inf)
+            high = ceiling if group == groups - 1 else np.float32(np.inf)
+            for o in range(made):
+                k = group * made + o
+                tile_sum(
+                    *(rows, at, gap, values, starts, bounds[k], bounds[k + 1]),
+                    *(out, to + o * row_out, gap_out, group, shifts[o], low, high),
+                )
+
+    return of_all
+
+
+def lines_of(width: int) -> int:
+    """Lines of a tile, of an image of some width: tiles of two or four vectors alone would wait for their sums."""
+    return 1 if width > 4 else 2 if width > 2 else 4
+
+
+def _by_width(lines: int, step: int) -> list:
+    widths = range(1, 9) if lines == 1 else [width for width in range(1, 5) if lines_of(width) == lines]
+    return [_summing(lines, width, step) for width in widths]
+
+
+def _choosing(step: int):
+    one, two, three, four, five, six, seven, eight = _by_width(1, step)
+    two_of_three, two_of_four = _by_width(2, step)
+    four_of_one, four_of_two = _by_width(4, step)
+
+    @njit
+    def choose(lines, width, rows, at, gap, values, starts, bounds, made, shifts, low, high, out, to, gap_out, row_out):
+        if lines == 4 and width == 2:
+            four_of_two(rows, at, gap, values, starts, bounds, made, shifts, low, high, out, to, gap_out, row_out)
+        elif lines == 4:
+            four_of_one(rows, at, gap, values, starts, bounds, made, shifts, low, high, out, to, gap_out, row_out)
+        elif lines == 2 and width == 4:
+            two_of_four(rows, at, gap, values, starts, bounds, made, shifts, low, high, out, to, gap_out, row_out)
+        elif lines == 2:
+            two_of_three(rows, at, gap, values, starts, bounds, made, shifts, low, high, out, to, gap_out, row_out)
+        elif width == 8:
+            eight(rows, at, gap, values, starts, bounds, made, shifts, low, high, out, to, gap_out, row_out)
+        elif width == 7:
+            seven(rows, at, gap, values, starts, bounds, made, shifts, low, high, out, to, gap_out, row_out)
+        elif width == 6:
+            six(rows, at, gap, values, starts, bounds, made, shifts, low, high, out, to, gap_out, row_out)
+        elif width == 5:
+            five(rows, at, gap, values, starts, bounds, made, shifts, low, high, out, to, gap_out, row_out)
+        elif width == 4:
+            four(rows, at, gap, values, starts, bounds, made, shifts, low, high, out, to, gap_out, row_out)
+        elif width == 3:
+            three(rows, at, gap, values, starts, bounds, made, shifts, low, high, out, to, gap_out, row_out)
+        elif width == 2:
+            two(rows, at, gap, values, starts, bounds, made, shifts, low, high, out, to, gap_out, row_out)
+        else:
+            one(rows, at, gap, values, starts, bounds, made, shifts, low, high, out, to, gap_out, row_out)
+
+    return choose
+
+
+_EACH, _EVERY_SECOND = _choosing(1), _choosing(2)
+
+
+@njit
+def sum_tile(
+    step, lines, width, rows, at, gap, values, starts, bounds, made, shifts, floor, ceiling, out, to, gap_out, row_out
+):
+    """A tile of all channels that a product makes.
+
+    Args:
+        step: along a line, 1 or 2.
+        lines, width: positions of the tile: one line of up to 8, or `lines_of` a width of up to 4.
+        rows, at: flat; where connections read from, for the tile's first position.
+        gap: from what the first line reads to what the next does.
+        values, starts: of connections, sorted by groups of the channels they read, in these by the one they make.
+        bounds: (groups · made + 1,), of the connections of each channel made, group by group.
+        made: channels.
+        shifts: (made,), added.
+        floor, ceiling: of what is made.
+        out, to: flat; where the tile's first position lies of the first channel.
+        gap_out, row_out: from one line, and one channel, to the next.
+    """
+    given = rows, at, gap, values, starts, bounds, made, shifts, floor, ceiling, out, to, gap_out, row_out
+    if step == 1:
+        _EACH(lines, width, *given)
+    else:
+        _EVERY_SECOND(lines, width, *given)

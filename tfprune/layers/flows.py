@@ -1,0 +1,296 @@
+"""Which layers of a model the engine can compute at once, and by what steps; see `tfprune.engine.flow`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import keras
+import numpy as np
+from keras import activations, layers
+
+from tfprune.engine.flow import Kept, Pool, Product, Scale, Step, Sum, View
+from tfprune.engine.geometry import Geometry
+from tfprune.layers.kept_geometry import geometry_of
+from tfprune.layers.kept_layers import KeptKernel, SparseConv2D, SparseDepthwiseConv2D, why_not_kept
+from tfprune.layers.kernel_masks import masks_of_layer
+from tfprune.layers.kinds import plain_type
+from tfprune.layers.topology import Call, calls
+
+_CONVOLUTIONS = layers.Conv2D, layers.DepthwiseConv2D
+_NOTHING_IN_INFERENCE = layers.Dropout, layers.SpatialDropout2D
+_FLOW_PRODUCT, _DENSE_PRODUCT = 1 / 40, 1 / 54  # nanoseconds for each weight, position and example
+_MOVED = 1.5  # for each input and output that need not become rows and images again
+
+# From the value of each of some variables to what a step computes with.
+Weights = Callable[[dict[int, np.ndarray]], Kept | tuple[np.ndarray, np.ndarray] | None]
+
+
+@dataclass
+class Plan:
+    """Calls of operations that follow one another in a graph, as steps.
+
+    Attributes:
+        calls: the operations; all are called once. They read one tensor of others, and one of theirs is read by others.
+        image: height, width, channels of what they read.
+        steps, weights: in order.
+    """
+
+    calls: list[Call]
+    image: tuple[int, int, int]
+    steps: list[Step] = field(default_factory=list)
+    weights: list[Weights] = field(default_factory=list)
+
+    @property
+    def given(self) -> keras.KerasTensor:
+        """The tensor that they read."""
+        return self.calls[0].given[0]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of an example that they make."""
+        return tuple(self.calls[-1].made[0].shape[1:])
+
+
+def plans(model: keras.Model) -> list[Plan]:
+    """What of a model can be computed at once: as many calls in a row as can be, each with a layer of kept weights.
+
+    Args:
+        model: Sequential or Functional.
+    """
+    found, every = [], calls(model)
+    used = Counter(id(tensor) for call in every for tensor in call.given) + Counter(map(id, model.outputs))
+    called = Counter(id(call.operation) for call in every)
+    begin = 0
+    while begin < len(every):
+        plan = _longest(every[begin:], used, called)
+        if plan is not None:
+            found.append(plan)
+        begin += len(plan.calls) if plan is not None else 1
+    return found
+
+
+def _longest(every: list[Call], used: Counter, called: Counter) -> Plan | None:
+    builder = _Builder(used)
+    best = None
+    for number, call in enumerate(every, 1):
+        if called[id(call.operation)] > 1 or not builder.take(call):
+            break
+        if builder.has_one_end():
+            best = number
+    if best is None:
+        return None
+    builder = _Builder(used)
+    for call in every[:best]:
+        builder.take(call)
+    is_kept = any(isinstance(call.operation, KeptKernel) for call in every[:best])
+    return Plan(every[:best], builder.image, builder.steps, builder.weights) if is_kept else None
+
+
+class _Builder:
+    """Steps of calls, one after the other.
+
+    Args:
+        used: id of a tensor -> how often it is read in the whole graph.
+    """
+
+    def __init__(self, used: Counter):
+        self._used = used
+        self._views: dict[int, View] = {}
+        self._open: Counter = Counter()  # id of a tensor -> how many reads of it are still to come
+        self.image = (0, 0, 0)
+        self.steps: list[Step] = []
+        self.weights: list[Weights] = []
+
+    def take(self, call: Call) -> bool:
+        """Adds what a call does; False where that is no step, or where it reads a second tensor from elsewhere."""
+        if not self._views and not self._begin(call):
+            return False
+        views = [self._views.get(id(tensor)) for tensor in call.given]
+        (made,) = call.made if len(call.made) == 1 else (None,)
+        if None in views or made is None or made.dtype != "float32":
+            return False
+        view = _made_by(self, call.operation, views, call)
+        if view is None:
+            return False
+        self._views[id(made)] = view
+        self._open[id(made)] = self._used[id(made)]
+        for tensor in call.given:
+            if id(tensor) in self._open:
+                self._open[id(tensor)] -= 1
+        self._last = made
+        return True
+
+    def has_one_end(self) -> bool:
+        """Whether nothing but the last call's tensor is still to be read, and that is an image as it was made."""
+        view = self._views[id(self._last)]
+        made = self.steps and view == View(len(self.steps), self.steps[-1].height, self.steps[-1].width)
+        return bool(made) and {key for key, left in self._open.items() if left} == {id(self._last)}
+
+    def add(self, step: Step, weights: Weights = lambda values: None) -> View:
+        """The view of what a new step makes."""
+        self.steps.append(step)
+        self.weights.append(weights)
+        return View(len(self.steps), step.height, step.width)
+
+    def alone(self, call: Call) -> int | None:
+        """The number of the last step, where a call alone reads what it makes, as it makes it."""
+        (tensor,) = call.given
+        step = self.steps and self.steps[-1]
+        view = self._views[id(tensor)]
+        whole = step and view == View(len(self.steps), step.height, step.width)
+        return len(self.steps) if whole and self._used[id(tensor)] == 1 else None
+
+    def clamp(self, call: Call, view: View, floor: float, ceiling: float) -> View:
+        """At least and at most this, in the step before where that can be."""
+        if self.alone(call) and not isinstance(self.steps[-1], Pool):
+            last = self.steps[-1]
+            low, high = max(floor, last.floor), max(min(ceiling, last.ceiling), floor)
+            self.steps[-1] = replace(last, floor=low, ceiling=high)
+            return view
+        channels = call.given[0].shape[-1]
+        ones, zeros = np.ones(channels, np.float32), np.zeros(channels, np.float32)
+        step = Scale((view,), view.height, view.width, channels, floor=floor, ceiling=ceiling)
+        return self.add(step, lambda values: (ones, zeros))
+
+    def _begin(self, call: Call) -> bool:
+        tensor = call.given[0] if call.given else None
+        if tensor is None or tensor.dtype != "float32" or len(tensor.shape) != 4 or None in tensor.shape[1:]:
+            return False
+        self.image = tuple(tensor.shape[1:])
+        self._views[id(tensor)] = View(0, *self.image[:2])
+        return True
+
+
+def _made_by(builder: _Builder, operation: keras.Operation, views: list[View], call: Call) -> View | None:
+    """What an operation makes of views; None where that is no step."""
+    kind = plain_type(operation)
+    if getattr(operation, "data_format", None) == "channels_first":
+        return None
+    if isinstance(operation, (SparseConv2D, SparseDepthwiseConv2D)) or kind in _CONVOLUTIONS:
+        return _product(builder, operation, views[0], call)
+    if kind in _NOTHING_IN_INFERENCE:
+        return views[0]
+    if kind is layers.BatchNormalization:
+        return _normalisation(builder, operation, views[0], call)
+    if kind is layers.ReLU and not operation.negative_slope and not operation.threshold:
+        ceiling = np.inf if operation.max_value is None else operation.max_value
+        return builder.clamp(call, views[0], 0.0, ceiling)
+    if kind is layers.Activation and operation.activation in _LIMITS:
+        return _activated(builder, operation.activation, views[0], call)
+    if kind is layers.ZeroPadding2D:
+        (top, bottom), (left, right) = operation.padding
+        view = views[0]
+        sizes = view.height + top + bottom, view.width + left + right
+        return View(view.number, *sizes, view.top + top, view.left + left)
+    if kind in (layers.MaxPooling2D, layers.AveragePooling2D):
+        return _pool(builder, operation, views[0], call)
+    if kind in (layers.GlobalMaxPooling2D, layers.GlobalAveragePooling2D):
+        view, mean = views[0], kind is layers.GlobalAveragePooling2D
+        sizes = view.height, view.width
+        step = Pool((view,), 1, 1, call.given[0].shape[-1], window=sizes, strides=sizes, is_mean=mean)
+        return builder.add(step)
+    if _is_sum(operation, call):
+        return builder.add(Sum(tuple(views), views[0].height, views[0].width, call.given[0].shape[-1]))
+    return None
+
+
+_LIMITS = {activations.linear: (-np.inf, np.inf), activations.relu: (0.0, np.inf), activations.relu6: (0.0, 6.0)}
+
+
+def _activated(builder: _Builder, activation: Callable, view: View, call: Call) -> View:
+    return view if activation is activations.linear else builder.clamp(call, view, *_LIMITS[activation])
+
+
+def _is_sum(operation: keras.Operation, call: Call) -> bool:
+    is_sum = type(operation) is layers.Add or type(operation) is _ADDITION
+    return is_sum and len(call.given) == 2 and call.given[0].shape == call.given[1].shape
+
+
+def _addition() -> type:
+    tensor = keras.Input((1,))
+    return type((tensor + tensor)._keras_history.operation)
+
+
+_ADDITION = _addition()  # of what `+` makes in a graph; Keras has no public name for it
+
+
+def _product(builder: _Builder, layer: keras.layers.Layer, view: View, call: Call) -> View | None:
+    if layer.activation not in _LIMITS or (not isinstance(layer, KeptKernel) and why_not_kept(layer) is not None):
+        return None
+    given = call.given[0]
+    geometry = geometry_of(layer, given.shape)
+    is_quick = isinstance(layer, KeptKernel) or _is_quick(layer, geometry)
+    if geometry.strides[1] > 2 or not is_quick or not geometry.out_height * geometry.out_width:
+        return None
+    floor, ceiling = _LIMITS[layer.activation]
+    step = replace(Product.of(view, geometry), floor=floor, ceiling=ceiling)
+    return builder.add(step, _Kernel(layer, geometry))
+
+
+def _is_quick(layer: keras.layers.Layer, geometry: Geometry) -> bool:
+    """Whether a layer with a whole kernel is to go along, by its kept weights, its shape and nothing else."""
+    mask = masks_of_layer(layer).get("kernel")
+    kept = geometry.size if mask is None else np.count_nonzero(mask)
+    moved = geometry.height * geometry.width * geometry.channels
+    moved += geometry.out_height * geometry.out_width * geometry.out_channels
+    positions = geometry.out_height * geometry.out_width
+    return positions * (kept * _FLOW_PRODUCT - geometry.size * _DENSE_PRODUCT) < _MOVED * moved
+
+
+class _Kernel:
+    """Weights of a convolution, and of the normalisation that follows it."""
+
+    def __init__(self, layer: keras.layers.Layer, geometry: Geometry):
+        self._layer, self._geometry = layer, geometry
+        self.normalisation: keras.layers.BatchNormalization | None = None
+
+    def __call__(self, values: dict[int, np.ndarray]) -> Kept:
+        layer = self._layer
+        if isinstance(layer, KeptKernel):
+            indices, kept = values[id(layer.kernel_indices)], values[id(layer.kernel_values)]
+        else:
+            kernel, mask = values[id(layer.kernel)], masks_of_layer(layer).get("kernel")
+            kernel = (kernel if mask is None else kernel * values[id(mask)]).reshape(-1)
+            indices = np.flatnonzero(kernel)
+            kept = kernel[indices]
+        channels = self._geometry.out_channels
+        shifts = np.zeros(channels, np.float32) if layer.bias is None else values[id(layer.bias)]
+        if self.normalisation is not None:
+            factors, more = _factors(self.normalisation, values)
+            made = self._geometry.taps(indices)[3]
+            kept, shifts = kept * factors[made], shifts * factors + more
+        return Kept(indices, kept, shifts)
+
+
+def _factors(layer: keras.layers.BatchNormalization, values: dict[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    mean, variance = values[id(layer.moving_mean)], values[id(layer.moving_variance)]
+    factors = 1 / np.sqrt(variance + np.float32(layer.epsilon))
+    factors = factors * values[id(layer.gamma)] if layer.scale else factors
+    shifts = -mean * factors
+    return factors, shifts + values[id(layer.beta)] if layer.center else shifts
+
+
+def _normalisation(builder: _Builder, layer: keras.layers.BatchNormalization, view: View, call: Call) -> View | None:
+    if layer.dtype_policy.name != "float32" or layer.axis not in (-1, 3) or getattr(layer, "renorm", False):
+        return None
+    last = builder.steps[-1] if builder.steps else None
+    if isinstance(last, Product) and builder.alone(call) and (last.floor, last.ceiling) == (-np.inf, np.inf):
+        if builder.weights[-1].normalisation is None:
+            builder.weights[-1].normalisation = layer
+            return view
+    step = Scale((view,), view.height, view.width, call.given[0].shape[-1])
+    return builder.add(step, lambda values: _factors(layer, values))
+
+
+def _pool(builder: _Builder, layer, view: View, call: Call) -> View:
+    made = call.made[0]
+    height, width, channels = made.shape[1:]
+    before = [0, 0]
+    if layer.padding == "same":
+        for axis, (size, out) in enumerate(((view.height, height), (view.width, width))):
+            before[axis] = max(0, (out - 1) * layer.strides[axis] + layer.pool_size[axis] - size) // 2
+    mean = plain_type(layer) is layers.AveragePooling2D
+    options = {"window": tuple(layer.pool_size), "strides": tuple(layer.strides), "before": tuple(before)}
+    return builder.add(Pool((view,), height, width, channels, is_mean=mean, **options))
