@@ -60,6 +60,11 @@ class Step:
     ceiling: float = field(default=np.inf, kw_only=True)
 
     @property
+    def is_limited(self) -> bool:
+        """Whether there is a floor or a ceiling."""
+        return (self.floor, self.ceiling) != (-np.inf, np.inf)
+
+    @property
     def first(self) -> tuple[int, int]:
         """Line and position of a view from which the first output is made."""
         return 0, 0

@@ -8,6 +8,8 @@ Numba compiles a kernel anew when its own file is another: after a change here, 
 
 from __future__ import annotations
 
+from itertools import chain
+
 import numpy as np
 from numba import njit, types
 from numba.core import cgutils
@@ -43,7 +45,7 @@ def _tile_sum(lines: int, width: int, step: int):
                         for x, one in enumerate(some):
                             builder.store(load(builder, line_of(target, gap_out, line), x), one)
                 with is_first:
-                    for one in sum(sums, []):
+                    for one in chain(*sums):
                         builder.store(spread(builder, shift), one)
             with cgutils.for_range_slice(builder, first, last, INT(1), INT) as (k, _):
                 value = spread(builder, builder.load(builder.gep(values, [k])))

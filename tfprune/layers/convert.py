@@ -13,6 +13,7 @@ from tfprune.layers.by_class import like_by_class, masked_by_class, plain_by_cla
 from tfprune.layers.compiling import compile_alike
 from tfprune.layers.copying import layer_like, masked_layer, plain_layer, remade
 from tfprune.layers.files import take_plain_weights, unreadable
+from tfprune.layers.flowing import let_flow
 from tfprune.layers.kept import with_masks
 from tfprune.layers.kept_layers import has_kept
 from tfprune.layers.kernel_masks import masked_kernels
@@ -142,7 +143,7 @@ def load_model(path: str | Path, **arguments) -> keras.Model:
     except Exception as error:  # damaged bytes make zipfile, json, h5py and Keras raise almost anything
         raise unreadable(path, error) from error
     take_plain_weights(model)
-    return model
+    return let_flow(model)
 
 
 def masks_of(model: keras.Model) -> Masks:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
+import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 
 import keras
 import numpy as np
@@ -16,24 +20,49 @@ from tfprune.layers.flows import Plan, plans
 from tfprune.layers.kept_layers import has_kept
 from tfprune.layers.topology import graph_class, is_nested, layers_of, run_as_called
 
-LEAST = 12  # examples: a block is for 16
+# Examples from which on it is done: a block is for 16.
+_least: ContextVar[int] = ContextVar("least", default=12)
 
 
-def let_flow(model: keras.Model) -> None:
+def let_flow(model: keras.Model) -> keras.Model:
     """Lets a model, and models in its graph, compute layers at once where they can, from batches of 12 examples on.
 
     Args:
-        model: Sequential or Functional; stays of its class. Any other stays as it is.
+        model: Sequential or Functional; any other stays as it is.
+
+    Returns:
+        The model itself.
     """
     if not is_nested(model) or not has_kept(model):
-        return
+        return model
     for inner in layers_of(model):
         if is_nested(inner):
             let_flow(inner)
     found = [_Flowing(plan) for plan in plans(model)]
     if found:
         kernels("flow_kernels")
-        vars(model)["call"] = _Calling(model, found)  # the class's own stays what a graph computes
+        vars(model)["call"] = _Calling(model, found)  # not by `setattr`, which Keras watches
+    return model
+
+
+def flows_of(model: keras.Model) -> list[list[str]]:
+    """Names of the layers of a model and of models in its graph that it computes at once, in order."""
+    if not is_nested(model):
+        return []
+    found = [flows for inner in layers_of(model) if is_nested(inner) for flows in flows_of(inner)]
+    calling = vars(model).get("call")
+    own = calling.flowing if isinstance(calling, _Calling) else []
+    return [*found, *([call.operation.name for call in flowing.plan.calls] for flowing in own)]
+
+
+@contextlib.contextmanager
+def few_examples() -> Iterator[None]:
+    """Meanwhile that is done with a batch of any size."""
+    token = _least.set(1)
+    try:
+        yield
+    finally:
+        _least.reset(token)
 
 
 class _Calling:
@@ -41,21 +70,23 @@ class _Calling:
 
     def __init__(self, model: keras.Model, flowing: Sequence[_Flowing]):
         self._model = weakref.ref(model)
-        self._flowing = list(flowing)
+        self.flowing = list(flowing)
 
     def __call__(self, inputs, training=None, mask=None, **arguments):
         model = self._model()
         plain = graph_class(model).call
-        number = None if training or mask is not None or arguments else _batch(inputs)
-        if number is None or (isinstance(number, int) and number < LEAST):
+        watched = any("call" in vars(one) for flowing in self.flowing for one in flowing.layers)
+        number = None if training or watched or mask is not None or arguments else _batch(inputs)
+        least = _least.get()
+        if number is None or (isinstance(number, int) and number < least):
             return plain(model, inputs, training=training, mask=mask, **arguments)
         if isinstance(number, int):
             return self._at_once(model, inputs)
-        return tf.cond(number >= LEAST, lambda: self._at_once(model, inputs), lambda: plain(model, inputs))
+        return tf.cond(number >= least, lambda: self._at_once(model, inputs), lambda: plain(model, inputs))
 
     def _at_once(self, model, inputs):
         members: dict[int, _Run] = {}
-        for flowing in self._flowing:
+        for flowing in self.flowing:
             run = _Run(flowing)
             members |= {id(call.operation): run for call in flowing.plan.calls}
 
@@ -95,10 +126,11 @@ class _Flowing:
 
     def __init__(self, plan: Plan):
         self.plan = plan
+        self.layers = [call.operation for call in plan.calls if isinstance(call.operation, keras.layers.Layer)]
         self._flow = Flow(plan.image, plan.steps)
-        found = [call.operation.variables for call in plan.calls if isinstance(call.operation, keras.layers.Layer)]
-        self._variables = [variable for variables in found for variable in variables]
+        self._variables = [variable for layer in self.layers for variable in layer.variables]
         self._known: list[np.ndarray] = []
+        self._lock = threading.Lock()
 
     def __call__(self, images):
         """float32 (B, ...), of float32 (B, height, width, channels)."""
@@ -123,18 +155,22 @@ class _Flowing:
             tape.watch(given)
             made = {id(self.plan.given): images}
             for call in self.plan.calls:
-                inputs = [made[id(tensor)] for tensor in call.given]
-                is_sum = len(inputs) > 1 and isinstance(call.operation, keras.layers.Layer)
-                outputs = call.operation(inputs) if is_sum else call.operation(*inputs)
-                made[id(call.made[0])] = outputs
+                made[id(call.made[0])] = outputs = _called(call.operation, [made[id(one)] for one in call.given])
         found = dict(zip(map(id, given), tape.gradient(outputs, given, upstream), strict=True))
         return tuple(found.get(id(tensor)) for tensor in (images, *tensors))
 
     def _outputs(self, images: np.ndarray, *arrays: np.ndarray) -> np.ndarray:
-        known = self._known
-        if not known or not all(map(np.array_equal, known, arrays)):
-            self._known = [array.copy() for array in arrays]
-            values = dict(zip(map(id, self._variables), self._known, strict=True))
-            self._flow.set_weights([weights(values) for weights in self.plan.weights])
-        outputs = self._flow.outputs(images)
+        with self._lock:
+            if not self._known or not all(map(np.array_equal, self._known, arrays)):
+                self._known = [array.copy() for array in arrays]
+                values = dict(zip(map(id, self._variables), self._known, strict=True))
+                self._flow.set_weights([weights(values) for weights in self.plan.weights])
+            outputs = self._flow.outputs(images)
         return outputs.reshape(len(images), *self.plan.shape)
+
+
+def _called(operation: keras.Operation, inputs: list):
+    if not isinstance(operation, keras.layers.Layer):
+        return operation(*inputs)
+    knows = "training" in inspect.signature(operation.call).parameters
+    return operation(inputs if len(inputs) > 1 else inputs[0], **({"training": False} if knows else {}))

@@ -124,9 +124,8 @@ class _Builder:
 
     def has_one_end(self) -> bool:
         """Whether nothing but the last call's tensor is still to be read, and that is an image as it was made."""
-        view = self._views[id(self._last)]
-        made = self.steps and view == View(len(self.steps), self.steps[-1].height, self.steps[-1].width)
-        return bool(made) and {key for key, left in self._open.items() if left} == {id(self._last)}
+        is_open = {key for key, left in self._open.items() if left}
+        return self._is_last(self._last) and is_open == {id(self._last)}
 
     def add(self, step: Step, weights: Weights = lambda values: None) -> View:
         """The view of what a new step makes."""
@@ -134,13 +133,14 @@ class _Builder:
         self.weights.append(weights)
         return View(len(self.steps), step.height, step.width)
 
-    def alone(self, call: Call) -> int | None:
-        """The number of the last step, where a call alone reads what it makes, as it makes it."""
+    def alone(self, call: Call) -> bool:
+        """Whether a call reads what the last step makes, as it makes it, and nothing else does."""
         (tensor,) = call.given
-        step = self.steps and self.steps[-1]
-        view = self._views[id(tensor)]
-        whole = step and view == View(len(self.steps), step.height, step.width)
-        return len(self.steps) if whole and self._used[id(tensor)] == 1 else None
+        return self._is_last(tensor) and self._used[id(tensor)] == 1
+
+    def _is_last(self, tensor: keras.KerasTensor) -> bool:
+        step = self.steps[-1] if self.steps else None
+        return step is not None and self._views[id(tensor)] == View(len(self.steps), step.height, step.width)
 
     def clamp(self, call: Call, view: View, floor: float, ceiling: float) -> View:
         """At least and at most this, in the step before where that can be."""
@@ -166,9 +166,9 @@ class _Builder:
 def _made_by(builder: _Builder, operation: keras.Operation, views: list[View], call: Call) -> View | None:
     """What an operation makes of views; None where that is no step."""
     kind = plain_type(operation)
-    if getattr(operation, "data_format", None) == "channels_first":
+    if getattr(operation, "data_format", None) == "channels_first" or getattr(operation, "activity_regularizer", None):
         return None
-    if isinstance(operation, (SparseConv2D, SparseDepthwiseConv2D)) or kind in _CONVOLUTIONS:
+    if type(operation) in (SparseConv2D, SparseDepthwiseConv2D) or kind in _CONVOLUTIONS:
         return _product(builder, operation, views[0], call)
     if kind in _NOTHING_IN_INFERENCE:
         return views[0]
@@ -240,7 +240,11 @@ def _is_quick(layer: keras.layers.Layer, geometry: Geometry) -> bool:
 
 
 class _Kernel:
-    """Weights of a convolution, and of the normalisation that follows it."""
+    """Weights of a convolution.
+
+    Attributes:
+        normalisation: what follows it and goes into them, or None.
+    """
 
     def __init__(self, layer: keras.layers.Layer, geometry: Geometry):
         self._layer, self._geometry = layer, geometry
@@ -275,11 +279,10 @@ def _factors(layer: keras.layers.BatchNormalization, values: dict[int, np.ndarra
 def _normalisation(builder: _Builder, layer: keras.layers.BatchNormalization, view: View, call: Call) -> View | None:
     if layer.dtype_policy.name != "float32" or layer.axis not in (-1, 3) or getattr(layer, "renorm", False):
         return None
-    last = builder.steps[-1] if builder.steps else None
-    if isinstance(last, Product) and builder.alone(call) and (last.floor, last.ceiling) == (-np.inf, np.inf):
-        if builder.weights[-1].normalisation is None:
-            builder.weights[-1].normalisation = layer
-            return view
+    last = builder.weights[-1] if builder.alone(call) and not builder.steps[-1].is_limited else None
+    if isinstance(last, _Kernel) and last.normalisation is None:
+        last.normalisation = layer
+        return view
     step = Scale((view,), view.height, view.width, call.given[0].shape[-1])
     return builder.add(step, lambda values: _factors(layer, values))
 

@@ -27,6 +27,7 @@ _LEFT = {
     *("optimizer", "stop_training", "stop_evaluating", "stop_predicting", "history"),
     *("_compile_config", "_compiled_trainable_state", "_eval_epoch_iterator"),
     "load_weights",  # that of `tfprune.layers.files` is of one masked model
+    "call",  # and that of `tfprune.layers.flowing`
 }
 DATA = (bool, int, float, str, bytes, type(None))
 

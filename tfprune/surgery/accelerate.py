@@ -19,6 +19,7 @@ from tfprune.errors import InputError
 from tfprune.layers.compiling import compile_alike
 from tfprune.layers.convert import masked, without_lora
 from tfprune.layers.copying import layer_like, plain_layer
+from tfprune.layers.flowing import few_examples, flows_of, let_flow
 from tfprune.layers.kept import kept_copy
 from tfprune.layers.kept_geometry import pays_for
 from tfprune.layers.kept_layers import why_not_kept
@@ -89,6 +90,9 @@ def accelerate(
     fast = with_kept(sparse, choices)
     if verify:
         check_copy(fast, whole, masked_values(whole, masks))
+        if flows_of(fast):
+            with few_examples():
+                check_copy(fast, whole, masked_values(whole, masks))
     if model.compiled:
         compile_alike(fast, model)
     if engine != DENSE:
@@ -158,7 +162,7 @@ def with_kept(sparse: keras.Model, choices: Mapping[str, Choice]) -> keras.Model
     def other(layer: keras.Operation) -> keras.Operation:
         return plain_layer(layer) if id(layer) in plain else layer_like(layer)
 
-    return kept_copy(sparse, lambda layer, _: id(layer) in kept, other)
+    return let_flow(kept_copy(sparse, lambda layer, _: id(layer) in kept, other))
 
 
 def _choice(layer: keras.layers.Layer, kernels, batch_size: int, engine: str) -> Choice:
