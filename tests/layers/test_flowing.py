@@ -23,7 +23,7 @@ def _vgg():
     for number, width in enumerate((8, 16, 16)):
         stack += [L.Conv2D(width, 3, padding="same", use_bias=number == 1, name=f"conv{number}")]
         stack += [L.BatchNormalization(), L.ReLU(), L.Dropout(0.5), L.MaxPooling2D(padding="same")]
-    return keras.Sequential([*stack, L.Flatten(), L.Dense(10, name="head")], name="vgg")
+    return keras.Sequential([*stack[:-1], L.Flatten(), L.ReLU(), L.Dense(10, "relu", name="head")], name="vgg")
 
 
 def _resnet():
@@ -59,8 +59,8 @@ def _nested():
 
 
 NETWORKS = {
-    _vgg: [15],
-    _resnet: [19],
+    _vgg: [17],
+    _resnet: [20],
     _mobilenet: [11],
     _nested: [2, 1, 2],
 }

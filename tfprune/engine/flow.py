@@ -18,7 +18,7 @@ from tfprune.engine.geometry import Geometry
 from tfprune.engine.layout import LANES, Scratch, aligned
 from tfprune.errors import InputError
 
-_NEAR = 512  # vectors in a core's first cache
+_NEAR = 400  # vectors in a core's first cache
 _LEAST = 9  # connections with a group of channels, on average, for which it pays to keep to it
 _PARTS_OF_THREAD = 2
 
@@ -188,19 +188,18 @@ class Flow:
             more, groups, first = (), 0, counts.copy()
             if isinstance(step, Product):
                 found = self._connections(step, given)
-                kept.append(found[:2])
-                bounds.append(found[2])
-                groups, more = (len(found[2]) - 1) // step.channels, (given.shifts,)
-                counts[1:] += len(found[0]), len(found[2])
+                kept.append(found[0])
+                bounds.append(found[1])
+                groups, more = (len(found[1]) - 1) // step.channels, (given.shifts,)
+                counts[1:] += len(found[0]), len(found[1])
             elif isinstance(step, Scale):
                 more = given
             numbers += more
             counts[0] += sum(map(len, more))
             lines.append(self._line(i + 1, first, groups))
-        values, starts = (np.concatenate([[], *arrays]) for arrays in (zip(*kept, strict=True) if kept else ((), ())))
         self._weights = (
-            *(np.array(lines, np.int64), self._limits, np.float32(values), starts.astype(np.int32)),
-            *(np.concatenate([[0], *bounds]).astype(np.int64)[1:], np.concatenate([[], *numbers]).astype(np.float32)),
+            *(np.array(lines, np.int64), self._limits, _joined(kept, np.int64), _joined(bounds, np.int64)),
+            _joined(numbers, np.float32),
         )
 
     def outputs(self, images: np.ndarray) -> np.ndarray:
@@ -220,8 +219,8 @@ class Flow:
             )
         return out
 
-    def _connections(self, step: Product, kept: Kept) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Values, starts and bounds."""
+    def _connections(self, step: Product, kept: Kept) -> tuple[np.ndarray, np.ndarray]:
+        """Connections and their bounds."""
         place = self._places[step.given[0].number]
         y, x, channel, made = step.geometry.taps(kept.indices)
         group = channel // _channels_in_group(step.geometry, len(kept.indices))
@@ -230,7 +229,7 @@ class Flow:
         order = np.argsort(key.astype(np.min_scalar_type(groups * step.channels)), kind="stable")
         starts = (y * place.line + channel * place.row + x * LANES)[order]
         bounds = np.concatenate([[0], np.cumsum(np.bincount(key, minlength=groups * step.channels))])
-        return kept.values[order], starts, bounds
+        return kernels("tiles").packed(kept.values[order], starts), bounds
 
     def _line(self, number: int, first: Sequence[int] = (0, 0, 0), groups: int = 0) -> list[int]:
         """Of the table."""
@@ -262,6 +261,10 @@ class Flow:
                 line |= {columns.GIVEN_HEIGHT: view.height, columns.GIVEN_WIDTH: view.width}
                 line[columns.IS_MEAN] = step.is_mean
         return [line[column] for column in range(columns.COLUMNS)]
+
+
+def _joined(arrays: list[np.ndarray], dtype: type) -> np.ndarray:
+    return np.concatenate([np.empty(0, dtype), *(array.astype(dtype) for array in arrays)])
 
 
 def _channels_in_group(geometry: Geometry, kept: int) -> int:

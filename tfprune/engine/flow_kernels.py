@@ -11,8 +11,7 @@ from tfprune.engine.flow_steps import HEIGHT, LANES, give_lines, make_lines, tak
 from tfprune.engine.kernels import CACHED, MATH
 
 _VALUES = types.Array(types.float32, 1, "C", readonly=True)
-_STARTS = types.Array(types.int32, 1, "C", readonly=True)
-_BOUNDS = types.Array(types.int64, 1, "C", readonly=True)
+_NUMBERS = types.Array(types.int64, 1, "C", readonly=True)
 _TABLE = types.Array(types.int64, 2, "C", readonly=True)
 _LIMITS = types.Array(types.float32, 2, "C", readonly=True)
 _OUT = types.Array(types.float32, 1, "C")
@@ -27,12 +26,12 @@ def _lines(height, part, parts, tile):
 
 
 @njit(
-    types.void(_VALUES, _OUT, _INT, _TABLE, _LIMITS, _VALUES, _STARTS, _BOUNDS, _VALUES, _INT, _INT, _OUT),
+    types.void(_VALUES, _OUT, _INT, _TABLE, _LIMITS, _NUMBERS, _NUMBERS, _VALUES, _INT, _INT, _OUT),
     parallel=True,
     fastmath=MATH,
     cache=CACHED,
 )
-def flow(images, out, batch, table, limits, values, starts, bounds, numbers, size, parts, scratch):
+def flow(images, out, batch, table, limits, connections, bounds, numbers, size, parts, scratch):
     """All steps.
 
     Args:
@@ -40,7 +39,7 @@ def flow(images, out, batch, table, limits, values, starts, bounds, numbers, siz
         batch: examples.
         table: a line for the images as they are given, then one for each step.
         limits: (steps, 2), floor and ceiling of what a step makes.
-        values, starts: of the connections of all products.
+        connections: of all products, see `tfprune.engine.tiles.packed`.
         bounds: of these, for each channel made.
         numbers: shifts of products, factors and shifts of scales.
         size: floats of the memory for all images of a block of 16 examples.
@@ -57,7 +56,7 @@ def flow(images, out, batch, table, limits, values, starts, bounds, numbers, siz
             for i in range(1, last + 1):
                 floor, ceiling = limits[i - 1, 0], limits[i - 1, 1]
                 height = table[i, HEIGHT]
-                make_lines(table[i], scratch, base, 0, height, values, starts, bounds, numbers, floor, ceiling)
+                make_lines(table[i], scratch, base, 0, height, connections, bounds, numbers, floor, ceiling)
             take_lines(scratch, base, table[last], example, examples, out, 0, table[last, HEIGHT])
     else:
         for job in prange(blocks * parts):
@@ -70,7 +69,7 @@ def flow(images, out, batch, table, limits, values, starts, bounds, numbers, siz
             for job in prange(blocks * parts):
                 begin, end = _lines(table[i, HEIGHT], job % parts, parts, 4)
                 base = job // parts * size
-                make_lines(table[i], scratch, base, begin, end, values, starts, bounds, numbers, floor, ceiling)
+                make_lines(table[i], scratch, base, begin, end, connections, bounds, numbers, floor, ceiling)
         for job in prange(blocks * parts):
             example = job // parts * LANES
             begin, end = _lines(table[last, HEIGHT], job % parts, parts, 1)

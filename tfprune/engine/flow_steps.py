@@ -13,7 +13,7 @@ from numba import njit
 
 from tfprune.engine.kernels import MATH, transpose
 from tfprune.engine.lanes import LANES
-from tfprune.engine.tiles import sum_tile
+from tfprune.engine.tiles import sum_tile, window_maximum, window_mean
 
 PRODUCT, POOL, SCALE, SUM = range(4)
 (
@@ -80,14 +80,12 @@ def take_lines(rows, base, s, example, examples, out, first, last):
 
 
 @njit
-def make_lines(s, rows, base, first, last, values, starts, bounds, numbers, floor, ceiling):
+def make_lines(s, rows, base, first, last, connections, bounds, numbers, floor, ceiling):
     """Some lines of what a step makes."""
     if s[KIND] == PRODUCT:
-        _multiply(s, rows, base, first, last, values, starts, bounds, numbers, floor, ceiling)
-    elif s[KIND] == POOL and s[IS_MEAN]:
-        _mean(s, rows, base, first, last)
+        _multiply(s, rows, base, first, last, connections, bounds, numbers, floor, ceiling)
     elif s[KIND] == POOL:
-        _maximum(s, rows, base, first, last)
+        _pool(s, rows, base, first, last)
     elif s[KIND] == SCALE:
         _scale(s, rows, base, first, last, numbers, floor, ceiling)
     else:
@@ -112,7 +110,7 @@ def _surround(s, rows, base, first, last):
 
 
 @njit
-def _multiply(s, rows, base, first, last, values, starts, bounds, numbers, floor, ceiling):
+def _multiply(s, rows, base, first, last, connections, bounds, numbers, floor, ceiling):
     channels, width, gap = s[CHANNELS], s[WIDTH], s[STEP_Y] * s[GIVEN_LINE]
     bounds = bounds[s[FIRST_BOUND] : s[FIRST_BOUND] + s[GROUPS] * channels + 1]
     shifts = numbers[s[FIRST_NUMBER] : s[FIRST_NUMBER] + channels]
@@ -125,7 +123,7 @@ def _multiply(s, rows, base, first, last, values, starts, bounds, numbers, floor
             sum_tile(
                 *(s[STEP_X], lines, width * (tile + 1) // tiles - x),
                 *(rows, base + s[GIVEN] + y * gap + x * s[STEP_X] * LANES, gap),
-                *(values[s[FIRST_KEPT] :], starts[s[FIRST_KEPT] :], bounds, channels, shifts, floor, ceiling),
+                *(connections[s[FIRST_KEPT] :], bounds, channels, shifts, floor, ceiling),
                 *(rows, base + s[MADE] + y * s[LINE] + x * LANES, s[LINE], s[ROW]),
             )
         y += lines
@@ -138,44 +136,22 @@ def _window(s, first, before, window, step, size):
     return max(begin, 0), min(begin + window, size)
 
 
-@njit(fastmath=MATH)
-def _maximum(s, rows, base, first, last):
+@njit
+def _pool(s, rows, base, first, last):
     for y in range(first, last):
         top, bottom = _window(s, y, s[BEFORE_Y], s[WINDOW_Y], s[STEP_Y], s[GIVEN_HEIGHT])
-        for channel in range(s[CHANNELS]):
-            given = base + s[GIVEN] + channel * s[GIVEN_ROW]
-            for x in range(s[WIDTH]):
-                left, right = _window(s, x, s[BEFORE_X], s[WINDOW_X], s[STEP_X], s[GIVEN_WIDTH])
-                to = base + s[MADE] + y * s[LINE] + channel * s[ROW] + x * LANES
-                made = rows[to : to + LANES]
-                made[:] = np.float32(-np.inf)
-                for j in range(top, bottom):
-                    for i in range(left, right):
-                        at = given + j * s[GIVEN_LINE] + i * LANES
-                        for b in range(LANES):
-                            value = rows[at + b]
-                            made[b] = made[b] if made[b] > value else value
-
-
-@njit(fastmath=MATH)
-def _mean(s, rows, base, first, last):
-    for y in range(first, last):
-        top, bottom = _window(s, y, s[BEFORE_Y], s[WINDOW_Y], s[STEP_Y], s[GIVEN_HEIGHT])
-        for channel in range(s[CHANNELS]):
-            given = base + s[GIVEN] + channel * s[GIVEN_ROW]
-            for x in range(s[WIDTH]):
-                left, right = _window(s, x, s[BEFORE_X], s[WINDOW_X], s[STEP_X], s[GIVEN_WIDTH])
-                to = base + s[MADE] + y * s[LINE] + channel * s[ROW] + x * LANES
-                made = rows[to : to + LANES]
-                made[:] = np.float32(0)
-                for j in range(top, bottom):
-                    for i in range(left, right):
-                        at = given + j * s[GIVEN_LINE] + i * LANES
-                        for b in range(LANES):
-                            made[b] += rows[at + b]
-                share = np.float32(1) / np.float32((bottom - top) * (right - left))
-                for b in range(LANES):
-                    made[b] *= share
+        for x in range(s[WIDTH]):
+            left, right = _window(s, x, s[BEFORE_X], s[WINDOW_X], s[STEP_X], s[GIVEN_WIDTH])
+            lines, width, gap = bottom - top, right - left, s[GIVEN_LINE]
+            share = np.float32(1) / np.float32(lines * width)
+            at = base + s[GIVEN] + top * gap + left * LANES
+            to = base + s[MADE] + y * s[LINE] + x * LANES
+            for channel in range(s[CHANNELS]):
+                here, there = at + channel * s[GIVEN_ROW], to + channel * s[ROW]
+                if s[IS_MEAN]:
+                    window_mean(rows, here, gap, lines, width, rows, there, share)
+                else:
+                    window_maximum(rows, here, gap, lines, width, rows, there, share)
 
 
 @njit(fastmath=MATH)

@@ -11,26 +11,52 @@ from __future__ import annotations
 from itertools import chain
 
 import numpy as np
+from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from tfprune.engine.lanes import INT, VECTOR, larger, load, multiply_add, smaller, spread, store, unpacked
+from tfprune.engine.lanes import (
+    FLOAT,
+    INT,
+    LANES,
+    VECTOR,
+    larger,
+    load,
+    multiply_add,
+    smaller,
+    spread,
+    store,
+    unpacked,
+    zeros,
+)
+
+_HALF = ir.IntType(32)
+
+
+def packed(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """int64 (n,): where each connection reads, in the lower half, and its weight: one load gives both.
+
+    Args:
+        values: float32 (n,).
+        starts: (n,), below 2³¹.
+    """
+    return starts.astype(np.int64) | values.view(np.int32).astype(np.int64) << 32
 
 
 def _tile_sum(lines: int, width: int, step: int):
     """The intrinsic for a tile of `lines` times `width` positions, which reads every `step`-th position of a line."""
 
     @intrinsic
-    def tile_sum(typing, rows, at, gap, values, starts, first, last, out, to, gap_out, more, shift, floor, ceiling):
-        """out[to + l · gap_out + 16 · x + b] = Σ_k values[k] · rows[at + starts[k] + l · gap + 16 · step · x + b]
+    def tile_sum(typing, rows, at, gap, connections, first, last, out, to, gap_out, more, shift, floor, ceiling):
+        """out[to + l · gap_out + 16 · x + b] = Σ_k value_k · rows[at + start_k + l · gap + 16 · step · x + b]
 
         For k in first .. last − 1; added to what is there if there is `more`, else to `shift`; then at least `floor`
         and at most `ceiling`.
         """
 
         def generate(context, builder, signature, arguments):
-            rows, at, gap, values, starts, first, last, out, to, gap_out, more, shift, floor, ceiling = unpacked(
+            rows, at, gap, connections, first, last, out, to, gap_out, more, shift, floor, ceiling = unpacked(
                 context, builder, signature, arguments
             )
             here, target = builder.gep(rows, [at]), builder.gep(out, [to])
@@ -48,8 +74,10 @@ def _tile_sum(lines: int, width: int, step: int):
                     for one in chain(*sums):
                         builder.store(spread(builder, shift), one)
             with cgutils.for_range_slice(builder, first, last, INT(1), INT) as (k, _):
-                value = spread(builder, builder.load(builder.gep(values, [k])))
-                piece = builder.gep(here, [builder.sext(builder.load(builder.gep(starts, [k])), INT)])
+                both = builder.load(builder.gep(connections, [k]))
+                value = builder.bitcast(builder.trunc(builder.lshr(both, INT(32)), _HALF), FLOAT)
+                value = spread(builder, value)
+                piece = builder.gep(here, [builder.zext(builder.trunc(both, _HALF), INT)])
                 for line, some in enumerate(sums):
                     place = line_of(piece, gap, line)
                     for x, one in enumerate(some):
@@ -62,7 +90,7 @@ def _tile_sum(lines: int, width: int, step: int):
                     store(builder, found, line_of(target, gap_out, line), x)
             return context.get_dummy_value()
 
-        given = rows, at, gap, values, starts, first, last, out, to, gap_out, more, shift, floor, ceiling
+        given = rows, at, gap, connections, first, last, out, to, gap_out, more, shift, floor, ceiling
         return types.void(*given), generate
 
     return tile_sum
@@ -73,7 +101,7 @@ def _summing(lines: int, width: int, step: int):
     tile_sum = _tile_sum(lines, width, step)
 
     @njit
-    def of_all(rows, at, gap, values, starts, bounds, made, shifts, floor, ceiling, out, to, gap_out, row_out):
+    def of_all(rows, at, gap, connections, bounds, made, shifts, floor, ceiling, out, to, gap_out, row_out):
         groups = (bounds.size - 1) // made
         for group in range(groups):
             low = floor if group == groups - 1 else np.float32(-np.inf)
@@ -81,11 +109,43 @@ def _summing(lines: int, width: int, step: int):
             for o in range(made):
                 k = group * made + o
                 tile_sum(
-                    *(rows, at, gap, values, starts, bounds[k], bounds[k + 1]),
+                    *(rows, at, gap, connections, bounds[k], bounds[k + 1]),
                     *(out, to + o * row_out, gap_out, group, shifts[o], low, high),
                 )
 
     return of_all
+
+
+def _window(is_mean: bool):
+    """The intrinsic for one position of a pool."""
+
+    @intrinsic
+    def window(typing, rows, at, gap, lines, width, out, to, share):
+        """out[to + b] = max or share · Σ of rows[at + l · gap + 16 · x + b], for l < lines, x < width, both ≥ 1"""
+
+        def generate(context, builder, signature, arguments):
+            rows, at, gap, lines, width, out, to, share = unpacked(context, builder, signature, arguments)
+            found = cgutils.alloca_once(builder, VECTOR)
+            start = load(builder, builder.gep(rows, [at]), 0)
+            builder.store(zeros() if is_mean else start, found)
+            with cgutils.for_range(builder, lines, intp=INT) as line:
+                first = builder.gep(rows, [builder.add(at, builder.mul(gap, line.index))])
+                with cgutils.for_range(builder, width, intp=INT) as x:
+                    one = load(builder, builder.gep(first, [builder.mul(x.index, INT(LANES))]), 0)
+                    so_far = builder.load(found)
+                    builder.store(builder.fadd(so_far, one) if is_mean else larger(builder, so_far, one), found)
+            result = builder.load(found)
+            if is_mean:
+                result = builder.fmul(result, spread(builder, share))
+            store(builder, result, builder.gep(out, [to]), 0)
+            return context.get_dummy_value()
+
+        return types.void(rows, at, gap, lines, width, out, to, share), generate
+
+    return window
+
+
+window_maximum, window_mean = _window(False), _window(True)
 
 
 def lines_of(width: int) -> int:
@@ -104,31 +164,31 @@ def _choosing(step: int):
     four_of_one, four_of_two = _by_width(4, step)
 
     @njit
-    def choose(lines, width, rows, at, gap, values, starts, bounds, made, shifts, low, high, out, to, gap_out, row_out):
+    def choose(lines, width, rows, at, gap, connections, bounds, made, shifts, low, high, out, to, gap_out, row_out):
         if lines == 4 and width == 2:
-            four_of_two(rows, at, gap, values, starts, bounds, made, shifts, low, high, out, to, gap_out, row_out)
+            four_of_two(rows, at, gap, connections, bounds, made, shifts, low, high, out, to, gap_out, row_out)
         elif lines == 4:
-            four_of_one(rows, at, gap, values, starts, bounds, made, shifts, low, high, out, to, gap_out, row_out)
+            four_of_one(rows, at, gap, connections, bounds, made, shifts, low, high, out, to, gap_out, row_out)
         elif lines == 2 and width == 4:
-            two_of_four(rows, at, gap, values, starts, bounds, made, shifts, low, high, out, to, gap_out, row_out)
+            two_of_four(rows, at, gap, connections, bounds, made, shifts, low, high, out, to, gap_out, row_out)
         elif lines == 2:
-            two_of_three(rows, at, gap, values, starts, bounds, made, shifts, low, high, out, to, gap_out, row_out)
+            two_of_three(rows, at, gap, connections, bounds, made, shifts, low, high, out, to, gap_out, row_out)
         elif width == 8:
-            eight(rows, at, gap, values, starts, bounds, made, shifts, low, high, out, to, gap_out, row_out)
+            eight(rows, at, gap, connections, bounds, made, shifts, low, high, out, to, gap_out, row_out)
         elif width == 7:
-            seven(rows, at, gap, values, starts, bounds, made, shifts, low, high, out, to, gap_out, row_out)
+            seven(rows, at, gap, connections, bounds, made, shifts, low, high, out, to, gap_out, row_out)
         elif width == 6:
-            six(rows, at, gap, values, starts, bounds, made, shifts, low, high, out, to, gap_out, row_out)
+            six(rows, at, gap, connections, bounds, made, shifts, low, high, out, to, gap_out, row_out)
         elif width == 5:
-            five(rows, at, gap, values, starts, bounds, made, shifts, low, high, out, to, gap_out, row_out)
+            five(rows, at, gap, connections, bounds, made, shifts, low, high, out, to, gap_out, row_out)
         elif width == 4:
-            four(rows, at, gap, values, starts, bounds, made, shifts, low, high, out, to, gap_out, row_out)
+            four(rows, at, gap, connections, bounds, made, shifts, low, high, out, to, gap_out, row_out)
         elif width == 3:
-            three(rows, at, gap, values, starts, bounds, made, shifts, low, high, out, to, gap_out, row_out)
+            three(rows, at, gap, connections, bounds, made, shifts, low, high, out, to, gap_out, row_out)
         elif width == 2:
-            two(rows, at, gap, values, starts, bounds, made, shifts, low, high, out, to, gap_out, row_out)
+            two(rows, at, gap, connections, bounds, made, shifts, low, high, out, to, gap_out, row_out)
         else:
-            one(rows, at, gap, values, starts, bounds, made, shifts, low, high, out, to, gap_out, row_out)
+            one(rows, at, gap, connections, bounds, made, shifts, low, high, out, to, gap_out, row_out)
 
     return choose
 
@@ -138,7 +198,7 @@ _EACH, _EVERY_SECOND = _choosing(1), _choosing(2)
 
 @njit
 def sum_tile(
-    step, lines, width, rows, at, gap, values, starts, bounds, made, shifts, floor, ceiling, out, to, gap_out, row_out
+    step, lines, width, rows, at, gap, connections, bounds, made, shifts, floor, ceiling, out, to, gap_out, row_out
 ):
     """A tile of all channels that a product makes.
 
@@ -147,7 +207,7 @@ def sum_tile(
         lines, width: positions of the tile: one line of up to 8, or `lines_of` a width of up to 4.
         rows, at: flat; where connections read from, for the tile's first position.
         gap: from what the first line reads to what the next does.
-        values, starts: of connections, sorted by groups of the channels they read, in these by the one they make.
+        connections: see `packed`; sorted by groups of the channels they read, in these by the one they make.
         bounds: (groups · made + 1,), of the connections of each channel made, group by group.
         made: channels.
         shifts: (made,), added.
@@ -155,7 +215,7 @@ def sum_tile(
         out, to: flat; where the tile's first position lies of the first channel.
         gap_out, row_out: from one line, and one channel, to the next.
     """
-    given = rows, at, gap, values, starts, bounds, made, shifts, floor, ceiling, out, to, gap_out, row_out
+    given = rows, at, gap, connections, bounds, made, shifts, floor, ceiling, out, to, gap_out, row_out
     if step == 1:
         _EACH(lines, width, *given)
     else:

@@ -13,7 +13,7 @@ from keras import activations, layers
 from tfprune.engine.flow import Kept, Pool, Product, Scale, Step, Sum, View
 from tfprune.engine.geometry import Geometry
 from tfprune.layers.kept_geometry import geometry_of
-from tfprune.layers.kept_layers import KeptKernel, SparseConv2D, SparseDepthwiseConv2D, why_not_kept
+from tfprune.layers.kept_layers import KeptKernel, SparseConv2D, SparseDense, SparseDepthwiseConv2D, why_not_kept
 from tfprune.layers.kernel_masks import masks_of_layer
 from tfprune.layers.kinds import plain_type
 from tfprune.layers.topology import Call, calls
@@ -21,6 +21,7 @@ from tfprune.layers.topology import Call, calls
 _CONVOLUTIONS = layers.Conv2D, layers.DepthwiseConv2D
 _NOTHING_IN_INFERENCE = layers.Dropout, layers.SpatialDropout2D
 _FLOW_PRODUCT, _DENSE_PRODUCT = 1 / 40, 1 / 54  # nanoseconds for each weight, position and example
+_MOST_OF_MATRIX = 20_000  # kept weights: sums of a single position wait for each other
 _MOVED = 1.5  # for each input and output that need not become rows and images again
 
 # From the value of each of some variables to what a step computes with.
@@ -133,6 +134,10 @@ class _Builder:
         self.weights.append(weights)
         return View(len(self.steps), step.height, step.width)
 
+    def channels(self, view: View) -> int:
+        """Of what a view shows."""
+        return self.steps[view.number - 1].channels if view.number else self.image[2]
+
     def alone(self, call: Call) -> bool:
         """Whether a call reads what the last step makes, as it makes it, and nothing else does."""
         (tensor,) = call.given
@@ -149,7 +154,7 @@ class _Builder:
             low, high = max(floor, last.floor), max(min(ceiling, last.ceiling), floor)
             self.steps[-1] = replace(last, floor=low, ceiling=high)
             return view
-        channels = call.given[0].shape[-1]
+        channels = self.channels(view)
         ones, zeros = np.ones(channels, np.float32), np.zeros(channels, np.float32)
         step = Scale((view,), view.height, view.width, channels, floor=floor, ceiling=ceiling)
         return self.add(step, lambda values: (ones, zeros))
@@ -170,6 +175,10 @@ def _made_by(builder: _Builder, operation: keras.Operation, views: list[View], c
         return None
     if type(operation) in (SparseConv2D, SparseDepthwiseConv2D) or kind in _CONVOLUTIONS:
         return _product(builder, operation, views[0], call)
+    if type(operation) is SparseDense or kind is layers.Dense:
+        return _dense(builder, operation, views[0], call)
+    if kind is layers.Flatten:
+        return views[0]  # images become features as they lie
     if kind in _NOTHING_IN_INFERENCE:
         return views[0]
     if kind is layers.BatchNormalization:
@@ -189,10 +198,10 @@ def _made_by(builder: _Builder, operation: keras.Operation, views: list[View], c
     if kind in (layers.GlobalMaxPooling2D, layers.GlobalAveragePooling2D):
         view, mean = views[0], kind is layers.GlobalAveragePooling2D
         sizes = view.height, view.width
-        step = Pool((view,), 1, 1, call.given[0].shape[-1], window=sizes, strides=sizes, is_mean=mean)
+        step = Pool((view,), 1, 1, builder.channels(view), window=sizes, strides=sizes, is_mean=mean)
         return builder.add(step)
-    if _is_sum(operation, call):
-        return builder.add(Sum(tuple(views), views[0].height, views[0].width, call.given[0].shape[-1]))
+    if _is_sum(operation, views, call):
+        return builder.add(Sum(tuple(views), views[0].height, views[0].width, builder.channels(views[0])))
     return None
 
 
@@ -203,9 +212,11 @@ def _activated(builder: _Builder, activation: Callable, view: View, call: Call) 
     return view if activation is activations.linear else builder.clamp(call, view, *_LIMITS[activation])
 
 
-def _is_sum(operation: keras.Operation, call: Call) -> bool:
-    is_sum = type(operation) is layers.Add or type(operation) is _ADDITION
-    return is_sum and len(call.given) == 2 and call.given[0].shape == call.given[1].shape
+def _is_sum(operation: keras.Operation, views: list[View], call: Call) -> bool:
+    if type(operation) not in (layers.Add, _ADDITION) or len(views) != 2:
+        return False
+    sizes = {(view.height, view.width) for view in views}
+    return call.given[0].shape == call.given[1].shape and len(sizes) == 1
 
 
 def _addition() -> type:
@@ -229,10 +240,31 @@ def _product(builder: _Builder, layer: keras.layers.Layer, view: View, call: Cal
     return builder.add(step, _Kernel(layer, geometry))
 
 
+def _dense(builder: _Builder, layer: keras.layers.Layer, view: View, call: Call) -> View | None:
+    """A matrix behind all positions of an image, as a convolution as large as that; where it is small."""
+    given = call.given[0]
+    if len(given.shape) != 2 or layer.activation not in _LIMITS:
+        return None
+    if not isinstance(layer, KeptKernel) and why_not_kept(layer) is not None:
+        return None
+    image = view.height, view.width, builder.channels(view)
+    geometry = Geometry.convolution((*image, layer.units), image)
+    if _kept_of(layer, geometry) > _MOST_OF_MATRIX:
+        return None
+    floor, ceiling = _LIMITS[layer.activation]
+    return builder.add(replace(Product.of(view, geometry), floor=floor, ceiling=ceiling), _Kernel(layer, geometry))
+
+
+def _kept_of(layer: keras.layers.Layer, geometry: Geometry) -> int:
+    if isinstance(layer, KeptKernel):
+        return layer.kernel_values.shape[0]
+    mask = masks_of_layer(layer).get("kernel")
+    return geometry.size if mask is None else int(np.count_nonzero(mask))
+
+
 def _is_quick(layer: keras.layers.Layer, geometry: Geometry) -> bool:
     """Whether a layer with a whole kernel is to go along, by its kept weights, its shape and nothing else."""
-    mask = masks_of_layer(layer).get("kernel")
-    kept = geometry.size if mask is None else np.count_nonzero(mask)
+    kept = _kept_of(layer, geometry)
     moved = geometry.height * geometry.width * geometry.channels
     moved += geometry.out_height * geometry.out_width * geometry.out_channels
     positions = geometry.out_height * geometry.out_width
@@ -277,23 +309,24 @@ def _factors(layer: keras.layers.BatchNormalization, values: dict[int, np.ndarra
 
 
 def _normalisation(builder: _Builder, layer: keras.layers.BatchNormalization, view: View, call: Call) -> View | None:
-    if layer.dtype_policy.name != "float32" or layer.axis not in (-1, 3) or getattr(layer, "renorm", False):
+    rank = len(call.given[0].shape)
+    is_per_channel = layer.axis in (-1, rank - 1) and (rank == 4 or view.height * view.width == 1)
+    if layer.dtype_policy.name != "float32" or getattr(layer, "renorm", False) or not is_per_channel:
         return None
     last = builder.weights[-1] if builder.alone(call) and not builder.steps[-1].is_limited else None
     if isinstance(last, _Kernel) and last.normalisation is None:
         last.normalisation = layer
         return view
-    step = Scale((view,), view.height, view.width, call.given[0].shape[-1])
+    step = Scale((view,), view.height, view.width, builder.channels(view))
     return builder.add(step, lambda values: _factors(layer, values))
 
 
 def _pool(builder: _Builder, layer, view: View, call: Call) -> View:
-    made = call.made[0]
-    height, width, channels = made.shape[1:]
+    height, width = call.made[0].shape[1:3]
     before = [0, 0]
     if layer.padding == "same":
         for axis, (size, out) in enumerate(((view.height, height), (view.width, width))):
             before[axis] = max(0, (out - 1) * layer.strides[axis] + layer.pool_size[axis] - size) // 2
     mean = plain_type(layer) is layers.AveragePooling2D
     options = {"window": tuple(layer.pool_size), "strides": tuple(layer.strides), "before": tuple(before)}
-    return builder.add(Pool((view,), height, width, channels, is_mean=mean, **options))
+    return builder.add(Pool((view,), height, width, builder.channels(view), is_mean=mean, **options))
