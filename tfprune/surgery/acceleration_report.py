@@ -13,6 +13,7 @@ from keras import tree
 
 from tfprune.errors import InputError
 from tfprune.layers.convert import masked, strip
+from tfprune.layers.flowing import flows_of
 from tfprune.layers.kept_layers import has_kept
 from tfprune.layers.kinds import is_kept
 from tfprune.layers.subclassed import as_graph
@@ -81,11 +82,14 @@ class AccelerationReport:
         costs: path of a layer -> `Cost`.
         total: `Cost` of the whole model; its milliseconds are those of whole models, `is_sparse` says whether any layer
             is.
+        at_once: names of layers that the accelerated model computes at once in inference, so that the whole of it takes
+            less time than its layers; several lists where there are others between them.
     """
 
     batch_size: int
     costs: dict[str, Cost]
     total: Cost
+    at_once: list[list[str]]
 
     @property
     def table(self) -> pd.DataFrame:
@@ -98,7 +102,9 @@ class AccelerationReport:
         rows = {
             path: {name: _shown(name, value) for name, value in _row(cost).items()} for path, cost in self._all.items()
         }
-        return f"{text_table(rows)}\nmilliseconds: medians of inference with a batch of {self.batch_size}"
+        told = [f"milliseconds: medians of inference with a batch of {self.batch_size}"]
+        told += [f"computed at once: {len(names)} layers, {names[0]} to {names[-1]}" for names in self.at_once]
+        return "\n".join([text_table(rows), *told])
 
     @property
     def _all(self) -> dict[str, Cost]:
@@ -148,7 +154,8 @@ def acceleration_report(
     ms = _by_layer(graph, {path: of_every[path] for path in choices}, shown, repeats)
     whole = latencies({one: (model_runner(one), shown) for one in (plain, fast)}, repeats)
     costs = {path: _cost(choice, is_kept(of_fast[path]), *ms[path]) for path, choice in choices.items()}
-    return AccelerationReport(len(shown[0]), costs, _total(costs.values(), whole[plain], whole[fast]))
+    total = _total(costs.values(), whole[plain], whole[fast])
+    return AccelerationReport(len(shown[0]), costs, total, flows_of(fast))
 
 
 def _by_layer(plain: keras.Model, others: Mapping[str, keras.layers.Layer], inputs, repeats: int) -> dict[str, tuple]:
