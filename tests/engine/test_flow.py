@@ -8,8 +8,9 @@ import tensorflow as tf
 
 numba = pytest.importorskip("numba")
 
-from tfprune.engine.flow import Flow, Kept, Pool, Product, Scale, Sum, View  # noqa: E402
+from tfprune.engine.flow import Flow  # noqa: E402
 from tfprune.engine.geometry import Geometry  # noqa: E402
+from tfprune.engine.steps import Kept, Pool, Product, Scale, Sum, View  # noqa: E402
 from tfprune.errors import InputError  # noqa: E402
 
 # Height, width, channels, examples, stride, size of the kernel, its outputs, density, padding.

@@ -9,13 +9,14 @@ sums is the same.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tfprune.engine.compiling import kernels, threads
 from tfprune.engine.geometry import Geometry
 from tfprune.engine.layout import LANES, Scratch, aligned
+from tfprune.engine.steps import Kept, Product, Scale, Step, View
 from tfprune.errors import InputError
 
 _NEAR = 400  # vectors in a core's first cache
@@ -23,115 +24,6 @@ _LEAST = 9  # connections with a group of channels, on average, for which it pay
 _PARTS_OF_THREAD = 2
 
 _SCRATCH = Scratch()
-
-
-@dataclass(frozen=True)
-class View:
-    """An image that a step reads: one that a step before has made, and zeros around it.
-
-    Attributes:
-        number: 0 for the images given, else how many steps made it, counted from 1.
-        height, width: of the view.
-        top, left: zeros in front.
-    """
-
-    number: int
-    height: int
-    width: int
-    top: int = 0
-    left: int = 0
-
-
-@dataclass(frozen=True)
-class Step:
-    """Makes an image from others.
-
-    Attributes:
-        given: what it reads.
-        height, width, channels: of what it makes.
-        floor, ceiling: at least and at most this it is in the end.
-    """
-
-    given: tuple[View, ...]
-    height: int
-    width: int
-    channels: int
-    floor: float = field(default=-np.inf, kw_only=True)
-    ceiling: float = field(default=np.inf, kw_only=True)
-
-    @property
-    def is_limited(self) -> bool:
-        """Whether there is a floor or a ceiling."""
-        return (self.floor, self.ceiling) != (-np.inf, np.inf)
-
-    @property
-    def first(self) -> tuple[int, int]:
-        """Line and position of a view from which the first output is made."""
-        return 0, 0
-
-    @property
-    def last(self) -> tuple[int, int]:
-        """Line and position from which the last one is."""
-        return self.height - 1, self.width - 1
-
-
-@dataclass(frozen=True)
-class Product(Step):
-    """A convolution; its weights are what `Kept` says. Its shape is the geometry's."""
-
-    geometry: Geometry = field(kw_only=True)
-
-    @classmethod
-    def of(cls, given: View, geometry: Geometry) -> Product:
-        made = geometry.out_height, geometry.out_width, geometry.out_channels
-        return cls((given,), *made, geometry=geometry)
-
-    @property
-    def first(self) -> tuple[int, int]:
-        return -self.geometry.top, -self.geometry.left
-
-    @property
-    def last(self) -> tuple[int, int]:
-        (y, x), (down, right), shape = self.geometry.strides, self.geometry.dilation, self.geometry.shape
-        top, left = self.first
-        return (
-            top + (self.height - 1) * y + (shape[0] - 1) * down,
-            left + (self.width - 1) * x + (shape[1] - 1) * right,
-        )
-
-
-@dataclass(frozen=True)
-class Pool(Step):
-    """The maximum or mean of windows, as far as they are within the image."""
-
-    window: tuple[int, int] = field(kw_only=True)
-    strides: tuple[int, int] = field(kw_only=True)
-    before: tuple[int, int] = field(default=(0, 0), kw_only=True)
-    is_mean: bool = field(kw_only=True)
-
-    @property
-    def last(self) -> tuple[int, int]:
-        view = self.given[0]
-        return view.height - 1, view.width - 1
-
-
-@dataclass(frozen=True)
-class Scale(Step):
-    """Each channel by a factor, and a shift."""
-
-
-@dataclass(frozen=True)
-class Sum(Step):
-    """Of two images."""
-
-
-@dataclass(frozen=True)
-class Kept:
-    """Weights of a product: kept ones at places in its flattened kernel, ascending, and a shift for each output."""
-
-    indices: np.ndarray
-    values: np.ndarray
-    shifts: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -231,36 +123,26 @@ class Flow:
         bounds = np.concatenate([[0], np.cumsum(np.bincount(key, minlength=groups * step.channels))])
         return kernels("tiles").packed(kept.values[order], starts), bounds
 
-    def _line(self, number: int, first: Sequence[int] = (0, 0, 0), groups: int = 0) -> list[int]:
+    def _line(self, number: int, first: Sequence[int] = (0, 0, 0), groups: int = 0) -> np.ndarray:
         """Of the table."""
-        columns = kernels("flow_steps")
         height, width, channels = self._shapes[number]
         place = self._places[number]
-        line = dict.fromkeys(range(columns.COLUMNS), 0)
-        line |= {columns.BASE: place.base, columns.SIZE: place.size, columns.MADE: place.first}
-        line |= {columns.LINE: place.line, columns.ROW: place.row, columns.CHANNELS: channels}
-        line |= {columns.HEIGHT: height, columns.WIDTH: width}
-        line |= {columns.TOP: place.top, columns.LEFT: place.left, columns.RIGHT: place.right}
+        named = {"BASE": place.base, "SIZE": place.size, "MADE": place.first, "LINE": place.line, "ROW": place.row}
+        named |= {"HEIGHT": height, "WIDTH": width, "CHANNELS": channels}
+        named |= {"TOP": place.top, "LEFT": place.left, "RIGHT": place.right}
+        columns = kernels("flow_steps")
         if number:
             step = self.steps[number - 1]
-            for view, names in zip(step.given, (("GIVEN", "_LINE", "_ROW"), ("OTHER", "_LINE", "_ROW")), strict=False):
-                source, name = self._places[view.number], names[0]
-                line[getattr(columns, name)] = source.of(view, *step.first)
-                line[getattr(columns, name + "_LINE")], line[getattr(columns, name + "_ROW")] = source.line, source.row
-            kinds = {Product: columns.PRODUCT, Pool: columns.POOL, Scale: columns.SCALE, Sum: columns.SUM}
-            line |= {columns.KIND: kinds[type(step)], columns.STEP_Y: 1, columns.STEP_X: 1}
-            line |= {columns.FIRST_NUMBER: first[0], columns.FIRST_KEPT: first[1], columns.FIRST_BOUND: first[2]}
-            line |= {columns.GROUPS: groups, columns.TILE: kernels("tiles").lines_of(width)}
-            if isinstance(step, Product):
-                line[columns.STEP_Y], line[columns.STEP_X] = step.geometry.strides
-            if isinstance(step, Pool):
-                line[columns.STEP_Y], line[columns.STEP_X] = step.strides
-                line[columns.WINDOW_Y], line[columns.WINDOW_X] = step.window
-                line[columns.BEFORE_Y], line[columns.BEFORE_X] = step.before
-                view = step.given[0]
-                line |= {columns.GIVEN_HEIGHT: view.height, columns.GIVEN_WIDTH: view.width}
-                line[columns.IS_MEAN] = step.is_mean
-        return [line[column] for column in range(columns.COLUMNS)]
+            for name, view in zip(("GIVEN", "OTHER"), step.given, strict=False):
+                source = self._places[view.number]
+                named |= {name: source.of(view, *step.first), f"{name}_LINE": source.line, f"{name}_ROW": source.row}
+            named |= {"KIND": getattr(columns, type(step).__name__.upper()), **step.columns}
+            named |= {"FIRST_NUMBER": first[0], "FIRST_KEPT": first[1], "FIRST_BOUND": first[2]}
+            named |= {"GROUPS": groups, "TILE": kernels("tiles").lines_of(width)}
+        line = np.zeros(columns.COLUMNS, np.int64)
+        for name, value in named.items():
+            line[getattr(columns, name)] = value
+        return line
 
 
 def _joined(arrays: list[np.ndarray], dtype: type) -> np.ndarray:
@@ -275,8 +157,8 @@ def _channels_in_group(geometry: Geometry, kept: int) -> int:
     lines = kernels("tiles").lines_of(geometry.out_width)
     (down, right), (y, x) = geometry.dilation, geometry.strides
     wide = (min(8, geometry.out_width) - 1) * x + 1 + (geometry.shape[1] - 1) * right
-    read = geometry.shape[0] if down >= y else 1 + (geometry.shape[0] - 1) * down
-    near = max(1, _NEAR // (wide * ((lines - 1) * y + read)))
+    high = min(lines * geometry.shape[0], (lines - 1) * y + (geometry.shape[0] - 1) * down + 1)
+    near = max(1, _NEAR // (wide * high))
     return max(near, -(-_LEAST * geometry.channels * geometry.out_channels // max(1, kept)))
 
 

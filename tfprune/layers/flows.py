@@ -10,11 +10,11 @@ import keras
 import numpy as np
 from keras import activations, layers
 
-from tfprune.engine.flow import Kept, Pool, Product, Scale, Step, Sum, View
 from tfprune.engine.geometry import Geometry
+from tfprune.engine.steps import Kept, Pool, Product, Scale, Step, Sum, View
+from tfprune.layers.flow_weights import KernelWeights, factors, kept_of
 from tfprune.layers.kept_geometry import geometry_of
 from tfprune.layers.kept_layers import KeptKernel, SparseConv2D, SparseDense, SparseDepthwiseConv2D, why_not_kept
-from tfprune.layers.kernel_masks import masks_of_layer
 from tfprune.layers.kinds import plain_type
 from tfprune.layers.topology import Call, calls
 
@@ -235,9 +235,13 @@ def _product(builder: _Builder, layer: keras.layers.Layer, view: View, call: Cal
     is_quick = isinstance(layer, KeptKernel) or _is_quick(layer, geometry)
     if geometry.strides[1] > 2 or not is_quick or not geometry.out_height * geometry.out_width:
         return None
+    return _convolved(builder, layer, view, geometry)
+
+
+def _convolved(builder: _Builder, layer: keras.layers.Layer, view: View, geometry: Geometry) -> View:
     floor, ceiling = _LIMITS[layer.activation]
     step = replace(Product.of(view, geometry), floor=floor, ceiling=ceiling)
-    return builder.add(step, _Kernel(layer, geometry))
+    return builder.add(step, KernelWeights(layer, geometry))
 
 
 def _dense(builder: _Builder, layer: keras.layers.Layer, view: View, call: Call) -> View | None:
@@ -249,63 +253,21 @@ def _dense(builder: _Builder, layer: keras.layers.Layer, view: View, call: Call)
         return None
     image = view.height, view.width, builder.channels(view)
     geometry = Geometry.convolution((*image, layer.units), image)
-    if _kept_of(layer, geometry) > _MOST_OF_MATRIX:
+    if kept_of(layer, geometry) > _MOST_OF_MATRIX:
         return None
     floor, ceiling = _LIMITS[layer.activation]
-    return builder.add(replace(Product.of(view, geometry), floor=floor, ceiling=ceiling), _Kernel(layer, geometry))
-
-
-def _kept_of(layer: keras.layers.Layer, geometry: Geometry) -> int:
-    if isinstance(layer, KeptKernel):
-        return layer.kernel_values.shape[0]
-    mask = masks_of_layer(layer).get("kernel")
-    return geometry.size if mask is None else int(np.count_nonzero(mask))
+    return builder.add(
+        replace(Product.of(view, geometry), floor=floor, ceiling=ceiling), KernelWeights(layer, geometry)
+    )
 
 
 def _is_quick(layer: keras.layers.Layer, geometry: Geometry) -> bool:
     """Whether a layer with a whole kernel is to go along, by its kept weights, its shape and nothing else."""
-    kept = _kept_of(layer, geometry)
+    kept = kept_of(layer, geometry)
     moved = geometry.height * geometry.width * geometry.channels
     moved += geometry.out_height * geometry.out_width * geometry.out_channels
     positions = geometry.out_height * geometry.out_width
     return positions * (kept * _FLOW_PRODUCT - geometry.size * _DENSE_PRODUCT) < _MOVED * moved
-
-
-class _Kernel:
-    """Weights of a convolution.
-
-    Attributes:
-        normalisation: what follows it and goes into them, or None.
-    """
-
-    def __init__(self, layer: keras.layers.Layer, geometry: Geometry):
-        self._layer, self._geometry = layer, geometry
-        self.normalisation: keras.layers.BatchNormalization | None = None
-
-    def __call__(self, values: dict[int, np.ndarray]) -> Kept:
-        layer = self._layer
-        if isinstance(layer, KeptKernel):
-            indices, kept = values[id(layer.kernel_indices)], values[id(layer.kernel_values)]
-        else:
-            kernel, mask = values[id(layer.kernel)], masks_of_layer(layer).get("kernel")
-            kernel = (kernel if mask is None else kernel * values[id(mask)]).reshape(-1)
-            indices = np.flatnonzero(kernel)
-            kept = kernel[indices]
-        channels = self._geometry.out_channels
-        shifts = np.zeros(channels, np.float32) if layer.bias is None else values[id(layer.bias)]
-        if self.normalisation is not None:
-            factors, more = _factors(self.normalisation, values)
-            made = self._geometry.taps(indices)[3]
-            kept, shifts = kept * factors[made], shifts * factors + more
-        return Kept(indices, kept, shifts)
-
-
-def _factors(layer: keras.layers.BatchNormalization, values: dict[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    mean, variance = values[id(layer.moving_mean)], values[id(layer.moving_variance)]
-    factors = 1 / np.sqrt(variance + np.float32(layer.epsilon))
-    factors = factors * values[id(layer.gamma)] if layer.scale else factors
-    shifts = -mean * factors
-    return factors, shifts + values[id(layer.beta)] if layer.center else shifts
 
 
 def _normalisation(builder: _Builder, layer: keras.layers.BatchNormalization, view: View, call: Call) -> View | None:
@@ -314,11 +276,11 @@ def _normalisation(builder: _Builder, layer: keras.layers.BatchNormalization, vi
     if layer.dtype_policy.name != "float32" or getattr(layer, "renorm", False) or not is_per_channel:
         return None
     last = builder.weights[-1] if builder.alone(call) and not builder.steps[-1].is_limited else None
-    if isinstance(last, _Kernel) and last.normalisation is None:
+    if isinstance(last, KernelWeights) and last.normalisation is None:
         last.normalisation = layer
         return view
     step = Scale((view,), view.height, view.width, builder.channels(view))
-    return builder.add(step, lambda values: _factors(layer, values))
+    return builder.add(step, lambda values: factors(layer, values))
 
 
 def _pool(builder: _Builder, layer, view: View, call: Call) -> View:
