@@ -1,10 +1,17 @@
-"""The setting `engine` of the studies: it names nothing, is refused where it cannot be, and is told in results."""
+"""The setting `engine` of the studies: it names nothing, is refused where it cannot be, and is told in results.
 
+A process that is killed ends with the same numbers by either engine.
+"""
+
+import io
 import json
+import os
 import sys
-from functools import cache
+import zipfile
+from functools import cache, partial
 
 import pytest
+from faults import kill_when_new, tree
 
 import tfprune
 from tfprune.cli.run import RunSettings, carry_out
@@ -29,6 +36,8 @@ prune = T:T:F
 prune_ratio = 0.9
 weights_step = 5
 max_iterations = 2
+[Run]
+checkpoint_step = 9
 """
 WIDE = """
 import keras
@@ -38,32 +47,25 @@ def wide(input_shape, classes):
     hidden = [layers.Dense(1024, "relu", name=name) for name in "ab"]
     return keras.Sequential([keras.Input(input_shape), layers.Flatten(), *hidden, layers.Dense(classes, name="c")])
 """
-LENET = {"default_hparams": "mnist_lenet_1024_1024", "dataset_name": "digits", "training_steps": "1ep"}
+LENET = {"default_hparams": "mnist_lenet_1024_1024", "dataset_name": "digits", "training_steps": "2ep"}
 
 
-def _imp(folder, **given):
+def _imp(folder):
     path = folder / "run.ini"
     path.write_text(INI.format(folder / "imp"))
-    return study_of("imp").asked([str(path)], given)
+    return [str(path)], {}
 
 
-def _main(folder, **given):
-    how = {
-        "data": "digits",
-        "iterations": 20,
-        "architecture": "wide_network:wide",
-        "target_sparsity": 0.95,
-        "out_path": str(folder / "main"),
-    }
-    return study_of("main").asked([], {**how, **given})
+def _main(folder):
+    how = {"data": "digits", "iterations": 20, "architecture": "wide_network:wide", "target_sparsity": 0.95}
+    return [], {**how, "checkpoint_step": 9, "out_path": str(folder / "main")}
 
 
-def _lth(folder, **given):
-    how = {"levels": 1, "pruning_fraction": 0.95, "root": str(folder / "lth")}
-    return study_of("lth").asked(["lottery"], {**LENET, **how, **given})
+def _lth(folder):
+    return ["lottery"], {**LENET, "levels": 1, "pruning_fraction": 0.95, "root": str(folder / "lth")}
 
 
-def _energy(folder, **given):
+def _energy(folder):
     how = {
         "dataset": "digits",
         "nnmodel": "lenet",
@@ -73,12 +75,18 @@ def _energy(folder, **given):
         "epochs": 2,
         "batch_size": 431,
         "lr": 0.1,
-        "out_path": str(folder / "energy"),
     }
-    return study_of("energy").asked([], {**how, **given})
+    return [], {**how, "out_path": str(folder / "energy")}
 
 
-STUDIES = {"imp": _imp, "main": _main, "lth": _lth, "energy": _energy}
+def _study(command, folder, **given):
+    words, how = ASKED[command](folder)
+    return study_of(command).asked(words, {**how, **given})
+
+
+# System -> folder -> words and flags of its command.
+ASKED = {"imp": _imp, "main": _main, "lth": _lth, "energy": _energy}
+STUDIES = {command: partial(_study, command) for command in ASKED}
 # System -> what computes each of its networks where the rule decides, and by the sparse engine how many layers.
 USED = {
     "imp": [("dense", 0), ("sparse", 3)],  # the last layer goes along
@@ -91,12 +99,12 @@ QUIET = RunSettings(quiet=True)
 
 @pytest.fixture(scope="module", autouse=True)
 def wide_network(tmp_path_factory):
-    """A network of one's own, whose second kernel has a million weights."""
+    """Folder with a network of one's own, whose second kernel has a million weights."""
     folder = tmp_path_factory.mktemp("own")
     (folder / "wide_network.py").write_text(WIDE)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
-        yield
+        yield folder
 
 
 @pytest.fixture(scope="module")
@@ -181,3 +189,45 @@ def test_a_finished_run_is_finished_by_any_engine(command, trained, monkeypatch)
     carry_out(STUDIES[command](folder, engine="sparse"), QUIET)
     now = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
     assert {path for path in files if now[path] != files[path]} <= {folder / "run.ini"}
+
+
+# System -> the file at whose writing its process is killed, and how often: at last where kept weights train alone.
+KILLED = {
+    "imp": ("imp/IMP_checkpoint.npz", 2),
+    "main": ("main/**/*_checkpoint.npz", 2),
+    "lth": ("lth/*/replicate_1/level_1/main/checkpoint.npz", 1),
+    "energy": ("energy/*/checkpoint.npz", 1),
+}
+TIMES = ("seconds", "ms_per_batch", "ms_per_batch_compacted")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["sparse", "auto"])
+@pytest.mark.parametrize("command", STUDIES)
+def test_a_killed_process_ends_with_the_same_numbers(command, engine, trained, wide_network, tmp_path, monkeypatch):
+    pytest.importorskip("numba")
+    words, how = ASKED[command](tmp_path)
+    flags = [f"--{name}={value}" for name, value in {**how, "engine": engine}.items()]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(wide_network), os.environ.get("PYTHONPATH", "")]))
+    pattern, times = KILLED[command]
+    for _ in range(times):
+        assert kill_when_new([f"tfprune.{command}", *words, *flags], tmp_path, pattern)
+    carry_out(STUDIES[command](tmp_path, engine=engine), QUIET)
+    expected, came = (_numbers(folder) for folder in (trained(command, engine), tmp_path))
+    assert sorted(came) == sorted(expected)
+    assert [name for name in came if came[name] != expected[name]] == []
+
+
+def _numbers(folder):
+    """What each file of a run holds, but for times; of pictures, tables and prose that it is there."""
+    files = tree(next(path for path in folder.iterdir() if path.is_dir()))
+    for name, content in files.items():
+        if name.endswith("result.json") or "result_" in name:
+            content = json.loads(content)
+            files[name] = {key: value for key, value in content.items() if key not in TIMES}
+        elif name.endswith(".keras"):
+            with zipfile.ZipFile(io.BytesIO(content)) as file:
+                files[name] = file.read("model.weights.h5")
+        elif not name.endswith((".npz", ".npy", ".pkl", ".dat", ".log", ".txt")):
+            files[name] = ""
+    return files

@@ -80,7 +80,8 @@ def test_processes_are_held_to_their_share_of_the_cores(tmp_path, monkeypatch):
     assert EngineSettings(jobs=2, threads=3).threads_of_run == 3
     assert EngineSettings().threads_of_run is None
     expected = thread_environment(3)
-    assert {"OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"} <= expected.keys()
+    names = {"OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"}
+    assert names <= expected.keys()
     with ProcessEngine(EngineSettings(jobs=1, threads=3), tmp_path) as engine:
         engine.start(Job(0, "trivial_system:TrivialStudy", settings={"seconds": 30.0}, root=str(tmp_path)))
         deadline = time.monotonic() + 20
@@ -110,6 +111,14 @@ print(len(os.listdir("/proc/self/task")))
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
         counts[threads] = int(done.stdout.split()[-1])
     assert counts[1] < counts[None]
+
+
+def test_the_sparse_engine_uses_no_more_threads_than_it_may():
+    pytest.importorskip("numba")
+    code = "from tfprune.engine import compiling; compiling.run_with(0); print(compiling.threads())"
+    environment = {**os.environ, **thread_environment(1)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout == "1\n", done.stderr
 
 
 def test_an_idle_process_that_dies_is_replaced(tmp_path):

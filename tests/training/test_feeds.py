@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfprune.data.augment import composed, flip_and_crop, flip_and_shift, rotate
 from tfprune.data.images import MappedImages, ResidentImages
 from tfprune.training.evaluation import Evaluator, StreamEvaluator
 from tfprune.training.feeds import Normalised, RowsFeed, StreamFeed
@@ -96,6 +97,20 @@ def test_one_function_for_each_size(rows):
     assert loop._run.experimental_get_tracing_count() == 2
     _train(loop, [3, 9])
     assert loop._run.experimental_get_tracing_count() == 2
+
+
+@pytest.mark.slow_beyond(1)
+@pytest.mark.parametrize("distort", [rotate, flip_and_shift, flip_and_crop, composed(["flip", "crop", "cutout"])])
+def test_xla_compiles_batches_once_for_all_steps(distort):
+    """With the sparse engine it makes the batches: one for which it had to know the step it would compile anew."""
+
+    def prepare(rows, *place):
+        return distort(tf.reshape(tf.cast(rows, tf.float32), [-1, 4, 4, 3]), *place)
+
+    feed = RowsFeed(ResidentImages(np.ones((20, 48), np.uint8), np.ones(20, np.int32)), EpochSampler(20, 5), prepare)
+    batch = tf.function(lambda *place: feed.batch(*place, 5), autograph=False, jit_compile=True)
+    compiled = [batch.experimental_get_compiler_ir(*place)("hlo") for place in tf.constant([[0, 0], [1, 3]])]
+    assert compiled[0] == compiled[1]
 
 
 def test_mapped_rows_are_the_same(rows):

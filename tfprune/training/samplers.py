@@ -102,4 +102,5 @@ class EpochSampler:
 
     def __call__(self, stream: tf.Tensor, step: tf.Tensor, size: int) -> tf.Tensor:
         start = step % self.steps_per_epoch * self._batch_size
-        return tf.slice(self._order, [start], [size])
+        # Not a slice: where it begins XLA wants to know when it compiles, and so would do that in every step.
+        return tf.gather(self._order, start + tf.range(size))
