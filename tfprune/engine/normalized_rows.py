@@ -19,14 +19,14 @@ INPUTS, OUTPUTS, KEPT, RELU, FIRST_INPUT, FIRST_OUTPUT, FIRST_KEPT, FIRST_WEIGHT
 # Lines of what is known of inputs x: mean and variance, x̂ = slope · x + offset, and γ · x̂ + β = gain · x + lift.
 MEAN, VARIANCE, SLOPE, OFFSET, GAIN, LIFT = range(6)
 
-_CACHED = 2**19  # bytes in half of a core's second cache
+_CACHED = 2**20  # bytes in a core's second cache
 
 
 @njit
 def _tile(rows, size, length):
     """Numbers of `rows` rows that are used at a time, so that these stay in a core's cache."""
     most = MOST * LANES
-    return min(most, length) if rows * most * size <= 2 * _CACHED else most // 2
+    return min(most, length) if rows * most * size <= _CACHED else most // 2
 
 
 @njit(fastmath=MATH)
@@ -119,8 +119,7 @@ def weight_gradients(
         products[begins[o] : ends[o]] = np.float32(0)
     length = (batch + LANES - 1) // LANES * LANES
     vectors = length // LANES
-    pieces = (length * line[INPUTS] * rows.itemsize + _CACHED - 1) // _CACHED
-    pieces = max(1, min(pieces, vectors // 4))
+    pieces = max(1, min(length * line[INPUTS] * rows.itemsize // _CACHED, vectors // 4))
     for piece in range(pieces):
         at = vectors * piece // pieces * LANES
         some = vectors * (piece + 1) // pieces * LANES - at
