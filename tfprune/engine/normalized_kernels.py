@@ -4,9 +4,9 @@ Activations lie as rows, one for each feature, of the whole batch: mean and vari
 so all that a layer does to a feature, forward and back, is one thread's work on rows that are in its cache. Parallel
 are features; the order of sums does not depend on how many threads there are.
 
-Normalisation is part of the weights: with `x̂ = slope · x + offset` rows hold x, of the first layer the inputs, which may
-be bytes, of the others what the one before made. Rows are an odd number of cache lines apart, as rows apart by a power
-of two push each other out of the caches. What lies behind the batch, up to whole vectors, is 0.
+Normalisation is part of the weights: with `x̂ = slope · x + offset` rows hold x, of the first layer the inputs, which
+may be bytes, of the others what the one before made. Rows are an odd number of cache lines apart, as rows apart by a
+power of two push each other out of the caches. What lies behind the batch, up to whole vectors, is 0.
 
 What belongs to a layer lies behind that of the one before it, in arrays for all of them; a table of whole numbers, a
 line for each layer, says where (its columns are in `tfprune.engine.normalized_rows`).
@@ -57,22 +57,34 @@ _INT, _BOOL = types.int64, types.boolean
 
 @njit
 def _known(known, line):
-    """What is known of a layer's inputs."""
+    """What is known of a layer's inputs, (lines, inputs)."""
     first, features = line[FIRST_INPUT], line[INPUTS]
     return known[_LINES * first : _LINES * (first + features)].reshape(_LINES, features)
 
 
-@njit(parallel=True, fastmath=MATH)
-def _take(inputs, weights, measured, table, center, factor, epsilon, rows, known):
+@njit(fastmath=MATH)
+def _take_part(job, inputs, weights, measured, table, center, factor, epsilon, rows, known):
+    """Rows of some inputs, and what is known of them."""
     batch, features = inputs.shape
-    line, first_known = table[0], _known(known, table[0])
-    _, gamma, beta, _ = layer_parts(weights, line)
-    for job in prange((features + _WIDE - 1) // _WIDE):
-        first, wide, step = job * _WIDE, min(features - job * _WIDE, _WIDE), line[STEP]
-        transpose(inputs.reshape(-1), first, features, rows, first * step, step, batch, wide)
-        for f in range(first, first + wide):
-            row = rows[f * step : f * step + batch]
-            measure(row, center[f], factor[f], measured, epsilon, gamma, beta, first_known, f)
+    first, wide, step = job * _WIDE, min(features - job * _WIDE, _WIDE), table[0, STEP]
+    transpose(inputs.reshape(-1), first, features, rows, first * step, step, batch, wide)
+    of_layer, (_, gamma, beta, _) = _known(known, table[0]), layer_parts(weights, table[0])
+    for f in range(first, first + wide):
+        measure(rows, f * step, batch, center[f], factor[f], measured, epsilon, gamma, beta, of_layer, f)
+
+
+# One thread computes a layer where there is little to do, and need not wake others.
+
+
+@njit(parallel=True)
+def _take(inputs, weights, measured, table, center, factor, epsilon, rows, known):
+    jobs = (inputs.shape[1] + _WIDE - 1) // _WIDE
+    if table[0, SHARED]:
+        for job in prange(jobs):
+            _take_part(job, inputs, weights, measured, table, center, factor, epsilon, rows, known)
+    else:
+        for job in range(jobs):
+            _take_part(job, inputs, weights, measured, table, center, factor, epsilon, rows, known)
 
 
 @njit(fastmath=MATH)
@@ -91,15 +103,13 @@ def _make_part(
     if i + 1 < table.shape[0]:
         next_known = _known(known, table[i + 1])
         _, gamma, beta, _ = layer_parts(weights, table[i + 1])
-        zero, one = np.float32(0), np.float32(1)
+        given = np.float32(0), np.float32(1), measured, epsilons[i + 1], gamma, beta
         for o in range(first, last):
-            row = here[o * stride : o * stride + batch]
-            measure(row, zero, one, measured, epsilons[i + 1], gamma, beta, next_known, o)
+            measure(here, o * stride, batch, *given, next_known, o)
 
 
 @njit(parallel=True)
 def _make(rows, batch, weights, measured, table, i, epsilons, stride, order, numbers, starts, bounds, parts, *out):
-    """What a layer makes; one thread does it where there is little to do, and need not wake others."""
     if table[i, SHARED]:
         for part in prange(parts.shape[1] - 1):
             _make_part(
@@ -165,7 +175,7 @@ def forward(
         epsilons, momenta: (layers,).
         stride: floats from one row made to the next.
         order: of the kept weights, sorted by output in each layer: which of its layer's values each one is.
-        numbers, starts: the input of each in its layer, and where its row begins; of both `AHEAD` more at the end.
+        numbers, starts: the input of each in its layer, and where its row begins; of `starts` `AHEAD` more at the end.
         bounds: of the weights of each output, one bound more than outputs in each layer.
         parts: (layers, n + 1), bounds of the outputs that are one thread's work.
         rows: flat, of the inputs, written.
@@ -213,7 +223,6 @@ def _part_back(
 
 @njit(parallel=True)
 def _go_back(rows, batch, weights, measured, table, i, stride, starts, cuts, places, numbers, to, bounds, parts, *out):
-    """As `_make`."""
     if table[i, SHARED]:
         for part in prange(parts.shape[1] - 1):
             _part_back(
@@ -247,7 +256,7 @@ def back(
         weights, measured, table, stride, starts, rows, made, known: as for `forward`, which has been there.
         cuts: (n + 1, outputs), of the weights of each output, sorted by output, the first of a part of the inputs.
         places: of the kept weights, as they lie: which one each is of those that are sorted by output.
-        numbers, to_starts: the output of each, and where its row begins; of both `AHEAD` more at the end.
+        numbers, to_starts: the output of each, and where its row begins; of `to_starts` `AHEAD` more at the end.
         bounds: of the weights of each input, one bound more than inputs in each layer.
         parts: (layers, n + 1), bounds of the inputs that are one thread's work.
         products: floats for each kept weight.

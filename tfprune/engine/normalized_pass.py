@@ -11,8 +11,9 @@ from tfprune.engine.layout import aligned
 from tfprune.errors import InputError
 
 _BESIDE = 8  # connections that take as long as what else there is to do for a feature
-_ENOUGH = 4_000_000  # connections and examples of a layer for which another thread is woken
+_ENOUGH = 4_000_000  # products of a layer's connections and examples for which other threads are woken
 _LINE = 64  # bytes of a cache's line
+_LINES = 6  # numbers that are known of each input, see `tfprune.engine.normalized_rows`
 
 
 @dataclass(frozen=True)
@@ -109,19 +110,23 @@ class Pass:
         )
         self._rows = aligned(first * steps[0]) if pixels is None else aligned(first * steps[0] // 4).view(np.uint8)
         self._made, self._of_made = aligned(outputs * stride), aligned(outputs * stride)
-        self._known, self._scratch = aligned(6 * inputs), aligned(kept)
+        self._known, self._scratch = aligned(_LINES * inputs), aligned(kept)
         for array in self._rows, self._made, self._of_made:
             array[:] = 0  # behind the batch nothing is written
         self._starts = _starts([one.of_inputs for one in connections], steps)
         self._by_output = (
-            *(_joined([one.order for one in connections]), _joined([one.of_inputs for one in connections])),
+            *(
+                np.concatenate([one.order for one in connections]),
+                np.concatenate([one.of_inputs for one in connections]),
+            ),
             *(self._starts, *_shares([one.output_bounds for one in connections], workers)),
         )
         bounds, parts = _shares([one.input_bounds for one in connections], workers)
         self._to_inputs = _starts([one.of_outputs for one in connections], len(layers) * [stride]), bounds, parts
         self._by_input = (
             *(self._starts, np.hstack([one.cuts(part) for one, part in zip(connections, parts, strict=True)])),
-            *(_joined([one.places for one in connections]), _joined([one.of_outputs for one in connections])),
+            np.concatenate([one.places for one in connections]),
+            np.concatenate([one.of_outputs for one in connections]),
         )
         self._first = len(connections[0].indices) + 2 * first + layers[0].outputs
         self._weights = self._of_first = np.empty(0, np.float32)
@@ -180,9 +185,7 @@ def _stride(batch: int, size: int) -> int:
     return (lines + 1 - lines % 2) * _LINE // size
 
 
-def _table(
-    layers: list[NormalizedLayer], connections: list[Connections], batch: int, steps: list[int]
-) -> np.ndarray:
+def _table(layers: list[NormalizedLayer], connections: list[Connections], batch: int, steps: list[int]) -> np.ndarray:
     """Columns as in `tfprune.engine.normalized_rows`."""
     lines, first = [], np.zeros(4, np.int64)
     for layer, known, step in zip(layers, connections, steps, strict=True):
@@ -193,12 +196,10 @@ def _table(
     return np.array(lines, np.int64)
 
 
-def _joined(numbers: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate([*numbers, np.zeros(kernels("normalized_vectors").AHEAD, np.int32)])
-
-
 def _starts(numbers: list[np.ndarray], steps: list[int]) -> np.ndarray:
-    return _joined([np.int32(step) * one for one, step in zip(numbers, steps, strict=True)])
+    """Where rows begin, by their numbers and how far they are apart in each layer; more behind, which are fetched."""
+    starts = [np.int32(step) * one for one, step in zip(numbers, steps, strict=True)]
+    return np.concatenate([*starts, np.zeros(kernels("normalized_vectors").AHEAD, np.int32)])
 
 
 def _shares(bounds: list[np.ndarray], workers: int) -> tuple[np.ndarray, np.ndarray]:

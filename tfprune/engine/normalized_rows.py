@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 
 from tfprune.engine.kernels import MATH
-from tfprune.engine.normalized_vectors import FOUR_DOTS, LANES, MOST, SIXTEEN_DOTS, transpose, weighted
+from tfprune.engine.normalized_vectors import FOUR_DOTS, LANES, MOST, SIXTEEN_DOTS, sums_about, transpose, weighted
 
 # Columns of the table: how many features a layer has, how many weights it keeps, whether negative outputs become 0;
 # where the first one lies of its inputs, its outputs, its kept weights, and of all its values, γ, β and b; from one of
@@ -30,19 +30,13 @@ def _tile(rows, size, length):
 
 
 @njit(fastmath=MATH)
-def measure(row, center, factor, measured, epsilon, gamma, beta, known, f):
+def measure(rows, at, batch, center, factor, measured, epsilon, gamma, beta, known, f):
     """Fills in a column of what is known of inputs; mean and variance, of (row − center) · factor, where `measured`."""
-    batch = np.float32(row.size)
     if measured:
-        total = np.float32(0)
-        for b in range(row.size):
-            total += np.float32(row[b])
-        mean = total / batch
-        total = np.float32(0)
-        for b in range(row.size):
-            apart = np.float32(row[b]) - mean
-            total += apart * apart
-        known[MEAN, f], known[VARIANCE, f] = (mean - center) * factor, total / batch * factor * factor
+        share = np.float32(1) / np.float32(batch)
+        mean = sums_about(rows, at, batch, np.float32(0))[0] * share
+        known[MEAN, f] = (mean - center) * factor
+        known[VARIANCE, f] = sums_about(rows, at, batch, mean)[1] * share * factor * factor
     scale = np.float32(1) / np.sqrt(known[VARIANCE, f] + epsilon)
     slope = scale * factor
     offset = -(known[MEAN, f] * scale + center * slope)

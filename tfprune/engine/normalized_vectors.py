@@ -14,7 +14,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from tfprune.engine.vectors import _multiply_add, _shuffle, _spread, _store, _sums_of_lanes, _zeros
+from tfprune.engine.vectors import _first_lanes, _multiply_add, _shuffle, _spread, _store, _sums_of_lanes, _zeros
 
 LANES = 16
 MOST = 8  # vectors whose sums are in registers at once
@@ -147,6 +147,39 @@ def _dots(connections: int):
 
 
 SIXTEEN_DOTS, FOUR_DOTS = _dots(16), _dots(4)
+
+
+@intrinsic
+def sums_about(typing, rows, at, length, center):
+    """Σ_j rows[at + j] − center, and Σ_j of its square, j < length; up to whole vectors more is read."""
+
+    def generate(context, builder, signature, arguments):
+        rows, at, length, center = _unpacked(context, builder, signature, arguments)
+        here, middle = builder.gep(rows, [at]), _spread(builder, center)
+        sums = [[cgutils.alloca_once(builder, _VECTOR) for _ in range(2)] for _ in range(4)]
+        for one in chain(*sums):
+            builder.store(_zeros(), one)
+
+        def add(apart, total, squares):
+            builder.store(builder.fadd(builder.load(total), apart), total)
+            builder.store(_multiply_add(builder, apart, apart, builder.load(squares)), squares)
+
+        whole = builder.and_(length, _INT(-4 * LANES))
+        with cgutils.for_range_slice(builder, _INT(0), whole, _INT(4 * LANES), _INT) as (j, _):
+            for i, pair in enumerate(sums):
+                found = _load(builder, builder.gep(here, [builder.add(j, _INT(i * LANES))]))
+                add(builder.fsub(found, middle), *pair)
+        with cgutils.for_range_slice(builder, whole, length, _INT(LANES), _INT) as (j, _):
+            mask = _first_lanes(builder, builder.sub(length, j))
+            apart = builder.fsub(_load(builder, builder.gep(here, [j])), middle)
+            add(builder.select(mask, apart, _zeros()), *sums[0])
+        both = [[builder.load(pair[i]) for pair in sums] for i in range(2)]
+        both = [builder.fadd(builder.fadd(*four[:2]), builder.fadd(*four[2:])) for four in both]
+        found = _sums_of_lanes(builder, both)
+        found = [builder.extract_element(found, _SHORT(lane)) for lane in (0, LANES // 2)]
+        return context.make_tuple(builder, signature.return_type, found)
+
+    return types.UniTuple(types.float32, 2)(rows, at, length, types.float32), generate
 
 
 @intrinsic
