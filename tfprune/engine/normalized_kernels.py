@@ -42,7 +42,7 @@ from tfprune.engine.normalized_rows import (
 from tfprune.engine.normalized_vectors import transpose
 
 _WIDE = 32  # features of examples that are transposed at a time
-_LINES = 6  # of what is known of inputs
+LINES = 6  # of what is known of inputs
 
 _GIVEN = types.Array(types.float32, 1, "C", readonly=True)
 _MADE = types.Array(types.float32, 1, "C")
@@ -59,11 +59,11 @@ _INT, _BOOL = types.int64, types.boolean
 def _known(known, line):
     """What is known of a layer's inputs, (lines, inputs)."""
     first, features = line[FIRST_INPUT], line[INPUTS]
-    return known[_LINES * first : _LINES * (first + features)].reshape(_LINES, features)
+    return known[LINES * first : LINES * (first + features)].reshape(LINES, features)
 
 
 @njit(fastmath=MATH)
-def _take_part(job, inputs, weights, measured, table, center, factor, epsilon, rows, known):
+def _take_part(job, table, inputs, weights, measured, center, factor, epsilon, rows, known):
     """Rows of some inputs, and what is known of them."""
     batch, features = inputs.shape
     first, wide, step = job * _WIDE, min(features - job * _WIDE, _WIDE), table[0, STEP]
@@ -77,19 +77,19 @@ def _take_part(job, inputs, weights, measured, table, center, factor, epsilon, r
 
 
 @njit(parallel=True)
-def _take(inputs, weights, measured, table, center, factor, epsilon, rows, known):
-    jobs = (inputs.shape[1] + _WIDE - 1) // _WIDE
+def _take(table, *given):
+    jobs = (table[0, INPUTS] + _WIDE - 1) // _WIDE
     if table[0, SHARED]:
         for job in prange(jobs):
-            _take_part(job, inputs, weights, measured, table, center, factor, epsilon, rows, known)
+            _take_part(job, table, *given)
     else:
         for job in range(jobs):
-            _take_part(job, inputs, weights, measured, table, center, factor, epsilon, rows, known)
+            _take_part(job, table, *given)
 
 
 @njit(fastmath=MATH)
 def _make_part(
-    part, rows, batch, weights, measured, table, i, epsilons, stride, order, numbers, starts, bounds, parts, made,
+    part, table, i, parts, rows, batch, weights, measured, epsilons, stride, order, numbers, starts, bounds, made,
     known, scaled,
 ):  # fmt: skip
     """A part of what a layer makes, and what the next one wants to know of that."""
@@ -109,19 +109,13 @@ def _make_part(
 
 
 @njit(parallel=True)
-def _make(rows, batch, weights, measured, table, i, epsilons, stride, order, numbers, starts, bounds, parts, *out):
+def _make(table, i, parts, *given):
     if table[i, SHARED]:
         for part in prange(parts.shape[1] - 1):
-            _make_part(
-                *(part, rows, batch, weights, measured, table, i, epsilons, stride, order, numbers, starts, bounds),
-                *(parts, *out),
-            )
+            _make_part(part, table, i, parts, *given)
     else:
         for part in range(parts.shape[1] - 1):
-            _make_part(
-                *(part, rows, batch, weights, measured, table, i, epsilons, stride, order, numbers, starts, bounds),
-                *(parts, *out),
-            )
+            _make_part(part, table, i, parts, *given)
 
 
 @njit
@@ -188,12 +182,11 @@ def forward(
     batch, last = inputs.shape[0], table[-1]
     if not measured:
         _recall(averages, table, known)
-    _take(inputs, weights, measured, table, center, factor, epsilons[0], rows, known)
-    given = order, numbers, starts, bounds, parts, made, known, scaled
-    _make(rows, batch, weights, measured, table, 0, epsilons, stride, *given)
+    _take(table, inputs, weights, measured, center, factor, epsilons[0], rows, known)
+    given = batch, weights, measured, epsilons, stride, order, numbers, starts, bounds, made, known, scaled
+    _make(table, 0, parts, rows, *given)
     for i in range(1, table.shape[0]):
-        before = made[table[i - 1, FIRST_OUTPUT] * stride :]
-        _make(before, batch, weights, measured, table, i, epsilons, stride, *given)
+        _make(table, i, parts, made[table[i - 1, FIRST_OUTPUT] * stride :], *given)
     _move(averages, momenta, measured, table, known, running)
     features = outputs.shape[1]
     transpose(made, last[FIRST_OUTPUT] * stride, stride, outputs.reshape(-1), 0, features, features, batch)
@@ -201,7 +194,7 @@ def forward(
 
 @njit(fastmath=MATH)
 def _part_back(
-    part, rows, batch, weights, measured, table, i, stride, starts, cuts, places, numbers, to_starts, bounds, parts,
+    part, table, i, parts, rows, batch, weights, measured, stride, starts, cuts, places, numbers, to_starts, bounds,
     of_made, known, products, found,
 ):  # fmt: skip
     """For a part of a layer's inputs the gradients of weights, and of what the layer before made."""
@@ -222,19 +215,13 @@ def _part_back(
 
 
 @njit(parallel=True)
-def _go_back(rows, batch, weights, measured, table, i, stride, starts, cuts, places, numbers, to, bounds, parts, *out):
+def _go_back(table, i, parts, *given):
     if table[i, SHARED]:
         for part in prange(parts.shape[1] - 1):
-            _part_back(
-                *(part, rows, batch, weights, measured, table, i, stride, starts, cuts, places, numbers, to, bounds),
-                *(parts, *out),
-            )
+            _part_back(part, table, i, parts, *given)
     else:
         for part in range(parts.shape[1] - 1):
-            _part_back(
-                *(part, rows, batch, weights, measured, table, i, stride, starts, cuts, places, numbers, to, bounds),
-                *(parts, *out),
-            )
+            _part_back(part, table, i, parts, *given)
 
 
 def _back(rows):
@@ -266,11 +253,11 @@ def back(
     batch, last = upstream.shape[0], table[-1]
     to = last[FIRST_OUTPUT] * stride
     take_upstream(upstream, made[to:], last[RELU] == 1, stride, of_made[to:], layer_parts(found, last)[3])
-    given = starts, cuts, places, numbers, to_starts, bounds, parts, of_made, known, products, found
+    given = batch, weights, measured, stride, starts, cuts, places, numbers, to_starts, bounds
+    made_of = of_made, known, products, found
     for i in range(table.shape[0] - 1, 0, -1):
-        before = made[table[i - 1, FIRST_OUTPUT] * stride :]
-        _go_back(before, batch, weights, measured, table, i, stride, *given)
-    _go_back(rows, batch, weights, measured, table, 0, stride, *given)
+        _go_back(table, i, parts, made[table[i - 1, FIRST_OUTPUT] * stride :], *given, *made_of)
+    _go_back(table, 0, parts, rows, *given, *made_of)
 
 
 @njit(

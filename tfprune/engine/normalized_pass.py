@@ -13,7 +13,6 @@ from tfprune.errors import InputError
 _BESIDE = 8  # connections that take as long as what else there is to do for a feature
 _ENOUGH = 4_000_000  # products of a layer's connections and examples for which other threads are woken
 _LINE = 64  # bytes of a cache's line
-_LINES = 6  # numbers that are known of each input, see `tfprune.engine.normalized_rows`
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ class Pass:
         self._stride = stride = _stride(batch, 4)
         steps = [stride if pixels is None else _stride(batch, 1), *[stride] * (len(layers) - 1)]
         most = max(max(layer.inputs, layer.outputs) for layer in layers)
-        if most * stride >= 1 << 31:
+        if most * max(steps) >= 1 << 31:
             raise InputError(
                 f"kept weights that normalise their inputs: {batch} examples of {most} are too many at once"
             )
@@ -110,7 +109,7 @@ class Pass:
         )
         self._rows = aligned(first * steps[0]) if pixels is None else aligned(first * steps[0] // 4).view(np.uint8)
         self._made, self._of_made = aligned(outputs * stride), aligned(outputs * stride)
-        self._known, self._scratch = aligned(_LINES * inputs), aligned(kept)
+        self._known, self._scratch = aligned(_kernels().LINES * inputs), aligned(kept)
         for array in self._rows, self._made, self._of_made:
             array[:] = 0  # behind the batch nothing is written
         self._starts = _starts([one.of_inputs for one in connections], steps)

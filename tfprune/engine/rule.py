@@ -72,7 +72,7 @@ def pays_normalized(geometry: Geometry, kept: int, batch_size: int) -> bool:
     all examples of its inputs or outputs are 2³¹ floats or more it never pays. So a layer of 256 × 10 weights pays at
     any density at batch 500, one of 3072 × 256 below 52 %.
     """
-    if max(geometry.channels, geometry.out_channels) * (batch_size + 2 * _LANES) >= 1 << 31:
+    if max(geometry.channels, geometry.out_channels) * (batch_size + 8 * _LANES) >= 1 << 31:
         return False
     dense = _dense(geometry, batch_size) + geometry.channels * batch_size * _NORMALISED
     return (
