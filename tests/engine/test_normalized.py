@@ -8,7 +8,6 @@ import tensorflow as tf
 
 pytest.importorskip("numba")
 
-from tfprune.engine.compiling import run_with
 from tfprune.engine.normalized import NormalizedProducts
 from tfprune.engine.normalized_pass import Connections, NormalizedLayer, Pass
 
@@ -146,28 +145,56 @@ def test_bytes_are_what_their_floats_are():
     mean, scale = rng.uniform(0, 255, 70).astype(np.float32), np.float32(1 / 77)
     floats = (pixels.astype(np.float32) - mean) * scale
     lists, flat = _constants(weights)
+    upstream = rng.normal(size=(45, 3)).astype(np.float32)
     found = []
     for products, inputs in ((NormalizedProducts(layers), floats), (NormalizedProducts(layers, (mean, scale)), pixels)):
         with tf.GradientTape() as tape:
             tape.watch(flat)
             outputs, running = products(tf.constant(inputs), lists, indices, averages, True)
-        made = [outputs, *tape.gradient(outputs, flat), *(average for pair in running for average in pair)]
-        found.append([np.asarray(each).tobytes() for each in made])
-    assert found[0] == found[1]
+        made = [outputs, *tape.gradient(outputs, flat, upstream), *(average for pair in running for average in pair)]
+        found.append([np.asarray(each) for each in made])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5 * np.abs(other).max())
 
 
-def test_same_bytes_however_the_work_is_shared():
+@pytest.mark.parametrize("enough", [0, 10**9])  # every layer is shared, or none
+@pytest.mark.parametrize("pixels", [None, (np.full(37, 100, np.float32), np.full(37, 0.02, np.float32))])
+def test_same_bytes_however_the_work_is_shared(enough, pixels, monkeypatch):
+    monkeypatch.setattr("tfprune.engine.normalized_pass._ENOUGH", enough)
     rng = np.random.default_rng(0)
     layers = _layers()
     inputs, indices, weights, averages = _drawn(layers, 90, rng)
+    inputs = inputs if pixels is None else rng.integers(0, 256, inputs.shape, np.uint8)
     known = [Connections(one.inputs, one.outputs, kept) for one, kept in zip(layers, indices, strict=True)]
     packed = np.concatenate([array for arrays in weights for array in arrays])
     means, variances, seen = zip(*averages, strict=True)
     running = np.concatenate([*means, *variances, np.array(seen)])
-    run_with(1)
     found = []
     for workers in (1, 2, 3, 7, 50):
-        one = Pass(layers, known, 90, workers)
-        made = [one.forward(inputs, packed, running, True), one.running(running), one.back(np.ones((90, 3), "f4"))]
-        found.append([array.tobytes() for array in (*made, one.of_inputs())])
+        one = Pass(layers, known, 90, workers, pixels)
+        made = [*one.forward(inputs, packed, running, True), one.back(np.ones((90, 3), "f4"))]
+        made += [one.of_inputs()] if pixels is None else []
+        found.append([array.tobytes() for array in made])
     assert all(each == found[0] for each in found)
+
+
+@pytest.mark.parametrize("is_bytes", [False, True])
+def test_running_averages_are_used_and_stay_where_nothing_is_measured(is_bytes):
+    rng = np.random.default_rng(0)
+    layers = _layers((37, 5))
+    inputs, indices, weights, _ = _drawn(layers, 40, rng)
+    pixels = (np.float32(3), np.float32(0.5)) if is_bytes else None
+    inputs = rng.integers(0, 256, (40, 37), np.uint8) if is_bytes else inputs
+    mean, variance = rng.normal(size=37).astype("f4"), rng.uniform(0.5, 2, 37).astype("f4")
+    lists, _ = _constants(weights)
+    outputs, running = NormalizedProducts(layers, pixels)(
+        tf.constant(inputs), lists, indices, [[mean, variance, np.float32(1)]], False
+    )
+    values, gamma, beta, bias = weights[0]
+    kernel = np.zeros(37 * 5)
+    kernel[indices[0]] = values
+    x = (inputs - 3.0) * 0.5 if is_bytes else inputs
+    expected = ((x - mean) / np.sqrt(variance + 1e-3) * gamma + beta) @ kernel.reshape(37, 5) + bias
+    np.testing.assert_allclose(outputs, expected, atol=1e-5 * np.abs(expected).max())
+    for one, other in zip(running[0], (mean, variance), strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -90,8 +90,7 @@ class NormalizedProducts:
 
     def _forward(self, measured, inputs, weights, averages, *indices):
         with self._lock:
-            outputs = self._passed(measured, inputs, weights, averages, indices)
-            return outputs, self._pass.running(averages), np.int64(self._number)
+            return *self._passed(measured, inputs, weights, averages, indices), np.int64(self._number)
 
     def _of_weights(self, measured, upstream, number, *given):
         with self._lock:
@@ -103,7 +102,7 @@ class NormalizedProducts:
                 self._gone_back(measured, upstream, number, *given)
             return self._pass.of_inputs()
 
-    def _passed(self, measured, inputs, weights, averages, indices) -> np.ndarray:
+    def _passed(self, measured, inputs, weights, averages, indices) -> tuple[np.ndarray, np.ndarray]:
         if not self._known(indices):
             self._connections = [
                 Connections(layer.inputs, layer.outputs, np.array(given))

@@ -4,8 +4,9 @@ Activations lie as rows, one for each feature, of the whole batch: mean and vari
 so all that a layer does to a feature, forward and back, is one thread's work on rows that are in its cache. Parallel
 are features; the order of sums does not depend on how many threads there are.
 
-Rows are `stride` floats apart, an odd number of cache lines, as rows apart by a power of two push each other out of the
-caches. What lies behind the batch, up to whole vectors, is 0.
+Normalisation is part of the weights: with `x̂ = slope · x + offset` rows hold x, of the first layer the inputs, which
+may be bytes, of the others what the one before made. Rows are an odd number of cache lines apart, as rows apart by a
+power of two push each other out of the caches. What lies behind the batch, up to whole vectors, is 0.
 
 What belongs to a layer lies behind that of the one before it, in arrays for all of them; a table of whole numbers, a
 line for each layer, says where (its columns are in `tfprune.engine.normalized_rows`).
@@ -16,195 +17,271 @@ Importing this module compiles, or reads what was compiled before: import it by 
 from __future__ import annotations
 
 import numpy as np
-from numba import get_thread_id, njit, prange, types
+from numba import njit, prange, types
 
-from tfprune.engine.kernels import CACHED, MATH, transpose
+from tfprune.engine.kernels import CACHED, MATH
 from tfprune.engine.normalized_rows import (
     FIRST_INPUT,
     FIRST_KEPT,
     FIRST_OUTPUT,
-    FIRST_WEIGHT,
     INPUTS,
     KEPT,
+    MEAN,
+    OUTPUTS,
     RELU,
-    give_examples,
-    make_gradients,
+    SHARED,
+    STEP,
+    VARIANCE,
+    input_gradients,
+    layer_parts,
     make_outputs,
-    normalised,
-    standardised,
+    measure,
     take_upstream,
-    transpose_pixels,
+    weight_gradients,
 )
+from tfprune.engine.normalized_vectors import transpose
 
 _WIDE = 32  # features of examples that are transposed at a time
+LINES = 6  # of what is known of inputs
 
 _GIVEN = types.Array(types.float32, 1, "C", readonly=True)
 _MADE = types.Array(types.float32, 1, "C")
 _EXAMPLES = types.Array(types.float32, 2, "C", readonly=True)
 _MADE_EXAMPLES = types.Array(types.float32, 2, "C")
-_BYTES = types.Array(types.uint8, 2, "C", readonly=True)
 _NUMBERS = types.Array(types.int32, 1, "C", readonly=True)
 _BOUNDS = types.Array(types.int64, 1, "C", readonly=True)
 _TABLE = types.Array(types.int64, 2, "C", readonly=True)
-_INT, _FLOAT, _BOOL = types.int64, types.float32, types.boolean
-
-
-def _kernel(*arguments):
-    return njit(types.void(*arguments), parallel=True, fastmath=MATH, cache=CACHED)
+_BYTES, _BYTE_ROWS = types.Array(types.uint8, 2, "C", readonly=True), types.Array(types.uint8, 1, "C")
+_INT, _BOOL = types.int64, types.boolean
 
 
 @njit
-def scratch_size(stride):
-    """Floats of a thread's scratch, in which inputs are transposed."""
-    return _WIDE * stride
+def _known(known, line):
+    """What is known of a layer's inputs, (lines, inputs)."""
+    first, features = line[FIRST_INPUT], line[INPUTS]
+    return known[LINES * first : LINES * (first + features)].reshape(LINES, features)
 
 
-@_kernel(_EXAMPLES, _BOOL, _FLOAT, _INT, _MADE, _MADE, _MADE, _MADE, _MADE)
-def take_inputs(inputs, measured, epsilon, stride, mean, variance, scale, rows, scratch):
-    """Rows of normalised inputs (B, features); see `forward` for what else it is given."""
+@njit(fastmath=MATH)
+def _take_part(job, table, inputs, weights, measured, center, factor, epsilon, rows, known):
+    """Rows of some inputs, and what is known of them."""
     batch, features = inputs.shape
-    size = scratch_size(stride)
-    for job in prange((features + _WIDE - 1) // _WIDE):
-        mine = scratch[get_thread_id() * size : (get_thread_id() + 1) * size]
-        first, wide = job * _WIDE, min(features - job * _WIDE, _WIDE)
-        transpose(inputs.reshape(-1), first, features, mine, 0, stride, batch, wide)
-        normalised(mine, first, wide, batch, stride, measured, epsilon, mean, variance, scale, rows)
+    first, wide, step = job * _WIDE, min(features - job * _WIDE, _WIDE), table[0, STEP]
+    transpose(inputs.reshape(-1), first, features, rows, first * step, step, batch, wide)
+    of_layer, (_, gamma, beta, _) = _known(known, table[0]), layer_parts(weights, table[0])
+    for f in range(first, first + wide):
+        measure(rows, f * step, batch, center[f], factor[f], measured, epsilon, gamma, beta, of_layer, f)
 
 
-@_kernel(_BYTES, _GIVEN, _GIVEN, _BOOL, _FLOAT, _INT, _MADE, _MADE, _MADE, _MADE, _MADE)
-def take_pixels(pixels, center, factor, measured, epsilon, stride, mean, variance, scale, rows, scratch):
-    """As `take_inputs`, of inputs that are (pixels − center) · factor."""
-    batch, features = pixels.shape
-    size = scratch_size(stride)
-    for job in prange((features + _WIDE - 1) // _WIDE):
-        mine = scratch[get_thread_id() * size : (get_thread_id() + 1) * size]
-        first, wide = job * _WIDE, min(features - job * _WIDE, _WIDE)
-        transpose_pixels(pixels, first, wide, center, factor, mine, stride)
-        normalised(mine, first, wide, batch, stride, measured, epsilon, mean, variance, scale, rows)
+# One thread computes a layer where there is little to do, and need not wake others.
 
 
-@_kernel(
-    *(_INT, _GIVEN, _BOOL, _TABLE, _GIVEN, _INT),
-    *(_NUMBERS, _NUMBERS, _NUMBERS, _BOUNDS, _TABLE),
-    *(_MADE, _MADE, _MADE, _MADE, _MADE, _MADE, _MADE_EXAMPLES),
-)
-def forward(
-    batch, weights, measured, table, epsilons, stride,
-    order, numbers, starts, bounds, parts,
-    rows, made, mean, variance, scale, scaled, outputs,
+@njit(parallel=True)
+def _take(table, *given):
+    jobs = (table[0, INPUTS] + _WIDE - 1) // _WIDE
+    if table[0, SHARED]:
+        for job in prange(jobs):
+            _take_part(job, table, *given)
+    else:
+        for job in range(jobs):
+            _take_part(job, table, *given)
+
+
+@njit(fastmath=MATH)
+def _make_part(
+    part, table, i, parts, rows, batch, weights, measured, epsilons, stride, order, numbers, starts, bounds, made,
+    known, scaled,
 ):  # fmt: skip
-    """Each layer: x̂ · (γ ∘ W) + (β · W + b) with `x̂ = (x − mean) · scale` and `scale = 1 / sqrt(variance + ε)`.
+    """A part of what a layer makes, and what the next one wants to know of that."""
+    line, first, last = table[i], parts[i, part], parts[i, part + 1]
+    begin, end, to = line[FIRST_KEPT], line[FIRST_KEPT] + line[KEPT], line[FIRST_OUTPUT]
+    here = made[to * stride : (to + line[OUTPUTS]) * stride]
+    make_outputs(
+        *(rows, batch, stride, weights, line, _known(known, line), order[begin:end], numbers[begin:end]),
+        *(starts[begin:], bounds[to + i :], first, last, scaled[begin:end], here),
+    )
+    if i + 1 < table.shape[0]:
+        next_known = _known(known, table[i + 1])
+        _, gamma, beta, _ = layer_parts(weights, table[i + 1])
+        given = np.float32(0), np.float32(1), measured, epsilons[i + 1], gamma, beta
+        for o in range(first, last):
+            measure(here, o * stride, batch, *given, next_known, o)
+
+
+@njit(parallel=True)
+def _make(table, i, parts, *given):
+    if table[i, SHARED]:
+        for part in prange(parts.shape[1] - 1):
+            _make_part(part, table, i, parts, *given)
+    else:
+        for part in range(parts.shape[1] - 1):
+            _make_part(part, table, i, parts, *given)
+
+
+@njit
+def _move(averages, momenta, measured, table, known, running):
+    """Running means and then variances, after this batch."""
+    inputs = (averages.size - momenta.size) // 2
+    for i in range(table.shape[0]):
+        of_layer = _known(known, table[i])
+        keep = momenta[i] * averages[2 * inputs + i]
+        for f in range(table[i, INPUTS]):
+            at = table[i, FIRST_INPUT] + f
+            for place, line in ((at, MEAN), (inputs + at, VARIANCE)):
+                found = keep * averages[place] + (np.float32(1) - keep) * of_layer[line, f]
+                running[place] = found if measured else averages[place]
+
+
+@njit
+def _recall(averages, table, known):
+    """Takes mean and variance from running ones."""
+    inputs = (averages.size - table.shape[0]) // 2
+    for i in range(table.shape[0]):
+        of_layer = _known(known, table[i])
+        for f in range(table[i, INPUTS]):
+            of_layer[MEAN, f] = averages[table[i, FIRST_INPUT] + f]
+            of_layer[VARIANCE, f] = averages[inputs + table[i, FIRST_INPUT] + f]
+
+
+def _forward(inputs, rows):
+    return types.void(
+        *(inputs, _GIVEN, _GIVEN, _BOOL, _TABLE, _GIVEN, _GIVEN, _GIVEN, _GIVEN, _INT),
+        *(_NUMBERS, _NUMBERS, _NUMBERS, _BOUNDS, _TABLE),
+        *(rows, _MADE, _MADE, _MADE, _MADE, _MADE_EXAMPLES),
+    )
+
+
+@njit([_forward(_EXAMPLES, _MADE), _forward(_BYTES, _BYTE_ROWS)], cache=CACHED)
+def forward(
+    inputs, weights, averages, measured, table, center, factor, epsilons, momenta, stride,
+    order, numbers, starts, bounds, parts,
+    rows, made, known, scaled, running, outputs,
+):  # fmt: skip
+    """Each layer: x̂ · (γ ∘ W) + (β · W + b) with `x̂ = (x − mean) / sqrt(variance + ε)`.
 
     Args:
-        batch: examples.
+        inputs: (B, features) of the first layer, floats or bytes: x is (inputs − center) · factor.
         weights: flat.
-        measured: whether mean and variance are those of the batch and are written; else they are given.
+        averages: running means and variances of all layers, and for each layer whether these hold anything yet.
+        measured: whether mean and variance are those of the batch; else the running ones.
         table: a line for each layer.
-        epsilons: (layers,).
-        stride: floats from one row to the next.
+        center, factor: of the first layer's features.
+        epsilons, momenta: (layers,).
+        stride: floats from one row made to the next.
         order: of the kept weights, sorted by output in each layer: which of its layer's values each one is.
-        numbers, starts: the input of each in its layer, and `stride` times that; of both `AHEAD` more at the end.
+        numbers, starts: the input of each in its layer, and where its row begins; of `starts` `AHEAD` more at the end.
         bounds: of the weights of each output, one bound more than outputs in each layer.
         parts: (layers, n + 1), bounds of the outputs that are one thread's work.
-        rows: flat, of all normalised inputs; those of the first layer are given, the others written.
+        rows: flat, of the inputs, written.
         made: flat, of all outputs, written.
-        mean, variance, scale: of all inputs, likewise.
+        known: of all inputs, layer by layer, written.
         scaled: floats for each kept weight.
+        running: means and variances after this batch, written.
         outputs: (B, outputs) of the last layer, written.
     """
-    shifts = np.empty(made.size // stride, np.float32)
-    layers = table.shape[0]
-    for i in range(layers):
+    batch, last = inputs.shape[0], table[-1]
+    if not measured:
+        _recall(averages, table, known)
+    _take(table, inputs, weights, measured, center, factor, epsilons[0], rows, known)
+    given = batch, weights, measured, epsilons, stride, order, numbers, starts, bounds, made, known, scaled
+    _make(table, 0, parts, rows, *given)
+    for i in range(1, table.shape[0]):
+        _make(table, i, parts, made[table[i - 1, FIRST_OUTPUT] * stride :], *given)
+    _move(averages, momenta, measured, table, known, running)
+    features = outputs.shape[1]
+    transpose(made, last[FIRST_OUTPUT] * stride, stride, outputs.reshape(-1), 0, features, features, batch)
+
+
+@njit(fastmath=MATH)
+def _part_back(
+    part, table, i, parts, rows, batch, weights, measured, stride, starts, cuts, places, numbers, to_starts, bounds,
+    of_made, known, products, found,
+):  # fmt: skip
+    """For a part of a layer's inputs the gradients of weights, and of what the layer before made."""
+    line, before, first, last = table[i], table[max(0, i - 1)], parts[i, part], parts[i, part + 1]
+    begin, end, to, at = line[FIRST_KEPT], line[FIRST_KEPT] + line[KEPT], line[FIRST_OUTPUT], line[FIRST_INPUT]
+    upstream, of_layer = of_made[to * stride : (to + line[OUTPUTS]) * stride], _known(known, line)
+    weight_gradients(
+        *(rows, upstream, batch, stride, weights, found, line, of_layer, starts[begin:], cuts[part, to:]),
+        *(cuts[part + 1, to:], places[begin:end], numbers[begin:end], bounds[at + i :], first, last),
+        products[begin:end],
+    )
+    if i > 0:
+        out, of_bias = of_made[before[FIRST_OUTPUT] * stride :], layer_parts(found, before)[3]
+        input_gradients(
+            *(rows, upstream, batch, stride, weights, found, line, of_layer, to_starts[begin:], bounds[at + i :]),
+            *(first, last, measured, before[RELU] == 1, out, of_bias),
+        )
+
+
+@njit(parallel=True)
+def _go_back(table, i, parts, *given):
+    if table[i, SHARED]:
         for part in prange(parts.shape[1] - 1):
-            line, first, last = table[i], parts[i, part], parts[i, part + 1]
-            begin, end = line[FIRST_KEPT], line[FIRST_KEPT] + line[KEPT]
-            at, to, here = line[FIRST_INPUT], line[FIRST_OUTPUT], made[line[FIRST_OUTPUT] * stride :]
-            make_outputs(
-                *(rows[at * stride :], batch, stride, weights[line[FIRST_WEIGHT] :], line),
-                *(order[begin:end], numbers[begin:end], starts[begin:], bounds[to + i :], first, last),
-                *(scaled[begin:end], shifts[to:], here),
-            )
-            if i + 1 < layers:
-                after = table[i + 1, FIRST_INPUT]
-                for o in range(first, last):
-                    out = rows[(after + o) * stride : (after + o + 1) * stride]
-                    row = here[o * stride : o * stride + batch]
-                    standardised(row, after + o, measured, epsilons[i + 1], mean, variance, scale, out)
-    give_examples(made[table[layers - 1, FIRST_OUTPUT] * stride :], stride, outputs)
+            _part_back(part, table, i, parts, *given)
+    else:
+        for part in range(parts.shape[1] - 1):
+            _part_back(part, table, i, parts, *given)
 
 
-@_kernel(
-    *(_EXAMPLES, _GIVEN, _BOOL, _TABLE, _INT, _NUMBERS, _NUMBERS, _BOUNDS, _TABLE),
-    *(_GIVEN, _GIVEN, _GIVEN, _MADE, _MADE, _MADE),
-)
+def _back(rows):
+    return types.void(
+        *(_EXAMPLES, _GIVEN, _BOOL, _TABLE, _INT, _NUMBERS, _TABLE, _NUMBERS, _NUMBERS, _NUMBERS, _BOUNDS, _TABLE),
+        *(rows, _GIVEN, _GIVEN, _MADE, _MADE, _MADE),
+    )
+
+
+@njit([_back(_GIVEN), _back(types.Array(types.uint8, 1, "C", readonly=True))], cache=CACHED)
 def back(
-    upstream, weights, measured, table, stride, numbers, starts, bounds, parts, rows, made, scale, products, of_made,
-    found,
+    upstream, weights, measured, table, stride, starts, cuts, places, numbers, to_starts, bounds, parts, rows, made,
+    known, products, of_made, found,
 ):  # fmt: skip
     """The gradients of all weights.
 
     Args:
         upstream: (B, outputs), of the outputs.
-        weights, measured, table, stride, rows, made, scale: as for `forward`, which has been there.
-        numbers, starts: of the kept weights, as they lie: the output of each, and `stride` times that; of both `AHEAD`
-            more at the end.
+        weights, measured, table, stride, starts, rows, made, known: as for `forward`, which has been there.
+        cuts: (n + 1, outputs), of the weights of each output, sorted by output, the first of a part of the inputs.
+        places: of the kept weights, as they lie: which one each is of those that are sorted by output.
+        numbers, to_starts: the output of each, and where its row begins; of `to_starts` `AHEAD` more at the end.
         bounds: of the weights of each input, one bound more than inputs in each layer.
         parts: (layers, n + 1), bounds of the inputs that are one thread's work.
         products: floats for each kept weight.
         of_made: flat, the gradients of all outputs before relu, written.
         found: the gradients, as `weights` lie, written.
     """
-    batch = upstream.shape[0]
-    last = table[table.shape[0] - 1]
-    bias = last[FIRST_WEIGHT] + last[KEPT] + 2 * last[INPUTS]
+    batch, last = upstream.shape[0], table[-1]
     to = last[FIRST_OUTPUT] * stride
-    take_upstream(upstream, made[to:], last[RELU] == 1, stride, of_made[to:], found[bias:])
-    for back in range(table.shape[0]):
-        i = table.shape[0] - 1 - back
-        for part in prange(parts.shape[1] - 1):
-            line, before = table[i], table[max(i - 1, 0)]
-            begin, end, at = line[FIRST_KEPT], line[FIRST_KEPT] + line[KEPT], line[FIRST_INPUT]
-            place = before[FIRST_OUTPUT] * stride
-            bias_before = before[FIRST_WEIGHT] + before[KEPT] + 2 * before[INPUTS]
-            make_gradients(
-                *(rows[at * stride :], of_made[line[FIRST_OUTPUT] * stride :], batch, stride),
-                *(weights[line[FIRST_WEIGHT] :], found[line[FIRST_WEIGHT] :], line, numbers[begin:end]),
-                *(starts[begin:], bounds[at + i :], parts[i, part], parts[i, part + 1], products[begin:end]),
-                *(i > 0, measured, scale[at:], made[place:], before[RELU] == 1, of_made[place:], found[bias_before:]),
-            )
+    take_upstream(upstream, made[to:], last[RELU] == 1, stride, of_made[to:], layer_parts(found, last)[3])
+    given = batch, weights, measured, stride, starts, cuts, places, numbers, to_starts, bounds
+    made_of = of_made, known, products, found
+    for i in range(table.shape[0] - 1, 0, -1):
+        _go_back(table, i, parts, made[table[i - 1, FIRST_OUTPUT] * stride :], *given, *made_of)
+    _go_back(table, 0, parts, rows, *given, *made_of)
 
 
-@njit(types.void(_GIVEN, _GIVEN, _TABLE, _GIVEN, _GIVEN, _MADE), cache=CACHED)
-def mix(averages, keep, table, mean, variance, out):
-    """Running means and then variances: keep · averages + (1 − keep) · those of the batch, `keep` one of each layer."""
-    inputs = mean.size
-    for i in range(table.shape[0]):
-        old, new = keep[i], np.float32(1) - keep[i]
-        for f in range(table[i, FIRST_INPUT], table[i, FIRST_INPUT] + table[i, INPUTS]):
-            out[f] = old * averages[f] + new * mean[f]
-            out[inputs + f] = old * averages[inputs + f] + new * variance[f]
-
-
-@_kernel(
-    *(_INT, _GIVEN, _BOOL, _TABLE, _INT, _NUMBERS, _NUMBERS, _BOUNDS, _TABLE),
-    *(_GIVEN, _GIVEN, _GIVEN, _MADE, _MADE, _MADE, _MADE_EXAMPLES),
+@njit(
+    types.void(
+        *(_GIVEN, _GIVEN, _BOOL, _TABLE, _INT, _NUMBERS, _BOUNDS, _TABLE, _GIVEN, _GIVEN, _GIVEN, _MADE),
+        _MADE_EXAMPLES,
+    ),
+    parallel=True,
+    cache=CACHED,
 )
 def of_inputs(
-    batch, weights, measured, table, stride, numbers, starts, bounds, parts, rows, of_made, scale, products, found,
-    out_rows, out,
+    weights, found, measured, table, stride, to_starts, bounds, parts, rows, known, of_made, out_rows, out
 ):  # fmt: skip
     """The gradients of the inputs, (B, features), after `back`, whose arguments they are.
 
     Args:
-        found: the gradients of the first layer's weights, written again.
         out_rows: flat, rows of `out`, written.
         out: (B, features), written.
     """
-    line = table[0]
-    nothing = np.empty(line[INPUTS], np.float32)
+    batch, features = out.shape
+    nothing = np.empty(features, np.float32)
     for part in prange(parts.shape[1] - 1):
-        make_gradients(
-            *(rows, of_made, batch, stride, weights, found, line, numbers, starts, bounds),
-            *(parts[0, part], parts[0, part + 1], products, True, measured, scale, rows, False, out_rows, nothing),
+        input_gradients(
+            *(rows, of_made, batch, stride, weights, found, table[0], _known(known, table[0]), to_starts, bounds),
+            *(parts[0, part], parts[0, part + 1], measured, False, out_rows, nothing),
         )
-    give_examples(out_rows, stride, out)
+    transpose(out_rows, 0, stride, out.reshape(-1), 0, features, features, batch)

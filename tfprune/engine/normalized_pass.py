@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfprune.engine.compiling import kernels
-from tfprune.engine.layout import LANES, aligned, whole
+from tfprune.engine.layout import aligned
 from tfprune.errors import InputError
 
 _BESIDE = 8  # connections that take as long as what else there is to do for a feature
+_ENOUGH = 4_000_000  # products of a layer's connections and examples for which other threads are woken
+_LINE = 64  # bytes of a cache's line
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,19 @@ class Connections:
         self.order = np.argsort(of_outputs, kind="stable").astype(np.int32)
         self.of_outputs, self.of_inputs = of_outputs.astype(np.int32), of_inputs[self.order].astype(np.int32)
 
+    @property
+    def places(self) -> np.ndarray:
+        """Where each weight is among those that are sorted by output."""
+        places = np.empty_like(self.order)
+        places[self.order] = np.arange(len(places), dtype=np.int32)
+        return places
+
+    def cuts(self, inputs: np.ndarray) -> np.ndarray:
+        """(inputs, outputs): of the weights of each output, sorted by output, the first from an input on."""
+        outputs, most = len(self.output_bounds) - 1, len(self.input_bounds)
+        of_outputs = np.repeat(np.arange(outputs), np.diff(self.output_bounds))
+        return np.searchsorted(of_outputs * most + self.of_inputs, np.arange(outputs) * most + inputs[:, None])
+
 
 def _bounds(numbers: np.ndarray, size: int) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(np.bincount(numbers, minlength=size))]).astype(np.int64)
@@ -63,7 +78,7 @@ class Pass:
         layers, connections: of each layer.
         batch: examples.
         workers: threads.
-        pixels: mean and factor, float32 (inputs,): inputs of bytes are (bytes − mean) · factor.
+        pixels: mean and factor, float32 (inputs,): inputs are bytes, of which (bytes − mean) · factor is meant.
     """
 
     def __init__(
@@ -75,78 +90,79 @@ class Pass:
         pixels: tuple[np.ndarray, np.ndarray] | None = None,
     ):
         self._batch, self._workers, self._measured = batch, workers, True
-        lines = whole(batch) // LANES
-        self._stride = stride = (lines + 1 - lines % 2) * LANES
-        self._layers, self._pixels = layers, pixels
-        self._epsilons, self._momenta = (
-            np.array([getattr(layer, name) for layer in layers], np.float32) for name in ("epsilon", "momentum")
-        )
-        self._table = _table(layers, connections)
+        self._layers = layers
+        self._stride = stride = _stride(batch, 4)
+        steps = [stride if pixels is None else _stride(batch, 1), *[stride] * (len(layers) - 1)]
         most = max(max(layer.inputs, layer.outputs) for layer in layers)
-        if most * stride >= 1 << 31:
+        if most * max(steps) >= 1 << 31:
             raise InputError(
                 f"kept weights that normalise their inputs: {batch} examples of {most} are too many at once"
             )
+        first = layers[0].inputs
         inputs, outputs = sum(layer.inputs for layer in layers), sum(layer.outputs for layer in layers)
         kept = sum(len(one.indices) for one in connections)
-        self._size = kept + 2 * inputs + outputs
-        self._rows = aligned(inputs * stride)
+        self._inputs, self._size = inputs, kept + 2 * inputs + outputs
+        self._table = _table(layers, connections, batch, steps)
+        self._settings = (
+            *(pixels or (np.zeros(first, np.float32), np.ones(first, np.float32))),
+            *(np.array([getattr(layer, name) for layer in layers], np.float32) for name in ("epsilon", "momentum")),
+        )
+        self._rows = aligned(first * steps[0]) if pixels is None else aligned(first * steps[0] // 4).view(np.uint8)
         self._made, self._of_made = aligned(outputs * stride), aligned(outputs * stride)
-        self._mean, self._variance, self._scale = aligned(inputs), aligned(inputs), aligned(inputs)
-        self._scratch, self._scaled = aligned(workers * _kernels().scratch_size(stride)), aligned(kept)
+        self._known, self._scratch = aligned(_kernels().LINES * inputs), aligned(kept)
+        for array in self._rows, self._made, self._of_made:
+            array[:] = 0  # behind the batch nothing is written
+        self._starts = _starts([one.of_inputs for one in connections], steps)
         self._by_output = (
-            np.concatenate([one.order for one in connections]),
-            *_places([one.of_inputs for one in connections], stride),
-            *_bounds_of([one.output_bounds for one in connections], workers),
+            *(
+                np.concatenate([one.order for one in connections]),
+                np.concatenate([one.of_inputs for one in connections]),
+            ),
+            *(self._starts, *_shares([one.output_bounds for one in connections], workers)),
         )
+        bounds, parts = _shares([one.input_bounds for one in connections], workers)
+        self._to_inputs = _starts([one.of_outputs for one in connections], len(layers) * [stride]), bounds, parts
         self._by_input = (
-            *_places([one.of_outputs for one in connections], stride),
-            *_bounds_of([one.input_bounds for one in connections], workers),
+            *(self._starts, np.hstack([one.cuts(part) for one, part in zip(connections, parts, strict=True)])),
+            np.concatenate([one.places for one in connections]),
+            np.concatenate([one.of_outputs for one in connections]),
         )
-        self._first = len(connections[0].indices) + 2 * layers[0].inputs + layers[0].outputs
+        self._first = len(connections[0].indices) + 2 * first + layers[0].outputs
         self._weights = self._of_first = np.empty(0, np.float32)
 
     def fits(self, batch: int, workers: int) -> bool:
         """Whether it was made for such a batch."""
         return (batch, workers) == (self._batch, self._workers)
 
-    def forward(self, inputs: np.ndarray, weights: np.ndarray, averages: np.ndarray, measured: bool) -> np.ndarray:
-        """float32 (B, outputs) of the last layer.
+    def forward(
+        self, inputs: np.ndarray, weights: np.ndarray, averages: np.ndarray, measured: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What the last layer makes, and running averages after this batch.
 
         Args:
-            inputs: float32 (B, inputs) of the first one; or uint8, where pixels are given.
+            inputs: float32 (B, inputs) of the first one; uint8 where pixels are given.
             weights: of each layer kept values, γ, β and b, one after the other.
-            averages: running means of all layers, running variances, and for each layer 1 or 0: see `running`.
-            measured: whether mean and variance are those of the batch; else the running ones.
+            averages: running means of all layers, running variances, and for each layer whether these hold anything
+                yet, 0 or 1: if not they are those of the batch afterwards.
+            measured: whether mean and variance are those of the batch; else the running ones, which stay.
+
+        Returns:
+            float32 (B, outputs), and running means of all layers and running variances.
         """
         self._weights, self._measured = weights, measured
-        if not measured:
-            self._mean[:], self._variance[:] = averages[: 2 * len(self._mean)].reshape(2, -1)
-        outputs, measures = _examples(self._batch, self._layers[-1].outputs), (self._mean, self._variance, self._scale)
-        given = measured, self._epsilons[0], self._stride, *measures, self._rows, self._scratch
-        if inputs.dtype == np.uint8:
-            _kernels().take_pixels(inputs, *self._pixels, *given)
-        else:
-            _kernels().take_inputs(inputs, *given)
+        outputs, running = _examples(self._batch, self._layers[-1].outputs), aligned(2 * self._inputs)
         _kernels().forward(
-            *(self._batch, weights, measured, self._table, self._epsilons, self._stride, *self._by_output),
-            *(self._rows, self._made, *measures, self._scaled, outputs),
+            *(inputs, weights, averages, measured, self._table, *self._settings, self._stride, *self._by_output),
+            *(self._rows, self._made, self._known, self._scratch, running, outputs),
         )
-        return outputs
-
-    def running(self, averages: np.ndarray) -> np.ndarray:
-        """Running means of all layers and running variances, after this batch, from those `forward` was given."""
-        size = 2 * len(self._mean)
-        found, keep = aligned(size), self._momenta * averages[size:] if self._measured else np.ones_like(self._momenta)
-        _kernels().mix(averages, keep, self._table, self._mean, self._variance, found)
-        return found
+        return outputs, running
 
     def back(self, upstream: np.ndarray) -> np.ndarray:
         """The gradients of the weights, in their order, from those of the outputs, float32 (B, outputs)."""
         found = aligned(self._size)
         _kernels().back(
-            *(upstream, self._weights, self._measured, self._table, self._stride, *self._by_input),
-            *(self._rows, self._made, self._scale, self._scaled, self._of_made, found),
+            *(upstream, self._weights, self._measured, self._table, self._stride, *self._by_input, *self._to_inputs),
+            *(self._rows, self._made, self._known, self._scratch, self._of_made, found),
         )
         # A copy, as TensorFlow may write where it takes an array over.
         self._of_first = found[: self._first].copy()
@@ -156,30 +172,37 @@ class Pass:
         """The gradients of the inputs, float32 (B, inputs); after `back`."""
         found = _examples(self._batch, self._layers[0].inputs)
         _kernels().of_inputs(
-            *(self._batch, self._weights, self._measured, self._table, self._stride, *self._by_input),
-            *(self._rows, self._of_made, self._scale, self._scaled, self._of_first),
-            *(aligned(self._layers[0].inputs * self._stride), found),
+            *(self._weights, self._of_first, self._measured, self._table, self._stride, *self._to_inputs),
+            *(self._rows, self._known, self._of_made, aligned(self._layers[0].inputs * self._stride), found),
         )
         return found
 
 
-def _table(layers: list[NormalizedLayer], connections: list[Connections]) -> np.ndarray:
-    """Columns as in `tfprune.engine.normalized_kernels`."""
+def _stride(batch: int, size: int) -> int:
+    """Numbers of some bytes from one row to the next: an odd number of cache lines."""
+    lines = -(-batch * size // _LINE)
+    return (lines + 1 - lines % 2) * _LINE // size
+
+
+def _table(layers: list[NormalizedLayer], connections: list[Connections], batch: int, steps: list[int]) -> np.ndarray:
+    """Columns as in `tfprune.engine.normalized_rows`."""
     lines, first = [], np.zeros(4, np.int64)
-    for layer, known in zip(layers, connections, strict=True):
+    for layer, known, step in zip(layers, connections, steps, strict=True):
         kept = len(known.indices)
-        lines.append([layer.inputs, layer.outputs, kept, layer.relu, *first])
+        is_shared = (kept + _BESIDE * (layer.inputs + layer.outputs)) * batch >= _ENOUGH
+        lines.append([layer.inputs, layer.outputs, kept, layer.relu, *first, step, is_shared])
         first += layer.inputs, layer.outputs, kept, kept + 2 * layer.inputs + layer.outputs
     return np.array(lines, np.int64)
 
 
-def _places(numbers: list[np.ndarray], stride: int) -> tuple[np.ndarray, np.ndarray]:
-    joined = np.concatenate([*numbers, np.zeros(kernels("vectors").AHEAD, np.int32)])
-    return joined, np.int32(stride) * joined
+def _starts(numbers: list[np.ndarray], steps: list[int]) -> np.ndarray:
+    """Where rows begin, by their numbers and how far they are apart in each layer; more behind, which are fetched."""
+    starts = [np.int32(step) * one for one, step in zip(numbers, steps, strict=True)]
+    return np.concatenate([*starts, np.zeros(kernels("normalized_vectors").AHEAD, np.int32)])
 
 
-def _bounds_of(bounds: list[np.ndarray], workers: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of all layers, and of the shares of workers that take about equally long."""
+def _shares(bounds: list[np.ndarray], workers: int) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds of all layers, and those of the shares of workers that take about equally long."""
     shares = []
     for one in bounds:
         work = one + _BESIDE * np.arange(len(one))

@@ -9,103 +9,72 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from tfprune.engine.kernels import MATH, transpose
-from tfprune.engine.vectors import FOUR_DOTS, LANES, MOST, SIXTEEN_DOTS, add_far_pieces, transpose_bytes
+from tfprune.engine.kernels import MATH
+from tfprune.engine.normalized_vectors import FOUR_DOTS, LANES, MOST, SIXTEEN_DOTS, sums_about, transpose, weighted
 
-# Columns of the table: how many features a layer has, how many weights it keeps, whether negative outputs become 0, and
-# where the first one lies of its inputs, its outputs, its kept weights, and of all its values, γ, β and b.
-INPUTS, OUTPUTS, KEPT, RELU, FIRST_INPUT, FIRST_OUTPUT, FIRST_KEPT, FIRST_WEIGHT = range(8)
+# Columns of the table: how many features a layer has, how many weights it keeps, whether negative outputs become 0;
+# where the first one lies of its inputs, its outputs, its kept weights, and of all its values, γ, β and b; from one of
+# the rows it reads to the next, and whether there is work for several threads.
+INPUTS, OUTPUTS, KEPT, RELU, FIRST_INPUT, FIRST_OUTPUT, FIRST_KEPT, FIRST_WEIGHT, STEP, SHARED = range(10)
+# Lines of what is known of inputs x: mean and variance, x̂ = slope · x + offset, and γ · x̂ + β = gain · x + lift.
+MEAN, VARIANCE, SLOPE, OFFSET, GAIN, LIFT = range(6)
 
-_CACHED = 2**17  # floats in half of a core's second cache
+_CACHED = 2**20  # bytes in a core's second cache
 
 
 @njit
-def _tile(rows, length):
-    """Floats of `rows` rows that are used at a time, so that these stay in a core's cache."""
+def _tile(rows, size, length):
+    """Numbers of `rows` rows that are used at a time, so that these stay in a core's cache."""
     most = MOST * LANES
-    return min(most, length) if rows * most <= 2 * _CACHED else most // 2
-
-
-@njit
-def give_examples(rows, stride, out):
-    """Rows as examples (B, features)."""
-    batch, features = out.shape
-    transpose(rows, 0, stride, out.reshape(-1), 0, features, features, batch)
+    return min(most, length) if rows * most * size <= _CACHED else most // 2
 
 
 @njit(fastmath=MATH)
-def standardised(row, f, measured, epsilon, mean, variance, scale, out):
-    """out = (row − mean[f]) · scale[f], of a row's own mean and variance where it is `measured`."""
-    batch = row.size
+def measure(rows, at, batch, center, factor, measured, epsilon, gamma, beta, known, f):
+    """Fills in a column of what is known of inputs; mean and variance, of (row − center) · factor, where `measured`."""
     if measured:
-        total = np.float32(0)
-        for b in range(batch):
-            total += row[b]
-        center = total / np.float32(batch)
-        total = np.float32(0)
-        for b in range(batch):
-            total += (row[b] - center) * (row[b] - center)
-        mean[f], variance[f] = center, total / np.float32(batch)
-    center = mean[f]
-    factor = np.float32(1) / np.sqrt(variance[f] + epsilon)
-    scale[f] = factor
-    for b in range(batch):
-        out[b] = (row[b] - center) * factor
-    for b in range(batch, out.size):
-        out[b] = np.float32(0)
-
-
-@njit(fastmath=MATH)
-def normalised(scratch, first, wide, batch, stride, measured, epsilon, mean, variance, scale, rows):
-    """Rows of some features, from those in the scratch."""
-    for f in range(wide):
-        row = scratch[f * stride : f * stride + batch]
-        out = rows[(first + f) * stride : (first + f + 1) * stride]
-        standardised(row, first + f, measured, epsilon, mean, variance, scale, out)
+        share = np.float32(1) / np.float32(batch)
+        mean = sums_about(rows, at, batch, np.float32(0))[0] * share
+        known[MEAN, f] = (mean - center) * factor
+        known[VARIANCE, f] = sums_about(rows, at, batch, mean)[1] * share * factor * factor
+    scale = np.float32(1) / np.sqrt(known[VARIANCE, f] + epsilon)
+    slope = scale * factor
+    offset = -(known[MEAN, f] * scale + center * slope)
+    known[SLOPE, f], known[OFFSET, f] = slope, offset
+    known[GAIN, f], known[LIFT, f] = gamma[f] * slope, beta[f] + gamma[f] * offset
 
 
 @njit
-def transpose_pixels(pixels, first, wide, center, factor, out, stride):
-    """Rows (pixels − center) · factor of some features."""
-    batch, features = pixels.shape
-    given = pixels.reshape(-1)
-    whole_batch, whole_wide = batch // LANES * LANES, wide // LANES * LANES
-    for i in range(0, whole_batch, LANES):
-        for j in range(0, whole_wide, LANES):
-            at = i * features + first + j
-            transpose_bytes(given, at, features, center, factor, first + j, out, j * stride + i, stride)
-    for i in range(batch):
-        for j in range(0 if i >= whole_batch else whole_wide, wide):
-            value = np.float32(given[i * features + first + j]) - center[first + j]
-            out[j * stride + i] = value * factor[first + j]
+def layer_parts(values, line):
+    """A layer's kept weights, γ, β and b, or the gradients of these."""
+    n, features, begin = line[KEPT], line[INPUTS], line[FIRST_WEIGHT]
+    gamma, beta, bias = begin + n, begin + n + features, begin + n + 2 * features
+    return values[begin:gamma], values[gamma:beta], values[beta:bias], values[bias : bias + line[OUTPUTS]]
 
 
 @njit(fastmath=MATH)
-def make_outputs(rows, batch, stride, weights, line, order, numbers, starts, bounds, first, last, scaled, shifts, made):
+def make_outputs(rows, batch, stride, weights, line, known, order, numbers, starts, bounds, first, last, scaled, made):
     """Some rows of x̂ · (γ ∘ W) + (β · W + b); negative ones are 0 with `RELU`."""
-    n, features = line[KEPT], line[INPUTS]
-    values, gamma, beta = weights[:n], weights[n : n + features], weights[n + features : n + 2 * features]
-    bias = weights[n + 2 * features :]
+    values, _, _, bias = layer_parts(weights, line)
+    gain, lift = known[GAIN], known[LIFT]
+    shifts = np.empty(last - first, np.float32)
     for o in range(first, last):
         shift = bias[o]
         for k in range(bounds[o], bounds[o + 1]):
             value = values[order[k]]
-            scaled[k] = gamma[numbers[k]] * value
-            shift += beta[numbers[k]] * value
-        shifts[o] = shift
+            scaled[k] = gain[numbers[k]] * value
+            shift += lift[numbers[k]] * value
+        shifts[o - first] = shift
+    least = np.float32(0) if line[RELU] else np.float32(-np.inf)
     length = (batch + LANES - 1) // LANES * LANES
-    tile = _tile(features, length)
+    tile = _tile(line[INPUTS], rows.itemsize, length)
     for at in range(0, length, tile):
         vectors = min(tile, length - at) // LANES
         for o in range(first, last):
-            add_far_pieces(rows, at, vectors, scaled, starts, bounds[o], bounds[o + 1], made, o * stride + at, 0)
-    floor = np.float32(0) if line[RELU] else np.float32(-np.inf)
+            begin, end, to = bounds[o], bounds[o + 1], o * stride + at
+            weighted(rows, at, vectors, scaled, starts, begin, end, shifts[o - first], least, made, to)
     for o in range(first, last):
-        shift = shifts[o]
-        row = made[o * stride : o * stride + batch]
-        for b in range(batch):
-            value = row[b] + shift
-            row[b] = floor if value < floor else value
+        made[o * stride + batch : o * stride + length] = np.float32(0)
 
 
 @njit(fastmath=MATH)
@@ -133,52 +102,61 @@ def take_upstream(upstream, made, relu, stride, out, of_bias):
 
 
 @njit(fastmath=MATH)
-def make_gradients(
-    rows, upstream, batch, stride, weights, found, line, numbers, starts, bounds, first, last, products, goes_on,
-    measured, scale, made, relu, of_inputs, of_bias_before,
+def weight_gradients(
+    rows, upstream, batch, stride, weights, found, line, known, starts, begins, ends, places, numbers, bounds, first,
+    last, products,
 ):  # fmt: skip
-    """The gradients of some features' values, γ and β, and, where it `goes_on`, of the inputs."""
-    n, features, outputs = line[KEPT], line[INPUTS], line[OUTPUTS]
-    values, gamma, beta = weights[:n], weights[n : n + features], weights[n + features : n + 2 * features]
-    of_values, of_gamma, of_beta = found[:n], found[n : n + features], found[n + features : n + 2 * features]
-    of_bias = found[n + 2 * features :]
+    """The gradients of some features' values, γ and β."""
+    values, of_bias = layer_parts(weights, line)[0], layer_parts(found, line)[3]
+    of_values, of_gamma, of_beta, _ = layer_parts(found, line)
+    for o in range(line[OUTPUTS]):
+        products[begins[o] : ends[o]] = np.float32(0)
     length = (batch + LANES - 1) // LANES * LANES
-    tile = _tile(outputs, length)
-    piece = max(LANES, min(length, _CACHED // outputs // LANES * LANES))
-    for k in range(bounds[first], bounds[last]):
-        products[k] = np.float32(0)
-    for at in range(0, length, piece):
-        some = min(piece, length - at)
-        for f in range(first, last):
-            k, end, row = bounds[f], bounds[f + 1] - 1, f * stride + at
-            while k + 15 <= end:
-                SIXTEEN_DOTS(upstream, at, starts, k, end, rows, row, some, products)
+    vectors = length // LANES
+    pieces = max(1, min(length * line[INPUTS] * rows.itemsize // _CACHED, vectors // 4))
+    for piece in range(pieces):
+        at = vectors * piece // pieces * LANES
+        some = vectors * (piece + 1) // pieces * LANES - at
+        for o in range(line[OUTPUTS]):
+            k, last_one, to = begins[o], ends[o] - 1, o * stride + at
+            while k + 15 <= last_one:
+                SIXTEEN_DOTS(rows, at, starts, k, last_one, upstream, to, some, products)
                 k += 16
-            while k <= end:
-                FOUR_DOTS(upstream, at, starts, k, end, rows, row, some, products)
+            while k <= last_one:
+                FOUR_DOTS(rows, at, starts, k, last_one, upstream, to, some, products)
                 k += 4
-            if goes_on:
-                for more in range(0, some, tile):
-                    vectors = min(tile, some - more) // LANES
-                    here = at + more
-                    begin, end = bounds[f], bounds[f + 1]
-                    add_far_pieces(upstream, here, vectors, values, starts, begin, end, of_inputs, row + more, 0)
-    share = np.float32(1) / np.float32(batch)
     for f in range(first, last):
         along, beside = np.float32(0), np.float32(0)
         for k in range(bounds[f], bounds[f + 1]):
-            more = of_bias[numbers[k]]
-            of_values[k] = gamma[f] * products[k] + beta[f] * more
-            along += values[k] * products[k]
+            product, more = products[places[k]], of_bias[numbers[k]]
+            of_values[k] = known[GAIN, f] * product + known[LIFT, f] * more
+            along += values[k] * product
             beside += values[k] * more
-        of_gamma[f] = along
+        of_gamma[f] = known[SLOPE, f] * along + known[OFFSET, f] * beside
         of_beta[f] = beside
-        if goes_on:
-            # Through mean and variance: Σ_b of the gradients of x̂ is γ ∘ of_beta, Σ_b of these by x̂ is γ ∘ of_gamma.
-            factor = scale[f] * gamma[f]
-            slope = share * along if measured else np.float32(0)
-            constant = share * beside if measured else np.float32(0)
-            row, given = of_inputs[f * stride : (f + 1) * stride], rows[f * stride : f * stride + batch]
-            for b in range(batch):
-                row[b] = factor * (row[b] - (constant + slope * given[b]))
-            of_bias_before[f] = _through_relu(row, made[f * stride : f * stride + batch], relu)
+
+
+@njit(fastmath=MATH)
+def input_gradients(
+    rows, upstream, batch, stride, weights, found, line, known, starts, bounds, first, last, measured, relu, out,
+    of_bias,
+):  # fmt: skip
+    """The gradients of some inputs, 0 with `relu` where these are not positive, and the sum of each."""
+    values, (_, of_gamma, of_beta, _) = layer_parts(weights, line)[0], layer_parts(found, line)
+    length = (batch + LANES - 1) // LANES * LANES
+    tile = _tile(line[OUTPUTS], upstream.itemsize, length)
+    nothing, least = np.float32(0), np.float32(-np.inf)
+    for at in range(0, length, tile):
+        vectors = min(tile, length - at) // LANES
+        for f in range(first, last):
+            begin, end, to = bounds[f], bounds[f + 1], f * stride + at
+            weighted(upstream, at, vectors, values, starts, begin, end, nothing, least, out, to)
+    for f in range(first, last):
+        # Through mean and variance: Σ_b of the gradients of x̂ is γ ∘ of_beta, Σ_b of these by x̂ is γ ∘ of_gamma.
+        share = known[GAIN, f] / np.float32(batch) if measured else np.float32(0)
+        constant = share * (of_beta[f] + of_gamma[f] * known[OFFSET, f])
+        falling = share * of_gamma[f] * known[SLOPE, f]
+        row, given = out[f * stride : f * stride + length], rows[f * line[STEP] : f * line[STEP] + batch]
+        for b in range(batch):
+            row[b] = known[GAIN, f] * row[b] - (constant + falling * given[b])
+        of_bias[f] = _through_relu(row, given, relu)

@@ -17,6 +17,8 @@ _NEAR_PRODUCT = 1 / 32  # from a core's first cache
 _NEAR = 96  # rows of which a tile fills that cache
 _LEAST = 15  # connections with a group of so many rows, on average, for which that pays
 _NORMALISED = 2.5  # by TensorFlow, each input
+_NORMALISED_OUTPUT = 0.3
+_NORMALISED_PRODUCT = 1 / 28  # rows are few, or bytes
 _CALL_OF_SEVERAL = 50_000  # a layer's part of a call for several
 _LANES = 16
 _MARGIN = 1.2
@@ -66,14 +68,17 @@ def pays_normalized(geometry: Geometry, kept: int, batch_size: int) -> bool:
     """As `pays`, for dense layers that normalise their own inputs.
 
     The dense side is 2.5 nanoseconds more for each input. The kept one is 50,000 for the call, not 200,000, as layers
-    that follow one another share it, and rows are not grouped. Where all examples of its inputs or outputs are 2³¹
-    floats or more it never pays. So a layer of 256 × 10 weights pays at any density at batch 500, one of 3072 × 256
-    below 45 %.
+    that follow one another share it; 0.3 for each output, which stays a row; and 1/28 for each float of a row. Where
+    all examples of its inputs or outputs are 2³¹ floats or more it never pays. So a layer of 256 × 10 weights pays at
+    any density at batch 500, one of 3072 × 256 below 52 %.
     """
-    if max(geometry.channels, geometry.out_channels) * (batch_size + 2 * _LANES) >= 1 << 31:
+    if max(geometry.channels, geometry.out_channels) * (batch_size + 8 * _LANES) >= 1 << 31:
         return False
     dense = _dense(geometry, batch_size) + geometry.channels * batch_size * _NORMALISED
-    return _MARGIN * (_CALL_OF_SEVERAL + _kept(geometry, kept, batch_size, grouped=False)) < dense
+    return (
+        _MARGIN * (_CALL_OF_SEVERAL + _kept(geometry, kept, batch_size, _NORMALISED_OUTPUT, _NORMALISED_PRODUCT))
+        < dense
+    )
 
 
 def _dense(geometry: Geometry, batch: int) -> float:
@@ -82,12 +87,13 @@ def _dense(geometry: Geometry, batch: int) -> float:
     return places * geometry.size * _DENSE_PRODUCT + geometry.size * _DENSE_WEIGHT + outputs * _DENSE_OUTPUT
 
 
-def _kept(geometry: Geometry, kept: int, batch: int, grouped: bool = True) -> float:
+def _kept(geometry: Geometry, kept: int, batch: int, output: float = _OUTPUT, product: float | None = None) -> float:
     read = geometry.phases * geometry.channels
     inputs = geometry.positions * read * batch
     length = geometry.span * batch
     outputs = length * geometry.out_channels
     row = -(-length // _LANES) * _LANES
-    in_groups = grouped and rows_in_group(geometry.shape[0], kept, read, geometry.out_channels) < read
-    product = _NEAR_PRODUCT if in_groups else _PRODUCT
-    return inputs * _INPUT + outputs * _OUTPUT + kept * (_CONNECTION + row * product)
+    if product is None:
+        in_groups = rows_in_group(geometry.shape[0], kept, read, geometry.out_channels) < read
+        product = _NEAR_PRODUCT if in_groups else _PRODUCT
+    return inputs * _INPUT + outputs * output + kept * (_CONNECTION + row * product)
