@@ -11,9 +11,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from tfprune.engine.kernels import MATH, transpose
+from tfprune.engine.kernels import MATH
 from tfprune.engine.lanes import LANES
 from tfprune.engine.tiles import sum_tile, window_maximum, window_mean
+from tfprune.engine.vectors import transpose
 
 PRODUCT, POOL, SCALE, SUM = range(4)
 (

@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 from numba import get_thread_id, njit, prange, types
 
-from tfprune.engine.vectors import FOUR_DOTS, LANES, MOST, SIXTEEN_DOTS, add_pieces, transpose_block
+from tfprune.engine.vectors import FOUR_DOTS, LANES, MOST, SIXTEEN_DOTS, add_pieces, transpose
 
 _TILE = 512  # floats of pieces that are multiplied at a time
 _CHANNELS = 64  # that are transposed at a time
@@ -59,10 +59,14 @@ def _add(rows, at, values, starts, bounds, begin, end, out, to, made, vectors, t
     at_once = vectors * (tile + 1) // tiles - first
     at += first * LANES
     to += first * LANES
+    nothing, least = np.float32(0), np.float32(-np.inf)
     for group in range((bounds.size - 1) // made):
         for row in range(begin, end):
             k = group * made + row
-            add_pieces(rows, at, at_once, values, starts, bounds[k], bounds[k + 1], out, to + row * stride, group)
+            add_pieces(
+                *(rows, at, at_once, values, starts, bounds[k], bounds[k + 1]),
+                *(out, to + row * stride, group, nothing, least),
+            )
 
 
 @_kernel(_VALUES, _NUMBERS, _OUT)
@@ -143,22 +147,6 @@ def multiply_rows(rows, starts, bounds, parts, made, out, number, blocks, size, 
                     while k < end:
                         FOUR_DOTS(rows, at, starts, k, end - 1, made, to, some, out)
                         k += 4
-
-
-@njit
-def transpose(given, at, step, out, to, stride, rows, columns):
-    """out[to + j · stride + i] = given[at + i · step + j] for i < rows, j < columns"""
-    whole_rows = rows // LANES * LANES
-    whole_columns = columns // LANES * LANES
-    for i in range(0, whole_rows, LANES):
-        for j in range(0, whole_columns, LANES):
-            transpose_block(given, at + i * step + j, step, out, to + j * stride + i, stride)
-        for j in range(whole_columns, columns):
-            for one in range(i, i + LANES):
-                out[to + j * stride + one] = given[at + one * step + j]
-    for i in range(whole_rows, rows):
-        for j in range(columns):
-            out[to + j * stride + i] = given[at + i * step + j]
 
 
 @njit

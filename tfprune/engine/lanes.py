@@ -8,23 +8,9 @@ from numba.core import cgutils
 
 LANES = 16
 FLOAT = ir.FloatType()
-INT = ir.IntType(64)
+INT, HALF, _BYTE = ir.IntType(64), ir.IntType(32), ir.IntType(8)
 VECTOR = ir.VectorType(FLOAT, LANES)
-
-
-def store_turned(builder, rows, out, to, stride):
-    """Stores the columns of sixteen vectors."""
-    half = LANES // 2
-    while half:  # exchanges the blocks of this size that lie off the diagonal
-        low = [lane if not lane & half else LANES + lane - half for lane in range(LANES)]
-        high = [lane + half if not lane & half else LANES + lane for lane in range(LANES)]
-        for i in range(LANES):
-            if not i & half:
-                pair = rows[i], rows[i + half]
-                rows[i], rows[i + half] = shuffle(builder, *pair, low), shuffle(builder, *pair, high)
-        half //= 2
-    for j, row in enumerate(rows):
-        store(builder, row, builder.gep(out, [builder.add(to, builder.mul(stride, INT(j)))]), 0)
+_LINE = 64  # bytes of a cache's line
 
 
 def unpacked(context, builder, signature, arguments):
@@ -38,27 +24,31 @@ def unpacked(context, builder, signature, arguments):
             yield context.cast(builder, value, kind, types.int64)
 
 
-def vector_at(builder, pointer, number):
-    if number:
-        pointer = builder.gep(pointer, [INT(number * LANES)])
-    return builder.bitcast(pointer, VECTOR.as_pointer())
-
-
 def load(builder, pointer, number):
-    return builder.load(vector_at(builder, pointer, number), align=4)
+    """The vector of floats so many vectors on, from floats or bytes."""
+    place = _vector_at(builder, pointer, number)
+    if pointer.type.pointee == FLOAT:
+        return builder.load(place, align=4)
+    return builder.uitofp(builder.load(place, align=1), VECTOR)
 
 
 def store(builder, vector, pointer, number):
-    builder.store(vector, vector_at(builder, pointer, number), align=4)
+    builder.store(vector, _vector_at(builder, pointer, number), align=4)
 
 
 def fetch(builder, pointer, vectors):
-    """Asks for vectors that are needed soon."""
-    number = ir.IntType(32)
-    kind = ir.FunctionType(ir.VoidType(), [pointer.type, number, number, number])
-    fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-    for i in range(vectors):
-        builder.call(fetch, [builder.gep(pointer, [INT(i * LANES)]), number(0), number(3), number(1)])
+    """Asks for vectors that are needed soon, of floats or bytes."""
+    kind = ir.FunctionType(ir.VoidType(), [_BYTE.as_pointer(), *3 * [HALF]])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    size = 4 if pointer.type.pointee == FLOAT else 1
+    start = builder.bitcast(pointer, _BYTE.as_pointer())
+    for byte in range(0, vectors * LANES * size, _LINE):
+        builder.call(function, [builder.gep(start, [INT(byte)]), HALF(0), HALF(3), HALF(1)])
+
+
+def vector_of(kind):
+    """The type of sixteen of a type."""
+    return ir.VectorType(kind, LANES)
 
 
 def zeros():
@@ -66,7 +56,7 @@ def zeros():
 
 
 def indices(numbers):
-    return ir.Constant(ir.VectorType(ir.IntType(32), len(numbers)), list(numbers))
+    return ir.Constant(ir.VectorType(HALF, len(numbers)), list(numbers))
 
 
 def shuffle(builder, one, other, lanes):
@@ -74,7 +64,7 @@ def shuffle(builder, one, other, lanes):
 
 
 def spread(builder, number):
-    alone = builder.insert_element(ir.Constant(VECTOR, ir.Undefined), number, ir.IntType(32)(0))
+    alone = builder.insert_element(ir.Constant(VECTOR, ir.Undefined), number, HALF(0))
     return shuffle(builder, alone, alone, [0] * LANES)
 
 
@@ -94,20 +84,22 @@ def smaller(builder, limit, vector):
 
 def first_lanes(builder, number):
     """A mask of those before a number."""
-    kind = ir.VectorType(ir.IntType(32), LANES)
-    limit = builder.insert_element(
-        ir.Constant(kind, ir.Undefined), builder.trunc(number, ir.IntType(32)), ir.IntType(32)(0)
-    )
+    kind = ir.VectorType(HALF, LANES)
+    limit = builder.insert_element(ir.Constant(kind, ir.Undefined), builder.trunc(number, HALF), HALF(0))
     return builder.icmp_signed("<", indices(range(LANES)), shuffle(builder, limit, limit, [0] * LANES))
 
 
 def masked_load(builder, pointer, mask):
-    place = vector_at(builder, pointer, 0)
-    return llvm(builder, "llvm.masked.load.v16f32.p0", [place, ir.IntType(32)(4), mask, zeros()])
+    """As `load` of the first vector; 0 in lanes that are masked out, which are not read."""
+    if pointer.type.pointee == FLOAT:
+        return llvm(builder, "llvm.masked.load.v16f32.p0", [_vector_at(builder, pointer, 0), HALF(4), mask, zeros()])
+    kind = vector_of(_BYTE)
+    arguments = [_vector_at(builder, pointer, 0), HALF(1), mask, ir.Constant(kind, [0] * LANES)]
+    return builder.uitofp(llvm(builder, "llvm.masked.load.v16i8.p0", arguments, kind), VECTOR)
 
 
-def llvm(builder, name, arguments):
-    kind = ir.FunctionType(VECTOR, [one.type for one in arguments])
+def llvm(builder, name, arguments, made=VECTOR):
+    kind = ir.FunctionType(made, [one.type for one in arguments])
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
 
 
@@ -126,3 +118,9 @@ def sums_of_lanes(builder, vectors):
             vectors = [builder.fadd(vectors[0], shuffle(builder, *vectors * 2, moved))]
         size = half
     return vectors[0]
+
+
+def _vector_at(builder, pointer, number):
+    if number:
+        pointer = builder.gep(pointer, [INT(number * LANES)])
+    return builder.bitcast(pointer, vector_of(pointer.type.pointee).as_pointer())

@@ -39,7 +39,7 @@ from tfprune.engine.normalized_rows import (
     take_upstream,
     weight_gradients,
 )
-from tfprune.engine.normalized_vectors import transpose
+from tfprune.engine.vectors import transpose
 
 _WIDE = 32  # features of examples that are transposed at a time
 LINES = 6  # of what is known of inputs

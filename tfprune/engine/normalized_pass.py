@@ -198,7 +198,7 @@ def _table(layers: list[NormalizedLayer], connections: list[Connections], batch:
 def _starts(numbers: list[np.ndarray], steps: list[int]) -> np.ndarray:
     """Where rows begin, by their numbers and how far they are apart in each layer; more behind, which are fetched."""
     starts = [np.int32(step) * one for one, step in zip(numbers, steps, strict=True)]
-    return np.concatenate([*starts, np.zeros(kernels("normalized_vectors").AHEAD, np.int32)])
+    return np.concatenate([*starts, np.zeros(kernels("vectors").AHEAD, np.int32)])
 
 
 def _shares(bounds: list[np.ndarray], workers: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 
 from tfprune.engine.kernels import MATH
-from tfprune.engine.normalized_vectors import FOUR_DOTS, LANES, MOST, SIXTEEN_DOTS, sums_about, transpose, weighted
+from tfprune.engine.vectors import FOUR_DOTS, LANES, MOST, SIXTEEN_DOTS, add_far_pieces, sums_about, transpose
 
 # Columns of the table: how many features a layer has, how many weights it keeps, whether negative outputs become 0;
 # where the first one lies of its inputs, its outputs, its kept weights, and of all its values, γ, β and b; from one of
@@ -72,7 +72,7 @@ def make_outputs(rows, batch, stride, weights, line, known, order, numbers, star
         vectors = min(tile, length - at) // LANES
         for o in range(first, last):
             begin, end, to = bounds[o], bounds[o + 1], o * stride + at
-            weighted(rows, at, vectors, scaled, starts, begin, end, shifts[o - first], least, made, to)
+            add_far_pieces(rows, at, vectors, scaled, starts, begin, end, made, to, 0, shifts[o - first], least)
     for o in range(first, last):
         made[o * stride + batch : o * stride + length] = np.float32(0)
 
@@ -150,7 +150,7 @@ def input_gradients(
         vectors = min(tile, length - at) // LANES
         for f in range(first, last):
             begin, end, to = bounds[f], bounds[f + 1], f * stride + at
-            weighted(upstream, at, vectors, values, starts, begin, end, nothing, least, out, to)
+            add_far_pieces(upstream, at, vectors, values, starts, begin, end, out, to, 0, nothing, least)
     for f in range(first, last):
         # Through mean and variance: Σ_b of the gradients of x̂ is γ ∘ of_beta, Σ_b of these by x̂ is γ ∘ of_gamma.
         share = known[GAIN, f] / np.float32(batch) if measured else np.float32(0)

@@ -11,13 +11,13 @@ from __future__ import annotations
 from itertools import chain
 
 import numpy as np
-from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from tfprune.engine.lanes import (
     FLOAT,
+    HALF,
     INT,
     LANES,
     VECTOR,
@@ -30,8 +30,6 @@ from tfprune.engine.lanes import (
     unpacked,
     zeros,
 )
-
-_HALF = ir.IntType(32)
 
 
 def packed(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
@@ -75,9 +73,9 @@ def _tile_sum(lines: int, width: int, step: int):
                         builder.store(spread(builder, shift), one)
             with cgutils.for_range_slice(builder, first, last, INT(1), INT) as (k, _):
                 both = builder.load(builder.gep(connections, [k]))
-                value = builder.bitcast(builder.trunc(builder.lshr(both, INT(32)), _HALF), FLOAT)
+                value = builder.bitcast(builder.trunc(builder.lshr(both, INT(32)), HALF), FLOAT)
                 value = spread(builder, value)
-                piece = builder.gep(here, [builder.zext(builder.trunc(both, _HALF), INT)])
+                piece = builder.gep(here, [builder.zext(builder.trunc(both, HALF), INT)])
                 for line, some in enumerate(sums):
                     place = line_of(piece, gap, line)
                     for x, one in enumerate(some):

@@ -9,25 +9,27 @@ from __future__ import annotations
 
 from itertools import chain
 
-from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from tfprune.engine.lanes import (
+    HALF,
     INT,
     LANES,
     VECTOR,
     fetch,
     first_lanes,
+    larger,
     load,
     masked_load,
     multiply_add,
+    shuffle,
     spread,
     store,
-    store_turned,
     sums_of_lanes,
     unpacked,
+    vector_of,
     zeros,
 )
 
@@ -45,20 +47,21 @@ def _weighted_sum(vectors: int, far: bool):
     """
 
     @intrinsic
-    def weighted_sum(typing, rows, at, values, starts, first, last, out, to, more):
-        """out[to + j] = Σ_k values[k] · rows[at + starts[k] + j] for k in first .. last − 1, j < 16 · vectors
+    def weighted_sum(typing, rows, at, values, starts, first, last, out, to, more, begin, least):
+        """out[to + j] = begin + Σ_k values[k] · rows[at + starts[k] + j] for k in first .. last − 1, j < 16 · vectors
 
-        Added to what is there if there is `more`.
+        Added to what is there, and not to `begin`, if there is `more`; then `least` where that is less.
         """
 
         def generate(context, builder, signature, arguments):
-            rows, at, values, starts, first, last, out, to, more = unpacked(context, builder, signature, arguments)
-            target = builder.gep(out, [to])
-            here = builder.gep(rows, [at])
+            rows, at, values, starts, first, last, out, to, more, begin, least = unpacked(
+                context, builder, signature, arguments
+            )
+            target, here = builder.gep(out, [to]), builder.gep(rows, [at])
             at_once = _AT_ONCE.get(vectors, 1)
             sums = [[cgutils.alloca_once(builder, VECTOR) for _ in range(vectors)] for _ in range(at_once)]
-            for one in chain(*sums):
-                builder.store(zeros(), one)
+            for i, one in enumerate(chain(*sums)):
+                builder.store(spread(builder, begin) if i < vectors else zeros(), one)
             with builder.if_then(builder.icmp_signed("!=", more, INT(0))):
                 for i, one in enumerate(sums[0]):
                     builder.store(load(builder, target, i), one)
@@ -68,8 +71,7 @@ def _weighted_sum(vectors: int, far: bool):
                     later = builder.load(builder.gep(starts, [builder.add(k, INT(AHEAD))]))
                     fetch(builder, builder.gep(here, [builder.sext(later, INT)]), vectors)
                 value = spread(builder, builder.load(builder.gep(values, [k])))
-                start = builder.sext(builder.load(builder.gep(starts, [k])), INT)
-                piece = builder.gep(here, [start])
+                piece = builder.gep(here, [builder.sext(builder.load(builder.gep(starts, [k])), INT)])
                 for i, one in enumerate(sums):
                     added = multiply_add(builder, value, load(builder, piece, i), builder.load(one))
                     builder.store(added, one)
@@ -83,48 +85,47 @@ def _weighted_sum(vectors: int, far: bool):
                         add(builder.add(k, INT(i)), sums[i])
             with cgutils.for_range_slice(builder, middle, last, INT(1), INT) as (k, _):
                 add(k, sums[0])
+            floor = spread(builder, least)
             for i in range(vectors):
                 parts = [builder.load(one[i]) for one in sums]
                 while len(parts) > 1:
                     parts = [builder.fadd(*pair) for pair in zip(parts[::2], parts[1::2], strict=True)]
-                store(builder, parts[0], target, i)
+                store(builder, larger(builder, floor, parts[0]), target, i)
             return context.get_dummy_value()
 
-        return types.void(rows, at, values, starts, first, last, out, to, more), generate
+        given = rows, at, values, starts, first, last, out, to, more, types.float32, types.float32
+        return types.void(*given), generate
 
     return weighted_sum
 
 
-_SUMS, _FAR_SUMS = ({vectors: _weighted_sum(vectors, far) for vectors in range(1, MOST + 1)} for far in (False, True))
-
-
-def _adding(sums: dict):
+def _adding(far: bool):
     """The function that adds weighted pieces of up to `MOST` vectors, by the intrinsic for their number."""
-    one, two, three, four, five, six, seven, eight = (sums[vectors] for vectors in range(1, MOST + 1))
+    one, two, three, four, five, six, seven, eight = (_weighted_sum(vectors, far) for vectors in range(1, MOST + 1))
 
     @njit
-    def add(rows, at, vectors, values, starts, first, last, out, to, more):
+    def add(rows, at, vectors, values, starts, first, last, out, to, more, begin, least):
         if vectors == 8:
-            eight(rows, at, values, starts, first, last, out, to, more)
+            eight(rows, at, values, starts, first, last, out, to, more, begin, least)
         elif vectors == 7:
-            seven(rows, at, values, starts, first, last, out, to, more)
+            seven(rows, at, values, starts, first, last, out, to, more, begin, least)
         elif vectors == 6:
-            six(rows, at, values, starts, first, last, out, to, more)
+            six(rows, at, values, starts, first, last, out, to, more, begin, least)
         elif vectors == 5:
-            five(rows, at, values, starts, first, last, out, to, more)
+            five(rows, at, values, starts, first, last, out, to, more, begin, least)
         elif vectors == 4:
-            four(rows, at, values, starts, first, last, out, to, more)
+            four(rows, at, values, starts, first, last, out, to, more, begin, least)
         elif vectors == 3:
-            three(rows, at, values, starts, first, last, out, to, more)
+            three(rows, at, values, starts, first, last, out, to, more, begin, least)
         elif vectors == 2:
-            two(rows, at, values, starts, first, last, out, to, more)
+            two(rows, at, values, starts, first, last, out, to, more, begin, least)
         else:
-            one(rows, at, values, starts, first, last, out, to, more)
+            one(rows, at, values, starts, first, last, out, to, more, begin, least)
 
     return add
 
 
-add_pieces, add_far_pieces = map(_adding, (_SUMS, _FAR_SUMS))
+add_pieces, add_far_pieces = _adding(False), _adding(True)
 
 
 def _dots(connections: int):
@@ -168,7 +169,7 @@ def _dots(connections: int):
                 for c, place in enumerate(places):
                     with builder.if_then(builder.icmp_signed("<=", builder.add(k, INT(c)), last)):
                         target = builder.gep(out, [place])
-                        one = builder.extract_element(found, ir.IntType(32)(c * step))
+                        one = builder.extract_element(found, HALF(c * step))
                         builder.store(builder.fadd(builder.load(target), one), target)
             return context.get_dummy_value()
 
@@ -181,34 +182,70 @@ SIXTEEN_DOTS, FOUR_DOTS = _dots(16), _dots(4)
 
 
 @intrinsic
+def sums_about(typing, rows, at, length, center):
+    """Σ_j rows[at + j] − center, and Σ_j of its square, j < length; up to whole vectors more is read."""
+
+    def generate(context, builder, signature, arguments):
+        rows, at, length, center = unpacked(context, builder, signature, arguments)
+        here, middle = builder.gep(rows, [at]), spread(builder, center)
+        sums = [[cgutils.alloca_once(builder, VECTOR) for _ in range(2)] for _ in range(4)]
+        for one in chain(*sums):
+            builder.store(zeros(), one)
+
+        def add(apart, total, squares):
+            builder.store(builder.fadd(builder.load(total), apart), total)
+            builder.store(multiply_add(builder, apart, apart, builder.load(squares)), squares)
+
+        whole = builder.and_(length, INT(-4 * LANES))
+        with cgutils.for_range_slice(builder, INT(0), whole, INT(4 * LANES), INT) as (j, _):
+            for i, pair in enumerate(sums):
+                found = load(builder, builder.gep(here, [builder.add(j, INT(i * LANES))]), 0)
+                add(builder.fsub(found, middle), *pair)
+        with cgutils.for_range_slice(builder, whole, length, INT(LANES), INT) as (j, _):
+            mask = first_lanes(builder, builder.sub(length, j))
+            apart = builder.fsub(load(builder, builder.gep(here, [j]), 0), middle)
+            add(builder.select(mask, apart, zeros()), *sums[0])
+        both = [[builder.load(pair[i]) for pair in sums] for i in range(2)]
+        both = [builder.fadd(builder.fadd(*four[:2]), builder.fadd(*four[2:])) for four in both]
+        found = sums_of_lanes(builder, both)
+        found = [builder.extract_element(found, HALF(lane)) for lane in (0, LANES // 2)]
+        return context.make_tuple(builder, signature.return_type, found)
+
+    return types.UniTuple(types.float32, 2)(rows, at, length, types.float32), generate
+
+
+@intrinsic
 def transpose_block(typing, given, at, step, out, to, stride):
     """out[to + j · stride + i] = given[at + i · step + j] for i, j < 16"""
 
     def generate(context, builder, signature, arguments):
         given, at, step, out, to, stride = unpacked(context, builder, signature, arguments)
-        rows = [
-            load(builder, builder.gep(given, [builder.add(at, builder.mul(step, INT(i)))]), 0) for i in range(LANES)
-        ]
-        store_turned(builder, rows, out, to, stride)
+        kind = vector_of(given.type.pointee).as_pointer()
+        places = [builder.gep(given, [builder.add(at, builder.mul(step, INT(i)))]) for i in range(LANES)]
+        rows = [builder.load(builder.bitcast(place, kind), align=1) for place in places]
+        half = LANES // 2
+        for _ in range(4):  # each time the first half of the rows comes between the second
+            pairs = [(rows[i], rows[i + half]) for i in range(half)]
+            rows = [
+                shuffle(builder, *pair, [i // 2 + side * half + i % 2 * LANES for i in range(LANES)])
+                for pair in pairs
+                for side in range(2)
+            ]
+        for j, row in enumerate(rows):
+            place = builder.gep(out, [builder.add(to, builder.mul(stride, INT(j)))])
+            builder.store(row, builder.bitcast(place, kind), align=1)
         return context.get_dummy_value()
 
     return types.void(given, at, step, out, to, stride), generate
 
 
-@intrinsic
-def transpose_bytes(typing, given, at, step, mean, scale, first, out, to, stride):
-    """out[to + j · stride + i] = (given[at + i · step + j] − mean[first + j]) · scale[first + j] for i, j < 16"""
-
-    def generate(context, builder, signature, arguments):
-        given, at, step, mean, scale, first, out, to, stride = unpacked(context, builder, signature, arguments)
-        center, factor = (load(builder, builder.gep(array, [first]), 0) for array in (mean, scale))
-        eight = ir.VectorType(ir.IntType(8), LANES)
-        rows = []
-        for i in range(LANES):
-            place = builder.gep(given, [builder.add(at, builder.mul(step, INT(i)))])
-            found = builder.uitofp(builder.load(builder.bitcast(place, eight.as_pointer()), align=1), VECTOR)
-            rows.append(builder.fmul(builder.fsub(found, center), factor))
-        store_turned(builder, rows, out, to, stride)
-        return context.get_dummy_value()
-
-    return types.void(given, at, step, mean, scale, first, out, to, stride), generate
+@njit
+def transpose(given, at, step, out, to, stride, rows, columns):
+    """out[to + j · stride + i] = given[at + i · step + j] for i < rows, j < columns"""
+    whole_rows, whole_columns = rows // LANES * LANES, columns // LANES * LANES
+    for i in range(0, whole_rows, LANES):
+        for j in range(0, whole_columns, LANES):
+            transpose_block(given, at + i * step + j, step, out, to + j * stride + i, stride)
+    for i in range(rows):
+        for j in range(0 if i >= whole_rows else whole_columns, columns):
+            out[to + j * stride + i] = given[at + i * step + j]
