@@ -9,15 +9,19 @@ import numpy as np
 import pytest
 
 import tfprune.engine.compiling
-from tfprune.engine.compiling import has_engine, kernels
+from tfprune.engine.compiling import has_engine, keeps_compiled, kernels
 from tfprune.errors import InputError
 from tfprune.layers.kept_layers import SparseDense
 
 
-def test_without_a_place_for_compiled_kernels(monkeypatch):
-    assert kernels()._cached()
+def test_without_a_place_for_compiled_kernels(monkeypatch, capsys):
+    assert keeps_compiled()
+    tfprune.engine.compiling._tell(keeps_compiled())
+    assert capsys.readouterr().err == "tfprune: compiling the sparse engine for this machine, once ...\n"
     monkeypatch.setattr(numba.core.caching.CacheImpl, "_locator_classes", [])
-    assert not kernels()._cached()
+    assert not keeps_compiled()
+    tfprune.engine.compiling._tell(keeps_compiled())
+    assert "in each process" in (said := capsys.readouterr().err) and "NUMBA_CACHE_DIR" in said
 
 
 def test_without_numba(monkeypatch):

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from tfprune.engine.products import _threads
+
 ALL = """
 import hashlib, sys
 import numpy as np, numba, tensorflow as tf
@@ -59,3 +61,9 @@ def test_same_bytes_with_more_threads(threads, one_thread):
 def test_threads_are_those_of_tensorflow(asked, used, one_thread):
     before = f"tf.config.threading.set_intra_op_parallelism_threads({asked})"
     assert _run(before, NUMBA_NUM_THREADS="3") == (one_thread, used)
+
+
+@pytest.mark.parametrize("said, used", [("3", 3), ("", 0), ("many", 0)])
+def test_threads_are_those_of_tensorflow_s_variable(said, used, monkeypatch):
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", said)
+    assert _threads.__wrapped__() == used

@@ -37,16 +37,35 @@ def kernels(module: str = "kernels") -> ModuleType:
         InputError: Numba is not installed; says the command that does it.
     """
     require_engine()
-    note = threading.Timer(
-        _SECONDS_WITHOUT_WORD,
-        lambda: print("tfprune: compiling the sparse engine for this machine, once ...", file=sys.stderr, flush=True),
-    )
+    note = threading.Timer(_SECONDS_WITHOUT_WORD, _tell, [keeps_compiled()])
     note.daemon = True
     note.start()
     try:
         return import_module(f"tfprune.engine.{module}")
     finally:
         note.cancel()
+
+
+def keeps_compiled() -> bool:
+    """Whether Numba finds a place for what it compiles; else it compiles in every process."""
+    from numba import njit, types
+
+    try:
+        njit(types.int64(types.int64), cache=True)(_nothing)
+    except RuntimeError:
+        return False
+    return True
+
+
+def _nothing(number):
+    return number
+
+
+def _tell(once: bool) -> None:
+    how = "for this machine, once"
+    if not once:
+        how = "in each process, as there is no place to keep it (NUMBA_CACHE_DIR names a folder)"
+    print(f"tfprune: compiling the sparse engine {how} ...", file=sys.stderr, flush=True)
 
 
 def run_with(threads: int) -> None:

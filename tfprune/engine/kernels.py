@@ -16,6 +16,7 @@ from __future__ import annotations
 import numpy as np
 from numba import get_thread_id, njit, prange, types
 
+from tfprune.engine.compiling import keeps_compiled
 from tfprune.engine.vectors import FOUR_DOTS, LANES, MOST, SIXTEEN_DOTS, add_pieces, transpose
 
 _TILE = 512  # floats of pieces that are multiplied at a time
@@ -31,25 +32,11 @@ _PACKING, _UNPACKING = types.UniTuple(_INT, 14), types.UniTuple(_INT, 11)
 # What may be reordered and contracted; not `fast`, which takes it that there is no NaN.
 MATH = {"reassoc", "contract", "nsz"}
 
+CACHED = keeps_compiled()
+
 
 def _kernel(*arguments):
     return njit(types.void(*arguments), parallel=True, fastmath=MATH, cache=CACHED, nogil=False)
-
-
-def _cached() -> bool:
-    """Whether Numba finds a place for what it compiles; else it compiles in every process."""
-    try:
-        njit(types.int64(types.int64), cache=True)(_nothing)
-    except RuntimeError:
-        return False
-    return True
-
-
-def _nothing(number):
-    return number
-
-
-CACHED = _cached()
 
 
 @njit

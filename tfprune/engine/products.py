@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from functools import cache
 
@@ -167,5 +168,6 @@ def operation(method, arguments, types=tf.float32, *first):
 
 @cache
 def _threads() -> int:
-    """TensorFlow's setting, which is fixed by now; 0 where there is none."""
-    return tf.config.threading.get_intra_op_parallelism_threads()
+    """TensorFlow's setting, which is fixed by now, or else its environment variable; 0 where there is none."""
+    said = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
+    return tf.config.threading.get_intra_op_parallelism_threads() or (int(said) if said.isdecimal() else 0)
