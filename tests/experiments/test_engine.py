@@ -5,6 +5,7 @@ import sys
 from functools import cache
 
 import pytest
+from few_figures import few_figures
 
 import tfprune
 from tfprune.cli.run import RunSettings, carry_out
@@ -106,7 +107,8 @@ def trained(tmp_path_factory):
     @cache
     def carried_out(command, engine):
         folder = tmp_path_factory.mktemp(f"{command}-{engine}")
-        carry_out(STUDIES[command](folder, engine=engine), QUIET)
+        with few_figures():
+            carry_out(STUDIES[command](folder, engine=engine), QUIET)
         return folder
 
     return carried_out

@@ -142,7 +142,7 @@ def test_the_numbers_are_those_of_dense_training(optimizer, decay):
         assert (array[keep] != before[path][keep]).any(), path  # running averages among them
 
 
-@pytest.mark.parametrize("kind", LOOPS)
+@pytest.mark.parametrize("kind", [pytest.param("fixed", marks=pytest.mark.slow), "searched"])
 def test_a_killed_training_ends_with_the_same_bytes(kind, tmp_path):
     whole = LOOPS[kind]("sparse")
     undisturbed = _train(whole, tmp_path / "whole")

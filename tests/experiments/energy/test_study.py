@@ -213,6 +213,7 @@ def _assert_same(came, expected):
             assert one[name] == other[name], name
 
 
+@pytest.mark.slow
 def test_overwrite_and_other_settings(done, finished, tmp_path):
     folder = EnergyStudy(done).folder
     (folder / files.MASKS).write_bytes(b"")
@@ -234,7 +235,7 @@ def test_two_processes_on_one_folder(done):
     "changed",
     [
         pytest.param({"cost": "ipruning", "keep_rate": 0.3, "cost_layout": "published"}, id="ipruning"),
-        pytest.param({"model": "simple", "loss": "log"}, id="simple"),
+        pytest.param({"model": "simple", "loss": "log"}, id="simple", marks=pytest.mark.slow),
         pytest.param(
             {
                 **{"evolution": "binary_de", "rescore": "all", "state_batch": 32, "NS": 5, "optimizer_m": "SGD"},
@@ -272,6 +273,7 @@ def test_states_and_weights_of_another_run_are_where_a_random_network_starts(fin
         assert (after[path][mask] != before[path][mask]).any()
 
 
+@pytest.mark.slow
 def test_a_random_state_has_its_fraction_of_bits(tmp_path):
     run = _run(tmp_path, model="random", epochs=1, init_probability=0.3)
     states, stretches = files.read_states(_file(run, "states"))
@@ -279,10 +281,8 @@ def test_a_random_state_has_its_fraction_of_bits(tmp_path):
     _assert_whole(run)
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [pytest.param({}, id="edropout"), pytest.param({"cost": "ipruning"}, id="ipruning", marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("changed", [{}, {"cost": "ipruning"}], ids=["edropout", "ipruning"])
 def test_killed_in_its_second_epoch_a_run_ends_with_the_same_files(changed, finished, tmp_path):
     """The kill is in place of the log of the second epoch, the fourth write: run.json, log, checkpoint, log."""
     expected = _run(tmp_path / "whole", **changed) if changed else finished

@@ -165,6 +165,7 @@ def test_a_flag_file(tmp_path, main):
     assert len(list((tmp_path / "lenet300100/snip/effective").glob("0_10_????????_accuracies.npy"))) == 1
 
 
+@pytest.mark.slow
 def test_gradual_pruning(tmp_path, main):
     flags = [f"--flagfile={ROOT / 'flags' / 'tfmot-polynomial.flags'}", "--data=digits", "--iterations=60"]
     result = main(*flags, f"--out_path={tmp_path}")
