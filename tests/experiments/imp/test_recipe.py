@@ -206,6 +206,7 @@ def test_the_seed_decides_everything(imp):
     assert contents[0] == contents[1] != contents[2]
 
 
+@pytest.mark.slow
 def test_imagenet_batches_in_memory_and_on_disk_train_alike(imp, tmp_path):
     rng = np.random.default_rng(0)
     for name, count in (("train_data_batch_1", 300), ("train_data_batch_2", 100), ("val_data", 60)):

@@ -45,7 +45,12 @@ def test_files_of_a_run(run):
 
 @pytest.mark.slow_beyond(8)
 @pytest.mark.parametrize(
-    "pruner", [name for name in PRUNERS if not name.endswith("uniform_plus") and name not in (DENSE, GRADUAL)]
+    "pruner",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name == "snip/iterative" else name
+        for name in PRUNERS
+        if not name.endswith("uniform_plus") and name not in (DENSE, GRADUAL)
+    ],
 )
 @pytest.mark.parametrize("pruning_type", ["direct", "effective"])
 def test_every_pruner(run, digits, pruner, pruning_type, monkeypatch):
