@@ -182,7 +182,7 @@ def test_filters_are_scored_with_their_update(name):
     assert all(np.array_equal(small[path], other[path]) for path in other) and list(small) == list(other)
 
 
-@pytest.mark.slow_beyond(3)
+@pytest.mark.slow_beyond(5)
 @pytest.mark.parametrize("call", [call for call in COPIES if call != "precision"])
 @pytest.mark.parametrize("name", QUANTIZED)
 def test_quantized_layers_are_copied_as_they_are(name, call, tmp_path):
