@@ -56,7 +56,10 @@ def test_lenet(side, channels, parameters):
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=pytest.mark.slow) if name in ("resnet34", "resnet101") else name for name in NETWORKS],
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in ("resnet34", "resnet50", "resnet101") else name
+        for name in NETWORKS
+    ],
 )
 def test_narrow_networks(name):
     side = NETWORKS[name].least_side

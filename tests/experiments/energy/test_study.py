@@ -242,6 +242,7 @@ def test_two_processes_on_one_folder(done):
                 **{"lr": 0.05, "augmentation": ["flip", "crop", "rotate", "cutout"], "scheduler_m": "none"},
             },
             id="other rules",
+            marks=pytest.mark.slow,
         ),
         pytest.param({"rescore": "best"}, id="best anew", marks=pytest.mark.slow),
         pytest.param({**NARROW, "states": "current"}, id="current", marks=pytest.mark.slow),
@@ -359,6 +360,7 @@ def test_a_network_without_filters_has_no_states():
         layout(model, "lenet")
 
 
+@pytest.mark.slow
 def test_a_cost_that_is_infinite_at_first_is_written_and_read(tmp_path):
     """With few bits on nothing leads to the classes in most of the first states."""
     run = _run(tmp_path, epochs=2, init_probability=0.02)
