@@ -152,7 +152,11 @@ def test_what_sparse_cannot_be(command, given, told, tmp_path):
         STUDIES[command](tmp_path, engine="sparse", **given).check()
 
 
-@pytest.mark.parametrize("command", STUDIES)
+# What the engine trains in energy-based pruning is tested beside it.
+QUICK = [pytest.param(command, marks=pytest.mark.slow) if command == "energy" else command for command in STUDIES]
+
+
+@pytest.mark.parametrize("command", QUICK)
 def test_results_tell_what_was_used(command, trained):
     pytest.importorskip("numba")
     sparse, dense = (tfprune.read_results(trained(command, engine)) for engine in ("auto", "dense"))
@@ -175,7 +179,7 @@ def test_asked_for_it_is_the_same_engine(command, trained):
         assert auto[name].equals(sparse[name])
 
 
-@pytest.mark.parametrize("command", STUDIES)
+@pytest.mark.parametrize("command", QUICK)
 def test_a_finished_run_is_finished_by_any_engine(command, trained, monkeypatch):
     folder = trained(command, "dense")
     files = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}

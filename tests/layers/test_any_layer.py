@@ -69,7 +69,7 @@ def _is_matrix(variable):
     return len(variable.shape) > 1 and max(variable.shape[:-1]) > 1 and variable.name != "bias"
 
 
-@_every("encoder", "own dense")
+@_every("encoder", "subclassed", "own dense")
 def test_pruned_weights_stay_out_through_training(name):
     model, x = _made(name)
     sparse, masks = _sparse(model)

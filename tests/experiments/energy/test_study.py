@@ -234,7 +234,9 @@ def test_two_processes_on_one_folder(done):
 @pytest.mark.parametrize(
     "changed",
     [
-        pytest.param({"cost": "ipruning", "keep_rate": 0.3, "cost_layout": "published"}, id="ipruning"),
+        pytest.param(
+            {"cost": "ipruning", "keep_rate": 0.3, "cost_layout": "published"}, id="ipruning", marks=pytest.mark.slow
+        ),
         pytest.param({"model": "simple", "loss": "log"}, id="simple", marks=pytest.mark.slow),
         pytest.param(
             {

@@ -200,6 +200,7 @@ def test_bfloat16_learns_and_differs(imp):
     assert 1e-5 < difference < 0.5
 
 
+@pytest.mark.slow
 def test_the_seed_decides_everything(imp):
     runs = [imp(f"seed{k}", Run_seed=seed, IMP_max_iterations=2)[0] for k, seed in enumerate((7, 7, 8))]
     contents = [(run.folder / "IMP_itdata_1.pkl").read_bytes() for run in runs]

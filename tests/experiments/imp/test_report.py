@@ -39,6 +39,7 @@ def check(written, folder):
     return [path.name for path in written]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 def test_the_originals_own_run(golden, tmp_path):
     run = ImpRun(golden / "imp/original_run")
