@@ -231,24 +231,22 @@ def test_two_processes_on_one_folder(done):
     assert tree(done.out_path) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changed",
     [
-        pytest.param(
-            {"cost": "ipruning", "keep_rate": 0.3, "cost_layout": "published"}, id="ipruning", marks=pytest.mark.slow
-        ),
-        pytest.param({"model": "simple", "loss": "log"}, id="simple", marks=pytest.mark.slow),
+        pytest.param({"cost": "ipruning", "keep_rate": 0.3, "cost_layout": "published"}, id="ipruning"),
+        pytest.param({"model": "simple", "loss": "log"}, id="simple"),
         pytest.param(
             {
                 **{"evolution": "binary_de", "rescore": "all", "state_batch": 32, "NS": 5, "optimizer_m": "SGD"},
                 **{"lr": 0.05, "augmentation": ["flip", "crop", "rotate", "cutout"], "scheduler_m": "none"},
             },
             id="other rules",
-            marks=pytest.mark.slow,
         ),
-        pytest.param({"rescore": "best"}, id="best anew", marks=pytest.mark.slow),
-        pytest.param({**NARROW, "states": "current"}, id="current", marks=pytest.mark.slow),
-        pytest.param(NARROW, id="resnet18", marks=pytest.mark.slow),
+        pytest.param({"rescore": "best"}, id="best anew"),
+        pytest.param({**NARROW, "states": "current"}, id="current"),
+        pytest.param(NARROW, id="resnet18"),
     ],
 )
 def test_other_searches(changed, tmp_path):
