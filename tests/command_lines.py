@@ -11,13 +11,13 @@ from tfprune.cli import app
 from tfprune.cli.run import flags_command
 
 module, name = sys.argv[1].split(":")
-study, told = getattr(importlib.import_module(module), name), []
+asked, told = getattr(importlib.import_module(module), name), []
 for words in json.load(sys.stdin):
     values, code = flags.FlagValues(), 0
     flags.DEFINE_bool("debug", False, "As that of every entry point.", flag_values=values)
     with contextlib.redirect_stderr(io.StringIO()) as errors:
         try:
-            app.run_command([flags_command(study)], "", values, words)
+            app.run_command([flags_command(asked)] if isinstance(asked, type) else asked(), "", values, words)
         except SystemExit as end:
             code = end.code
     told.append([code, errors.getvalue()])
@@ -25,16 +25,16 @@ print(json.dumps(told))
 """
 
 
-def told_to(study, lines, environment, place):
+def told_to(asked, lines, environment, place):
     """[exit code, what stands on stderr] for each command line.
 
     Args:
-        study: `module:name` of its class.
+        asked: `module:name` of the class of a study, or of a function that gives commands.
         lines: lists of words.
         environment: of the process, that of the fixture `light` for example.
         place: folder that the process is in.
     """
     given = {"input": json.dumps(lines), "env": environment, "cwd": place}
-    result = subprocess.run([sys.executable, "-c", _EACH, study], capture_output=True, text=True, **given)
+    result = subprocess.run([sys.executable, "-c", _EACH, asked], capture_output=True, text=True, **given)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)

@@ -23,6 +23,13 @@ sys.path.append(str(Path(__file__).parent))  # for `faults`
 SHARED = Path(os.environ.get("TFPRUNE_SHARED", ROOT.parent / "shared"))
 
 
+@pytest.fixture(autouse=True, scope="module")
+def what_is_there_is_not_looked_through():
+    """Keras and LiteRT's converter collect garbage themselves: among what a module of tests made, not among all."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def tensorflow_as_it_was():
     """Where a trace fails within `tf.map_fn`, TensorFlow refuses to enter any strategy's scope from then on."""

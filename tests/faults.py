@@ -36,15 +36,11 @@ def killed(run: Callable[[], object], moment: int, root: str | Path = "/") -> bo
     Returns:
         Whether it was killed; if not, it came to its end.
     """
-    gc.freeze()  # what is there already need not be looked through
-    try:
-        with _counted(moment, root), contextlib.suppress(Killed):
-            run()
-            return False
-        gc.collect()  # closes the files, locks among them, that nobody holds any more
-        return True
-    finally:
-        gc.unfreeze()
+    with _counted(moment, root), contextlib.suppress(Killed):
+        run()
+        return False
+    gc.collect()  # closes the files, locks among them, that nobody holds any more
+    return True
 
 
 def killed_until_done(run: Callable[[], object], root: str | Path, step: int = 1) -> int:

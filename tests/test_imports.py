@@ -13,6 +13,7 @@ for room in rooms:
     for module in pkgutil.walk_packages(package.__path__, f"tfprune.{room}."):
         if not module.name.endswith(("__main__", "tfmot_bridge")):  # Keras 2 has its own way of starting
             importlib.import_module(module.name)
+assert not {"tensorflow_model_optimization", "tf_keras"} & set(sys.modules)
 cpu = tf.config.list_physical_devices("CPU")[0]
 # Raises once TensorFlow has looked for its devices, as it does for the first tensor.
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)

@@ -30,6 +30,7 @@ def test_sparsity_is_a_function():
     assert given == list(inspect.signature(sparsity).parameters)
 
 
+@pytest.mark.slow
 def test_a_saved_sparse_model_loads_in_a_fresh_process(tmp_path):
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="d")])
     path = tmp_path / "sparse.keras"

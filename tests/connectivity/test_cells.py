@@ -51,7 +51,7 @@ def _models(stack, options):
 
 CASES = [
     ("one", {}, False),
-    ("list", {"return_sequences": True}, False),
+    pytest.param("list", {"return_sequences": True}, False, marks=pytest.mark.slow),
     ("nested", {"go_backwards": True}, False),
     ("list", {"go_backwards": True}, True),
 ]

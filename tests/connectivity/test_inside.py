@@ -194,7 +194,8 @@ def test_masks_that_tensors_carry_are_not_looked_for():
         assert len(Reachability(model).barriers) >= 1
 
 
-@pytest.mark.parametrize("pruner", ["synflow", "random/erk"])
+@pytest.mark.slow_beyond(1)
+@pytest.mark.parametrize("pruner", ["random/erk", "synflow"])
 def test_effective_pruning(pruner):
     model = _model(stack)
     masks = prune(model, pruner, 0.5, "effective", verbose=False)

@@ -121,7 +121,16 @@ CASES = [(kind, "sequences" if "bias" in kind else "last", False) for kind in LA
 CASES += [(kind, "backwards", is_long) for kind in ("simple", "lstm", "gru") for is_long in (False, True)]
 
 
-@pytest.mark.parametrize(("kind", "net", "is_long"), CASES, ids=str)
+QUICK = [case for case in CASES if case[0].startswith("simple")]
+QUICK += [("lstm", "last", False), ("lstm_without_bias", "sequences", False), ("gru_before", "last", False)]
+QUICK += [("gru", "backwards", False), ("gru", "backwards", True)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "net", "is_long"),
+    [pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow) for case in CASES],
+    ids=str,
+)
 def test_agrees_with_what_is_seen(kind, net, is_long, monkeypatch):
     if is_long:
         monkeypatch.setattr(rules_recurrent, "UNROLLED", 1)

@@ -275,7 +275,7 @@ def _changed(rng, content):
     return bytes(content)
 
 
-@pytest.mark.parametrize("count", [400, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [150, pytest.param(2000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", ["idx", "gz", "batch", "archive"])
 def test_changed_files_are_read_or_refused_in_one_line(tmp_path, kind, count):
     """As many of each kind, always the same."""

@@ -12,6 +12,7 @@ from functools import cache, partial
 
 import pytest
 from faults import kill_when_new, tree
+from few_figures import few_figures
 
 import tfprune
 from tfprune.cli.run import RunSettings, carry_out
@@ -114,7 +115,8 @@ def trained(tmp_path_factory):
     @cache
     def carried_out(command, engine):
         folder = tmp_path_factory.mktemp(f"{command}-{engine}")
-        carry_out(STUDIES[command](folder, engine=engine), QUIET)
+        with few_figures():
+            carry_out(STUDIES[command](folder, engine=engine), QUIET)
         return folder
 
     return carried_out
@@ -158,7 +160,11 @@ def test_what_sparse_cannot_be(command, given, told, tmp_path):
         STUDIES[command](tmp_path, engine="sparse", **given).check()
 
 
-@pytest.mark.parametrize("command", STUDIES)
+# What the engine trains in energy-based pruning is tested beside it.
+QUICK = [pytest.param(command, marks=pytest.mark.slow) if command == "energy" else command for command in STUDIES]
+
+
+@pytest.mark.parametrize("command", QUICK)
 def test_results_tell_what_was_used(command, trained):
     pytest.importorskip("numba")
     sparse, dense = (tfprune.read_results(trained(command, engine)) for engine in ("auto", "dense"))
@@ -181,7 +187,7 @@ def test_asked_for_it_is_the_same_engine(command, trained):
         assert auto[name].equals(sparse[name])
 
 
-@pytest.mark.parametrize("command", STUDIES)
+@pytest.mark.parametrize("command", QUICK)
 def test_a_finished_run_is_finished_by_any_engine(command, trained, monkeypatch):
     folder = trained(command, "dense")
     files = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}

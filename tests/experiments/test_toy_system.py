@@ -83,7 +83,7 @@ def test_other_settings_are_refused_and_a_finished_run_does_nothing(command, fin
     assert _files(folder) == before
 
 
-def test_a_killed_run_ends_with_the_same_bytes(finished, tmp_path):
+def test_a_killed_run_ends_with_the_same_bytes(toy, finished, tmp_path):
     code = "\n".join(
         [
             "import runpy, sys, tfprune.records.atomic as A",
@@ -100,8 +100,7 @@ def test_a_killed_run_ends_with_the_same_bytes(finished, tmp_path):
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == -signal.SIGKILL
     assert (tmp_path / "run" / "checkpoint.npz").exists() and not (tmp_path / "run" / "result.json").exists()
-    arguments = [sys.executable, str(SYSTEM), f"--out_path={tmp_path}/run"]
-    assert subprocess.run(arguments, env=environment, capture_output=True).returncode == 0
+    tfprune.run(toy.ToyStudy, out_path=str(tmp_path / "run"), quiet=True)
     assert _files(tmp_path / "run") == _files(finished.folder)
 
 

@@ -12,7 +12,9 @@ from tfprune.layers.prunable import prunable
 from tfprune.models.registry import ARCHITECTURES, build
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "vgg19" else name for name in ARCHITECTURES]
+)
 def test_counts_and_hashes(golden, name):
     folder = golden / "effective_sparsity"
     shapes = json.loads((folder / "architectures.json").read_text())[name]

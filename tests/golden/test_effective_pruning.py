@@ -35,8 +35,14 @@ def near(value, samples, deviation, least):
 
 
 @pytest.mark.filterwarnings("ignore:layer collapse")  # SNIP at 0.999, as the original
-@pytest.mark.parametrize(("key", "seed"), CASES)
-@pytest.mark.parametrize("pruning_type", ["effective", "direct"])
+@pytest.mark.parametrize(
+    ("pruning_type", "key", "seed"),
+    [
+        pytest.param(*case, marks=() if case[2] < quick else pytest.mark.slow)
+        for pruning_type, quick in (("effective", 2), ("direct", 1))
+        for case in [(pruning_type, *each) for each in CASES]
+    ],
+)
 def test_sparsities(golden, seeded_model, data, key, seed, pruning_type):
     with np.load(golden / "effective_sparsity/effective_pruning.npz") as stored:
         prefix = f"{key}__" if pruning_type == "effective" else f"{key}__directtype_"

@@ -15,9 +15,17 @@ import tfprune
 TESTS = Path(__file__).parents[1]
 NAMES = list(any_layers.NETWORKS)
 QUICK = "embedding", "lstm", "attention", "own dense", "own block", "subclassed", "encoder"
-every = pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
-)
+
+
+def _every(*but):
+    """All networks; quick are those that take little time, but for the named ones."""
+    quick = set(QUICK) - set(but)
+    return pytest.mark.parametrize(
+        "name", [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
+    )
+
+
+every = _every()
 pytestmark = [pytest.mark.filterwarnings("ignore:.*no rule knows"), pytest.mark.filterwarnings("ignore:layer collapse")]
 
 
@@ -61,7 +69,7 @@ def _is_matrix(variable):
     return len(variable.shape) > 1 and max(variable.shape[:-1]) > 1 and variable.name != "bias"
 
 
-@every
+@_every("encoder", "subclassed", "own dense")
 def test_pruned_weights_stay_out_through_training(name):
     model, x = _made(name)
     sparse, masks = _sparse(model)
@@ -109,7 +117,7 @@ def test_compact_computes_the_same(name):
     assert small.count_params() <= model.count_params()
 
 
-@every
+@_every("lstm")
 def test_no_path_is_lost_with_ineffective_weights(name):
     """What an entry of the input changes in the outputs, it still changes once all that is not effective is gone."""
     model, x = _made(name)

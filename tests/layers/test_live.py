@@ -218,13 +218,13 @@ IN_SEQUENCE = {
     "SeparableConv1D": lambda f: L.SeparableConv1D(4, 2, activation=f),
     "TimeDistributed": lambda f: L.TimeDistributed(L.Dense(4, f)),
     "LSTM": lambda f: L.LSTM(4, activation=f, recurrent_activation=sigmoid),
-    "GRU": lambda f: L.GRU(4, activation="tanh", recurrent_activation=f),
     "RNN": lambda f: L.RNN([Cell(3, f), L.SimpleRNNCell(2, f)]),
     "Bidirectional": lambda f: _bidirectional(L.GRU(3), f),
+    "TimeDistributed model": lambda f: L.TimeDistributed(_inner_model()),
+    "GRU": lambda f: L.GRU(4, activation="tanh", recurrent_activation=f),
     "Bidirectional of two": lambda f: _bidirectional(L.LSTM(3), f, backward_layer=L.LSTM(3, go_backwards=True)),
     "Bidirectional of an own cell": lambda f: _bidirectional(L.RNN(Cell(3)), f),
     "stacked cells": lambda f: L.RNN(L.StackedRNNCells([L.LSTMCell(3, f), L.GRUCell(2, tanh)])),
-    "TimeDistributed model": lambda f: L.TimeDistributed(_inner_model()),
 }
 
 
@@ -267,6 +267,7 @@ def test_layers_of_vectors(make):
         _check(_model(make(function), (5,)), np.random.default_rng(2).normal(size=(3, 5)).astype("f4"))
 
 
+@pytest.mark.slow_beyond(7)
 @pytest.mark.parametrize("make", IN_SEQUENCE.values(), ids=IN_SEQUENCE)
 def test_layers_of_sequences(make):
     for function in (sigmoid, functools.partial(tf.nn.leaky_relu, alpha=0.4)):

@@ -119,7 +119,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.slow_beyond(30)
+@pytest.mark.slow_beyond(20)
 @pytest.mark.parametrize("call", REFUSED)
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("name", PRUNABLE)
@@ -144,7 +144,8 @@ def test_a_masked_update_is_masked_with_its_kernel():
     assert tfprune.masks_of(tfprune.masked(model))["a/kernel"].sum() == mask.sum() < 18
 
 
-@pytest.mark.parametrize("name", ["dense", "einsum", "conv1", "conv2", "conv3"])
+@pytest.mark.slow_beyond(2)
+@pytest.mark.parametrize("name", ["dense", "conv2", "einsum", "conv1", "conv3"])
 def test_updates_of_masked_layers_train(name):
     """Kernels stay, A and B move, and what the model computes afterwards is what its merged copy computes."""
     model, given = _updated(name, True)

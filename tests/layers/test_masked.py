@@ -71,6 +71,7 @@ def test_masked_is_the_same_function_with_zeros(model, masks, data):
     assert masks_of(sparse) == masks
 
 
+@pytest.mark.slow_beyond(4)
 def test_pruned_weights_keep_their_values_in_training(model, masks, data):
     sparse = masked(model, masks)
     before = {path: variable.numpy() for path, variable in prunable(sparse).items()}
@@ -83,7 +84,7 @@ def test_pruned_weights_keep_their_values_in_training(model, masks, data):
     assert masks_of(sparse) == masks
 
 
-@pytest.mark.slow_beyond(4)
+@pytest.mark.slow_beyond(2)
 def test_saved_and_loaded(model, masks, data, tmp_path):
     sparse = masked(model, masks)
     sparse.fit(*data, verbose=0)
@@ -186,7 +187,8 @@ def test_constraint_in_another_precision():
     np.testing.assert_allclose(kernel, [[2, 4], [4, 2], [4, 4]], rtol=1e-5)
 
 
-@pytest.mark.parametrize("model", [L.Dense, L.SeparableConv2D], indirect=True)
+@pytest.mark.slow_beyond(1)
+@pytest.mark.parametrize("model", [L.SeparableConv2D, L.Dense], indirect=True)
 def test_masked_models_are_exported_by_keras_alone(model, masks, data, tmp_path):
     """`tfprune.export` strips first; `Model.export` writes the masks, too."""
     import tensorflow as tf

@@ -36,7 +36,10 @@ def _norms(model):
     return [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
 
 
-@pytest.mark.parametrize("family", BUILDERS)
+@pytest.mark.parametrize(
+    "family",
+    [pytest.param(name, marks=pytest.mark.slow) if "tinyimagenet" in name else name for name in BUILDERS],
+)
 def test_contract(family, tmp_path):
     name, shape = SMALL[family]
     model = _build(name, shape)
@@ -150,6 +153,7 @@ def test_imagenet_sizes(name, parameters):
     assert [shapes[f"model.layer{stage}.1.relu"] for stage in (1, 2, 3, 4)] == [56, 28, 14, 7]
 
 
+@pytest.mark.slow_beyond(1)
 @pytest.mark.parametrize(("depth", "convolutions"), [(101, 100), (152, 151), (200, 199)])
 def test_deep_imagenet_networks(depth, convolutions):
     paths = list(prunable(_build(f"imagenet_resnet_{depth}_2", (32, 32, 3))))

@@ -56,6 +56,7 @@ def test_what_execute_keeps_is_small_and_keeps_its_colours():
     assert execute["_small"]({"text/html": "<video>"}) == {"text/plain": "A film; run the notebook to see it."}
 
 
+@pytest.mark.slow
 def test_claims_about_effective_sparsity(executed):
     outputs = executed("effective_sparsity.ipynb")
     assert any("image/png" in data for data in outputs)

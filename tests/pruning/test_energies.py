@@ -106,7 +106,7 @@ CROSS_ENTROPIES = {
 }
 
 
-@pytest.mark.slow_beyond(5)
+@pytest.mark.slow_beyond(3)
 @pytest.mark.parametrize("form", CROSS_ENTROPIES)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_cross_entropy_is_what_keras_evaluates(form, weighted):

@@ -410,7 +410,7 @@ def test_mobilenet_is_itself_with_channels_at_zero():
     np.testing.assert_allclose(small(given), expected, atol=1e-5)
 
 
-@pytest.mark.slow_beyond(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["EfficientNetB0", "DenseNet121"])
 def test_half_of_a_published_network(name):
     model = getattr(keras.applications, name)(weights=None, input_shape=(32, 32, 3), classes=10)

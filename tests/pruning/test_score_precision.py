@@ -58,7 +58,7 @@ def scores_of(model, name, data):
 
 
 HALF = [
-    *((name, "mixed_float16") for name in ("snip", "grasp", "synflow", "magnitude", "lamp")),
+    *((name, "mixed_float16") for name in ("snip", "synflow", "magnitude", "lamp", "grasp")),
     *((name, "mixed_bfloat16") for name in ("snip", "grasp", "synflow")),
     *((name, "float16") for name in ("snip", "synflow", "magnitude")),  # the variables are of half precision, too
 ]

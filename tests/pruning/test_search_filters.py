@@ -54,6 +54,7 @@ def sparse_margin(labels, outputs, state):
     return other - target + 0.1 * tf.reduce_mean(tf.cast(state, tf.float32))
 
 
+@pytest.mark.slow_beyond(2)
 @pytest.mark.parametrize("evolution", ["published", "binary_de"])
 @pytest.mark.parametrize("units", [(0, 3, 5, 6), (1, 2, 4, 7)])
 def test_exactly_the_useless_half_leaves(units, evolution, data):

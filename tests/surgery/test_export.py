@@ -325,7 +325,6 @@ def test_examples_in_lists_and_texts(tmp_path):
 
 
 @pytest.mark.slow_beyond(1)
-@pytest.mark.slow_beyond(1)
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float16", "float64"])
 def test_other_precisions_become_float32_in_litert(policy, tmp_path):
     """The file computes what the weights say in float32: here by a twin that is built, not copied."""
@@ -360,7 +359,6 @@ RECURRENT = {
 }
 
 
-@pytest.mark.slow_beyond(1)
 @pytest.mark.slow_beyond(1)
 @pytest.mark.parametrize("name", RECURRENT)
 def test_recurrent_layers_in_litert(name, tmp_path):

@@ -1,5 +1,7 @@
 """Training by the sparse engine: the dense training's numbers, the same checkpoints, and who decides."""
 
+from itertools import product
+
 import keras
 import numpy as np
 import pytest
@@ -105,8 +107,16 @@ def _bytes(loop):
     return [array.tobytes() for array in loop.state]
 
 
-@pytest.mark.parametrize("decay", [None, *DECAYS])
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+QUICK = {("sgd", None), ("momentum", "all"), ("nesterov", "kernels"), ("adam", "all")}
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "decay"),
+    [
+        pytest.param(*pair, marks=() if pair in QUICK else pytest.mark.slow)
+        for pair in product(OPTIMIZERS, [None, *DECAYS])
+    ],
+)
 def test_the_numbers_are_those_of_dense_training(optimizer, decay):
     dense, sparse = (Training(engine, optimizer, decay) for engine in ("dense", "sparse"))
     histories = []
@@ -130,8 +140,9 @@ def test_only_kept_weights_are_trained():
     assert sum(int(np.prod(v.shape)) for v in slots) == 2 * kept
 
 
+@pytest.mark.slow_beyond(1)
 @pytest.mark.parametrize("last", [4, 9])
-@pytest.mark.parametrize("engine", ["dense", "sparse"])
+@pytest.mark.parametrize("engine", ["sparse", "dense"])
 def test_a_killed_training_ends_with_the_same_bytes(folder, tmp_path, engine, last):
     whole = Training(engine)
     with RunFolder(tmp_path / "whole", Layout(results=("log",), unit="level"), "run") as other:

@@ -278,7 +278,7 @@ assert tf.keras.__version__.startswith("3"), tf.keras.__version__
 """
 
 
-@pytest.mark.slow_beyond(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [None, "0"])
 def test_the_old_packages_load_late_and_leave_no_trace(before):
     code = IMPORTED.format(before=before)

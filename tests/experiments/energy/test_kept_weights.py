@@ -122,8 +122,9 @@ def _assert_close(loop, other):
         np.testing.assert_allclose(came, expected, atol=1e-4 * max(1.0, float(np.abs(expected).max())))
 
 
-@pytest.mark.parametrize("decay", [0, 1e-2])
+@pytest.mark.slow_beyond(3)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("decay", [1e-2, 0])
 def test_the_numbers_are_those_of_dense_training(optimizer, decay):
     loops, losses = [_fixed(engine, optimizer, decay) for engine in ("dense", "sparse")], []
     before = weights_of(loops[0].model)
@@ -142,7 +143,7 @@ def test_the_numbers_are_those_of_dense_training(optimizer, decay):
         assert (array[keep] != before[path][keep]).any(), path  # running averages among them
 
 
-@pytest.mark.parametrize("kind", LOOPS)
+@pytest.mark.parametrize("kind", [pytest.param("fixed", marks=pytest.mark.slow), "searched"])
 def test_a_killed_training_ends_with_the_same_bytes(kind, tmp_path):
     whole = LOOPS[kind]("sparse")
     undisturbed = _train(whole, tmp_path / "whole")

@@ -54,7 +54,13 @@ def test_lenet(side, channels, parameters):
     assert _parameters(build("lenet", (side, side, channels), 10, 0)) == parameters
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in ("resnet34", "resnet50", "resnet101") else name
+        for name in NETWORKS
+    ],
+)
 def test_narrow_networks(name):
     side = NETWORKS[name].least_side
     first, again, other = (build(name, (side, side, 1), 5, seed, 1 / 32) for seed in (1, 1, 2))

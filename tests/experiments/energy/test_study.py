@@ -213,6 +213,7 @@ def _assert_same(came, expected):
             assert one[name] == other[name], name
 
 
+@pytest.mark.slow
 def test_overwrite_and_other_settings(done, finished, tmp_path):
     folder = EnergyStudy(done).folder
     (folder / files.MASKS).write_bytes(b"")
@@ -230,6 +231,7 @@ def test_two_processes_on_one_folder(done):
     assert tree(done.out_path) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changed",
     [
@@ -242,9 +244,9 @@ def test_two_processes_on_one_folder(done):
             },
             id="other rules",
         ),
-        pytest.param({"rescore": "best"}, id="best anew", marks=pytest.mark.slow),
-        pytest.param({**NARROW, "states": "current"}, id="current", marks=pytest.mark.slow),
-        pytest.param(NARROW, id="resnet18", marks=pytest.mark.slow),
+        pytest.param({"rescore": "best"}, id="best anew"),
+        pytest.param({**NARROW, "states": "current"}, id="current"),
+        pytest.param(NARROW, id="resnet18"),
     ],
 )
 def test_other_searches(changed, tmp_path):
@@ -272,6 +274,7 @@ def test_states_and_weights_of_another_run_are_where_a_random_network_starts(fin
         assert (after[path][mask] != before[path][mask]).any()
 
 
+@pytest.mark.slow
 def test_a_random_state_has_its_fraction_of_bits(tmp_path):
     run = _run(tmp_path, model="random", epochs=1, init_probability=0.3)
     states, stretches = files.read_states(_file(run, "states"))
@@ -279,10 +282,8 @@ def test_a_random_state_has_its_fraction_of_bits(tmp_path):
     _assert_whole(run)
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [pytest.param({}, id="edropout"), pytest.param({"cost": "ipruning"}, id="ipruning", marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("changed", [{}, {"cost": "ipruning"}], ids=["edropout", "ipruning"])
 def test_killed_in_its_second_epoch_a_run_ends_with_the_same_files(changed, finished, tmp_path):
     """The kill is in place of the log of the second epoch, the fourth write: run.json, log, checkpoint, log."""
     expected = _run(tmp_path / "whole", **changed) if changed else finished
@@ -359,6 +360,7 @@ def test_a_network_without_filters_has_no_states():
         layout(model, "lenet")
 
 
+@pytest.mark.slow
 def test_a_cost_that_is_infinite_at_first_is_written_and_read(tmp_path):
     """With few bits on nothing leads to the classes in most of the first states."""
     run = _run(tmp_path, epochs=2, init_probability=0.02)

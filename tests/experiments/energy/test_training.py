@@ -198,7 +198,8 @@ def test_a_step_is_a_generation_and_a_masked_step():
     np.testing.assert_array_equal(loop.best.numpy(), best)
 
 
-@pytest.mark.parametrize("state_batch", [None, 3])
+@pytest.mark.slow_beyond(1)
+@pytest.mark.parametrize("state_batch", [3, None])
 def test_the_best_state_gets_the_cost_of_the_steps_own_pass(state_batch):
     loops = []
     for renew in (False, True):

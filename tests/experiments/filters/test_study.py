@@ -198,6 +198,7 @@ def test_networks_that_are_trained_are_told_when_a_later_one_fails(done, monkeyp
     assert FilterStudy(more).stage() < TRAINED
 
 
+@pytest.mark.slow
 def test_killed_and_resumed(finished, settings, monkeypatch):
     whole = finished.settings.version_folder("l1_norm", "v4_50")
     folder = settings.version_folder("l1_norm", "v4_50")

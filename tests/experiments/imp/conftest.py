@@ -1,6 +1,5 @@
 """Small runs on digits in this process; synthetic runs whose masks become local; a record to write and read."""
 
-import itertools
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
@@ -8,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from few_figures import few_figures as few_are_drawn
 
 from tfprune.experiments.imp.arch import LayerSpec
-from tfprune.experiments.imp.figures import report
 from tfprune.experiments.imp.files.iterations import ImpRun, iteration_path, write_iteration
 from tfprune.experiments.imp.files.lists import averages_from_list, masks_from_list, weights_from_list
 from tfprune.experiments.imp.files.records import IterationRecord
@@ -88,12 +87,10 @@ def default_run(tmp_path_factory):
 
 
 @pytest.fixture
-def few_figures(monkeypatch):
-    """Of a run that ends in this process the first two figures and films of few units: elsewhere all are drawn."""
-    figures = report._figures
-    monkeypatch.setattr(report, "_figures", lambda *told: itertools.islice(figures(*told), 2))
-    for film in ("masks_film", "weights_film"):
-        monkeypatch.setattr(report, film, partial(getattr(report, film), units=4))
+def few_figures():
+    """Of a run that ends in this process not all is drawn."""
+    with few_are_drawn():
+        yield
 
 
 @dataclass

@@ -200,12 +200,14 @@ def test_bfloat16_learns_and_differs(imp):
     assert 1e-5 < difference < 0.5
 
 
+@pytest.mark.slow
 def test_the_seed_decides_everything(imp):
     runs = [imp(f"seed{k}", Run_seed=seed, IMP_max_iterations=2)[0] for k, seed in enumerate((7, 7, 8))]
     contents = [(run.folder / "IMP_itdata_1.pkl").read_bytes() for run in runs]
     assert contents[0] == contents[1] != contents[2]
 
 
+@pytest.mark.slow
 def test_imagenet_batches_in_memory_and_on_disk_train_alike(imp, tmp_path):
     rng = np.random.default_rng(0)
     for name, count in (("train_data_batch_1", 300), ("train_data_batch_2", 100), ("val_data", 60)):

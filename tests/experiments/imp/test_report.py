@@ -39,6 +39,7 @@ def check(written, folder):
     return [path.name for path in written]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 def test_the_originals_own_run(golden, tmp_path):
     run = ImpRun(golden / "imp/original_run")
@@ -97,8 +98,10 @@ def test_a_convolution_first_leaves_mask_figures_out_and_says_so(convolutional_r
     assert "no figures or films of its masks" in notes[2]
 
 
-def test_an_earlier_folder_of_pictures_is_replaced(synthetic_run, convolutional_run, tmp_path):
-    draw_run(synthetic_run((1, 5, 5), (4,), iterations=1), tmp_path / "figures", films=False)
+def test_an_earlier_folder_of_pictures_is_replaced(convolutional_run, tmp_path):
+    again = pd.DataFrame({"iteration": [0, 1], "top1": [0.3, 0.4], "top5": [0.6, 0.7]})
+    earlier = draw_run(convolutional_run, tmp_path / "figures", again)
+    assert "reevaluation.png" in [path.name for path in earlier]
     written = draw_run(convolutional_run, tmp_path / "figures")
     check(written, tmp_path / "figures")
     assert [p.name for p in tmp_path.iterdir()] == ["figures"]

@@ -133,7 +133,8 @@ def test_damaged_files_are_named(root, lth, refused, words, unfinished, pattern,
     refused(lth(*words, f"--root={root}"), told)
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04abc"])
+@pytest.mark.slow_beyond(1)
+@pytest.mark.parametrize("content", [b"PK\x03\x04abc", b""])
 def test_a_damaged_checkpoint_is_named(root, lth, refused, content):
     _unfinish(root, 2)
     (folder,) = root.glob(LEVEL.format(2, ""))

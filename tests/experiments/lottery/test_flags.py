@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from absl import flags
+from command_lines import told_to
 
 from tfprune.cli.run import RunSettings
 from tfprune.cli.words import parse
@@ -277,37 +278,50 @@ def test_refused(asked, words, told):
     assert told in str(caught.value) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        ([], "begin with one of train; lottery; lottery_branch randomly_prune; "),
-        (["lottery_branch"], "Received: lottery_branch"),
-        (["--lr=1", "train"], "Received: --lr=1 train"),
-        (["train", "lenet", LENET], "train takes flags only. Received: lenet"),
-        (["train", "--leaning_rate=1"], "unknown flag --leaning_rate; --help lists the flags"),
-        (["train", "--data_set_name=mnist"], "unknown flag --data_set_name; the nearest is --dataset_name"),
-        (["train", LENET, "--path_to_data=nowhere"], "get it with: python -m tfprune.data mnist --data_dir=nowhere"),
-        (["lottery", LENET, "--levels=1", "--dataset_name=digits", "--rewinding_steps=40ep"], "must lie before"),
-        (["train", LENET, "--dataset_name=digits", "--weight_save_steps=481it"], "ep40_it1 lies after the end of"),
-        (
-            ["train", LENET, "--dataset_name=digits", "--root=/dev/null"],
-            "--root: cannot use the folder /dev/null/train",
-        ),
-        (
-            ["branch", "train", "oneshot", LENET, "--dataset_name=digits", "--strategy=snip", "--prune_fraction=0.5"],
-            "main is not trained; run first: python -m tfprune.lth train",
-        ),
-        (
-            ["lottery_branch", "randomly_prune", LENET, "--dataset_name=digits", "--levels=0", "--seed=1"],
-            "level 0 of lottery_runs/lottery_",
-        ),
-        (["train", "--default_hparams=imagenet_resnet_18", "--path_to_data=."], "train: no such folder"),
-        (["train", "--batch_size=many"], "batch_size"),
-        (["lottery", LENET, "--levels=1", "--strategy=snip"], "value should be one of <none|mirrored|multiworker>"),
-    ],
-)
-def test_bad_command_lines(words, told, refused, light, tmp_path):
-    refused(_lth(*words, env=light, cwd=tmp_path), told)
+REFUSED = [
+    ([], "begin with one of train; lottery; lottery_branch randomly_prune; "),
+    (["lottery_branch"], "Received: lottery_branch"),
+    (["--lr=1", "train"], "Received: --lr=1 train"),
+    (["train", "lenet", LENET], "train takes flags only. Received: lenet"),
+    (["train", "--leaning_rate=1"], "unknown flag --leaning_rate; --help lists the flags"),
+    (["train", "--data_set_name=mnist"], "unknown flag --data_set_name; the nearest is --dataset_name"),
+    (["train", LENET, "--path_to_data=nowhere"], "get it with: python -m tfprune.data mnist --data_dir=nowhere"),
+    (["lottery", LENET, "--levels=1", "--dataset_name=digits", "--rewinding_steps=40ep"], "must lie before"),
+    (["train", LENET, "--dataset_name=digits", "--weight_save_steps=481it"], "ep40_it1 lies after the end of"),
+    (
+        ["train", LENET, "--dataset_name=digits", "--root=/dev/null"],
+        "--root: cannot use the folder /dev/null/train",
+    ),
+    (
+        ["branch", "train", "oneshot", LENET, "--dataset_name=digits", "--strategy=snip", "--prune_fraction=0.5"],
+        "main is not trained; run first: python -m tfprune.lth train",
+    ),
+    (
+        ["lottery_branch", "randomly_prune", LENET, "--dataset_name=digits", "--levels=0", "--seed=1"],
+        "level 0 of lottery_runs/lottery_",
+    ),
+    (["train", "--default_hparams=imagenet_resnet_18", "--path_to_data=."], "train: no such folder"),
+    (["train", "--batch_size=many"], "batch_size"),
+    (["lottery", LENET, "--levels=1", "--strategy=snip"], "value should be one of <none|mirrored|multiworker>"),
+]
+
+
+@pytest.fixture(scope="module")
+def refusals(light, tmp_path_factory):
+    """What became of the command lines that are refused, in a process without TensorFlow."""
+    place = tmp_path_factory.mktemp("refused")
+    told = told_to("tfprune.experiments.lottery.flags:commands", [words for words, _ in REFUSED], light, place)
+    assert not list(place.iterdir())
+    return told
+
+
+@pytest.mark.parametrize("case", range(len(REFUSED)), ids=lambda case: " ".join(REFUSED[case][0]))
+def test_bad_command_lines(case, refusals, refused):
+    refused(subprocess.CompletedProcess(REFUSED[case][0], refusals[case][0], "", refusals[case][1]), REFUSED[case][1])
+
+
+def test_a_bad_command_line_of_a_process(refused, light, tmp_path):
+    refused(_lth("train", "--leaning_rate=1", env=light, cwd=tmp_path), "unknown flag --leaning_rate; --help lists")
     assert not list(tmp_path.iterdir())
 
 

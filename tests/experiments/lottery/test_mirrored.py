@@ -9,7 +9,8 @@ import pytest
 SCRIPT = Path(__file__).with_name("mirrored_script.py")
 
 
-@pytest.mark.parametrize("name", ["mnist_lenet_20_12", pytest.param("cifar_resnet_8_4", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mnist_lenet_20_12", "cifar_resnet_8_4"])
 def test_two_devices_train_like_one(name, tmp_path):
     result = subprocess.run([sys.executable, SCRIPT, name, tmp_path], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-3000:]

@@ -150,6 +150,7 @@ def test_a_finished_run_makes_what_is_missing(short, tmp_path, name):
     _assert_same(_files(root), _files(short))
 
 
+@pytest.mark.slow
 def test_results_and_figures_from_python(short, tmp_path):
     root = shutil.copytree(short, tmp_path / "root")
     longer = {**SHORT, "levels": 2, "root": str(root), "quiet": True}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_lines import told_to
 
 from tfprune.errors import InputError
 from tfprune.experiments.one_shot.visualization import FigureSettings, draw
@@ -20,62 +21,64 @@ def _python(module, *arguments, **keywords):
     return subprocess.run(command, capture_output=True, text=True, **keywords)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (["--pruner=snipp"], "--pruner must be one of dense, lamp, snip"),
-        (["--architecture=alexnet"], "--architecture must be one of lenet300100, lenet5, vgg16, vgg19, resnet18"),
-        (["--target_sparsity=1"], "--target_sparsity must be a number in [0, 1)"),
-        (["--save=maybe"], "0, 1, true and false are allowed"),
-        (["--sampel=1"], "unknown flag --sampel; the nearest is --sample"),
-        (["--pruning-type=direct"], "unknown flag --pruning-type; the nearest is --pruning_type"),
-        (["--qwertz"], "unknown flag --qwertz; --help lists the flags"),
-        (["--p=snip"], "--p may mean --path_to_data or --pruner or --pruning_type; write it out"),
-        (["--notrain_dense=1"], "does not take an argument"),
-        (["--pruner"], "Missing value for flag --pruner"),
-        (["--iterations=ten"], "iterations"),
-        (["run.ini"], "flags only"),
-        (["--flagfile=none.flags"], "--flagfile: No such file or directory: 'none.flags'"),
-        (["--flagfile=/"], "--flagfile: Is a directory: '/'"),
-        ([f"--flagfile={sys.executable}"], "--flagfile must name a text file"),
-        (["--data=digit"], "--data=digit: no such data set, did you mean digits"),
-        (["--data=mnist", "--path_to_data=new"], "get it with: python -m tfprune.data mnist --data_dir=new"),
-        (["--data=wikipedia"], "--data=wikipedia: not a set of images"),
-        (["--data=tinyimagenet"], "--data=tinyimagenet needs --path_to_data"),
-        (["--data=tinyimagenet", "--path_to_data=."], "--path_to_data=.: holds no tiny-imagenet-200/train"),
-        (
-            ["--data=digits", "--out_path=/dev/null"],
-            "--out_path: cannot use the folder /dev/null/lenet300100/snip/direct",
-        ),
-        (["--pruner=tfmot/polynomial", "--pruning_type=effective"], "--pruning_type must be direct"),
-        (["--pruner=snip", "--end_step=10"], "--end_step is for --pruner=tfmot/polynomial alone"),
-        (
-            ["--pruner=tfmot/polynomial", "--iterations=300", "--frequency=151"],
-            "--pruner=tfmot/polynomial: frequency must lie in 1 to 150, so that masks are renewed in the first half",
-        ),
-        (["--pruner=lamp"], "make it with: python -m tfprune.main --pruner=dense"),
-    ],
-)
-def test_bad_command_lines(arguments, told, tmp_path, refused, light):
-    refused(_python("main", *arguments, cwd=tmp_path, env=light), told)
+REFUSED = [
+    (["--pruner=snipp"], "--pruner must be one of dense, lamp, snip"),
+    (["--architecture=alexnet"], "--architecture must be one of lenet300100, lenet5, vgg16, vgg19, resnet18"),
+    (["--target_sparsity=1"], "--target_sparsity must be a number in [0, 1)"),
+    (["--save=maybe"], "0, 1, true and false are allowed"),
+    (["--sampel=1"], "unknown flag --sampel; the nearest is --sample"),
+    (["--pruning-type=direct"], "unknown flag --pruning-type; the nearest is --pruning_type"),
+    (["--qwertz"], "unknown flag --qwertz; --help lists the flags"),
+    (["--p=snip"], "--p may mean --path_to_data or --pruner or --pruning_type; write it out"),
+    (["--notrain_dense=1"], "does not take an argument"),
+    (["--pruner"], "Missing value for flag --pruner"),
+    (["--iterations=ten"], "iterations"),
+    (["run.ini"], "flags only"),
+    (["--flagfile=none.flags"], "--flagfile: No such file or directory: 'none.flags'"),
+    (["--flagfile=/"], "--flagfile: Is a directory: '/'"),
+    ([f"--flagfile={sys.executable}"], "--flagfile must name a text file"),
+    (["--data=digit"], "--data=digit: no such data set, did you mean digits"),
+    (["--data=mnist", "--path_to_data=new"], "get it with: python -m tfprune.data mnist --data_dir=new"),
+    (["--data=wikipedia"], "--data=wikipedia: not a set of images"),
+    (["--data=tinyimagenet"], "--data=tinyimagenet needs --path_to_data"),
+    (["--data=tinyimagenet", "--path_to_data=."], "--path_to_data=.: holds no tiny-imagenet-200/train"),
+    (
+        ["--data=digits", "--out_path=/dev/null"],
+        "--out_path: cannot use the folder /dev/null/lenet300100/snip/direct",
+    ),
+    (["--pruner=tfmot/polynomial", "--pruning_type=effective"], "--pruning_type must be direct"),
+    (["--pruner=snip", "--end_step=10"], "--end_step is for --pruner=tfmot/polynomial alone"),
+    (
+        ["--pruner=tfmot/polynomial", "--iterations=300", "--frequency=151"],
+        "--pruner=tfmot/polynomial: frequency must lie in 1 to 150, so that masks are renewed in the first half",
+    ),
+    (["--pruner=lamp"], "make it with: python -m tfprune.main --pruner=dense"),
+    (["--flagfile=edited.flags"], "--pruner must be one of dense"),
+    (["--flagfile=nul.flags"], "no flag and no name of a file holds a NUL character"),
+    (["--flagfile=no_text.flags"], "--flagfile must name a text file"),
+]
+
+
+@pytest.fixture(scope="module")
+def refusals(light, tmp_path_factory):
+    """What became of the command lines that are refused, in a process without TensorFlow."""
+    place = tmp_path_factory.mktemp("refused")
+    (place / "edited.flags").write_text("\ufeff--pruner=snip\r\n--sample 1\n--pruner=snipp\n", newline="")
+    (place / "nul.flags").write_text("--out_path=a\0b\n")
+    (place / "no_text.flags").write_bytes(b"\xff\xfe\x00\x01 no text")
+    told = told_to("tfprune.experiments.one_shot.study:OneShotStudy", [words for words, _ in REFUSED], light, place)
+    assert len(list(place.iterdir())) == 3
+    return told
+
+
+@pytest.mark.parametrize("case", range(len(REFUSED)), ids=lambda case: " ".join(REFUSED[case][0]))
+def test_bad_command_lines(case, refusals, refused):
+    refused(subprocess.CompletedProcess(REFUSED[case][0], refusals[case][0], "", refusals[case][1]), REFUSED[case][1])
+
+
+def test_a_bad_command_line_of_a_process(tmp_path, refused, light):
+    refused(_python("main", "--pruner=snipp", cwd=tmp_path, env=light), "--pruner must be one of dense, lamp, snip")
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    ("content", "told"),
-    [
-        ("\ufeff--pruner=snip\r\n--sample 1\n--pruner=snipp\n", "--pruner must be one of dense"),
-        ("--out_path=a\0b\n", "no flag and no name of a file holds a NUL character"),
-    ],
-)
-def test_what_editors_put_into_flag_files(content, told, tmp_path, refused, light):
-    (tmp_path / "a.flags").write_text(content, newline="")
-    refused(_python("main", f"--flagfile={tmp_path / 'a.flags'}", env=light), told)
-
-
-def test_a_flag_file_that_is_no_text(tmp_path, refused, light):
-    (tmp_path / "a.flags").write_bytes(b"\xff\xfe\x00\x01 no text")
-    refused(_python("main", f"--flagfile={tmp_path / 'a.flags'}", env=light), "--flagfile must name a text file")
 
 
 def test_a_run_its_repetition_a_change_and_overwrite(tmp_path, main):
@@ -165,6 +168,7 @@ def test_a_flag_file(tmp_path, main):
     assert len(list((tmp_path / "lenet300100/snip/effective").glob("0_10_????????_accuracies.npy"))) == 1
 
 
+@pytest.mark.slow
 def test_gradual_pruning(tmp_path, main):
     flags = [f"--flagfile={ROOT / 'flags' / 'tfmot-polynomial.flags'}", "--data=digits", "--iterations=60"]
     result = main(*flags, f"--out_path={tmp_path}")

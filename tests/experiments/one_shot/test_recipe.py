@@ -45,7 +45,12 @@ def test_files_of_a_run(run):
 
 @pytest.mark.slow_beyond(8)
 @pytest.mark.parametrize(
-    "pruner", [name for name in PRUNERS if not name.endswith("uniform_plus") and name not in (DENSE, GRADUAL)]
+    "pruner",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name == "snip/iterative" else name
+        for name in PRUNERS
+        if not name.endswith("uniform_plus") and name not in (DENSE, GRADUAL)
+    ],
 )
 @pytest.mark.parametrize("pruning_type", ["direct", "effective"])
 def test_every_pruner(run, digits, pruner, pruning_type, monkeypatch):
@@ -122,6 +127,7 @@ def test_a_disconnected_network_gives_every_image_one_class(run, digits):
     assert min(abs(shares - read_array(folder.path("accuracies.npy"))[-1])) < 1e-9
 
 
+@pytest.mark.slow
 def test_same_seed_same_bytes_other_sample_other_weights(run):
     names = ("accuracies.npy", "losses.npy", "masks.npz")
     first = run("one", iterations=90)[1]
@@ -157,6 +163,7 @@ def test_every_architecture_takes_the_digits(architecture, tmp_path):
     assert 9.9 < found.weights.direct_compression < 10.1
 
 
+@pytest.mark.slow
 def test_a_missed_target_is_told_and_recorded_and_min_weights_reaches_it(tmp_path, monkeypatch, recwarn):
     monkeypatch.setattr("tfprune.experiments.one_shot.recipe._SNIP_BATCHES", 2)
     warnings.simplefilter("always")  # the same line twice

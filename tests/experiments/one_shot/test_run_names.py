@@ -89,13 +89,13 @@ def _some(rng):
 def test_two_different_runs_never_share_a_name_and_equal_ones_always_do():
     rng = random.Random(0)
     by_name, equal = {}, 0
-    for _ in range(20_000):
+    for _ in range(8_000):
         spec = _some(rng)
         assert NAME.fullmatch(spec.prefix)
         other = by_name.setdefault((spec.folder, spec.prefix), spec)
         assert spec.differing(other.record()) == []
         equal += other is not spec
-    assert len(by_name) > 2000 and equal > 10_000
+    assert len(by_name) > 1000 and equal > 4_000
     by_record = {}
     for (folder, prefix), spec in by_name.items():
         record = spec.record()
@@ -107,14 +107,14 @@ def test_two_different_runs_never_share_a_name_and_equal_ones_always_do():
 def test_compressions_are_told_apart():
     rng = random.Random(1)
     names = {}
-    for _ in range(20_000):
+    for _ in range(8_000):
         if rng.random() < 0.5:
             spec = OneShotSettings(target_sparsity=min(round(rng.random(), rng.randint(1, 8)), 1 - 1e-8))
         else:
             spec = OneShotSettings(com_exp=round(rng.uniform(0, 8), rng.randint(1, 8)))
         compression = spec.record()["compression"]
         assert names.setdefault(spec.prefix, compression) == compression
-    assert len(names) > 10_000
+    assert len(names) > 4_000
 
 
 def _record(spec, prefix, finished=True, **changed):

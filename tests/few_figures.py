@@ -1,0 +1,20 @@
+"""Of IMP's figures the first two, and films of few units: all of them are drawn elsewhere."""
+
+import contextlib
+import itertools
+from functools import partial
+
+import pytest
+
+from tfprune.experiments.imp.figures import report
+
+
+@contextlib.contextmanager
+def few_figures():
+    """Runs that end within it, in this process, draw no more than that."""
+    figures = report._figures
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "_figures", lambda *told: itertools.islice(figures(*told), 2))
+        for film in ("masks_film", "weights_film"):
+            patch.setattr(report, film, partial(getattr(report, film), units=4))
+        yield
