@@ -16,6 +16,7 @@ import tensorflow as tf
 from tfprune.engine.compiling import kernels
 from tfprune.engine.flow import Flow
 from tfprune.engine.products import apart, operation
+from tfprune.errors import InputError
 from tfprune.layers.flows import Plan, plans
 from tfprune.layers.kept_layers import has_kept
 from tfprune.layers.topology import graph_class, is_nested, layers_of, run_as_called
@@ -38,7 +39,10 @@ def let_flow(model: keras.Model) -> keras.Model:
     for inner in layers_of(model):
         if is_nested(inner):
             let_flow(inner)
-    found = [_Flowing(plan) for plan in plans(model)]
+    found = []
+    for plan in plans(model):
+        with contextlib.suppress(InputError):  # images that are too large
+            found.append(_Flowing(plan))
     if found:
         kernels("flow_kernels")
         vars(model)["call"] = _Calling(model, found)  # not by `setattr`, which Keras watches

@@ -255,10 +255,7 @@ def _dense(builder: _Builder, layer: keras.layers.Layer, view: View, call: Call)
     geometry = Geometry.convolution((*image, layer.units), image)
     if kept_of(layer, geometry) > _MOST_OF_MATRIX:
         return None
-    floor, ceiling = _LIMITS[layer.activation]
-    return builder.add(
-        replace(Product.of(view, geometry), floor=floor, ceiling=ceiling), KernelWeights(layer, geometry)
-    )
+    return _convolved(builder, layer, view, geometry)
 
 
 def _is_quick(layer: keras.layers.Layer, geometry: Geometry) -> bool:
