@@ -75,10 +75,8 @@ def pays_normalized(geometry: Geometry, kept: int, batch_size: int) -> bool:
     if max(geometry.channels, geometry.out_channels) * (batch_size + 8 * _LANES) >= 1 << 31:
         return False
     dense = _dense(geometry, batch_size) + geometry.channels * batch_size * _NORMALISED
-    return (
-        _MARGIN * (_CALL_OF_SEVERAL + _kept(geometry, kept, batch_size, _NORMALISED_OUTPUT, _NORMALISED_PRODUCT))
-        < dense
-    )
+    sparse = _kept(geometry, kept, batch_size, _NORMALISED_OUTPUT, _NORMALISED_PRODUCT)
+    return _MARGIN * (_CALL_OF_SEVERAL + sparse) < dense
 
 
 def _dense(geometry: Geometry, batch: int) -> float:

@@ -52,6 +52,9 @@ def accelerate(
     `tfprune[sparse]`. Which layers these are follows from shapes, density and `batch_size` by the rule of
     `tfprune.engine.rule`; the others are masked where weights are pruned, and plain where none are.
 
+    In inference with 12 examples or more, convolutions that follow one another are computed at once, with what lies
+    between them, see `tfprune.layers.flows`; outputs and gradients are those of the layers.
+
     The copy trains with `fit`, as the masked model does; `save` and `tfprune.load_model`, `masks_of`, `sparsity`,
     `strip` and `export` take it, and `tfprune.masked(fast)` gives back a masked model with its weights. Its masks stay
     what they are.
