@@ -3,6 +3,7 @@
 import gc
 import threading
 import weakref
+from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -175,6 +176,109 @@ def test_saved_and_read_it_still_does(tmp_path):
     np.testing.assert_array_equal(again(images), fast(images))
     _assert_close(keras.saving.load_model(tmp_path / "fast.keras")(images), fast(images))
     assert flows_of(keras.models.clone_model(fast)) == []
+
+
+class _Told(L.Layer):
+    def call(self, inputs, training=True):
+        return 2 * inputs if training else inputs
+
+
+def _mended(build):
+    """The accelerated model, without a check of its own, and the masked one."""
+    sparse = _sparse(build)
+    return tfprune.accelerate(sparse, engine="sparse", compact=False, verify=False), sparse
+
+
+def _read_twice():
+    given = keras.Input((6, 6, 3))
+    x = L.Conv2D(4, 3)(given)
+    x = L.ReLU()(L.Activation("linear")(x)) + x
+    x = L.Conv2D(4, 3)(x + x)
+    return keras.Model(given, L.Add()([L.BatchNormalization()(L.Dropout(0.5)(x)), x]))
+
+
+def _sum_first():
+    given = keras.Input((6, 6, 3))
+    return keras.Model(given, L.Conv2D(4, 3, activation="relu")(given + given))
+
+
+@dataclass
+class _Power:
+    exponent: int
+
+    def __call__(self, inputs):
+        return inputs**self.exponent
+
+
+def _own_activation():
+    return keras.Sequential([keras.Input((6, 6, 3)), L.Conv2D(4, 3, activation=_Power(2)), L.Conv2D(4, 3)])
+
+
+def _told():
+    return keras.Sequential([keras.Input((6, 6, 3)), L.Conv2D(4, 3), _Told(), L.Conv2D(4, 3)])
+
+
+@pytest.mark.parametrize("build", [_read_twice, _sum_first, _told, _own_activation])
+def test_graphs_that_are_easily_misread(build):
+    fast, sparse = _mended(build)
+    images = _images(fast)
+    assert flows_of(fast)
+    _assert_close(fast(images), sparse(images))
+    _assert_close(fast(images, training=False), sparse(images, training=False))
+
+
+def test_layers_that_are_told_to_train_do():
+    given = keras.Input((6, 6, 3))
+    x = L.BatchNormalization()(L.Conv2D(4, 3)(given), training=True)
+    fast, sparse = _mended(lambda: keras.Model(given, L.Conv2D(4, 3)(x)))
+    assert list(map(len, flows_of(fast))) == [1, 1]
+    images = _images(fast)
+    _assert_close(fast(images), sparse(images))
+
+
+def test_what_became_of_a_model_since():
+    fast, sparse = _mended(_vgg)
+    call, images = fast.call, _images(fast)
+    for model in (fast, sparse):
+        model.get_layer("head").activation = keras.activations.softmax
+    _assert_close(fast(images), sparse(images))
+    for model in (fast, sparse):
+        model.pop()
+    _assert_close(fast(images), sparse(images))
+    fast = None
+    _assert_close(call(images), sparse(images))
+
+
+def test_images_of_another_size():
+    fast, sparse = _mended(_sum_first)
+    images = np.ones((20, 9, 5, 3), np.float32)
+    _assert_close(fast.call(images), sparse.call(images))
+
+
+def test_losses_of_other_layers():
+    stack = [keras.Input((6, 6, 3)), L.Conv2D(4, 3), L.ReLU(activity_regularizer="l2"), L.Conv2D(4, 3)]
+    fast, sparse = _mended(lambda: keras.Sequential(stack))
+    images, losses = _images(fast), []
+    for model in (fast, sparse):
+        model.compile("sgd", "mse")
+        losses.append(model.evaluate(images, np.zeros((20, 2, 2, 4)), batch_size=16, verbose=0))
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
+def test_in_half_precision_around_weights_stay_float32():
+    fast, _ = _mended(_sum_first)
+    images = _images(fast)
+    half = keras.Sequential([keras.Input((6, 6, 3)), fast], name="half")
+    half.dtype_policy = "mixed_float16"
+    _assert_close(half(images), fast(images), 2e-3)
+
+
+def test_images_too_large_for_it_are_computed_layer_by_layer():
+    given = keras.Input((2048, 2048, 1))
+    model, mask = keras.Model(given, L.Conv2D(64, 1, name="wide")(given)), np.arange(64) % 2 == 0
+    masks = {"wide/kernel": mask.reshape(1, 1, 1, 64)}
+    fast = tfprune.accelerate(model, masks, engine="sparse", compact=False, verify=False)
+    assert flows_of(fast) == []
 
 
 def test_threads_that_call_at_once():

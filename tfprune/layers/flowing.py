@@ -19,7 +19,7 @@ from tfprune.engine.products import apart, operation
 from tfprune.errors import InputError
 from tfprune.layers.flows import Plan, plans
 from tfprune.layers.kept_layers import has_kept
-from tfprune.layers.topology import graph_class, is_nested, layers_of, run_as_called
+from tfprune.layers.topology import functional, graph_class, is_nested, layers_of, run_as_called
 
 # Examples from which on it is done: a block is for 16.
 _least: ContextVar[int] = ContextVar("least", default=12)
@@ -73,43 +73,27 @@ class _Calling:
     """The `call` of one model."""
 
     def __init__(self, model: keras.Model, flowing: Sequence[_Flowing]):
-        self._model = weakref.ref(model)
+        self._model, self._graph = model, functional(model)
         self.flowing = list(flowing)
 
     def __call__(self, inputs, training=None, mask=None, **arguments):
-        model = self._model()
-        plain = graph_class(model).call
-        watched = any("call" in vars(one) for flowing in self.flowing for one in flowing.layers)
-        number = None if training or watched or mask is not None or arguments else _batch(inputs)
-        least = _least.get()
-        if number is None or (isinstance(number, int) and number < least):
-            return plain(model, inputs, training=training, mask=mask, **arguments)
-        if isinstance(number, int):
-            return self._at_once(model, inputs)
-        return tf.cond(number >= least, lambda: self._at_once(model, inputs), lambda: plain(model, inputs))
-
-    def _at_once(self, model, inputs):
+        model = self._model
+        symbolic = any(isinstance(one, keras.KerasTensor) for one in keras.tree.flatten(inputs))
+        changed = functional(model) is not self._graph  # as a Sequential model that layers were added to
+        if training or symbolic or changed or mask is not None or arguments:
+            return graph_class(model).call(model, inputs, training=training, mask=mask, **arguments)
         members: dict[int, _Run] = {}
         for flowing in self.flowing:
-            run = _Run(flowing)
-            members |= {id(call.operation): run for call in flowing.plan.calls}
+            if flowing.is_as_planned():
+                run = _Run(flowing)
+                members |= {id(call.operation): run for call in flowing.plan.calls}
 
         def other(operation):
             run = members.get(id(operation))
             return operation if run is None else lambda *given, **_: run(operation, given)
 
-        outputs = run_as_called(model, inputs, other)
+        outputs = run_as_called(model, inputs, other, training)
         return outputs[0] if isinstance(outputs, (list, tuple)) and len(outputs) == 1 else outputs
-
-
-def _batch(inputs):
-    """Examples, as a number or a tensor; None where the inputs are symbolic, or no tensors."""
-    first = keras.tree.flatten(inputs)[0]
-    if isinstance(first, np.ndarray) and first.ndim:
-        return len(first)
-    if not tf.is_tensor(first) or not first.shape.rank:
-        return None
-    return first.shape[0] if first.shape[0] is not None else tf.shape(first)[0]
 
 
 class _Run:
@@ -121,7 +105,7 @@ class _Run:
     def __call__(self, operation: keras.Operation, given):
         calls = self._flowing.plan.calls
         if operation is calls[0].operation:
-            (self._given,) = keras.tree.flatten(given)
+            self._given = keras.tree.flatten(given)[0]  # twice the same where a sum is the first
         return self._flowing(self._given) if operation is calls[-1].operation else self._given
 
 
@@ -132,14 +116,36 @@ class _Flowing:
         self.plan = plan
         self.layers = [call.operation for call in plan.calls if isinstance(call.operation, keras.layers.Layer)]
         self._flow = Flow(plan.image, plan.steps)
+        self._settings = [dict(vars(layer)) for layer in self.layers]
         self._variables = [variable for layer in self.layers for variable in layer.variables]
         self._known: list[np.ndarray] = []
         self._lock = threading.Lock()
 
+    def is_as_planned(self) -> bool:
+        """Whether the layers' settings are what they were, and nothing stands around their calls."""
+        return all(map(_is_same, self._settings, map(vars, self.layers)))
+
     def __call__(self, images):
-        """float32 (B, ...), of float32 (B, height, width, channels)."""
+        """float32 (B, ...), of float32 (B, height, width, channels); layer by layer where those are few examples."""
+        images = tf.convert_to_tensor(images)
         tensors = [tf.convert_to_tensor(variable) for variable in self._variables]
-        return apart(self, weakref.proxy(self)._made, tf.convert_to_tensor(images), *tensors)
+        halves = any(tensor.dtype in (tf.float16, tf.bfloat16) for tensor in tensors)  # Keras cast them
+        if halves or images.shape[1:] != self.plan.image:
+            return self._one_by_one(images)
+
+        def at_once():
+            return apart(self, weakref.proxy(self)._made, images, *tensors)
+
+        number, least = images.shape[0], _least.get()
+        if number is None:
+            return tf.cond(tf.shape(images)[0] >= least, at_once, lambda: self._one_by_one(images))
+        return at_once() if number >= least else self._one_by_one(images)
+
+    def _one_by_one(self, images):
+        made = {id(self.plan.given): images}
+        for call in self.plan.calls:
+            made[id(call.made[0])] = outputs = _called(call.operation, [made[id(one)] for one in call.given])
+        return outputs
 
     def _made(self, images, *tensors):
         this = weakref.proxy(self)
@@ -157,9 +163,7 @@ class _Flowing:
         given = [images, *(tensor for tensor in tensors if tensor.dtype.is_floating)]
         with keras.StatelessScope(zip(self._variables, tensors, strict=True)), tf.GradientTape() as tape:
             tape.watch(given)
-            made = {id(self.plan.given): images}
-            for call in self.plan.calls:
-                made[id(call.made[0])] = outputs = _called(call.operation, [made[id(one)] for one in call.given])
+            outputs = self._one_by_one(images)
         found = dict(zip(map(id, given), tape.gradient(outputs, given, upstream), strict=True))
         return tuple(found.get(id(tensor)) for tensor in (images, *tensors))
 
@@ -171,6 +175,12 @@ class _Flowing:
                 self._flow.set_weights([weights(values) for weights in self.plan.weights])
             outputs = self._flow.outputs(images)
         return outputs.reshape(len(images), *self.plan.shape)
+
+
+def _is_same(before: dict, now: dict) -> bool:
+    """Of public attributes of a layer."""
+    public = [[name for name in one if not name.startswith("_")] for one in (before, now)]
+    return public[0] == public[1] and all(before[name] is now[name] for name in public[0])
 
 
 def _called(operation: keras.Operation, inputs: list):

@@ -110,7 +110,7 @@ class _Builder:
             return False
         views = [self._views.get(id(tensor)) for tensor in call.given]
         (made,) = call.made if len(call.made) == 1 else (None,)
-        if None in views or made is None or made.dtype != "float32":
+        if None in views or made is None or made.dtype != "float32" or call.others:
             return False
         view = _made_by(self, call.operation, views, call)
         if view is None:
@@ -139,9 +139,10 @@ class _Builder:
         return self.steps[view.number - 1].channels if view.number else self.image[2]
 
     def alone(self, call: Call) -> bool:
-        """Whether a call reads what the last step makes, as it makes it, and nothing else does."""
+        """Whether a call reads what the last step makes, as it makes it, and nothing else does, by whatever tensor."""
         (tensor,) = call.given
-        return self._is_last(tensor) and self._used[id(tensor)] == 1
+        left = sum(left for key, left in self._open.items() if self._views[key].number == len(self.steps))
+        return self._is_last(tensor) and left == 1
 
     def _is_last(self, tensor: keras.KerasTensor) -> bool:
         step = self.steps[-1] if self.steps else None
@@ -186,7 +187,7 @@ def _made_by(builder: _Builder, operation: keras.Operation, views: list[View], c
     if kind is layers.ReLU and not operation.negative_slope and not operation.threshold:
         ceiling = np.inf if operation.max_value is None else operation.max_value
         return builder.clamp(call, views[0], 0.0, ceiling)
-    if kind is layers.Activation and operation.activation in _LIMITS:
+    if kind is layers.Activation and id(operation.activation) in _LIMITS:
         return _activated(builder, operation.activation, views[0], call)
     if kind is layers.ZeroPadding2D:
         (top, bottom), (left, right) = operation.padding
@@ -205,11 +206,15 @@ def _made_by(builder: _Builder, operation: keras.Operation, views: list[View], c
     return None
 
 
-_LIMITS = {activations.linear: (-np.inf, np.inf), activations.relu: (0.0, np.inf), activations.relu6: (0.0, 6.0)}
+_LIMITS = {  # by id, as a function of one's own may have no hash
+    id(activations.linear): (-np.inf, np.inf),
+    id(activations.relu): (0.0, np.inf),
+    id(activations.relu6): (0.0, 6.0),
+}
 
 
 def _activated(builder: _Builder, activation: Callable, view: View, call: Call) -> View:
-    return view if activation is activations.linear else builder.clamp(call, view, *_LIMITS[activation])
+    return view if activation is activations.linear else builder.clamp(call, view, *_LIMITS[id(activation)])
 
 
 def _is_sum(operation: keras.Operation, views: list[View], call: Call) -> bool:
@@ -228,7 +233,7 @@ _ADDITION = _addition()  # of what `+` makes in a graph; Keras has no public nam
 
 
 def _product(builder: _Builder, layer: keras.layers.Layer, view: View, call: Call) -> View | None:
-    if layer.activation not in _LIMITS or (not isinstance(layer, KeptKernel) and why_not_kept(layer) is not None):
+    if id(layer.activation) not in _LIMITS or (not isinstance(layer, KeptKernel) and why_not_kept(layer) is not None):
         return None
     given = call.given[0]
     geometry = geometry_of(layer, given.shape)
@@ -239,7 +244,7 @@ def _product(builder: _Builder, layer: keras.layers.Layer, view: View, call: Cal
 
 
 def _convolved(builder: _Builder, layer: keras.layers.Layer, view: View, geometry: Geometry) -> View:
-    floor, ceiling = _LIMITS[layer.activation]
+    floor, ceiling = _LIMITS[id(layer.activation)]
     step = replace(Product.of(view, geometry), floor=floor, ceiling=ceiling)
     return builder.add(step, KernelWeights(layer, geometry))
 
@@ -247,7 +252,7 @@ def _convolved(builder: _Builder, layer: keras.layers.Layer, view: View, geometr
 def _dense(builder: _Builder, layer: keras.layers.Layer, view: View, call: Call) -> View | None:
     """A matrix behind all positions of an image, as a convolution as large as that; where it is small."""
     given = call.given[0]
-    if len(given.shape) != 2 or layer.activation not in _LIMITS:
+    if len(given.shape) != 2 or id(layer.activation) not in _LIMITS:
         return None
     if not isinstance(layer, KeptKernel) and why_not_kept(layer) is not None:
         return None

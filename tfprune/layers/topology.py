@@ -117,11 +117,13 @@ class Call:
     Attributes:
         operation: layer, nested model or Keras operation.
         given, made: flat lists of the graph's tensors.
+        others: what it is called with beyond tensors, as `training=True`, without None and False.
     """
 
     operation: Operation
     given: list[keras.KerasTensor]
     made: list[keras.KerasTensor]
+    others: list
 
 
 def calls(model: keras.Model) -> list[Call]:
@@ -130,28 +132,41 @@ def calls(model: keras.Model) -> list[Call]:
     Args:
         model: Sequential or Functional.
     """
-    graph = _functional(model)
+    graph = functional(model)
     return [
-        Call(node.operation, list(node.input_tensors), list(node.outputs))
+        Call(node.operation, list(node.input_tensors), list(node.outputs), _others(node.arguments))
         for depth in sorted(graph._nodes_by_depth, reverse=True)
         for node in graph._nodes_by_depth[depth]
         if node.operation and not node.is_input
     ]
 
 
-def run_as_called(model: keras.Model, inputs, other: Callable):
+def _others(arguments) -> list:
+    every = tree.flatten((arguments.args, arguments.kwargs))
+    return [one for one in every if not (isinstance(one, keras.KerasTensor) or one is None or one is False)]
+
+
+def run_as_called(model: keras.Model, inputs, other: Callable, training: bool | None = None):
     """What calling a model gives, where other operations stand in its graph.
 
     Args:
         model: Sequential or Functional.
-        inputs: as the model is called with.
+        inputs, training: as the model is called with.
         other: from an operation to what is called in its place.
     """
-    graph = _functional(model)
-    return graph._run_through_graph(graph._standardize_inputs(inputs), operation_fn=other)
+    graph = functional(model)
+
+    def called(operation: Operation) -> Callable:
+        call = other(operation)
+        if training is None or not isinstance(operation, keras.layers.Layer):
+            return call
+        return lambda *args, **kwargs: call(*args, **{**kwargs, "training": training})
+
+    return graph._run_through_graph(graph._standardize_inputs(inputs), operation_fn=called)
 
 
-def _functional(model: keras.Model) -> keras.Model:
+def functional(model: keras.Model) -> keras.Model:
+    """The Functional model that computes what a built model with a graph does: that of a Sequential one, or itself."""
     return model._functional if isinstance(model, keras.Sequential) else model
 
 
