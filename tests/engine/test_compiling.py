@@ -1,8 +1,10 @@
 """Compiled kernels: kept between processes, announced while they are made, and named where Numba is absent."""
 
+import hashlib
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numba.core.caching
 import numpy as np
@@ -13,6 +15,8 @@ from tfprune.engine.compiling import has_engine, keeps_compiled, kernels
 from tfprune.errors import InputError
 from tfprune.layers.kept_layers import SparseDense
 
+ENGINE = Path(tfprune.engine.compiling.__file__).parent
+
 
 def test_without_a_place_for_compiled_kernels(monkeypatch, capsys):
     assert keeps_compiled()
@@ -22,6 +26,14 @@ def test_without_a_place_for_compiled_kernels(monkeypatch, capsys):
     assert not keeps_compiled()
     tfprune.engine.compiling._tell(keeps_compiled())
     assert "in each process" in (said := capsys.readouterr().err) and "NUMBA_CACHE_DIR" in said
+
+
+def test_kernels_are_compiled_anew_with_their_parts():
+    """Numba looks at the file that a kernel is in alone, and what it compiled stays where a package is replaced."""
+    parts = "flow_steps", "lanes", "normalized_rows", "tiles", "vectors"
+    digest = hashlib.sha256(b"".join((ENGINE / f"{name}.py").read_bytes() for name in parts)).hexdigest()[:12]
+    for name in ("kernels", "normalized_kernels", "flow_kernels"):
+        assert f"test_compiling.py: {digest}" in (ENGINE / f"{name}.py").read_text(), f"{name}.py: write {digest}"
 
 
 def test_without_numba(monkeypatch):

@@ -106,6 +106,16 @@ def test_what_is_no_number_stays_none():
     np.testing.assert_array_equal(flow.outputs(images).ravel(), np.float32([np.nan, 6, 0]))
 
 
+@pytest.mark.parametrize("place", range(4))
+def test_a_window_with_what_is_no_number_has_none(place):
+    images = np.arange(4, dtype=np.float32)
+    images[place] = np.nan
+    pool = Pool((View(0, 2, 2),), 1, 1, 1, window=(2, 2), strides=(2, 2), is_mean=False)
+    flow = Flow((2, 2, 1), [pool])
+    flow.set_weights([None])
+    assert np.isnan(flow.outputs(images.reshape(1, 2, 2, 1))).all()
+
+
 def test_images_that_are_too_large():
     geometry = Geometry.convolution((1, 1, 1, 64), (2048, 2048, 1))
     with pytest.raises(InputError, match="fewer than 2"):

@@ -3,7 +3,7 @@
 Images lie line by line, in a line channel by channel, in a channel position by position: what a tile reads of all
 channels is close together. A step is a line of a table of whole numbers, whose columns these are.
 
-Numba compiles a kernel anew when its own file is another: after a change here, touch `flow_kernels.py`.
+Numba compiles a kernel anew when its own file is another: after a change here a test says what to write there.
 """
 
 from __future__ import annotations

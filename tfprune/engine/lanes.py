@@ -77,6 +77,12 @@ def larger(builder, limit, vector):
     return builder.select(builder.fcmp_ordered(">", limit, vector), limit, vector)
 
 
+def maximum(builder, one, other):
+    """The larger of two; what is no number in either stays none."""
+    is_larger = builder.fcmp_ordered(">", one, other)
+    return builder.select(builder.or_(is_larger, builder.fcmp_unordered("uno", one, one)), one, other)
+
+
 def smaller(builder, limit, vector):
     """At most the limit; what is no number stays none."""
     return builder.select(builder.fcmp_ordered("<", limit, vector), limit, vector)

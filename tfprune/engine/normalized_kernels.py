@@ -13,6 +13,7 @@ line for each layer, says where (its columns are in `tfprune.engine.normalized_r
 
 Importing this module compiles, or reads what was compiled before: import it by `tfprune.engine.compiling` alone.
 """
+# What is compiled into kernels, see tests/engine/test_compiling.py: d847440b44ae
 
 from __future__ import annotations
 

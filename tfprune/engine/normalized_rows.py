@@ -1,7 +1,8 @@
 """What one thread does to some features in dense layers of kept weights that normalise their own inputs.
 
-Rows lie as `tfprune.engine.normalized_kernels` says, of whose kernels these are compiled as parts. Numba compiles a
-kernel anew when its own file is another: after a change here, touch that one.
+Rows lie as `tfprune.engine.normalized_kernels` says, of whose kernels these are compiled as parts.
+
+Numba compiles a kernel anew when its own file is another: after a change here a test says what to write there.
 """
 
 from __future__ import annotations

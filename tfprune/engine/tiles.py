@@ -3,7 +3,7 @@
 A tile is some positions of one line, or of few short lines one below the other. Its sums stay in registers while all
 connections of a channel are added.
 
-Numba compiles a kernel anew when its own file is another: after a change here, touch `flow_kernels.py`.
+Numba compiles a kernel anew when its own file is another: after a change here a test says what to write there.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from tfprune.engine.lanes import (
     VECTOR,
     larger,
     load,
+    maximum,
     multiply_add,
     smaller,
     spread,
@@ -131,7 +132,7 @@ def _window(is_mean: bool):
                 with cgutils.for_range(builder, width, intp=INT) as x:
                     one = load(builder, builder.gep(first, [builder.mul(x.index, INT(LANES))]), 0)
                     so_far = builder.load(found)
-                    builder.store(builder.fadd(so_far, one) if is_mean else larger(builder, so_far, one), found)
+                    builder.store(builder.fadd(so_far, one) if is_mean else maximum(builder, so_far, one), found)
             result = builder.load(found)
             if is_mean:
                 result = builder.fmul(result, spread(builder, share))

@@ -2,7 +2,7 @@
 
 Compiled loops of plain Python code reload their sums for every few connections; here they stay in registers.
 
-Numba compiles a kernel anew when its own file is another: after a change here, touch the files of kernels.
+Numba compiles a kernel anew when its own file is another: after a change here a test says what to write there.
 """
 
 from __future__ import annotations
