@@ -26,7 +26,7 @@ print(json.dumps(told))
 
 
 def told_to(asked, lines, environment, place):
-    """[exit code, what stands on stderr] for each command line.
+    """What became of each command line, as of a process of its own.
 
     Args:
         asked: `module:name` of the class of a study, or of a function that gives commands.
@@ -37,4 +37,5 @@ def told_to(asked, lines, environment, place):
     given = {"input": json.dumps(lines), "env": environment, "cwd": place}
     result = subprocess.run([sys.executable, "-c", _EACH, asked], capture_output=True, text=True, **given)
     assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout)
+    told = zip(lines, json.loads(result.stdout), strict=True)
+    return [subprocess.CompletedProcess(words, code, "", errors) for words, (code, errors) in told]

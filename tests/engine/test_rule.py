@@ -3,7 +3,7 @@
 import pytest
 
 from tfprune.engine.geometry import Geometry
-from tfprune.engine.rule import pays, pays_normalized, rows_in_group
+from tfprune.engine.rule import goes_along, pays, pays_normalized, rows_in_group
 
 
 def _break_even(geometry, batch, rule=pays):
@@ -86,3 +86,14 @@ def test_never_more_floats_than_numbers_of_32_bits_count():
 )
 def test_rows_that_are_read_at_a_time(lines, kept, read, made, rows):
     assert rows_in_group(lines, kept, read, made) == rows
+
+
+def test_an_estimate_by_hand_of_what_goes_along():
+    """64 to 64 channels of 4 × 4 positions, 36,864 weights: 16 · 36,864 / 54 + 1.5 · 2 · 1,024 = 13,994.7 ns.
+
+    16 / 40 = 0.4 ns a kept weight are less than that up to 34,986.7.
+    """
+    geometry = Geometry.convolution((3, 3, 64, 64), (4, 4, 64), padding="same")
+    assert goes_along(geometry, 34_986) and not goes_along(geometry, 34_987)
+    matrix = Geometry.convolution((4, 4, 64, 100), (4, 4, 64))
+    assert goes_along(matrix, 20_000) and not goes_along(matrix, 20_001)

@@ -13,7 +13,7 @@ line for each layer, says where (its columns are in `tfprune.engine.normalized_r
 
 Importing this module compiles, or reads what was compiled before: import it by `tfprune.engine.compiling` alone.
 """
-# What is compiled into kernels, see tests/engine/test_compiling.py: d847440b44ae
+# What is compiled into kernels, see tests/engine/test_compiling.py: 45402def95df
 
 from __future__ import annotations
 
@@ -74,18 +74,22 @@ def _take_part(job, table, inputs, weights, measured, center, factor, epsilon, r
         measure(rows, f * step, batch, center[f], factor[f], measured, epsilon, gamma, beta, of_layer, f)
 
 
-# One thread computes a layer where there is little to do, and need not wake others.
+def _in_parts(work):
+    """What does all parts of a layer's work, by one thread where there is little to do, which need not wake others."""
+
+    @njit(parallel=True)
+    def all_parts(is_shared, parts, *given):
+        if is_shared:
+            for part in prange(parts):
+                work(part, *given)
+        else:
+            for part in range(parts):
+                work(part, *given)
+
+    return all_parts
 
 
-@njit(parallel=True)
-def _take(table, *given):
-    jobs = (table[0, INPUTS] + _WIDE - 1) // _WIDE
-    if table[0, SHARED]:
-        for job in prange(jobs):
-            _take_part(job, table, *given)
-    else:
-        for job in range(jobs):
-            _take_part(job, table, *given)
+_take = _in_parts(_take_part)
 
 
 @njit(fastmath=MATH)
@@ -109,14 +113,7 @@ def _make_part(
             measure(here, o * stride, batch, *given, next_known, o)
 
 
-@njit(parallel=True)
-def _make(table, i, parts, *given):
-    if table[i, SHARED]:
-        for part in prange(parts.shape[1] - 1):
-            _make_part(part, table, i, parts, *given)
-    else:
-        for part in range(parts.shape[1] - 1):
-            _make_part(part, table, i, parts, *given)
+_make = _in_parts(_make_part)
 
 
 @njit
@@ -183,11 +180,13 @@ def forward(
     batch, last = inputs.shape[0], table[-1]
     if not measured:
         _recall(averages, table, known)
-    _take(table, inputs, weights, measured, center, factor, epsilons[0], rows, known)
+    jobs = (table[0, INPUTS] + _WIDE - 1) // _WIDE
+    _take(table[0, SHARED], jobs, table, inputs, weights, measured, center, factor, epsilons[0], rows, known)
     given = batch, weights, measured, epsilons, stride, order, numbers, starts, bounds, made, known, scaled
-    _make(table, 0, parts, rows, *given)
+    workers = parts.shape[1] - 1
+    _make(table[0, SHARED], workers, table, 0, parts, rows, *given)
     for i in range(1, table.shape[0]):
-        _make(table, i, parts, made[table[i - 1, FIRST_OUTPUT] * stride :], *given)
+        _make(table[i, SHARED], workers, table, i, parts, made[table[i - 1, FIRST_OUTPUT] * stride :], *given)
     _move(averages, momenta, measured, table, known, running)
     features = outputs.shape[1]
     transpose(made, last[FIRST_OUTPUT] * stride, stride, outputs.reshape(-1), 0, features, features, batch)
@@ -215,14 +214,7 @@ def _part_back(
         )
 
 
-@njit(parallel=True)
-def _go_back(table, i, parts, *given):
-    if table[i, SHARED]:
-        for part in prange(parts.shape[1] - 1):
-            _part_back(part, table, i, parts, *given)
-    else:
-        for part in range(parts.shape[1] - 1):
-            _part_back(part, table, i, parts, *given)
+_go_back = _in_parts(_part_back)
 
 
 def _back(rows):
@@ -255,10 +247,10 @@ def back(
     to = last[FIRST_OUTPUT] * stride
     take_upstream(upstream, made[to:], last[RELU] == 1, stride, of_made[to:], layer_parts(found, last)[3])
     given = batch, weights, measured, stride, starts, cuts, places, numbers, to_starts, bounds
-    made_of = of_made, known, products, found
+    given, workers = (*given, of_made, known, products, found), parts.shape[1] - 1
     for i in range(table.shape[0] - 1, 0, -1):
-        _go_back(table, i, parts, made[table[i - 1, FIRST_OUTPUT] * stride :], *given, *made_of)
-    _go_back(table, 0, parts, rows, *given, *made_of)
+        _go_back(table[i, SHARED], workers, table, i, parts, made[table[i - 1, FIRST_OUTPUT] * stride :], *given)
+    _go_back(table[0, SHARED], workers, table, 0, parts, rows, *given)
 
 
 @njit(

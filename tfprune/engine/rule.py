@@ -20,6 +20,9 @@ _NORMALISED = 2.5  # by TensorFlow, each input
 _NORMALISED_OUTPUT = 0.3
 _NORMALISED_PRODUCT = 1 / 28  # rows are few, or bytes
 _CALL_OF_SEVERAL = 50_000  # a layer's part of a call for several
+_PRODUCT_OF_SEVERAL = 1 / 40  # convolutions that are computed at once
+_MOVED = 1.5  # what stays in order between them
+_MOST_ALONE = 20_000  # connections of a single position, whose sums wait for each other
 _LANES = 16
 _MARGIN = 1.2
 
@@ -77,6 +80,20 @@ def pays_normalized(geometry: Geometry, kept: int, batch_size: int) -> bool:
     dense = _dense(geometry, batch_size) + geometry.channels * batch_size * _NORMALISED
     sparse = _kept(geometry, kept, batch_size, _NORMALISED_OUTPUT, _NORMALISED_PRODUCT)
     return _MARGIN * (_CALL_OF_SEVERAL + sparse) < dense
+
+
+def goes_along(geometry: Geometry, kept: int) -> bool:
+    """Whether a layer that holds its whole kernel is computed by its kept weights, where its neighbours are at once.
+
+    It is where 1/40 nanoseconds for each kept weight, position and example are at most 1.5 for each input and output
+    more than 1/54 for each weight, as these need not become images and rows again. Of outputs with a single position
+    at most 20,000 weights may be kept.
+    """
+    positions = geometry.out_height * geometry.out_width
+    if positions == 1:
+        return kept <= _MOST_ALONE
+    moved = geometry.height * geometry.width * geometry.channels + positions * geometry.out_channels
+    return positions * (kept * _PRODUCT_OF_SEVERAL - geometry.size * _DENSE_PRODUCT) < _MOVED * moved
 
 
 def _dense(geometry: Geometry, batch: int) -> float:

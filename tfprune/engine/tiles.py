@@ -163,31 +163,31 @@ def _choosing(step: int):
     four_of_one, four_of_two = _by_width(4, step)
 
     @njit
-    def choose(lines, width, rows, at, gap, connections, bounds, made, shifts, low, high, out, to, gap_out, row_out):
+    def choose(lines, width, *given):
         if lines == 4 and width == 2:
-            four_of_two(rows, at, gap, connections, bounds, made, shifts, low, high, out, to, gap_out, row_out)
+            four_of_two(*given)
         elif lines == 4:
-            four_of_one(rows, at, gap, connections, bounds, made, shifts, low, high, out, to, gap_out, row_out)
+            four_of_one(*given)
         elif lines == 2 and width == 4:
-            two_of_four(rows, at, gap, connections, bounds, made, shifts, low, high, out, to, gap_out, row_out)
+            two_of_four(*given)
         elif lines == 2:
-            two_of_three(rows, at, gap, connections, bounds, made, shifts, low, high, out, to, gap_out, row_out)
+            two_of_three(*given)
         elif width == 8:
-            eight(rows, at, gap, connections, bounds, made, shifts, low, high, out, to, gap_out, row_out)
+            eight(*given)
         elif width == 7:
-            seven(rows, at, gap, connections, bounds, made, shifts, low, high, out, to, gap_out, row_out)
+            seven(*given)
         elif width == 6:
-            six(rows, at, gap, connections, bounds, made, shifts, low, high, out, to, gap_out, row_out)
+            six(*given)
         elif width == 5:
-            five(rows, at, gap, connections, bounds, made, shifts, low, high, out, to, gap_out, row_out)
+            five(*given)
         elif width == 4:
-            four(rows, at, gap, connections, bounds, made, shifts, low, high, out, to, gap_out, row_out)
+            four(*given)
         elif width == 3:
-            three(rows, at, gap, connections, bounds, made, shifts, low, high, out, to, gap_out, row_out)
+            three(*given)
         elif width == 2:
-            two(rows, at, gap, connections, bounds, made, shifts, low, high, out, to, gap_out, row_out)
+            two(*given)
         else:
-            one(rows, at, gap, connections, bounds, made, shifts, low, high, out, to, gap_out, row_out)
+            one(*given)
 
     return choose
 

@@ -104,23 +104,23 @@ def _adding(far: bool):
     one, two, three, four, five, six, seven, eight = (_weighted_sum(vectors, far) for vectors in range(1, MOST + 1))
 
     @njit
-    def add(rows, at, vectors, values, starts, first, last, out, to, more, begin, least):
+    def add(rows, at, vectors, *given):
         if vectors == 8:
-            eight(rows, at, values, starts, first, last, out, to, more, begin, least)
+            eight(rows, at, *given)
         elif vectors == 7:
-            seven(rows, at, values, starts, first, last, out, to, more, begin, least)
+            seven(rows, at, *given)
         elif vectors == 6:
-            six(rows, at, values, starts, first, last, out, to, more, begin, least)
+            six(rows, at, *given)
         elif vectors == 5:
-            five(rows, at, values, starts, first, last, out, to, more, begin, least)
+            five(rows, at, *given)
         elif vectors == 4:
-            four(rows, at, values, starts, first, last, out, to, more, begin, least)
+            four(rows, at, *given)
         elif vectors == 3:
-            three(rows, at, values, starts, first, last, out, to, more, begin, least)
+            three(rows, at, *given)
         elif vectors == 2:
-            two(rows, at, values, starts, first, last, out, to, more, begin, least)
+            two(rows, at, *given)
         else:
-            one(rows, at, values, starts, first, last, out, to, more, begin, least)
+            one(rows, at, *given)
 
     return add
 

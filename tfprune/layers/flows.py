@@ -11,6 +11,7 @@ import numpy as np
 from keras import activations, layers
 
 from tfprune.engine.geometry import Geometry
+from tfprune.engine.rule import goes_along
 from tfprune.engine.steps import Kept, Pool, Product, Scale, Step, Sum, View
 from tfprune.layers.flow_weights import KernelWeights, factors, kept_of
 from tfprune.layers.kept_geometry import geometry_of
@@ -18,11 +19,9 @@ from tfprune.layers.kept_layers import KeptKernel, SparseConv2D, SparseDense, Sp
 from tfprune.layers.kinds import plain_type
 from tfprune.layers.topology import Call, calls
 
-_CONVOLUTIONS = layers.Conv2D, layers.DepthwiseConv2D
+_WHOLE = layers.Conv2D, layers.DepthwiseConv2D, layers.Dense
+_KEPT = SparseConv2D, SparseDepthwiseConv2D, SparseDense
 _NOTHING_IN_INFERENCE = layers.Dropout, layers.SpatialDropout2D
-_FLOW_PRODUCT, _DENSE_PRODUCT = 1 / 40, 1 / 54  # nanoseconds for each weight, position and example
-_MOST_OF_MATRIX = 20_000  # kept weights: sums of a single position wait for each other
-_MOVED = 1.5  # for each input and output that need not become rows and images again
 
 # From the value of each of some variables to what a step computes with.
 Weights = Callable[[dict[int, np.ndarray]], Kept | tuple[np.ndarray, np.ndarray] | None]
@@ -174,21 +173,18 @@ def _made_by(builder: _Builder, operation: keras.Operation, views: list[View], c
     kind = plain_type(operation)
     if getattr(operation, "data_format", None) == "channels_first" or getattr(operation, "activity_regularizer", None):
         return None
-    if type(operation) in (SparseConv2D, SparseDepthwiseConv2D) or kind in _CONVOLUTIONS:
+    if type(operation) in _KEPT or kind in _WHOLE:
         return _product(builder, operation, views[0], call)
-    if type(operation) is SparseDense or kind is layers.Dense:
-        return _dense(builder, operation, views[0], call)
-    if kind is layers.Flatten:
+    if kind is layers.Flatten or kind in _NOTHING_IN_INFERENCE:
         return views[0]  # images become features as they lie
-    if kind in _NOTHING_IN_INFERENCE:
-        return views[0]
     if kind is layers.BatchNormalization:
         return _normalisation(builder, operation, views[0], call)
     if kind is layers.ReLU and not operation.negative_slope and not operation.threshold:
         ceiling = np.inf if operation.max_value is None else operation.max_value
         return builder.clamp(call, views[0], 0.0, ceiling)
     if kind is layers.Activation and id(operation.activation) in _LIMITS:
-        return _activated(builder, operation.activation, views[0], call)
+        is_linear = operation.activation is activations.linear
+        return views[0] if is_linear else builder.clamp(call, views[0], *_LIMITS[id(operation.activation)])
     if kind is layers.ZeroPadding2D:
         (top, bottom), (left, right) = operation.padding
         view = views[0]
@@ -213,10 +209,6 @@ _LIMITS = {  # by id, as a function of one's own may have no hash
 }
 
 
-def _activated(builder: _Builder, activation: Callable, view: View, call: Call) -> View:
-    return view if activation is activations.linear else builder.clamp(call, view, *_LIMITS[id(activation)])
-
-
 def _is_sum(operation: keras.Operation, views: list[View], call: Call) -> bool:
     if type(operation) not in (layers.Add, _ADDITION) or len(views) != 2:
         return False
@@ -233,43 +225,24 @@ _ADDITION = _addition()  # of what `+` makes in a graph; Keras has no public nam
 
 
 def _product(builder: _Builder, layer: keras.layers.Layer, view: View, call: Call) -> View | None:
+    """A convolution, or a matrix behind all positions of an image: a convolution as large as that."""
     if id(layer.activation) not in _LIMITS or (not isinstance(layer, KeptKernel) and why_not_kept(layer) is not None):
         return None
-    given = call.given[0]
-    geometry = geometry_of(layer, given.shape)
-    is_quick = isinstance(layer, KeptKernel) or _is_quick(layer, geometry)
-    if geometry.strides[1] > 2 or not is_quick or not geometry.out_height * geometry.out_width:
+    shape = call.given[0].shape
+    if len(shape) == 2:
+        image = view.height, view.width, builder.channels(view)
+        geometry = Geometry.convolution((*image, layer.units), image)
+    elif isinstance(layer, layers.Dense):
         return None
-    return _convolved(builder, layer, view, geometry)
-
-
-def _convolved(builder: _Builder, layer: keras.layers.Layer, view: View, geometry: Geometry) -> View:
+    else:
+        geometry = geometry_of(layer, shape)
+    positions, is_kept = geometry.out_height * geometry.out_width, isinstance(layer, KeptKernel)
+    is_quick = (is_kept and positions > 1) or goes_along(geometry, kept_of(layer, geometry))
+    if geometry.strides[1] > 2 or not positions or not is_quick:
+        return None
     floor, ceiling = _LIMITS[id(layer.activation)]
     step = replace(Product.of(view, geometry), floor=floor, ceiling=ceiling)
     return builder.add(step, KernelWeights(layer, geometry))
-
-
-def _dense(builder: _Builder, layer: keras.layers.Layer, view: View, call: Call) -> View | None:
-    """A matrix behind all positions of an image, as a convolution as large as that; where it is small."""
-    given = call.given[0]
-    if len(given.shape) != 2 or id(layer.activation) not in _LIMITS:
-        return None
-    if not isinstance(layer, KeptKernel) and why_not_kept(layer) is not None:
-        return None
-    image = view.height, view.width, builder.channels(view)
-    geometry = Geometry.convolution((*image, layer.units), image)
-    if kept_of(layer, geometry) > _MOST_OF_MATRIX:
-        return None
-    return _convolved(builder, layer, view, geometry)
-
-
-def _is_quick(layer: keras.layers.Layer, geometry: Geometry) -> bool:
-    """Whether a layer with a whole kernel is to go along, by its kept weights, its shape and nothing else."""
-    kept = kept_of(layer, geometry)
-    moved = geometry.height * geometry.width * geometry.channels
-    moved += geometry.out_height * geometry.out_width * geometry.out_channels
-    positions = geometry.out_height * geometry.out_width
-    return positions * (kept * _FLOW_PRODUCT - geometry.size * _DENSE_PRODUCT) < _MOVED * moved
 
 
 def _normalisation(builder: _Builder, layer: keras.layers.BatchNormalization, view: View, call: Call) -> View | None:

@@ -65,7 +65,7 @@ def refusals(light, tmp_path_factory):
 
 @pytest.mark.parametrize("case", range(len(REFUSED)), ids=lambda case: REFUSED[case][0][0])
 def test_bad_command_lines(case, refusals, refused):
-    refused(subprocess.CompletedProcess(REFUSED[case][0], refusals[case][0], "", refusals[case][1]), REFUSED[case][1])
+    refused(refusals[case], REFUSED[case][1])
 
 
 @pytest.mark.slow

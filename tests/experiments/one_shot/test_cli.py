@@ -73,7 +73,7 @@ def refusals(light, tmp_path_factory):
 
 @pytest.mark.parametrize("case", range(len(REFUSED)), ids=lambda case: " ".join(REFUSED[case][0]))
 def test_bad_command_lines(case, refusals, refused):
-    refused(subprocess.CompletedProcess(REFUSED[case][0], refusals[case][0], "", refusals[case][1]), REFUSED[case][1])
+    refused(refusals[case], REFUSED[case][1])
 
 
 def test_a_bad_command_line_of_a_process(tmp_path, refused, light):
