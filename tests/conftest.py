@@ -38,6 +38,18 @@ def tensorflow_as_it_was():
         sys.modules["tensorflow"].compat.v1.get_variable_scope()._caching_device = None
 
 
+@pytest.fixture(autouse=True)
+def environment_as_it_was():
+    """What imports within a test set is gone after it: tensorflow-model-optimization switches processes to Keras 2."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() | before:
+        if os.environ.get(name) != before.get(name) and name != "PYTEST_CURRENT_TEST":
+            os.environ.pop(name, None)
+            if name in before:
+                os.environ[name] = before[name]
+
+
 @pytest.fixture
 def registries_as_they_were():
     """What a test registers is gone after it."""
