@@ -82,6 +82,7 @@ def test_resident_rows_are_not_copied():
     rows = empty_rows(N, D)
     rows[:] = ROWS
     images = ResidentImages(rows, LABELS)
+    assert np.shares_memory(images.array, rows)
     fetch = tf.function(images.fetch)
     fetch(tf.constant([5]))
     rows[5] = 77  # seen only by whoever reads this very memory

@@ -157,6 +157,21 @@ def test_bytes_are_what_their_floats_are():
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5 * np.abs(other).max())
 
 
+@pytest.mark.parametrize("batch", [1, 15, 100, 2**15 + 100])
+def test_mean_and_variance_of_bytes_are_exact(batch):
+    """Of a variance of 1 beside a mean of 254, too; also where the sum of squares needs more than 32 bits."""
+    rng = np.random.default_rng(batch)
+    layers = _layers((70, 2))
+    _, indices, weights, _ = _drawn(layers, 1, rng)
+    images = np.concatenate([rng.integers(0, 256, (50, 39)), rng.integers(253, 256, (50, 40))], 1).astype(np.uint8)
+    numbers = rng.integers(0, 50, batch).astype(np.int32)
+    products = NormalizedProducts(layers, (np.float32(0), np.float32(1)), images)
+    nothing = [[np.zeros(70, np.float32), np.zeros(70, np.float32), np.float32(0)]]
+    _, [(mean, variance)] = products(tf.constant(numbers), _constants(weights)[0], indices, nothing, True)
+    for found, expected in ((mean, images[numbers, :70].mean(0)), (variance, images[numbers, :70].var(0))):
+        np.testing.assert_allclose(found, expected, rtol=1.2e-7)  # rounded once
+
+
 @pytest.mark.parametrize("enough", [0, 10**9])  # every layer is shared, or none
 @pytest.mark.parametrize("pixels", [None, (np.full(37, 100, np.float32), np.full(37, 0.02, np.float32))])
 def test_same_bytes_however_the_work_is_shared(enough, pixels, monkeypatch):

@@ -12,9 +12,9 @@ from tfprune.experiments.imp.normalized_kept import NormalizedKeptDense
 from tfprune.layers.joined import joined
 from tfprune.layers.kept import kept_copy
 from tfprune.layers.kept_layers import SparseDense
-from tfprune.training.feeds import Normalised
+from tfprune.training.feeds import Pixels, normalise
 
-PIXELS = Normalised(np.linspace(0, 255, 30, dtype=np.float32), 1 / 50)
+PIXELS = Pixels(np.linspace(0, 255, 30, dtype=np.float32), 1 / 50)
 
 
 def _dense(units, activation="relu"):
@@ -116,8 +116,20 @@ def test_bytes_are_taken_where_the_layers_stand_first(activations):
     quick = joined(model, PIXELS)
     assert quick.inputs[0].dtype == "uint8"
     rows = np.random.default_rng(0).integers(0, 256, (40, 30), np.uint8)
-    floats = PIXELS(tf.constant(rows), 0, 0)
-    np.testing.assert_allclose(quick(rows, training=True), model(floats, training=True), rtol=1e-5, atol=1e-5)
+    floats = normalise(tf.constant(rows), PIXELS.mean, PIXELS.scale)
+    expected = model(floats, training=True)
+    np.testing.assert_allclose(quick(rows, training=True), expected, rtol=1e-5, atol=1e-5)
+
+    # Or their numbers, among images that are longer than the inputs.
+    images = np.random.default_rng(1).integers(0, 256, (90, 32), np.uint8)
+    numbers = np.random.default_rng(2).permutation(90)[:40].astype(np.int32)
+    images[numbers, :30] = rows
+    quick = joined(model, Pixels(PIXELS.mean, PIXELS.scale, images))
+    assert (quick.inputs[0].dtype, quick.inputs[0].shape) == ("int32", (None,))
+    np.testing.assert_allclose(quick(numbers, training=True), expected, rtol=1e-5, atol=1e-5)
+    for wrong in (-1, 90):
+        with pytest.raises(IndexError, match=r"numbers of images must be in \[0, 90\)"):
+            quick(np.int32([0, wrong]), training=True)
 
 
 @pytest.mark.parametrize("make", [_with_others, _branches])

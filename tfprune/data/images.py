@@ -26,9 +26,11 @@ class Images(ABC):
         width: bytes per image, D.
         labels: int32 (size,), from 0.
         resident: whether the rows are on the device; only then can functions that fetch be compiled by XLA.
+        array: uint8 (size, D or more), the rows where they are one array in memory; else None.
     """
 
     resident: bool
+    array: np.ndarray | None = None
 
     def __init__(self, width: int, labels: np.ndarray):
         self.size = len(labels)
@@ -46,6 +48,10 @@ class Images(ABC):
         Returns:
             uint8 (B, D), flattened c, y, x, and int32 (B,).
         """
+
+    def labels_of(self, indices: tf.Tensor) -> tf.Tensor:
+        """Labels by index, int32 (B,)."""
+        return tf.gather(self._device_labels, indices)
 
     def chunks(self, rows: int = 4096) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """All images in order, at most `rows` at a time: uint8 (B, D) and int32 (B,)."""
@@ -71,20 +77,23 @@ class ResidentImages(Images):
         if self.width % _WORD:
             rows = np.pad(rows, ((0, 0), (0, -self.width % _WORD)))
         # On a GPU TensorFlow has no gather for bytes, so that they travel as words of eight.
-        words = aligned(rows).view(np.int64)
+        rows = aligned(rows)
+        words = rows.view(np.int64)
         # tf.constant copies an array; dlpack hands it over.
         self._words = tf.experimental.dlpack.from_dlpack(words.__dlpack__())
         gpus = tf.config.list_logical_devices("GPU")
         if gpus:
             with tf.device(gpus[0].name):
                 self._words = tf.identity(self._words)
+        else:
+            self.array = rows
 
     def fetch(self, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         indices = tf.convert_to_tensor(indices)
         words = tf.gather(self._words, indices)
         rows = tf.reshape(tf.bitcast(words, tf.uint8), [-1, words.shape[1] * _WORD])[:, : self.width]
         rows.set_shape([*indices.shape, self.width])
-        return rows, tf.gather(self._device_labels, indices)
+        return rows, self.labels_of(indices)
 
 
 class MappedImages(Images):
@@ -107,7 +116,7 @@ class MappedImages(Images):
         indices = tf.convert_to_tensor(indices)
         rows = tf.numpy_function(self._gather, [indices], tf.uint8)
         rows.set_shape([*indices.shape, self.width])
-        return rows, tf.gather(self._device_labels, indices)
+        return rows, self.labels_of(indices)
 
     def _gather(self, indices: np.ndarray) -> np.ndarray:
         rows = np.empty((len(indices), self.width), np.uint8)

@@ -10,7 +10,7 @@ LANES = 16
 FLOAT = ir.FloatType()
 INT, HALF, _BYTE = ir.IntType(64), ir.IntType(32), ir.IntType(8)
 VECTOR = ir.VectorType(FLOAT, LANES)
-_LINE = 64  # bytes of a cache's line
+LINE = 64  # bytes of a cache's line
 
 
 def unpacked(context, builder, signature, arguments):
@@ -42,7 +42,7 @@ def fetch(builder, pointer, vectors):
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
     size = 4 if pointer.type.pointee == FLOAT else 1
     start = builder.bitcast(pointer, _BYTE.as_pointer())
-    for byte in range(0, vectors * LANES * size, _LINE):
+    for byte in range(0, vectors * LANES * size, LINE):
         builder.call(function, [builder.gep(start, [INT(byte)]), HALF(0), HALF(3), HALF(1)])
 
 

@@ -25,10 +25,16 @@ class NormalizedProducts:
         layers: at least one.
         pixels: mean and scale, float32 (inputs,) or a number: inputs are bytes, for the first layer (bytes − mean) ·
             scale.
+        images: with pixels uint8 (N, inputs or more): inputs are numbers of rows of these.
     """
 
-    def __init__(self, layers: Sequence[NormalizedLayer], pixels: tuple[np.ndarray, np.ndarray | float] | None = None):
-        self._layers = list(layers)
+    def __init__(
+        self,
+        layers: Sequence[NormalizedLayer],
+        pixels: tuple[np.ndarray, np.ndarray | float] | None = None,
+        images: np.ndarray | None = None,
+    ):
+        self._layers, self._images = list(layers), images
         self._pixels = pixels and tuple(
             np.ascontiguousarray(np.broadcast_to(np.float32(values), self._layers[0].inputs)) for values in pixels
         )
@@ -41,7 +47,7 @@ class NormalizedProducts:
         """Outputs of inputs.
 
         Args:
-            inputs: float32 (B, inputs) of the first layer; uint8 with pixels, which have no gradient.
+            inputs: float32 (B, inputs) of the first layer; with pixels uint8, with images int32 (B,): no gradients.
             weights: of each layer float32 (n,) kept weights, (inputs,) γ, (inputs,) β, (outputs,) b.
             indices: of each layer int32 or int64 (n,), where the kept weights are in the flattened W, ascending.
             averages: of each layer float32 running mean (inputs,), running variance (inputs,), and whether these hold
@@ -112,7 +118,10 @@ class NormalizedProducts:
         if self._pass is None or not self._pass.fits(len(inputs), threads()):
             self._pass = Pass(self._layers, self._connections, len(inputs), threads(), self._pixels)
         self._number += 1
-        return self._pass.forward(inputs, weights, averages, measured)
+        given, examples = (inputs, None) if self._images is None else (self._images, inputs)
+        if examples is not None and len(examples) and examples.view(np.uint32).max() >= len(given):
+            raise IndexError(f"numbers of images must be in [0, {len(given)})")
+        return self._pass.forward(given, weights, averages, measured, examples)
 
     def _gone_back(self, measured, upstream, number, inputs, weights, averages, *indices) -> np.ndarray:
         if number != self._number:  # another batch came between

@@ -13,7 +13,7 @@ line for each layer, says where (its columns are in `tfprune.engine.normalized_r
 
 Importing this module compiles, or reads what was compiled before: import it by `tfprune.engine.compiling` alone.
 """
-# What is compiled into kernels, see tests/engine/test_compiling.py: 45402def95df
+# What is compiled into kernels, see tests/engine/test_compiling.py: 31ac072d94c4
 
 from __future__ import annotations
 
@@ -31,18 +31,21 @@ from tfprune.engine.normalized_rows import (
     OUTPUTS,
     RELU,
     SHARED,
+    SHARED_BACK,
     STEP,
     VARIANCE,
     input_gradients,
     layer_parts,
     make_outputs,
     measure,
+    settle,
+    take_rows,
     take_upstream,
     weight_gradients,
 )
 from tfprune.engine.vectors import transpose
 
-_WIDE = 32  # features of examples that are transposed at a time
+_WIDE = 64  # features of examples that are taken at a time: of bytes a cache line
 LINES = 6  # of what is known of inputs
 
 _GIVEN = types.Array(types.float32, 1, "C", readonly=True)
@@ -64,14 +67,13 @@ def _known(known, line):
 
 
 @njit(fastmath=MATH)
-def _take_part(job, table, inputs, weights, measured, center, factor, epsilon, rows, known):
+def _take_part(job, table, inputs, numbers, weights, measured, center, factor, epsilons, rows, known):
     """Rows of some inputs, and what is known of them."""
-    batch, features = inputs.shape
-    first, wide, step = job * _WIDE, min(features - job * _WIDE, _WIDE), table[0, STEP]
-    transpose(inputs.reshape(-1), first, features, rows, first * step, step, batch, wide)
-    of_layer, (_, gamma, beta, _) = _known(known, table[0]), layer_parts(weights, table[0])
-    for f in range(first, first + wide):
-        measure(rows, f * step, batch, center[f], factor[f], measured, epsilon, gamma, beta, of_layer, f)
+    line = table[0]
+    first, last = job * _WIDE, min(line[INPUTS], (job + 1) * _WIDE)
+    of_layer, (_, gamma, beta, _) = _known(known, line), layer_parts(weights, line)
+    take_rows(inputs, numbers, first, last, line[STEP], measured, rows, of_layer)
+    settle(center, factor, epsilons[0], gamma, beta, measured, first, last, of_layer)
 
 
 def _in_parts(work):
@@ -94,8 +96,8 @@ _take = _in_parts(_take_part)
 
 @njit(fastmath=MATH)
 def _make_part(
-    part, table, i, parts, rows, batch, weights, measured, epsilons, stride, order, numbers, starts, bounds, made,
-    known, scaled,
+    part, table, i, parts, rows, batch, weights, measured, center, factor, epsilons, stride, order, numbers, starts,
+    bounds, made, known, scaled,
 ):  # fmt: skip
     """A part of what a layer makes, and what the next one wants to know of that."""
     line, first, last = table[i], parts[i, part], parts[i, part + 1]
@@ -106,11 +108,12 @@ def _make_part(
         *(starts[begin:], bounds[to + i :], first, last, scaled[begin:end], here),
     )
     if i + 1 < table.shape[0]:
-        next_known = _known(known, table[i + 1])
-        _, gamma, beta, _ = layer_parts(weights, table[i + 1])
-        given = np.float32(0), np.float32(1), measured, epsilons[i + 1], gamma, beta
-        for o in range(first, last):
-            measure(here, o * stride, batch, *given, next_known, o)
+        next_line = table[i + 1]
+        next_known, (_, gamma, beta, _) = _known(known, next_line), layer_parts(weights, next_line)
+        if measured:
+            measure(here, stride, batch, first, last, next_known)
+        given = center[next_line[FIRST_INPUT] :], factor[next_line[FIRST_INPUT] :]
+        settle(*given, epsilons[i + 1], gamma, beta, measured, first, last, next_known)
 
 
 _make = _in_parts(_make_part)
@@ -143,7 +146,7 @@ def _recall(averages, table, known):
 
 def _forward(inputs, rows):
     return types.void(
-        *(inputs, _GIVEN, _GIVEN, _BOOL, _TABLE, _GIVEN, _GIVEN, _GIVEN, _GIVEN, _INT),
+        *(inputs, _NUMBERS, _GIVEN, _GIVEN, _BOOL, _TABLE, _GIVEN, _GIVEN, _GIVEN, _GIVEN, _INT),
         *(_NUMBERS, _NUMBERS, _NUMBERS, _BOUNDS, _TABLE),
         *(rows, _MADE, _MADE, _MADE, _MADE, _MADE_EXAMPLES),
     )
@@ -151,19 +154,20 @@ def _forward(inputs, rows):
 
 @njit([_forward(_EXAMPLES, _MADE), _forward(_BYTES, _BYTE_ROWS)], cache=CACHED)
 def forward(
-    inputs, weights, averages, measured, table, center, factor, epsilons, momenta, stride,
+    inputs, examples, weights, averages, measured, table, center, factor, epsilons, momenta, stride,
     order, numbers, starts, bounds, parts,
     rows, made, known, scaled, running, outputs,
 ):  # fmt: skip
     """Each layer: x̂ · (γ ∘ W) + (β · W + b) with `x̂ = (x − mean) / sqrt(variance + ε)`.
 
     Args:
-        inputs: (B, features) of the first layer, floats or bytes: x is (inputs − center) · factor.
+        inputs: (N, features or more) of the first layer, floats or bytes: x is (inputs − center) · factor.
+        examples: (B,), which of them.
         weights: flat.
         averages: running means and variances of all layers, and for each layer whether these hold anything yet.
         measured: whether mean and variance are those of the batch; else the running ones.
         table: a line for each layer.
-        center, factor: of the first layer's features.
+        center, factor: of all inputs; 0 and 1 behind the first layer.
         epsilons, momenta: (layers,).
         stride: floats from one row made to the next.
         order: of the kept weights, sorted by output in each layer: which of its layer's values each one is.
@@ -177,12 +181,12 @@ def forward(
         running: means and variances after this batch, written.
         outputs: (B, outputs) of the last layer, written.
     """
-    batch, last = inputs.shape[0], table[-1]
+    batch, last = len(examples), table[-1]
     if not measured:
         _recall(averages, table, known)
-    jobs = (table[0, INPUTS] + _WIDE - 1) // _WIDE
-    _take(table[0, SHARED], jobs, table, inputs, weights, measured, center, factor, epsilons[0], rows, known)
-    given = batch, weights, measured, epsilons, stride, order, numbers, starts, bounds, made, known, scaled
+    jobs, of_inputs = (table[0, INPUTS] + _WIDE - 1) // _WIDE, (center, factor, epsilons)
+    _take(table[0, SHARED], jobs, table, inputs, examples, weights, measured, *of_inputs, rows, known)
+    given = batch, weights, measured, *of_inputs, stride, order, numbers, starts, bounds, made, known, scaled
     workers = parts.shape[1] - 1
     _make(table[0, SHARED], workers, table, 0, parts, rows, *given)
     for i in range(1, table.shape[0]):
@@ -249,8 +253,8 @@ def back(
     given = batch, weights, measured, stride, starts, cuts, places, numbers, to_starts, bounds
     given, workers = (*given, of_made, known, products, found), parts.shape[1] - 1
     for i in range(table.shape[0] - 1, 0, -1):
-        _go_back(table[i, SHARED], workers, table, i, parts, made[table[i - 1, FIRST_OUTPUT] * stride :], *given)
-    _go_back(table[0, SHARED], workers, table, 0, parts, rows, *given)
+        _go_back(table[i, SHARED_BACK], workers, table, i, parts, made[table[i - 1, FIRST_OUTPUT] * stride :], *given)
+    _go_back(table[0, SHARED_BACK], workers, table, 0, parts, rows, *given)
 
 
 @njit(

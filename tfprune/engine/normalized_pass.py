@@ -103,8 +103,11 @@ class Pass:
         kept = sum(len(one.indices) for one in connections)
         self._inputs, self._size = inputs, kept + 2 * inputs + outputs
         self._table = _table(layers, connections, batch, steps)
+        rest = np.zeros(inputs - first, np.float32)
+        center, factor = pixels or (np.zeros(first, np.float32), np.ones(first, np.float32))
+        self._all = np.arange(batch, dtype=np.int32)
         self._settings = (
-            *(pixels or (np.zeros(first, np.float32), np.ones(first, np.float32))),
+            *(np.concatenate([center, rest]), np.concatenate([factor, rest + 1])),
             *(np.array([getattr(layer, name) for layer in layers], np.float32) for name in ("epsilon", "momentum")),
         )
         self._rows = aligned(first * steps[0]) if pixels is None else aligned(first * steps[0] // 4).view(np.uint8)
@@ -135,24 +138,41 @@ class Pass:
         return (batch, workers) == (self._batch, self._workers)
 
     def forward(
-        self, inputs: np.ndarray, weights: np.ndarray, averages: np.ndarray, measured: bool
+        self,
+        inputs: np.ndarray,
+        weights: np.ndarray,
+        averages: np.ndarray,
+        measured: bool,
+        examples: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """What the last layer makes, and running averages after this batch.
 
         Args:
-            inputs: float32 (B, inputs) of the first one; uint8 where pixels are given.
+            inputs: float32 (N, inputs) of the first one; uint8 where pixels are given, rows of which may be longer.
             weights: of each layer kept values, γ, β and b, one after the other.
             averages: running means of all layers, running variances, and for each layer whether these hold anything
                 yet, 0 or 1: if not they are those of the batch afterwards.
             measured: whether mean and variance are those of the batch; else the running ones, which stay.
+            examples: int32 (B,), which of the inputs; None: all, one after the other.
 
         Returns:
             float32 (B, outputs), and running means of all layers and running variances.
         """
         self._weights, self._measured = weights, measured
         outputs, running = _examples(self._batch, self._layers[-1].outputs), aligned(2 * self._inputs)
+        examples = self._all if examples is None else examples
         _kernels().forward(
-            *(inputs, weights, averages, measured, self._table, *self._settings, self._stride, *self._by_output),
+            *(
+                inputs,
+                examples,
+                weights,
+                averages,
+                measured,
+                self._table,
+                *self._settings,
+                self._stride,
+                *self._by_output,
+            ),
             *(self._rows, self._made, self._known, self._scratch, running, outputs),
         )
         return outputs, running
@@ -189,8 +209,10 @@ def _table(layers: list[NormalizedLayer], connections: list[Connections], batch:
     lines, first = [], np.zeros(4, np.int64)
     for layer, known, step in zip(layers, connections, steps, strict=True):
         kept = len(known.indices)
-        is_shared = (kept + _BESIDE * (layer.inputs + layer.outputs)) * batch >= _ENOUGH
-        lines.append([layer.inputs, layer.outputs, kept, layer.relu, *first, step, is_shared])
+        beside = _BESIDE * (layer.inputs + layer.outputs)
+        # Nothing but the gradients of weights goes back to the first layer.
+        shared = [(kept + more) * batch >= _ENOUGH for more in (beside, beside if lines else 0)]
+        lines.append([layer.inputs, layer.outputs, kept, layer.relu, *first, step, *shared])
         first += layer.inputs, layer.outputs, kept, kept + 2 * layer.inputs + layer.outputs
     return np.array(lines, np.int64)
 

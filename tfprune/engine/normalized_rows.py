@@ -11,12 +11,22 @@ import numpy as np
 from numba import njit
 
 from tfprune.engine.kernels import MATH
-from tfprune.engine.vectors import FOUR_DOTS, LANES, MOST, SIXTEEN_DOTS, add_far_pieces, sums_about, transpose
+from tfprune.engine.vectors import (
+    FOUR_DOTS,
+    LANES,
+    MOST,
+    MOST_BYTES,
+    SIXTEEN_DOTS,
+    add_far_pieces,
+    sums_about,
+    take_columns,
+    transpose,
+)
 
 # Columns of the table: how many features a layer has, how many weights it keeps, whether negative outputs become 0;
 # where the first one lies of its inputs, its outputs, its kept weights, and of all its values, γ, β and b; from one of
-# the rows it reads to the next, and whether there is work for several threads.
-INPUTS, OUTPUTS, KEPT, RELU, FIRST_INPUT, FIRST_OUTPUT, FIRST_KEPT, FIRST_WEIGHT, STEP, SHARED = range(10)
+# the rows it reads to the next, and whether there is work for several threads, forward and back.
+INPUTS, OUTPUTS, KEPT, RELU, FIRST_INPUT, FIRST_OUTPUT, FIRST_KEPT, FIRST_WEIGHT, STEP, SHARED, SHARED_BACK = range(11)
 # Lines of what is known of inputs x: mean and variance, x̂ = slope · x + offset, and γ · x̂ + β = gain · x + lift.
 MEAN, VARIANCE, SLOPE, OFFSET, GAIN, LIFT = range(6)
 
@@ -31,18 +41,54 @@ def _tile(rows, size, length):
 
 
 @njit(fastmath=MATH)
-def measure(rows, at, batch, center, factor, measured, epsilon, gamma, beta, known, f):
-    """Fills in a column of what is known of inputs; mean and variance, of (row − center) · factor, where `measured`."""
-    if measured:
-        share = np.float32(1) / np.float32(batch)
-        mean = sums_about(rows, at, batch, np.float32(0))[0] * share
-        known[MEAN, f] = (mean - center) * factor
-        known[VARIANCE, f] = sums_about(rows, at, batch, mean)[1] * share * factor * factor
-    scale = np.float32(1) / np.sqrt(known[VARIANCE, f] + epsilon)
-    slope = scale * factor
-    offset = -(known[MEAN, f] * scale + center * slope)
-    known[SLOPE, f], known[OFFSET, f] = slope, offset
-    known[GAIN, f], known[LIFT, f] = gamma[f] * slope, beta[f] + gamma[f] * offset
+def take_rows(inputs, numbers, first, last, stride, measured, rows, known):
+    """Rows of some inputs of the examples with these numbers; mean and variance where `measured`."""
+    batch, step, given, middle = len(numbers), inputs.shape[1], inputs.reshape(-1), last - (last - first) % LANES
+    sums = np.zeros((2, last - first), np.int64)
+    for begin in range(0, batch, MOST_BYTES):
+        end = min(begin + MOST_BYTES, batch)
+        for f in range(first, middle, LANES):
+            totals, squares = sums[0, f - first :], sums[1, f - first :]
+            take_columns(given, numbers, begin, end, step, f, rows, f * stride, stride, totals, squares)
+    for b in range(batch):
+        for f in range(middle, last):
+            found = rows[f * stride + b] = given[numbers[b] * step + f]
+            if rows.itemsize == 1:
+                sums[0, f - first] += found
+                sums[1, f - first] += found * found
+    if not measured:
+        return
+    if rows.itemsize == 1:  # exactly, without a look at the rows
+        share = 1 / batch
+        for f in range(first, last):
+            total, square = sums[0, f - first], sums[1, f - first]
+            known[MEAN, f] = total * share
+            known[VARIANCE, f] = (batch * square - total * total) * share * share
+    else:
+        measure(rows, stride, batch, first, last, known)
+
+
+@njit(fastmath=MATH)
+def measure(rows, stride, batch, first, last, known):
+    """Mean and variance of some rows."""
+    share = np.float32(1) / np.float32(batch)
+    for f in range(first, last):
+        mean = known[MEAN, f] = sums_about(rows, f * stride, batch, np.float32(0))[0] * share
+        known[VARIANCE, f] = sums_about(rows, f * stride, batch, mean)[1] * share
+
+
+@njit(fastmath=MATH)
+def settle(center, factor, epsilon, gamma, beta, measured, first, last, known):
+    """Fills in columns of what is known of inputs (row − center) · factor; `measured` are those of rows, until now."""
+    for f in range(first, last):
+        if measured:
+            known[MEAN, f] = (known[MEAN, f] - center[f]) * factor[f]
+            known[VARIANCE, f] *= factor[f] * factor[f]
+        scale = np.float32(1) / np.sqrt(known[VARIANCE, f] + epsilon)
+        slope = scale * factor[f]
+        offset = -(known[MEAN, f] * scale + center[f] * slope)
+        known[SLOPE, f], known[OFFSET, f] = slope, offset
+        known[GAIN, f], known[LIFT, f] = gamma[f] * slope, beta[f] + gamma[f] * offset
 
 
 @njit
@@ -79,27 +125,29 @@ def make_outputs(rows, batch, stride, weights, line, known, order, numbers, star
 
 
 @njit(fastmath=MATH)
-def _through_relu(row, made, relu):
-    """Makes a row of gradients 0 behind the batch, with `relu` also where `made` is not positive; gives its sum."""
-    total = np.float32(0)
-    if relu:
-        for b in range(made.size):
-            row[b] *= np.float32(made[b] > np.float32(0))  # a factor, as a branch is slow
-    for b in range(made.size):
-        total += row[b]
-    for b in range(made.size, row.size):
-        row[b] = np.float32(0)
-    return total
-
-
-@njit(fastmath=MATH)
 def take_upstream(upstream, made, relu, stride, out, of_bias):
     """Rows of gradients, 0 with `relu` where `made` is not positive, and the sum of each."""
     batch, outputs = upstream.shape
     transpose(upstream.reshape(-1), 0, outputs, out, 0, stride, batch, outputs)
     for o in range(outputs):
         row, found = out[o * stride : (o + 1) * stride], made[o * stride : o * stride + batch]
-        of_bias[o] = _through_relu(row, found, relu)
+        of_bias[o] = _settled(row, found, np.float32(1), np.float32(0), np.float32(0), relu)
+
+
+@njit(fastmath=MATH)
+def _settled(row, made, gain, falling, constant, relu):
+    """row becomes gain · row − falling · made − constant, 0 behind the batch; gives its sum.
+
+    With `relu` also 0 where `made` is not positive.
+    """
+    total, sign = np.float32(0), np.float32(not relu)
+    for b in range(made.size):
+        # A factor, as a branch is slow.
+        is_on = max(sign, np.float32(made[b] > np.float32(0)))
+        row[b] = (gain * row[b] - (constant + falling * made[b])) * is_on
+        total += row[b]
+    row[made.size :] = np.float32(0)
+    return total
 
 
 @njit(fastmath=MATH)
@@ -158,6 +206,4 @@ def input_gradients(
         constant = share * (of_beta[f] + of_gamma[f] * known[OFFSET, f])
         falling = share * of_gamma[f] * known[SLOPE, f]
         row, given = out[f * stride : f * stride + length], rows[f * line[STEP] : f * line[STEP] + batch]
-        for b in range(batch):
-            row[b] = known[GAIN, f] * row[b] - (constant + falling * given[b])
-        of_bias[f] = _through_relu(row, given, relu)
+        of_bias[f] = _settled(row, given, known[GAIN, f], falling, constant, relu)

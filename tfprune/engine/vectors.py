@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from itertools import chain
 
+from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from tfprune.engine.lanes import (
+    FLOAT,
     HALF,
     INT,
     LANES,
+    LINE,
     VECTOR,
     fetch,
     first_lanes,
@@ -34,6 +37,7 @@ from tfprune.engine.lanes import (
 )
 
 MOST = 8  # vectors whose sums are in registers at once
+MOST_BYTES = 2**15  # whose squares have a sum of 32 bits
 AHEAD = 16  # connections whose pieces `add_far_pieces` fetches before their turn; as many starts more may be read
 _AT_ONCE = {1: 4, 2: 2, 3: 2}  # connections at once where the sums are few, or each waits for the one before
 
@@ -215,6 +219,72 @@ def sums_about(typing, rows, at, length, center):
 
 
 @intrinsic
+def take_columns(typing, given, numbers, first, last, step, at, out, to, stride, totals, squares):
+    """out[to + j · stride + i] = given[numbers[i] · step + at + j] for i in first .. last − 1, j < 16
+
+    Behind `last`, up to a whole vector, 0; `first` is a multiple of 16. Of bytes their sums over i are added to
+    totals[j], those of their squares to squares[j], for at most `MOST_BYTES` rows; of floats nothing.
+    """
+
+    def generate(context, builder, signature, arguments):
+        given, numbers, first, last, step, at, out, to, stride, totals, squares = unpacked(
+            context, builder, signature, arguments
+        )
+        kind, whole = vector_of(given.type.pointee), vector_of(HALF)
+        nothing, is_bytes = ir.Constant(kind, None), given.type.pointee != FLOAT
+        here = builder.gep(given, [at])
+        sums = [cgutils.alloca_once(builder, whole) for _ in range(2)]
+        for one in sums:
+            builder.store(ir.Constant(whole, None), one)
+
+        def take(i, is_there):
+            rows = []
+            for number in range(LANES):
+                row = builder.add(i, INT(number))
+                place = row if is_there is None else builder.select(is_there(row), row, i)
+                example = builder.sext(builder.load(builder.gep(numbers, [place])), INT)
+                place = builder.gep(here, [builder.mul(example, step)])
+                found = builder.load(builder.bitcast(place, kind.as_pointer()), align=1)
+                rows.append(found if is_there is None else builder.select(is_there(row), found, nothing))
+                if is_bytes:
+                    fetch(builder, builder.gep(place, [INT(LINE)]), 1)
+                    value, (total, square) = builder.zext(rows[-1], whole), map(builder.load, sums)
+                    builder.store(builder.add(total, value), sums[0])
+                    builder.store(builder.add(square, builder.mul(value, value)), sums[1])
+            _store_turned(builder, rows, builder.gep(out, [builder.add(to, i)]), stride)
+
+        middle = builder.add(first, builder.and_(builder.sub(last, first), INT(-LANES)))
+        with cgutils.for_range_slice(builder, first, middle, INT(LANES), INT) as (i, _):
+            take(i, None)
+        with builder.if_then(builder.icmp_signed("<", middle, last)):
+            take(middle, lambda row: builder.icmp_signed("<", row, last))
+        if is_bytes:
+            wide = vector_of(INT)
+            for one, target in zip(sums, (totals, squares), strict=True):
+                place = builder.bitcast(target, wide.as_pointer())
+                more = builder.zext(builder.load(one), wide)
+                builder.store(builder.add(builder.load(place, align=8), more), place, align=8)
+        return context.get_dummy_value()
+
+    return types.void(given, numbers, first, last, step, at, out, to, stride, totals, squares), generate
+
+
+def _store_turned(builder, rows, out, stride):
+    """Stores sixteen vectors, `stride` apart, made of their first lanes, of their second, and so on."""
+    half = LANES // 2
+    for _ in range(4):  # each time the first half of the rows comes between the second
+        pairs = [(rows[i], rows[i + half]) for i in range(half)]
+        rows = [
+            shuffle(builder, *pair, [i // 2 + side * half + i % 2 * LANES for i in range(LANES)])
+            for pair in pairs
+            for side in range(2)
+        ]
+    for j, row in enumerate(rows):
+        place = builder.gep(out, [builder.mul(stride, INT(j))])
+        builder.store(row, builder.bitcast(place, row.type.as_pointer()), align=1)
+
+
+@intrinsic
 def transpose_block(typing, given, at, step, out, to, stride):
     """out[to + j · stride + i] = given[at + i · step + j] for i, j < 16"""
 
@@ -223,17 +293,7 @@ def transpose_block(typing, given, at, step, out, to, stride):
         kind = vector_of(given.type.pointee).as_pointer()
         places = [builder.gep(given, [builder.add(at, builder.mul(step, INT(i)))]) for i in range(LANES)]
         rows = [builder.load(builder.bitcast(place, kind), align=1) for place in places]
-        half = LANES // 2
-        for _ in range(4):  # each time the first half of the rows comes between the second
-            pairs = [(rows[i], rows[i + half]) for i in range(half)]
-            rows = [
-                shuffle(builder, *pair, [i // 2 + side * half + i % 2 * LANES for i in range(LANES)])
-                for pair in pairs
-                for side in range(2)
-            ]
-        for j, row in enumerate(rows):
-            place = builder.gep(out, [builder.add(to, builder.mul(stride, INT(j)))])
-            builder.store(row, builder.bitcast(place, kind), align=1)
+        _store_turned(builder, rows, builder.gep(out, [to]), stride)
         return context.get_dummy_value()
 
     return types.void(given, at, step, out, to, stride), generate

@@ -1,8 +1,8 @@
 """Layers of kept weights that follow one another, computed at once where their class can.
 
 It can where its `joined` is `(layers, pixels) -> function`: of one or more layers, and how inputs are made of bytes, or
-None. The function takes inputs, or these bytes, uint8 (B, D), and `training`; there is none where it would not be
-quicker.
+None. The function takes inputs, or these bytes, uint8 (B, D), or where `pixels` has images their numbers, int32 (B,),
+and `training`; there is none where it would not be quicker.
 """
 
 from __future__ import annotations
@@ -22,19 +22,22 @@ def joined(model: keras.Model, pixels=None) -> keras.Model:
 
     Args:
         model: as `tfprune.layers.kept.kept_copy` makes it.
-        pixels: mean and scale, attributes of those names: inputs are `(bytes − mean) · scale`. Where layers that can
-            take the bytes themselves stand first, the model's inputs are these, uint8.
+        pixels: mean, scale and images, attributes of those names: inputs are `(bytes − mean) · scale`. Where layers
+            that can take the bytes themselves stand first, the model's inputs are these, uint8 (B, D), or numbers of
+            images, int32 (B,), where `images` is not None.
     """
     if not any(_can(layer) for _, layer in named_layers(model)):
         return model
-    functions, dtypes = {}, [tensor.dtype for tensor in model.inputs]
+    functions, inputs = {}, [(tensor.shape, tensor.dtype) for tensor in model.inputs]
     for layers, is_first in _runs(model):
-        given = pixels if is_first and len(dtypes) == 1 else None
+        given = pixels if is_first and len(inputs) == 1 else None
         function = layers[0].joined(layers, given) if len(layers) > 1 or given is not None else None
         if function is not None:
             functions |= dict.fromkeys(map(id, layers))  # what the first ones make is made by the last
             functions[id(layers[-1])] = _Joined(function)
-            dtypes = dtypes if given is None else ["uint8"]
+            if given is not None:
+                shape = inputs[0][0]
+                inputs = [(shape, "uint8") if given.images is None else (shape[:1], "int32")]
     if not functions:
         return model
 
@@ -44,7 +47,7 @@ def joined(model: keras.Model, pixels=None) -> keras.Model:
         function = functions[id(operation)]
         return args[0] if function is None else function(args[0])
 
-    inputs = _inputs(model, dtypes)
+    inputs = [keras.Input(batch_shape=shape, dtype=dtype) for shape, dtype in inputs]
     outputs = run(model, inputs, call)
     return keras.Model(*(tensors[0] if len(tensors) == 1 else tensors for tensors in (inputs, outputs)))
 
@@ -54,7 +57,7 @@ def _runs(model: keras.Model) -> list[tuple[list[KeptKernel], bool]]:
 
     And whether the first of them alone takes the model's input.
     """
-    calls, inputs = [], _inputs(model, [tensor.dtype for tensor in model.inputs])
+    calls, inputs = [], [keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype) for tensor in model.inputs]
 
     def note(operation: keras.Operation, *args, **kwargs):
         made = operation(*args, **kwargs)
@@ -82,10 +85,6 @@ def _runs(model: keras.Model) -> list[tuple[list[KeptKernel], bool]]:
 
 def _can(operation: keras.Operation) -> bool:
     return isinstance(operation, KeptKernel) and operation.joined is not None
-
-
-def _inputs(model: keras.Model, dtypes: list[str]) -> list:
-    return [keras.Input(batch_shape=one.shape, dtype=dtype) for one, dtype in zip(model.inputs, dtypes, strict=True)]
 
 
 class _Joined(keras.layers.Layer):

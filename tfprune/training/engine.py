@@ -29,7 +29,7 @@ from tfprune.layers.masks import Masks
 from tfprune.layers.prunable import prunable
 from tfprune.layers.topology import named_layers
 from tfprune.training.decay import Decay
-from tfprune.training.feeds import Normalised
+from tfprune.training.feeds import Pixels
 
 
 def engine_of(asked: str, batch_size: int | None) -> Engine | None:
@@ -92,9 +92,9 @@ class Target:
         self.optimizer.build(self.variables)
 
     @property
-    def takes_pixels(self) -> bool:
-        """Whether `logits` are computed from the bytes that inputs are made of."""
-        return self.quick is not None and self.quick.inputs[0].dtype == "uint8"
+    def takes_stored(self) -> bool:
+        """Whether `logits` are computed from what inputs are made of: bytes, or numbers of images."""
+        return self.quick is not None and self.quick.inputs[0].dtype != self.model.inputs[0].dtype
 
     def logits(self, inputs):
         """Outputs of inputs, in training."""
@@ -112,7 +112,7 @@ class Engine:
 
     batch_size: int
 
-    def twin(self, target: Target, masks: Masks, pixels: Normalised | None = None) -> Twin | None:
+    def twin(self, target: Target, masks: Masks, pixels: Pixels | None = None) -> Twin | None:
         """What trains the kept weights of a model, None where that pays for none of its layers.
 
         Args:
@@ -149,7 +149,7 @@ class Twin:
             may be the kept weights alone.
     """
 
-    def __init__(self, own: Target, masks: Masks, chosen: set[str], pixels: Normalised | None):
+    def __init__(self, own: Target, masks: Masks, chosen: set[str], pixels: Pixels | None):
         self._own, self.masks = own, masks
         is_plain = masks != masks_of(own.model)
         source = masked(own.model, masks, verify=False) if is_plain else own.model

@@ -17,11 +17,12 @@ class Feed(Protocol):
 
     Attributes:
         resident: whether XLA may compile a loop that takes them.
-        pixels: how inputs are made of bytes where that is all that is done to these, and `rows` gives them; else None.
+        pixels: how inputs are made of bytes where that is all that is done to these, and `stored` gives what it
+            speaks of; else None.
     """
 
     resident: bool
-    pixels: Normalised | None
+    pixels: Pixels | None
 
     def begin(self, stream: int, step: int) -> None:
         """Makes ready, on the host, for the steps from `step` to the end of its epoch.
@@ -53,6 +54,20 @@ Preparation = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
 Batches = Callable[[int, int, int], tf.data.Dataset]
 """(stream, epoch, first) -> the batches of an epoch, without the `first` ones."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """Inputs are `(bytes − mean) · scale`.
+
+    Attributes:
+        mean, scale: of `Normalised`.
+        images: uint8 (N, D or more), whose rows the bytes are; None where these are fetched batch by batch.
+    """
+
+    mean: np.ndarray
+    scale: float | np.ndarray
+    images: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +105,8 @@ class RowsFeed:
         self._images = images
         self._sampler = sampler
         self._prepare = prepare
-        self.pixels = prepare if isinstance(prepare, Normalised) else None
+        is_normalised = isinstance(prepare, Normalised)
+        self.pixels = Pixels(prepare.mean, prepare.scale, getattr(images, "array", None)) if is_normalised else None
 
     def begin(self, stream: int, step: int) -> None:
         self._sampler.begin(stream, step)
@@ -102,12 +118,18 @@ class RowsFeed:
         return self._sampler.batch_size(step)
 
     def batch(self, stream: tf.Tensor, step: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
-        rows, labels = self.rows(stream, step, size)
+        rows, labels = self._images.fetch(self._sampler(stream, step, size))
         return self._prepare(rows, stream, step), labels
 
-    def rows(self, stream: tf.Tensor, step: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """As `batch`, of what the inputs are made of: uint8 (size, D)."""
-        return self._images.fetch(self._sampler(stream, step, size))
+    def stored(self, stream: tf.Tensor, step: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """As `batch`, of what the inputs are made of: int32 (size,), numbers of the images that `pixels` has.
+
+        Or uint8 (size, D) where it has none.
+        """
+        numbers = self._sampler(stream, step, size)
+        if self.pixels.images is None:
+            return self._images.fetch(numbers)
+        return tf.cast(numbers, tf.int32), self._images.labels_of(numbers)
 
 
 class StreamFeed:

@@ -189,8 +189,8 @@ class TrainingLoop:
         """What a step is taken on, at its learning rate."""
         if self._schedule is not None:
             self._trained.optimizer.learning_rate.assign(self._schedule(step))
-        if self._trained.takes_pixels:
-            return self.feed.rows(stream, step, size)
+        if self._trained.takes_stored:
+            return self.feed.stored(stream, step, size)
         if self._xla and self._twin:
             # Random numbers are others by XLA: whatever takes the steps sees the same distortions.
             return tf.function(self.feed.batch, autograph=False, jit_compile=True)(stream, step, size)

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("numba")
 
-from tfprune.data.images import ResidentImages
+from tfprune.data.images import MappedImages, ResidentImages
 from tfprune.experiments.imp.masks import random_masks
 from tfprune.experiments.imp.network import ImpNetwork, initial_weights
 from tfprune.training.feeds import Normalised, RowsFeed
@@ -22,10 +22,11 @@ ARCHS = {
 PREPARED = Normalised(np.linspace(100, 150, WIDTH, dtype=np.float32), 1 / 64)
 
 
-def _trained(arch, prune, sparsity, engine, prepared=PREPARED):
+def _trained(arch, prune, sparsity, engine, prepared=PREPARED, is_mapped=False):
     """Losses, what is trained, and the loop, after some steps."""
     rng = np.random.default_rng(0)
-    images = ResidentImages(rng.integers(0, 256, (400, WIDTH), np.uint8), rng.integers(0, 10, 400).astype(np.int32))
+    rows, labels = rng.integers(0, 256, (400, WIDTH), np.uint8), rng.integers(0, 10, 400).astype(np.int32)
+    images = MappedImages([rows], labels) if is_mapped else ResidentImages(rows, labels)
     network = ImpNetwork(arch, prune, IMAGE, 10, epsilon=1e-3)
     network.weights = initial_weights(network.layers, rng)
     network.masks = random_masks(network.layers, sparsity, rng)
@@ -49,12 +50,21 @@ def test_the_numbers_are_those_of_dense_training(kind):
 def test_bytes_go_into_the_first_layer_where_nothing_else_is_done_to_them():
     *given, _ = ARCHS["dense"]
     runs = [_trained(*given, "sparse", made) for made in (PREPARED, lambda *rows: PREPARED(*rows))]
-    assert [loop._trained.takes_pixels for _, _, loop in runs] == [True, False]
+    assert [loop._trained.takes_stored for _, _, loop in runs] == [True, False]
     for one, other in zip(runs[0][1], runs[1][1], strict=True):
         np.testing.assert_allclose(1.0 * one, 1.0 * other, atol=1e-4 * max(1.0, float(np.abs(1.0 * other).max())))
+
+
+def test_images_in_memory_and_in_files_give_the_same_bytes():
+    """Of the former the first layer is told the numbers."""
+    *given, _ = ARCHS["dense"]
+    runs = [_trained(*given, "sparse", is_mapped=is_mapped) for is_mapped in (False, True)]
+    assert [loop._trained.quick.inputs[0].dtype for *_, loop in runs] == ["int32", "uint8"]
+    for one, other in zip(*(state for _, state, _ in runs), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_convolutions_take_floats():
     *given, _ = ARCHS["convolutions first"]
     loop = _trained(*given, "sparse")[2]
-    assert loop._trained.quick is not None and not loop._trained.takes_pixels
+    assert loop._trained.quick is not None and not loop._trained.takes_stored

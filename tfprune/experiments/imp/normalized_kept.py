@@ -40,7 +40,8 @@ class NormalizedKeptDense(NormalizedInputs, KeptKernel, keras.layers.Dense):
         """One after the other, at once, where nothing but relu is between them."""
         if any(layer._rest not in (None, keras.activations.linear) for layer in layers[:-1]):
             return None
-        products = NormalizedProducts([layer._own for layer in layers], pixels and (pixels.mean, pixels.scale))
+        given = (None, None) if pixels is None else ((pixels.mean, pixels.scale), pixels.images)
+        products = NormalizedProducts([layer._own for layer in layers], *given)
         return lambda inputs, training=None: _outputs(products, layers, inputs, training)
 
     def call(self, inputs, training=None):
