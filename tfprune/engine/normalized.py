@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tfprune.engine.compiling import kernels, threads
 from tfprune.engine.normalized_pass import Connections, NormalizedLayer, Pass
-from tfprune.engine.products import apart, operation
+from tfprune.engine.products import apart, operation, unchanged
 
 
 class NormalizedProducts:
@@ -111,7 +111,7 @@ class NormalizedProducts:
     def _passed(self, measured, inputs, weights, averages, indices) -> tuple[np.ndarray, np.ndarray]:
         if not self._known(indices):
             self._connections = [
-                Connections(layer.inputs, layer.outputs, np.array(given))
+                Connections(layer.inputs, layer.outputs, given)
                 for layer, given in zip(self._layers, indices, strict=True)
             ]
             self._pass = None
@@ -131,7 +131,7 @@ class NormalizedProducts:
 
     def _known(self, indices: Sequence[np.ndarray]) -> bool:
         pairs = zip(self._connections, indices, strict=False)
-        return bool(self._connections) and all(np.array_equal(known.indices, given) for known, given in pairs)
+        return bool(self._connections) and all(unchanged(known.indices, given) for known, given in pairs)
 
 
 def _parts(packed, sizes: list[int]):

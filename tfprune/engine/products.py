@@ -28,6 +28,7 @@ class KeptProduct:
     def __init__(self, geometry: Geometry, transposed: bool = False):
         self.geometry, self.transposed = geometry, transposed
         self._structure: Structure | None = None
+        self._indices: np.ndarray | None = None
 
     def __call__(self, inputs, values, indices):
         """Images of images.
@@ -105,10 +106,10 @@ class KeptProduct:
 
     def structure(self, indices: np.ndarray) -> Structure:
         """That of some indices, made anew where they are others than before."""
-        known = self._structure
-        if known is None or not np.array_equal(known.indices, indices):
-            known = self._structure = Structure(self.geometry, indices)
-        return known
+        if self._structure is None or not unchanged(self._indices, indices):
+            self._structure = Structure(self.geometry, indices)
+        self._indices = indices
+        return self._structure
 
     def _outputs(self, inputs, values, indices):
         structure = self.structure(indices)
@@ -164,6 +165,16 @@ def operation(method, arguments, types=tf.float32, *first):
         return weak()(*first, *arrays)
 
     return tf.numpy_function(run, arguments, types, stateful=False)
+
+
+def unchanged(known: np.ndarray, given: np.ndarray) -> bool:
+    """Whether an operation is given the numbers that it was given before.
+
+    At once where they lie where they lay: while somebody holds an array that TensorFlow lent, as `known` must be held,
+    it writes what a variable becomes elsewhere.
+    """
+    at = [(one.__array_interface__["data"][0], one.shape, one.dtype) for one in (known, given)]
+    return at[0] == at[1] or np.array_equal(known, given)
 
 
 @cache
