@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 
 import tfprune.engine.compiling
+from tfprune.engine.choice import check_engine
 from tfprune.engine.compiling import has_engine, keeps_compiled, kernels
 from tfprune.errors import InputError
 from tfprune.layers.kept_layers import SparseDense
+from tfprune.training.engine import engine_of
 
 ENGINE = Path(tfprune.engine.compiling.__file__).parent
 
@@ -45,6 +48,27 @@ def test_without_numba(monkeypatch):
     assert str(error.value) == (
         "the sparse engine: the package numba is missing; pip install 'tfprune[sparse]' brings it"
     )
+
+
+def test_numba_that_cannot_be_loaded_is_told(monkeypatch, tmp_path):
+    error = "Numba needs NumPy 2.3 or less. Got NumPy 2.5."
+    (tmp_path / "numba.py").write_text(f"raise ImportError({error!r})")
+    monkeypatch.delitem(sys.modules, "numba")
+    monkeypatch.syspath_prepend(tmp_path)
+    told = re.escape(f"the package numba cannot be loaded: {error}")
+    with pytest.warns(UserWarning, match=f"^the sparse engine: {told}; all products are dense$"):
+        assert engine_of("auto", 32) is None
+    with pytest.raises(InputError, match=f"^--engine=sparse: {told}$"):
+        check_engine("sparse")
+
+
+def test_numba_that_is_told_not_to_compile(monkeypatch):
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
+    told = "NUMBA_DISABLE_JIT is set, and nothing can be compiled"
+    with pytest.warns(UserWarning, match=f"^the sparse engine: {told}; all products are dense$"):
+        assert engine_of("auto", 32) is None
+    with pytest.raises(InputError, match=f"^--engine=sparse: {told}$"):
+        check_engine("sparse")
 
 
 def test_a_layer_of_kept_weights_without_numba(monkeypatch):

@@ -16,6 +16,7 @@ from keras import layers
 import tfprune
 from tfprune.errors import InputError
 from tfprune.layers.weights import weight_variables, weights_of
+from tfprune.training import fit_engine
 from tfprune.training.schedules import SCHEDULES
 from tfprune.training.tfmot_bridge import Twin
 
@@ -495,6 +496,30 @@ def test_layers_are_computed_by_their_kept_weights_once_few_are_left():
         node.op for node in tf.function(model).get_concrete_function(tf.zeros((256, 256))).graph.as_graph_def().node
     }
     assert not [name for name in names if "PyFunc" in name]
+
+
+def test_a_model_whose_fit_was_interrupted_is_like_any_other():
+    pytest.importorskip("numba")
+
+    class Interrupted(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            raise KeyboardInterrupt
+
+    def fit(engine, *more):
+        prune = tfprune.Prune("magnitude", tfprune.ConstantSchedule(0.95), engine=engine)
+        model.fit(x, y, batch_size=512, verbose=0, callbacks=[prune, *more])
+        return prune
+
+    x, y = np.ones((512, 256), np.float32), np.zeros(512, int)
+    model = _wide()
+    with pytest.raises(KeyboardInterrupt):
+        fit("sparse", Interrupted())
+    assert "call" not in vars(model.get_layer("wide"))
+    assert fit("dense")._switches is None and not isinstance(model.train_function, fit_engine._Switched)
+    with pytest.raises(KeyboardInterrupt):
+        fit("sparse", Interrupted())
+    model.compile("sgd", "sparse_categorical_crossentropy", jit_compile=True)
+    model.fit(x, y, batch_size=512, verbose=0)
 
 
 def test_xla_computes_densely_and_refuses_the_sparse_engine():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tfprune.engine.compiling import require_engine
 from tfprune.errors import InputError, did_you_mean
-from tfprune.records.extras import extra
 from tfprune.records.settings import setting
 
 AUTO, DENSE, SPARSE = ENGINES = ("auto", "dense", "sparse")
@@ -42,11 +42,11 @@ def check_engine(engine: str, named: str = "--engine") -> None:
         named: what the user gave it by.
 
     Raises:
-        InputError: another name than those of `ENGINES`, or `sparse` without the package that it needs; says the
-            command that brings it.
+        InputError: another name than those of `ENGINES`, or `sparse` without the package that it needs, with the
+            command that brings it, or with one that is of no use here.
     """
     if engine not in ENGINES:
         near = did_you_mean(engine, ENGINES)
         raise InputError(f"{named} must be one of {', '.join(ENGINES)}. Received: {engine!r}{near}")
     if engine == SPARSE:
-        extra("numba", f"{named}={engine}")
+        require_engine(f"{named}={engine}")

@@ -4,24 +4,42 @@ from __future__ import annotations
 
 import sys
 import threading
+import warnings
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 
+from tfprune.errors import InputError
 from tfprune.records.extras import extra
 
 _SECONDS_WITHOUT_WORD = 3.0
 
 
 def has_engine() -> bool:
-    """Whether the package is there that compiles the kernels; does not load it."""
-    return find_spec("numba") is not None
+    """Whether the package is there that compiles the kernels; one that is there and of no use is told."""
+    if find_spec("numba") is None:
+        return False
+    try:
+        require_engine()
+    except InputError as error:
+        warnings.warn(f"{error}; all products are dense", stacklevel=2)
+        return False
+    return True
 
 
-def require_engine() -> None:
-    """Raises InputError, with the command that installs it, where the package is missing."""
-    extra("numba", "the sparse engine")
+def require_engine(what: str = "the sparse engine") -> None:
+    """Raises InputError where kernels cannot be compiled.
+
+    Args:
+        what: needs them, in a word or two, for the error.
+
+    Raises:
+        InputError: Numba is not installed, and the command that does it; it cannot be loaded; or it is told not to
+            compile, and Python cannot carry out what is written for processors.
+    """
+    if extra("numba", what).config.DISABLE_JIT:
+        raise InputError(f"{what}: NUMBA_DISABLE_JIT is set, and nothing can be compiled")
 
 
 @cache
@@ -34,7 +52,7 @@ def kernels(module: str = "kernels") -> ModuleType:
         module: its name in this room.
 
     Raises:
-        InputError: Numba is not installed; says the command that does it.
+        InputError: as `require_engine`.
     """
     require_engine()
     note = threading.Timer(_SECONDS_WITHOUT_WORD, _tell, [keeps_compiled()])

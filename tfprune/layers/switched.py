@@ -7,7 +7,8 @@ above all, so that this gains less than layers that hold kept weights alone (`tf
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 
 import keras
 import numpy as np
@@ -36,7 +37,7 @@ def switchable(model: keras.Model) -> dict[str, keras.layers.Layer]:
 
 
 class Switches:
-    """Those of some layers of a model; functions that are compiled from now on have them.
+    """Those of some layers of a model, which have them within `on`; functions that are compiled in it keep them.
 
     Args:
         layers: from `switchable`.
@@ -44,8 +45,6 @@ class Switches:
 
     def __init__(self, layers: Mapping[str, keras.layers.Layer]):
         self._switches = {path: _Switch(layer) for path, layer in layers.items()}
-        for switch in self._switches.values():
-            vars(switch.layer)["call"] = switch.call
 
     @property
     def kept(self) -> list[str]:
@@ -58,10 +57,16 @@ class Switches:
             kept = int(np.count_nonzero(switch.mask.numpy()))
             switch.least.assign(_least_batch(switch.layer, kept))
 
-    def remove(self) -> None:
-        """Makes the layers what they were."""
+    @contextlib.contextmanager
+    def on(self) -> Iterator[None]:
+        """The layers have their switches in it, and are what they were after it, however it ends."""
         for switch in self._switches.values():
-            vars(switch.layer).pop("call", None)
+            vars(switch.layer)["call"] = switch.call
+        try:
+            yield
+        finally:
+            for switch in self._switches.values():
+                vars(switch.layer).pop("call", None)
 
 
 class _Switch:

@@ -31,7 +31,8 @@ def extra(module: str, what: str) -> ModuleType:
         what: needs it, in a word or two, for the error.
 
     Raises:
-        InputError: the package is not installed; says the command that does it.
+        InputError: the package is not installed, and the command that does it; or it says itself that it cannot be
+            loaded, as Numba does beside a NumPy that it does not know.
     """
     package = module.partition(".")[0]
     try:
@@ -41,3 +42,5 @@ def extra(module: str, what: str) -> ModuleType:
             raise
         brought_by = _BROUGHT_BY.get(package, package)
         raise InputError(f"{what}: the package {package} is missing; pip install '{brought_by}' brings it") from None
+    except ImportError as error:
+        raise InputError(f"{what}: the package {package} cannot be loaded: {error}") from error

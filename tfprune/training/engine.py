@@ -37,7 +37,7 @@ def engine_of(asked: str, batch_size: int | None) -> Engine | None:
 
     Args:
         asked: `dense`: all products are dense; `sparse`: the sparse engine where it pays; `auto`: that, but dense where
-            TensorFlow sees a GPU or Numba is not installed.
+            TensorFlow sees a GPU, and where Numba is not installed or of no use, which is told.
         batch_size: of the training; None is taken for 32.
 
     Returns:

@@ -1,6 +1,12 @@
-"""The sparse engine in `fit`, whose masks change: a model's layers switch to their kept weights once that pays."""
+"""The sparse engine in `fit`, whose masks change: a model's layers switch to their kept weights once that pays.
+
+They have their switches while what Keras has compiled runs, and at no other time: a `fit` that an error or Ctrl-C has
+ended says so to no callback, and its model is to be exported and trained on as any other.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import keras
 
@@ -9,6 +15,8 @@ from tfprune.engine.compiling import kernels
 from tfprune.errors import InputError
 from tfprune.layers.switched import Switches, switchable
 from tfprune.training.engine import engine_of
+
+_FUNCTIONS = ("train_function", "test_function", "predict_function")
 
 
 def switched(model: keras.Model, asked: str) -> Switches | None:
@@ -24,6 +32,9 @@ def switched(model: keras.Model, asked: str) -> Switches | None:
     Raises:
         InputError: `sparse` on a GPU, on several devices, by XLA or without Numba.
     """
+    if isinstance(model.train_function, _Switched):  # of a training that did not come to its end
+        switched_back(model)
+        model.make_train_function()
     reason = "by XLA" if model.jit_compile else None
     if model.distribute_strategy.num_replicas_in_sync > 1:
         reason = "on several devices"
@@ -36,16 +47,25 @@ def switched(model: keras.Model, asked: str) -> Switches | None:
         return None
     kernels()  # compiled now, not in the middle of the training
     switches = Switches(layers)
-    _forget(model)
-    model.make_train_function()
+    switched_back(model)
+    for name in _FUNCTIONS:
+        getattr(model, f"make_{name}")()
+        setattr(model, name, _Switched(getattr(model, name), switches))
     return switches
 
 
-def switched_back(model: keras.Model, switches: Switches) -> None:
-    """Takes the switches out of a model again, which is exported and compiled by XLA as before."""
-    switches.remove()
-    _forget(model)
+def switched_back(model: keras.Model) -> None:
+    """Makes a model forget what it has compiled with switches."""
+    for name in _FUNCTIONS:
+        setattr(model, name, None)
 
 
-def _forget(model: keras.Model) -> None:
-    model.train_function = model.test_function = model.predict_function = None
+class _Switched:
+    """A function of a model within which its layers have their switches."""
+
+    def __init__(self, function: Callable, switches: Switches):
+        self._function, self._switches = function, switches
+
+    def __call__(self, *args, **kwargs):
+        with self._switches.on():
+            return self._function(*args, **kwargs)

@@ -208,7 +208,7 @@ class Prune(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None) -> None:
         if self._switches is not None:
-            switched_back(self.model, self._switches)
+            switched_back(self.model)
         if not self._began or self._told_late:
             return
         due = self._steps[self._place :]
