@@ -214,11 +214,16 @@ def _own_activation():
     return keras.Sequential([keras.Input((6, 6, 3)), L.Conv2D(4, 3, activation=_Power(2)), L.Conv2D(4, 3)])
 
 
+def _given_by_name():
+    given = keras.Input((6, 6, 3))
+    return keras.Model(given, L.Conv2D(4, 3)(inputs=L.Conv2D(4, 3)(inputs=given)))
+
+
 def _told():
     return keras.Sequential([keras.Input((6, 6, 3)), L.Conv2D(4, 3), _Told(), L.Conv2D(4, 3)])
 
 
-@pytest.mark.parametrize("build", [_read_twice, _sum_first, _told, _own_activation])
+@pytest.mark.parametrize("build", [_read_twice, _sum_first, _told, _own_activation, _given_by_name])
 def test_graphs_that_are_easily_misread(build):
     fast, sparse = _mended(build)
     images = _images(fast)
