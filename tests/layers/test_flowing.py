@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras import layers as L
 
 import tfprune
+from tfprune.errors import InputError
 from tfprune.layers.catching import catching
 from tfprune.layers.flowing import few_examples, flows_of
 from tfprune.layers.kept import with_masks
@@ -147,6 +148,20 @@ def test_weights_of_now_are_used():
     _assert_close(fast.predict(images, verbose=0), with_masks(fast)(images))
     fast.get_layer("conv0").kernel_values.assign_add(tf.ones_like(fast.get_layer("conv0").kernel_values))
     _assert_close(fast.predict(images, verbose=0), with_masks(fast)(images))
+
+
+def test_places_that_cannot_be_are_refused_at_every_call():
+    fast = _fast(_vgg)
+    images, places = _images(fast), fast.get_layer("conv1").kernel_indices
+    expected, known = fast(images), places.numpy()
+    again = np.where(np.arange(len(known)) == 1, known[0], known)
+    for wrong, told in ((known + 10**6, "lie in 0 .. 1151"), (again, "are there once each")):
+        places.assign(wrong)
+        for count in (20, 20, 5):
+            with pytest.raises(InputError, match=f"indices of kept weights {told}"):
+                fast(images[:count])
+    places.assign(known)
+    np.testing.assert_array_equal(fast(images), expected)
 
 
 @pytest.mark.parametrize("compiled", [False, True])

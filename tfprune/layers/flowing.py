@@ -170,9 +170,10 @@ class _Flowing:
     def _outputs(self, images: np.ndarray, *arrays: np.ndarray) -> np.ndarray:
         with self._lock:
             if not self._known or not all(map(np.array_equal, self._known, arrays)):
-                self._known = [array.copy() for array in arrays]
-                values = dict(zip(map(id, self._variables), self._known, strict=True))
+                known = [array.copy() for array in arrays]
+                values = dict(zip(map(id, self._variables), known, strict=True))
                 self._flow.set_weights([weights(values) for weights in self.plan.weights])
+                self._known = known  # only what could be taken
             outputs = self._flow.outputs(images)
         return outputs.reshape(len(images), *self.plan.shape)
 
