@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras import layers as L
 
 import tfprune
+from tfprune.errors import InputError
 from tfprune.layers.catching import catching
 from tfprune.layers.flowing import few_examples, flows_of
 from tfprune.layers.kept import with_masks
@@ -172,6 +173,20 @@ def test_however_weights_are_changed(way):
     _assert_close(outputs, with_masks(fast)(images))
 
 
+def test_places_that_cannot_be_are_refused_at_every_call():
+    fast = _fast(_vgg)
+    images, places = _images(fast), fast.get_layer("conv1").kernel_indices
+    expected, known = fast(images), places.numpy()
+    again = np.where(np.arange(len(known)) == 1, known[0], known)
+    for wrong, told in ((known + 10**6, "lie in 0 .. 1151"), (again, "are there once each")):
+        places.assign(wrong)
+        for count in (20, 20, 5):
+            with pytest.raises(InputError, match=f"indices of kept weights {told}"):
+                fast(images[:count])
+    places.assign(known)
+    np.testing.assert_array_equal(fast(images), expected)
+
+
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("build", [_resnet, _mobilenet])
 def test_gradients_are_those_of_the_layers(build, compiled):
@@ -237,11 +252,16 @@ def _own_activation():
     return keras.Sequential([keras.Input((6, 6, 3)), L.Conv2D(4, 3, activation=_Power(2)), L.Conv2D(4, 3)])
 
 
+def _given_by_name():
+    given = keras.Input((6, 6, 3))
+    return keras.Model(given, L.Conv2D(4, 3)(inputs=L.Conv2D(4, 3)(inputs=given)))
+
+
 def _told():
     return keras.Sequential([keras.Input((6, 6, 3)), L.Conv2D(4, 3), _Told(), L.Conv2D(4, 3)])
 
 
-@pytest.mark.parametrize("build", [_read_twice, _sum_first, _told, _own_activation])
+@pytest.mark.parametrize("build", [_read_twice, _sum_first, _told, _own_activation, _given_by_name])
 def test_graphs_that_are_easily_misread(build):
     fast, sparse = _mended(build)
     images = _images(fast)

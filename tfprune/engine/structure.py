@@ -36,7 +36,7 @@ class Structure:
 
     def __init__(self, geometry: Geometry, indices: np.ndarray):
         self.indices = np.array(indices)
-        order = _ascending(self.indices, geometry.size)
+        order = ascending_order(self.indices, geometry.size)
         rows, shifts, made = geometry.connections(self.indices)
         self._inputs, self._outputs = Layout.of_inputs(geometry), Layout.of_outputs(geometry)
         self._pixels, self._gradients = Layout.of_pixels(geometry), Layout.of_gradients(geometry)
@@ -194,8 +194,12 @@ class _Direction:
         return known
 
 
-def _ascending(indices: np.ndarray, size: int) -> np.ndarray:
-    """The order of indices, which are checked."""
+def ascending_order(indices: np.ndarray, size: int) -> np.ndarray:
+    """The order of indices.
+
+    Raises:
+        InputError: an index lies outside of 0 .. size − 1, or is there twice.
+    """
     order = np.arange(len(indices)) if np.all(indices[1:] > indices[:-1]) else np.argsort(indices, kind="stable")
     ascending = indices[order]
     for outermost in ascending[:1], ascending[-1:]:

@@ -7,6 +7,7 @@ import numpy as np
 
 from tfprune.engine.geometry import Geometry
 from tfprune.engine.steps import Kept
+from tfprune.engine.structure import ascending_order
 from tfprune.layers.kept_layers import KeptKernel
 from tfprune.layers.kernel_masks import masks_of_layer
 
@@ -26,6 +27,7 @@ class KernelWeights:
         layer = self._layer
         if isinstance(layer, KeptKernel):
             indices, kept = values[id(layer.kernel_indices)], values[id(layer.kernel_values)]
+            ascending_order(indices, self._geometry.size)  # as the layer alone refuses what cannot be
         else:
             kernel, mask = values[id(layer.kernel)], masks_of_layer(layer).get("kernel")
             kernel = (kernel if mask is None else kernel * values[id(mask)]).reshape(-1)

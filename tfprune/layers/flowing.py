@@ -90,7 +90,7 @@ class _Calling:
 
         def other(operation):
             run = members.get(id(operation))
-            return operation if run is None else lambda *given, **_: run(operation, given)
+            return operation if run is None else lambda *given, **named: run(operation, (given, named))
 
         outputs = run_as_called(model, inputs, other, training)
         return outputs[0] if isinstance(outputs, (list, tuple)) and len(outputs) == 1 else outputs
@@ -105,7 +105,7 @@ class _Run:
     def __call__(self, operation: keras.Operation, given):
         calls = self._flowing.plan.calls
         if operation is calls[0].operation:
-            self._given = keras.tree.flatten(given)[0]  # twice the same where a sum is the first
+            self._given = keras.tree.flatten(given)[0]  # twice the same where a sum is the first; by name: `inputs`
         return self._flowing(self._given) if operation is calls[-1].operation else self._given
 
 
