@@ -57,7 +57,7 @@ def test_numba_that_cannot_be_loaded_is_told(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(tmp_path)
     told = re.escape(f"the package numba cannot be loaded: {error}")
     with pytest.warns(UserWarning, match=f"^the sparse engine: {told}; all products are dense$"):
-        assert engine_of("auto", 32) is None
+        assert not engine_of("auto", 32).is_ready()
     with pytest.raises(InputError, match=f"^--engine=sparse: {told}$"):
         check_engine("sparse")
 
@@ -66,7 +66,7 @@ def test_numba_that_is_told_not_to_compile(monkeypatch):
     monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
     told = "NUMBA_DISABLE_JIT is set, and nothing can be compiled"
     with pytest.warns(UserWarning, match=f"^the sparse engine: {told}; all products are dense$"):
-        assert engine_of("auto", 32) is None
+        assert not engine_of("auto", 32).is_ready()
     with pytest.raises(InputError, match=f"^--engine=sparse: {told}$"):
         check_engine("sparse")
 

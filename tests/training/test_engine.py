@@ -214,6 +214,17 @@ def test_xla_is_left_out():
     assert training.loop.kept and np.isfinite(training.loop.run(0, 3, stream=3)[1]).all()
 
 
+def test_numba_is_loaded_where_something_pays(monkeypatch):
+    asked = []
+    monkeypatch.setattr(engine_module, "can_compile", lambda: asked.append(1) or False)
+    for density, count in ((1.0, 0), (0.05, 1)):
+        model = _network(density)
+        target = engine_module.Target(model, make_optimizer("sgd", 0.05))
+        assert engine_module.engine_of("auto", BATCH).twin(target, masks_of(model)) is None
+        assert len(asked) == count
+    assert engine_module.engine_of("sparse", BATCH).twin(target, masks_of(model)).kept == ["first", "second"]
+
+
 def test_who_decides(monkeypatch):
     with pytest.raises(InputError, match=r"engine must be one of auto, dense, sparse\. Received: 'fast'"):
         engine_module.engine_of("fast", 32)

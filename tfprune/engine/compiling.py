@@ -17,9 +17,12 @@ _SECONDS_WITHOUT_WORD = 3.0
 
 
 def has_engine() -> bool:
-    """Whether the package is there that compiles the kernels; one that is there and of no use is told."""
-    if find_spec("numba") is None:
-        return False
+    """Whether the package is there that compiles the kernels; does not load it."""
+    return find_spec("numba") is not None
+
+
+def can_compile() -> bool:
+    """Whether it is there and of use; loads it, and says why it is of none."""
     try:
         require_engine()
     except InputError as error:

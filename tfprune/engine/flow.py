@@ -82,7 +82,7 @@ class Flow:
                 found = self._connections(step, given)
                 kept.append(found[0])
                 bounds.append(found[1])
-                groups, more = (len(found[1]) - 1) // step.channels, (given.shifts,)
+                groups, more = (len(found[1]) - 1) // (step.channels * step.geometry.shape[0]), (given.shifts,)
                 counts[1:] += len(found[0]), len(found[1])
             elif isinstance(step, Scale):
                 more = given
@@ -113,14 +113,14 @@ class Flow:
 
     def _connections(self, step: Product, kept: Kept) -> tuple[np.ndarray, np.ndarray]:
         """Connections and their bounds."""
-        place = self._places[step.given[0].number]
+        place, lines = self._places[step.given[0].number], step.geometry.shape[0]
         y, x, channel, made = step.geometry.taps(kept.indices)
         group = channel // _channels_in_group(step.geometry, len(kept.indices))
-        groups = int(group.max(initial=0)) + 1
-        key = group * step.channels + made
-        order = np.argsort(key.astype(np.min_scalar_type(groups * step.channels)), kind="stable")
+        size = (int(group.max(initial=0)) + 1) * step.channels * lines
+        key = (group * step.channels + made) * lines + y // step.geometry.dilation[0]
+        order = np.argsort(key.astype(np.min_scalar_type(size)), kind="stable")
         starts = (y * place.line + channel * place.row + x * LANES)[order]
-        bounds = np.concatenate([[0], np.cumsum(np.bincount(key, minlength=groups * step.channels))])
+        bounds = np.concatenate([[0], np.cumsum(np.bincount(key, minlength=size))])
         return kernels("tiles").packed(kept.values[order], starts), bounds
 
     def _line(self, number: int, first: Sequence[int] = (0, 0, 0), groups: int = 0) -> np.ndarray:
@@ -136,6 +136,9 @@ class Flow:
             for name, view in zip(("GIVEN", "OTHER"), step.given, strict=False):
                 source = self._places[view.number]
                 named |= {name: source.of(view, *step.first), f"{name}_LINE": source.line, f"{name}_ROW": source.row}
+            if isinstance(step, Product):
+                (view,) = step.given
+                named |= {"FIRST_LINE": step.first[0] - view.top, "GIVEN_HEIGHT": self._shapes[view.number][0]}
             named |= {"KIND": getattr(columns, type(step).__name__.upper()), **step.columns}
             named |= {"FIRST_NUMBER": first[0], "FIRST_KEPT": first[1], "FIRST_BOUND": first[2]}
             named |= {"GROUPS": groups, "TILE": kernels("tiles").lines_of(width)}

@@ -2,7 +2,7 @@
 
 Importing this module compiles, or reads what was compiled before: import it by `tfprune.engine.compiling` alone.
 """
-# What is compiled into kernels, see tests/engine/test_compiling.py: 31ac072d94c4
+# What is compiled into kernels, see tests/engine/test_compiling.py: 44e9fe9c9449
 
 from __future__ import annotations
 

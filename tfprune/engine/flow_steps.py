@@ -42,16 +42,19 @@ PRODUCT, POOL, SCALE, SUM = range(4)
     FIRST_KEPT,  # of a product's connections and of their bounds; how many groups of channels they read
     FIRST_BOUND,
     GROUPS,
+    KERNEL_LINES,  # and so many lines apart in the image; which line of that the first one reads first
+    DOWN,
+    FIRST_LINE,
     TILE,  # lines
-    WINDOW_Y,  # of a pool, which begins so many positions before the image, whose size these are; 0, 1: maximum, mean
+    WINDOW_Y,  # of a pool, which begins so many positions before the image; 0, 1: maximum, mean
     WINDOW_X,
     BEFORE_Y,
     BEFORE_X,
-    GIVEN_HEIGHT,
-    GIVEN_WIDTH,
     IS_MEAN,
-) = range(32)
-COLUMNS = 32
+    GIVEN_HEIGHT,  # of the image that a product or a pool reads
+    GIVEN_WIDTH,
+) = range(35)
+COLUMNS = 35
 
 
 @njit
@@ -111,20 +114,30 @@ def _surround(s, rows, base, first, last):
 
 
 @njit
+def _kernel_lines(s, y, lines):
+    """First and last of a kernel's lines that read something of the image, not zeros around it, for some lines made."""
+    above = y * s[STEP_Y] + s[FIRST_LINE]
+    below = above + (lines - 1) * s[STEP_Y]
+    begin = max(0, -(below // s[DOWN]))
+    return begin, max(begin, min(s[KERNEL_LINES], (s[GIVEN_HEIGHT] - 1 - above) // s[DOWN] + 1))
+
+
+@njit
 def _multiply(s, rows, base, first, last, connections, bounds, numbers, floor, ceiling):
     channels, width, gap = s[CHANNELS], s[WIDTH], s[STEP_Y] * s[GIVEN_LINE]
-    bounds = bounds[s[FIRST_BOUND] : s[FIRST_BOUND] + s[GROUPS] * channels + 1]
+    bounds = bounds[s[FIRST_BOUND] : s[FIRST_BOUND] + s[GROUPS] * channels * s[KERNEL_LINES] + 1]
     shifts = numbers[s[FIRST_NUMBER] : s[FIRST_NUMBER] + channels]
     tiles = (width + 7) // 8
     y = first
     while y < last:
         lines = s[TILE] if y + s[TILE] <= last else 1
+        begin, end = _kernel_lines(s, y, lines)
         for tile in range(tiles):
             x = width * tile // tiles
             sum_tile(
                 *(s[STEP_X], lines, width * (tile + 1) // tiles - x),
                 *(rows, base + s[GIVEN] + y * gap + x * s[STEP_X] * LANES, gap),
-                *(connections[s[FIRST_KEPT] :], bounds, channels, shifts, floor, ceiling),
+                *(connections[s[FIRST_KEPT] :], bounds, s[KERNEL_LINES], begin, end, channels, shifts, floor, ceiling),
                 *(rows, base + s[MADE] + y * s[LINE] + x * LANES, s[LINE], s[ROW]),
             )
         y += lines

@@ -13,7 +13,7 @@ line for each layer, says where (its columns are in `tfprune.engine.normalized_r
 
 Importing this module compiles, or reads what was compiled before: import it by `tfprune.engine.compiling` alone.
 """
-# What is compiled into kernels, see tests/engine/test_compiling.py: 31ac072d94c4
+# What is compiled into kernels, see tests/engine/test_compiling.py: 44e9fe9c9449
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ from tfprune.engine.normalized_rows import (
     STEP,
     VARIANCE,
     input_gradients,
+    know,
     layer_parts,
     make_outputs,
     measure,
-    settle,
     take_rows,
     take_upstream,
     weight_gradients,
@@ -73,7 +73,7 @@ def _take_part(job, table, inputs, numbers, weights, measured, center, factor, e
     first, last = job * _WIDE, min(line[INPUTS], (job + 1) * _WIDE)
     of_layer, (_, gamma, beta, _) = _known(known, line), layer_parts(weights, line)
     take_rows(inputs, numbers, first, last, line[STEP], measured, rows, of_layer)
-    settle(center, factor, epsilons[0], gamma, beta, measured, first, last, of_layer)
+    know(center, factor, epsilons[0], gamma, beta, measured, first, last, of_layer)
 
 
 def _in_parts(work):
@@ -113,7 +113,7 @@ def _make_part(
         if measured:
             measure(here, stride, batch, first, last, next_known)
         given = center[next_line[FIRST_INPUT] :], factor[next_line[FIRST_INPUT] :]
-        settle(*given, epsilons[i + 1], gamma, beta, measured, first, last, next_known)
+        know(*given, epsilons[i + 1], gamma, beta, measured, first, last, next_known)
 
 
 _make = _in_parts(_make_part)

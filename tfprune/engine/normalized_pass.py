@@ -160,19 +160,9 @@ class Pass:
         """
         self._weights, self._measured = weights, measured
         outputs, running = _examples(self._batch, self._layers[-1].outputs), aligned(2 * self._inputs)
-        examples = self._all if examples is None else examples
+        given = inputs, self._all if examples is None else examples, weights, averages, measured
         _kernels().forward(
-            *(
-                inputs,
-                examples,
-                weights,
-                averages,
-                measured,
-                self._table,
-                *self._settings,
-                self._stride,
-                *self._by_output,
-            ),
+            *(*given, self._table, *self._settings, self._stride, *self._by_output),
             *(self._rows, self._made, self._known, self._scratch, running, outputs),
         )
         return outputs, running

@@ -78,8 +78,11 @@ def measure(rows, stride, batch, first, last, known):
 
 
 @njit(fastmath=MATH)
-def settle(center, factor, epsilon, gamma, beta, measured, first, last, known):
-    """Fills in columns of what is known of inputs (row − center) · factor; `measured` are those of rows, until now."""
+def know(center, factor, epsilon, gamma, beta, measured, first, last, known):
+    """Fills in columns of what is known of inputs, which are (row − center) · factor.
+
+    Mean and variance are there; where `measured` those of rows, and become those of inputs.
+    """
     for f in range(first, last):
         if measured:
             known[MEAN, f] = (known[MEAN, f] - center[f]) * factor[f]
@@ -131,11 +134,11 @@ def take_upstream(upstream, made, relu, stride, out, of_bias):
     transpose(upstream.reshape(-1), 0, outputs, out, 0, stride, batch, outputs)
     for o in range(outputs):
         row, found = out[o * stride : (o + 1) * stride], made[o * stride : o * stride + batch]
-        of_bias[o] = _settled(row, found, np.float32(1), np.float32(0), np.float32(0), relu)
+        of_bias[o] = _finish(row, found, np.float32(1), np.float32(0), np.float32(0), relu)
 
 
 @njit(fastmath=MATH)
-def _settled(row, made, gain, falling, constant, relu):
+def _finish(row, made, gain, falling, constant, relu):
     """row becomes gain · row − falling · made − constant, 0 behind the batch; gives its sum.
 
     With `relu` also 0 where `made` is not positive.
@@ -206,4 +209,4 @@ def input_gradients(
         constant = share * (of_beta[f] + of_gamma[f] * known[OFFSET, f])
         falling = share * of_gamma[f] * known[SLOPE, f]
         row, given = out[f * stride : f * stride + length], rows[f * line[STEP] : f * line[STEP] + batch]
-        of_bias[f] = _settled(row, given, known[GAIN, f], falling, constant, relu)
+        of_bias[f] = _finish(row, given, known[GAIN, f], falling, constant, relu)

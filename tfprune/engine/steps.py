@@ -77,8 +77,8 @@ class Product(Step):
 
     @property
     def columns(self) -> dict[str, int]:
-        down, right = self.geometry.strides
-        return {"STEP_Y": down, "STEP_X": right}
+        (y, x), down, lines = self.geometry.strides, self.geometry.dilation[0], self.geometry.shape[0]
+        return {"STEP_Y": y, "STEP_X": x, "DOWN": down, "KERNEL_LINES": lines}
 
     @property
     def first(self) -> tuple[int, int]:

@@ -100,15 +100,18 @@ def _summing(lines: int, width: int, step: int):
     tile_sum = _tile_sum(lines, width, step)
 
     @njit
-    def of_all(rows, at, gap, connections, bounds, made, shifts, floor, ceiling, out, to, gap_out, row_out):
-        groups = (bounds.size - 1) // made
+    def of_all(
+        rows, at, gap, connections, bounds, kernel_lines, begin, end, made, shifts, floor, ceiling, out, to, gap_out,
+        row_out,
+    ):  # fmt: skip
+        groups = (bounds.size - 1) // (made * kernel_lines)
         for group in range(groups):
             low = floor if group == groups - 1 else np.float32(-np.inf)
             high = ceiling if group == groups - 1 else np.float32(np.inf)
             for o in range(made):
-                k = group * made + o
+                k = (group * made + o) * kernel_lines
                 tile_sum(
-                    *(rows, at, gap, connections, bounds[k], bounds[k + 1]),
+                    *(rows, at, gap, connections, bounds[k + begin], bounds[k + end]),
                     *(out, to + o * row_out, gap_out, group, shifts[o], low, high),
                 )
 
@@ -197,8 +200,9 @@ _EACH, _EVERY_SECOND = _choosing(1), _choosing(2)
 
 @njit
 def sum_tile(
-    step, lines, width, rows, at, gap, connections, bounds, made, shifts, floor, ceiling, out, to, gap_out, row_out
-):
+    step, lines, width, rows, at, gap, connections, bounds, kernel_lines, begin, end, made, shifts, floor, ceiling, out,
+    to, gap_out, row_out,
+):  # fmt: skip
     """A tile of all channels that a product makes.
 
     Args:
@@ -206,15 +210,18 @@ def sum_tile(
         lines, width: positions of the tile: one line of up to 8, or `lines_of` a width of up to 4.
         rows, at: flat; where connections read from, for the tile's first position.
         gap: from what the first line reads to what the next does.
-        connections: see `packed`; sorted by groups of the channels they read, in these by the one they make.
-        bounds: (groups · made + 1,), of the connections of each channel made, group by group.
+        connections: see `packed`; sorted by groups of the channels they read, in these by the one they make, and then
+            by lines of the kernel.
+        bounds: (groups · made · lines of the kernel + 1,), of these connections.
+        kernel_lines, begin, end: how many, and which are taken.
         made: channels.
         shifts: (made,), added.
         floor, ceiling: of what is made.
         out, to: flat; where the tile's first position lies of the first channel.
         gap_out, row_out: from one line, and one channel, to the next.
     """
-    given = rows, at, gap, connections, bounds, made, shifts, floor, ceiling, out, to, gap_out, row_out
+    given = rows, at, gap, connections, bounds, kernel_lines, begin, end, made, shifts, floor, ceiling
+    given = *given, out, to, gap_out, row_out
     if step == 1:
         _EACH(lines, width, *given)
     else:

@@ -15,8 +15,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfprune.engine.choice import AUTO, DENSE, check_engine
-from tfprune.engine.compiling import has_engine, kernels
+from tfprune.engine.choice import AUTO, DENSE, SPARSE, check_engine
+from tfprune.engine.compiling import can_compile, has_engine, kernels
 from tfprune.errors import InputError
 from tfprune.layers.compiling import fresh_optimizer
 from tfprune.layers.convert import masked, masks_of
@@ -37,7 +37,7 @@ def engine_of(asked: str, batch_size: int | None) -> Engine | None:
 
     Args:
         asked: `dense`: all products are dense; `sparse`: the sparse engine where it pays; `auto`: that, but dense where
-            TensorFlow sees a GPU, and where Numba is not installed or of no use, which is told.
+            TensorFlow sees a GPU or Numba is not installed.
         batch_size: of the training; None is taken for 32.
 
     Returns:
@@ -52,7 +52,7 @@ def engine_of(asked: str, batch_size: int | None) -> Engine | None:
         return None
     if on_gpu:
         raise InputError("engine = sparse computes on CPUs, and TensorFlow sees a GPU: use auto or dense, or hide it")
-    return Engine(batch_size or 32)
+    return Engine(batch_size or 32, asked == SPARSE)
 
 
 @contextlib.contextmanager
@@ -108,9 +108,20 @@ class Target:
 
 @dataclass(frozen=True)
 class Engine:
-    """Makes twins for trainings with batches of a size."""
+    """Makes twins for trainings with batches of a size.
+
+    Attributes:
+        batch_size: examples.
+        is_due: whether it was asked for by its name, and so is there; else, where Numba is of no use, this is told once
+            something would be computed by it, and all is dense.
+    """
 
     batch_size: int
+    is_due: bool = True
+
+    def is_ready(self) -> bool:
+        """Whether kernels can be compiled; loads Numba."""
+        return self.is_due or can_compile()
 
     def twin(self, target: Target, masks: Masks, pixels: Pixels | None = None) -> Twin | None:
         """What trains the kept weights of a model, None where that pays for none of its layers.
@@ -126,7 +137,7 @@ class Engine:
             for path, layer in named_layers(target.model)
             if why_not_kept(layer) is None and pays_for(layer, kept[id(layer.kernel)], self.batch_size)
         }
-        if not any(chosen.values()):  # nothing is pruned
+        if not any(chosen.values()) or not self.is_ready():  # nothing is pruned
             return None
         kernels()  # compiled now, not in the first step
         return Twin(target, masks, set(chosen), pixels)

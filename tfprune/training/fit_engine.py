@@ -42,8 +42,8 @@ def switched(model: keras.Model, asked: str) -> Switches | None:
         if asked == SPARSE:
             raise InputError(f"engine='sparse' computes on one CPU, and fit computes {reason}: use 'auto' or 'dense'")
         return None
-    layers = switchable(model)
-    if not layers or engine_of(asked, None) is None:
+    layers, engine = switchable(model), engine_of(asked, None)
+    if not layers or engine is None or not engine.is_ready():
         return None
     kernels()  # compiled now, not in the middle of the training
     switches = Switches(layers)
