@@ -98,6 +98,41 @@ def test_zeros_in_front_of_a_view():
     assert flow.outputs(images).ravel().tolist() == [1000, 2100, 3010, 4321]
 
 
+@pytest.mark.parametrize(
+    "height, lines, stride, dilation, top, bottom",
+    [
+        (3, 7, 1, 1, 0, 0),
+        (4, 3, 1, 5, 0, 0),
+        (5, 3, 2, 1, 3, 1),
+        (2, 3, 1, 4, 2, 6),
+        (1, 5, 1, 2, 0, 0),
+        (9, 4, 2, 1, 1, 2),
+    ],
+)
+def test_kernels_that_reach_beyond_images(height, lines, stride, dilation, top, bottom):
+    rng = np.random.default_rng(0)
+    images, kernel = rng.normal(size=(20, height, 4, 2)).astype("f4"), rng.normal(size=(lines, 1, 2, 3)).astype("f4")
+    whole = top + height + bottom
+    way = {"strides": (stride, stride), "dilation": (dilation, 1), "padding": "same"}
+    flow = Flow(
+        images.shape[1:], [Product.of(View(0, whole, 4, top), Geometry.convolution(kernel.shape, (whole, 4, 2), **way))]
+    )
+    flow.set_weights([_kept(kernel, np.ones(3, np.float32))])
+    padded = np.pad(images, ((0, 0), (top, bottom), (0, 0), (0, 0)))
+    expected = tf.nn.conv2d(padded, kernel, stride, "SAME", dilations=(dilation, 1)) + 1
+    np.testing.assert_allclose(flow.outputs(images), expected, atol=1e-5)
+
+
+def test_lines_of_kernels_that_read_zeros_alone_are_left_out():
+    """No number times infinity is seen."""
+    kernel = np.full((3, 1, 1, 1), np.inf, np.float32)
+    kernel[1] = 2
+    flow = Flow((1, 3, 1), [Product.of(View(0, 1, 3), Geometry.convolution(kernel.shape, (1, 3, 1), padding="same"))])
+    flow.set_weights([_kept(kernel, np.zeros(1, np.float32))])
+    images = np.arange(6, dtype=np.float32).reshape(2, 1, 3, 1)
+    np.testing.assert_array_equal(flow.outputs(images), 2 * images)
+
+
 def test_what_is_no_number_stays_none():
     images = np.float32([np.nan, np.inf, -np.inf]).reshape(3, 1, 1, 1)
     product = replace(Product.of(View(0, 1, 1), Geometry.dense(1, 1)), floor=0.0, ceiling=6.0)
