@@ -257,7 +257,7 @@ def table(records: list[dict]) -> str:
     lines.append(["---"] * len(lines[0]))
     for (network, batch, threads), found in rows.items():
         ms = next(iter(found.values()))["ms"]
-        told = ["none" if ms[name] is None else f"{ms[name]:.3g}" for name in dense]
+        told = ["none" if ms[name] is None else _three_digits(ms[name]) for name in dense]
         lines.append([NETWORKS[network], str(batch), str(threads), *told, *map(_cell, map(found.get, densities))])
     told = "The engine's cells: ms (times faster than dense TensorFlow; than the quickest of all others)."
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{told}"
@@ -269,7 +269,11 @@ def _cell(record: dict) -> str:
     first, second = (
         f"{ratio:.2g}" if ratio >= 1 else f"**{ratio:.2g}**" for ratio in (others["tensorflow"], others[quickest])
     )
-    return f"{record['ms']['engine']:.3g} ({first}; {second} {NAMES[quickest]})"
+    return f"{_three_digits(record['ms']['engine'])} ({first}; {second} {NAMES[quickest]})"
+
+
+def _three_digits(ms: float) -> str:
+    return f"{float(f'{ms:.3g}'):g}"
 
 
 if __name__ == "__main__":
