@@ -28,7 +28,6 @@ class KeptProduct:
     def __init__(self, geometry: Geometry, transposed: bool = False):
         self.geometry, self.transposed = geometry, transposed
         self._structure: Structure | None = None
-        self._indices: np.ndarray | None = None
 
     def __call__(self, inputs, values, indices):
         """Images of images.
@@ -106,10 +105,10 @@ class KeptProduct:
 
     def structure(self, indices: np.ndarray) -> Structure:
         """That of some indices, made anew where they are others than before."""
-        if self._structure is None or not unchanged(self._indices, indices):
-            self._structure = Structure(self.geometry, indices)
-        self._indices = indices
-        return self._structure
+        known = self._structure
+        if known is None or not unchanged(known.indices, indices):
+            known = self._structure = Structure(self.geometry, indices)
+        return known
 
     def _outputs(self, inputs, values, indices):
         structure = self.structure(indices)

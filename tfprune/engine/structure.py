@@ -35,7 +35,7 @@ class Structure:
     """
 
     def __init__(self, geometry: Geometry, indices: np.ndarray):
-        self.indices = np.array(indices)
+        self.indices = indices
         order = ascending_order(self.indices, geometry.size)
         rows, shifts, made = geometry.connections(self.indices)
         self._inputs, self._outputs = Layout.of_inputs(geometry), Layout.of_outputs(geometry)

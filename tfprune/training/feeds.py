@@ -41,7 +41,10 @@ class Feed(Protocol):
 
 
 class Rows(Protocol):
-    """Images as rows that can be fetched inside a compiled function (see `tfprune.data`)."""
+    """Images as rows that can be fetched inside a compiled function (see `tfprune.data`).
+
+    Those with an attribute `array`, uint8 (size, D or more) in memory, have `labels_of`, too: indices -> labels.
+    """
 
     size: int
 
@@ -54,20 +57,6 @@ Preparation = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
 Batches = Callable[[int, int, int], tf.data.Dataset]
 """(stream, epoch, first) -> the batches of an epoch, without the `first` ones."""
-
-
-@dataclass(frozen=True, eq=False)
-class Pixels:
-    """Inputs are `(bytes − mean) · scale`.
-
-    Attributes:
-        mean, scale: of `Normalised`.
-        images: uint8 (N, D or more), whose rows the bytes are; None where these are fetched batch by batch.
-    """
-
-    mean: np.ndarray
-    scale: float | np.ndarray
-    images: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +73,17 @@ class Normalised:
 
     def __call__(self, rows, stream, step):
         return normalise(rows, *(tf.constant(values, tf.float32) for values in (self.mean, self.scale)))
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels(Normalised):
+    """How inputs are made of stored bytes.
+
+    Attributes:
+        images: uint8 (N, D or more), whose rows the bytes are; None where these are fetched batch by batch.
+    """
+
+    images: np.ndarray | None = None
 
 
 def normalise(rows, mean, scale):
