@@ -34,13 +34,6 @@ def _kept(kernel, shifts):
     return Kept(indices, kernel.reshape(-1)[indices], shifts)
 
 
-@pytest.fixture(autouse=True)
-def threads_as_they_were():
-    before = numba.get_num_threads()
-    yield
-    numba.set_num_threads(before)
-
-
 def _case(height, width, channels, batch, stride, size, made, density, padding, is_mean):
     """The outputs of a flow, those that TensorFlow computes, and the flow with its images.
 

@@ -2,13 +2,13 @@
 
 Importing this module compiles, or reads what was compiled before: import it by `tfprune.engine.compiling` alone.
 """
-# What is compiled into kernels, see tests/engine/test_compiling.py: 44e9fe9c9449
+# What is compiled into kernels, see tests/engine/test_compiling.py: 3284e7f89330
 
 from __future__ import annotations
 
 from numba import get_thread_id, njit, prange, types
 
-from tfprune.engine.flow_steps import HEIGHT, LANES, give_lines, make_lines, take_lines
+from tfprune.engine.flow_steps import GIVEN_LINE, HEIGHT, LANES, LINE, give_lines, make_lines, take_lines
 from tfprune.engine.kernels import CACHED, MATH
 
 _VALUES = types.Array(types.float32, 1, "C", readonly=True)
@@ -27,18 +27,19 @@ def _lines(height, part, parts, tile):
 
 
 @njit(
-    types.void(_VALUES, _OUT, _INT, _TABLE, _LIMITS, _NUMBERS, _NUMBERS, _VALUES, _INT, _INT, _OUT),
+    types.void(_VALUES, _OUT, _INT, _TABLE, _TABLE, _LIMITS, _NUMBERS, _NUMBERS, _VALUES, _INT, _INT, _OUT),
     parallel=True,
     fastmath=MATH,
     cache=CACHED,
 )
-def flow(images, out, batch, table, limits, connections, bounds, numbers, size, parts, scratch):
+def flow(images, out, batch, table, order, limits, connections, bounds, numbers, size, parts, scratch):
     """All steps.
 
     Args:
         images, out: flat, channels last, of examples.
         batch: examples.
         table: a line for the images as they are given, then one for each step.
+        order: jobs of one thread, see `tfprune.engine.flow_memory.Memory`.
         limits: (steps, 2), floor and ceiling of what a step makes.
         connections: of all products, see `tfprune.engine.tiles.packed`.
         bounds: of these, for each channel made.
@@ -54,10 +55,14 @@ def flow(images, out, batch, table, limits, connections, bounds, numbers, size, 
             base, example = get_thread_id() * size, block * LANES
             examples = min(LANES, batch - example)
             give_lines(images, example, examples, table[0], scratch, base, 0, table[0, HEIGHT])
-            for i in range(1, last + 1):
+            for j in range(order.shape[0]):
+                i, first, behind, given, made = order[j]
                 floor, ceiling = limits[i - 1, 0], limits[i - 1, 1]
-                height = table[i, HEIGHT]
-                make_lines(table[i], scratch, base, 0, height, connections, bounds, numbers, floor, ceiling)
+                given, made = base - given * table[i, GIVEN_LINE], base - made * table[i, LINE]
+                make_lines(
+                    *(table[i], scratch, base, given, made, first, behind),
+                    *(connections, bounds, numbers, floor, ceiling),
+                )
             take_lines(scratch, base, table[last], example, examples, out, 0, table[last, HEIGHT])
     else:
         for job in prange(blocks * parts):
@@ -70,7 +75,10 @@ def flow(images, out, batch, table, limits, connections, bounds, numbers, size, 
             for job in prange(blocks * parts):
                 begin, end = _lines(table[i, HEIGHT], job % parts, parts, 4)
                 base = job // parts * size
-                make_lines(table[i], scratch, base, begin, end, connections, bounds, numbers, floor, ceiling)
+                make_lines(
+                    *(table[i], scratch, base, base, base, begin, end),
+                    *(connections, bounds, numbers, floor, ceiling),
+                )
         for job in prange(blocks * parts):
             example = job // parts * LANES
             begin, end = _lines(table[last, HEIGHT], job % parts, parts, 1)

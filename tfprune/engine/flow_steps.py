@@ -27,8 +27,7 @@ PRODUCT, POOL, SCALE, SUM = range(4)
     OTHER_ROW,
     STEP_Y,  # lines and positions read further for each that is made
     STEP_X,
-    BASE,  # of what it makes: where memory begins, its floats, where the first position lies
-    SIZE,
+    BASE,  # of what it makes: where its memory begins, where the first position lies
     MADE,
     LINE,
     ROW,
@@ -36,6 +35,7 @@ PRODUCT, POOL, SCALE, SUM = range(4)
     HEIGHT,
     WIDTH,
     TOP,  # zeros around, in lines and positions
+    BOTTOM,
     LEFT,
     RIGHT,
     FIRST_NUMBER,  # of a product's shifts, or of factors and then shifts
@@ -45,6 +45,7 @@ PRODUCT, POOL, SCALE, SUM = range(4)
     KERNEL_LINES,  # and so many lines apart in the image; which line of that the first one reads first
     DOWN,
     FIRST_LINE,
+    RING,  # lines of the image that are there, in turn; 0: all
     TILE,  # lines
     WINDOW_Y,  # of a pool, which begins so many positions before the image; 0, 1: maximum, mean
     WINDOW_X,
@@ -53,8 +54,8 @@ PRODUCT, POOL, SCALE, SUM = range(4)
     IS_MEAN,
     GIVEN_HEIGHT,  # of the image that a product or a pool reads
     GIVEN_WIDTH,
-) = range(35)
-COLUMNS = 35
+) = range(36)
+COLUMNS = 36
 
 
 @njit
@@ -84,17 +85,22 @@ def take_lines(rows, base, s, example, examples, out, first, last):
 
 
 @njit
-def make_lines(s, rows, base, first, last, connections, bounds, numbers, floor, ceiling):
-    """Some lines of what a step makes."""
+def make_lines(s, rows, base, given, made, first, last, connections, bounds, numbers, floor, ceiling):
+    """Some lines of what a step makes.
+
+    Args:
+        base: where a block's memory begins.
+        given, made: the same for what it reads and what it makes, less the lines in whose place others lie now.
+    """
     if s[KIND] == PRODUCT:
-        _multiply(s, rows, base, first, last, connections, bounds, numbers, floor, ceiling)
+        _multiply(s, rows, given, made, first, last, connections, bounds, numbers, floor, ceiling)
     elif s[KIND] == POOL:
-        _pool(s, rows, base, first, last)
+        _pool(s, rows, given, made, first, last)
     elif s[KIND] == SCALE:
-        _scale(s, rows, base, first, last, numbers, floor, ceiling)
+        _scale(s, rows, given, made, first, last, numbers, floor, ceiling)
     else:
-        _add(s, rows, base, first, last, floor, ceiling)
-    _surround(s, rows, base, first, last)
+        _add(s, rows, given, base, made, first, last, floor, ceiling)
+    _surround(s, rows, made, first, last)
 
 
 @njit
@@ -103,7 +109,8 @@ def _surround(s, rows, base, first, last):
     if first == 0:
         rows[base + s[BASE] : base + s[BASE] + s[TOP] * s[LINE]] = np.float32(0)
     if last == s[HEIGHT]:
-        rows[base + s[BASE] + (s[TOP] + last) * s[LINE] : base + s[BASE] + s[SIZE]] = np.float32(0)
+        below = base + s[BASE] + (s[TOP] + last) * s[LINE]
+        rows[below : below + s[BOTTOM] * s[LINE]] = np.float32(0)
     left, width, right = s[LEFT] * LANES, s[WIDTH] * LANES, s[RIGHT] * LANES
     if left + right:
         for y in range(first, last):
@@ -123,7 +130,7 @@ def _kernel_lines(s, y, lines):
 
 
 @njit
-def _multiply(s, rows, base, first, last, connections, bounds, numbers, floor, ceiling):
+def _multiply(s, rows, given, made, first, last, connections, bounds, numbers, floor, ceiling):
     channels, width, gap = s[CHANNELS], s[WIDTH], s[STEP_Y] * s[GIVEN_LINE]
     bounds = bounds[s[FIRST_BOUND] : s[FIRST_BOUND] + s[GROUPS] * channels * s[KERNEL_LINES] + 1]
     shifts = numbers[s[FIRST_NUMBER] : s[FIRST_NUMBER] + channels]
@@ -132,13 +139,20 @@ def _multiply(s, rows, base, first, last, connections, bounds, numbers, floor, c
     while y < last:
         lines = s[TILE] if y + s[TILE] <= last else 1
         begin, end = _kernel_lines(s, y, lines)
+        at, middle, back = given + s[GIVEN] + y * gap, end, 0
+        if s[RING]:
+            above = y * s[STEP_Y] + s[FIRST_LINE]
+            turns = above // s[RING]
+            at -= turns * s[RING] * s[GIVEN_LINE]
+            middle = min(max(begin, -(-((turns + 1) * s[RING] - above) // s[DOWN])), end)
+            back = s[RING] * s[GIVEN_LINE]
         for tile in range(tiles):
             x = width * tile // tiles
             sum_tile(
                 *(s[STEP_X], lines, width * (tile + 1) // tiles - x),
-                *(rows, base + s[GIVEN] + y * gap + x * s[STEP_X] * LANES, gap),
-                *(connections[s[FIRST_KEPT] :], bounds, s[KERNEL_LINES], begin, end, channels, shifts, floor, ceiling),
-                *(rows, base + s[MADE] + y * s[LINE] + x * LANES, s[LINE], s[ROW]),
+                *(rows, at + x * s[STEP_X] * LANES, gap, connections[s[FIRST_KEPT] :], bounds, s[KERNEL_LINES]),
+                *(begin, middle, end, back, channels, shifts, floor, ceiling),
+                *(rows, made + s[MADE] + y * s[LINE] + x * LANES, s[LINE], s[ROW]),
             )
         y += lines
 
@@ -151,15 +165,15 @@ def _window(s, first, before, window, step, size):
 
 
 @njit
-def _pool(s, rows, base, first, last):
+def _pool(s, rows, given, made, first, last):
     for y in range(first, last):
         top, bottom = _window(s, y, s[BEFORE_Y], s[WINDOW_Y], s[STEP_Y], s[GIVEN_HEIGHT])
         for x in range(s[WIDTH]):
             left, right = _window(s, x, s[BEFORE_X], s[WINDOW_X], s[STEP_X], s[GIVEN_WIDTH])
             lines, width, gap = bottom - top, right - left, s[GIVEN_LINE]
             share = np.float32(1) / np.float32(lines * width)
-            at = base + s[GIVEN] + top * gap + left * LANES
-            to = base + s[MADE] + y * s[LINE] + x * LANES
+            at = given + s[GIVEN] + top * gap + left * LANES
+            to = made + s[MADE] + y * s[LINE] + x * LANES
             for channel in range(s[CHANNELS]):
                 here, there = at + channel * s[GIVEN_ROW], to + channel * s[ROW]
                 if s[IS_MEAN]:
@@ -169,13 +183,13 @@ def _pool(s, rows, base, first, last):
 
 
 @njit(fastmath=MATH)
-def _scale(s, rows, base, first, last, numbers, floor, ceiling):
+def _scale(s, rows, given, made, first, last, numbers, floor, ceiling):
     channels, length = s[CHANNELS], s[WIDTH] * LANES
     for y in range(first, last):
         for channel in range(channels):
             factor, shift = numbers[s[FIRST_NUMBER] + channel], numbers[s[FIRST_NUMBER] + channels + channel]
-            at = base + s[GIVEN] + y * s[GIVEN_LINE] + channel * s[GIVEN_ROW]
-            to = base + s[MADE] + y * s[LINE] + channel * s[ROW]
+            at = given + s[GIVEN] + y * s[GIVEN_LINE] + channel * s[GIVEN_ROW]
+            to = made + s[MADE] + y * s[LINE] + channel * s[ROW]
             for i in range(length):
                 value = factor * rows[at + i] + shift
                 value = floor if floor > value else value
@@ -183,13 +197,13 @@ def _scale(s, rows, base, first, last, numbers, floor, ceiling):
 
 
 @njit(fastmath=MATH)
-def _add(s, rows, base, first, last, floor, ceiling):
+def _add(s, rows, given, base, made, first, last, floor, ceiling):
     length = s[WIDTH] * LANES
     for y in range(first, last):
         for channel in range(s[CHANNELS]):
-            at = base + s[GIVEN] + y * s[GIVEN_LINE] + channel * s[GIVEN_ROW]
+            at = given + s[GIVEN] + y * s[GIVEN_LINE] + channel * s[GIVEN_ROW]
             other = base + s[OTHER] + y * s[OTHER_LINE] + channel * s[OTHER_ROW]
-            to = base + s[MADE] + y * s[LINE] + channel * s[ROW]
+            to = made + s[MADE] + y * s[LINE] + channel * s[ROW]
             for i in range(length):
                 value = rows[at + i] + rows[other + i]
                 value = floor if floor > value else value

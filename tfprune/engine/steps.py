@@ -53,6 +53,15 @@ class Step:
         """Whether there is a floor or a ceiling."""
         return (self.floor, self.ceiling) != (-np.inf, np.inf)
 
+    def lines_read(self, line: int) -> int:
+        """Lines of a view up to the last one that a line of the outputs is made of, be it there or not."""
+        return line + 1
+
+    @property
+    def lines_for_lines(self) -> int:
+        """Lines of a view that each line of the outputs alone is made of; 0 where these have lines in common."""
+        return 1
+
     @property
     def first(self) -> tuple[int, int]:
         """Line and position of a view from which the first output is made."""
@@ -80,18 +89,22 @@ class Product(Step):
         (y, x), down, lines = self.geometry.strides, self.geometry.dilation[0], self.geometry.shape[0]
         return {"STEP_Y": y, "STEP_X": x, "DOWN": down, "KERNEL_LINES": lines}
 
+    def lines_read(self, line: int) -> int:
+        (y, _), (down, _), shape = self.geometry.strides, self.geometry.dilation, self.geometry.shape
+        return self.first[0] + line * y + (shape[0] - 1) * down + 1
+
+    @property
+    def lines_for_lines(self) -> int:
+        return self.geometry.strides[0] if self.geometry.shape[0] == 1 and not self.geometry.top else 0
+
     @property
     def first(self) -> tuple[int, int]:
         return -self.geometry.top, -self.geometry.left
 
     @property
     def last(self) -> tuple[int, int]:
-        (y, x), (down, right), shape = self.geometry.strides, self.geometry.dilation, self.geometry.shape
-        top, left = self.first
-        return (
-            top + (self.height - 1) * y + (shape[0] - 1) * down,
-            left + (self.width - 1) * x + (shape[1] - 1) * right,
-        )
+        (_, x), (_, right), shape = self.geometry.strides, self.geometry.dilation, self.geometry.shape
+        return self.lines_read(self.height - 1) - 1, self.first[1] + (self.width - 1) * x + (shape[1] - 1) * right
 
 
 @dataclass(frozen=True)
@@ -111,6 +124,13 @@ class Pool(Step):
             f"{name}_{axis}": number for name, pair in pairs.items() for axis, number in zip("YX", pair, strict=True)
         }
         return {**found, "GIVEN_HEIGHT": view.height, "GIVEN_WIDTH": view.width, "IS_MEAN": int(self.is_mean)}
+
+    def lines_read(self, line: int) -> int:
+        return line * self.strides[0] - self.before[0] + self.window[0]
+
+    @property
+    def lines_for_lines(self) -> int:
+        return self.window[0] if self.strides[0] == self.window[0] and not self.before[0] else 0
 
     @property
     def last(self) -> tuple[int, int]:

@@ -101,19 +101,24 @@ def _summing(lines: int, width: int, step: int):
 
     @njit
     def of_all(
-        rows, at, gap, connections, bounds, kernel_lines, begin, end, made, shifts, floor, ceiling, out, to, gap_out,
-        row_out,
+        rows, at, gap, connections, bounds, kernel_lines, begin, middle, end, back, made, shifts, floor, ceiling, out,
+        to, gap_out, row_out,
     ):  # fmt: skip
         groups = (bounds.size - 1) // (made * kernel_lines)
+        start = 1 if middle == begin else 0
+        stop = 2 if start == 1 or middle < end else 1
         for group in range(groups):
-            low = floor if group == groups - 1 else np.float32(-np.inf)
-            high = ceiling if group == groups - 1 else np.float32(np.inf)
             for o in range(made):
                 k = (group * made + o) * kernel_lines
-                tile_sum(
-                    *(rows, at, gap, connections, bounds[k + begin], bounds[k + end]),
-                    *(out, to + o * row_out, gap_out, group, shifts[o], low, high),
-                )
+                for part in range(start, stop):
+                    first, last, here = (middle, end, at - back) if part else (begin, middle, at)
+                    is_last = part == stop - 1 and group == groups - 1
+                    low = floor if is_last else np.float32(-np.inf)
+                    high = ceiling if is_last else np.float32(np.inf)
+                    tile_sum(
+                        *(rows, here, gap, connections, bounds[k + first], bounds[k + last]),
+                        *(out, to + o * row_out, gap_out, group + part - start, shifts[o], low, high),
+                    )
 
     return of_all
 
@@ -200,8 +205,8 @@ _EACH, _EVERY_SECOND = _choosing(1), _choosing(2)
 
 @njit
 def sum_tile(
-    step, lines, width, rows, at, gap, connections, bounds, kernel_lines, begin, end, made, shifts, floor, ceiling, out,
-    to, gap_out, row_out,
+    step, lines, width, rows, at, gap, connections, bounds, kernel_lines, begin, middle, end, back, made, shifts, floor,
+    ceiling, out, to, gap_out, row_out,
 ):  # fmt: skip
     """A tile of all channels that a product makes.
 
@@ -213,14 +218,16 @@ def sum_tile(
         connections: see `packed`; sorted by groups of the channels they read, in these by the one they make, and then
             by lines of the kernel.
         bounds: (groups · made · lines of the kernel + 1,), of these connections.
-        kernel_lines, begin, end: how many, and which are taken.
+        kernel_lines, begin, middle, end: how many, and which are taken: from the middle one on what lies so many floats
+            further back.
+        back: these floats.
         made: channels.
         shifts: (made,), added.
         floor, ceiling: of what is made.
         out, to: flat; where the tile's first position lies of the first channel.
         gap_out, row_out: from one line, and one channel, to the next.
     """
-    given = rows, at, gap, connections, bounds, kernel_lines, begin, end, made, shifts, floor, ceiling
+    given = rows, at, gap, connections, bounds, kernel_lines, begin, middle, end, back, made, shifts, floor, ceiling
     given = *given, out, to, gap_out, row_out
     if step == 1:
         _EACH(lines, width, *given)

@@ -128,7 +128,7 @@ class _Flowing:
     def __call__(self, images):
         """float32 (B, ...), of float32 (B, height, width, channels); layer by layer where those are few examples."""
         images = tf.convert_to_tensor(images)
-        tensors = [tf.convert_to_tensor(variable) for variable in self._variables]
+        tensors = _read(self._variables)
         halves = any(tensor.dtype in (tf.float16, tf.bfloat16) for tensor in tensors)  # Keras cast them
         if halves or images.shape[1:] != self.plan.image:
             return self._one_by_one(images)
@@ -175,6 +175,15 @@ class _Flowing:
             self._known = arrays
             outputs = self._flow.outputs(images)
         return outputs.reshape(len(images), *self.plan.shape)
+
+
+def _read(variables: Sequence[keras.Variable]) -> list:
+    """Their values, read one after the other: TensorFlow would wake its threads to read many at once."""
+    tensors: list = []
+    for variable in variables:
+        with tf.control_dependencies(list(filter(tf.is_symbolic_tensor, tensors[-1:]))):
+            tensors.append(tf.convert_to_tensor(variable))
+    return tensors
 
 
 def _is_same(before: dict, now: dict) -> bool:
