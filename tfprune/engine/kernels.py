@@ -10,7 +10,7 @@ the last row of a buffer are 16 floats more, which may be read.
 
 Importing this module compiles, or reads what was compiled before: import it by `tfprune.engine.compiling` alone.
 """
-# What is compiled into kernels, see tests/engine/test_compiling.py: 3284e7f89330
+# What is compiled into kernels, see tests/engine/test_compiling.py: cafd4976760a
 
 from __future__ import annotations
 

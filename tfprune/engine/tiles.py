@@ -47,16 +47,18 @@ def _tile_sum(lines: int, width: int, step: int):
     """The intrinsic for a tile of `lines` times `width` positions, which reads every `step`-th position of a line."""
 
     @intrinsic
-    def tile_sum(typing, rows, at, gap, connections, first, last, out, to, gap_out, more, shift, floor, ceiling):
+    def tile_sum(
+        typing, rows, at, gap, connections, first, last, out, to, gap_out, more, shift, is_limited, floor, ceiling
+    ):
         """out[to + l · gap_out + 16 · x + b] = Σ_k value_k · rows[at + start_k + l · gap + 16 · step · x + b]
 
-        For k in first .. last − 1; added to what is there if there is `more`, else to `shift`; then at least `floor`
-        and at most `ceiling`.
+        For k in first .. last − 1; added to what is there if there is `more`, else to `shift`; then, if it is limited,
+        at least `floor` and at most `ceiling`.
         """
 
         def generate(context, builder, signature, arguments):
-            rows, at, gap, connections, first, last, out, to, gap_out, more, shift, floor, ceiling = unpacked(
-                context, builder, signature, arguments
+            rows, at, gap, connections, first, last, out, to, gap_out, more, shift, is_limited, floor, ceiling = (
+                unpacked(context, builder, signature, arguments)
             )
             here, target = builder.gep(rows, [at]), builder.gep(out, [to])
             sums = [[cgutils.alloca_once(builder, VECTOR) for _ in range(width)] for _ in range(lines)]
@@ -82,14 +84,16 @@ def _tile_sum(lines: int, width: int, step: int):
                     for x, one in enumerate(some):
                         found = load(builder, place, x * step)
                         builder.store(multiply_add(builder, value, found, builder.load(one)), one)
-            low, high = spread(builder, floor), spread(builder, ceiling)
+            with builder.if_then(builder.icmp_signed("!=", is_limited, INT(0))):
+                low, high = spread(builder, floor), spread(builder, ceiling)
+                for one in chain(*sums):
+                    builder.store(smaller(builder, high, larger(builder, low, builder.load(one))), one)
             for line, some in enumerate(sums):
                 for x, one in enumerate(some):
-                    found = smaller(builder, high, larger(builder, low, builder.load(one)))
-                    store(builder, found, line_of(target, gap_out, line), x)
+                    store(builder, builder.load(one), line_of(target, gap_out, line), x)
             return context.get_dummy_value()
 
-        given = rows, at, gap, connections, first, last, out, to, gap_out, more, shift, floor, ceiling
+        given = rows, at, gap, connections, first, last, out, to, gap_out, more, shift, is_limited, floor, ceiling
         return types.void(*given), generate
 
     return tile_sum
@@ -112,12 +116,11 @@ def _summing(lines: int, width: int, step: int):
                 k = (group * made + o) * kernel_lines
                 for part in range(start, stop):
                     first, last, here = (middle, end, at - back) if part else (begin, middle, at)
-                    is_last = part == stop - 1 and group == groups - 1
-                    low = floor if is_last else np.float32(-np.inf)
-                    high = ceiling if is_last else np.float32(np.inf)
+                    is_limited = part == stop - 1 and group == groups - 1
                     tile_sum(
                         *(rows, here, gap, connections, bounds[k + first], bounds[k + last]),
-                        *(out, to + o * row_out, gap_out, group + part - start, shifts[o], low, high),
+                        *(out, to + o * row_out, gap_out, group + part - start, shifts[o]),
+                        *(int(is_limited), floor, ceiling),
                     )
 
     return of_all
