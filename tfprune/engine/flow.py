@@ -19,8 +19,8 @@ from tfprune.engine.layout import LANES, Scratch, aligned
 from tfprune.engine.steps import Kept, Product, Scale, Step
 from tfprune.errors import InputError
 
-_NEAR = 400  # vectors in a core's first cache
-_LEAST = 9  # connections with a group of channels, on average, for which it pays to keep to it
+_NEAR = 500  # vectors in a core's first cache
+_LEAST = 14  # connections with a group of channels, on average, for which it pays to keep to it
 _PARTS_OF_THREAD = 2
 
 _SCRATCH = Scratch()
