@@ -172,8 +172,12 @@ def unchanged(known: np.ndarray, given: np.ndarray) -> bool:
     At once where they lie where they lay: while somebody holds an array that TensorFlow lent, as `known` must be held,
     it writes what a variable becomes elsewhere.
     """
-    at = [(one.__array_interface__["data"][0], one.shape, one.dtype) for one in (known, given)]
-    return at[0] == at[1] or np.array_equal(known, given)
+    return place_of(known) == place_of(given) or np.array_equal(known, given)
+
+
+def place_of(array: np.ndarray) -> tuple:
+    """Where an array lies, and as what."""
+    return array.__array_interface__["data"][0], array.shape, array.dtype
 
 
 @cache

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tfprune.engine.compiling import kernels
 from tfprune.engine.flow import Flow
-from tfprune.engine.products import apart, operation, unchanged
+from tfprune.engine.products import apart, operation, place_of
 from tfprune.errors import InputError
 from tfprune.layers.flows import Plan, plans
 from tfprune.layers.kept_layers import has_kept
@@ -118,7 +118,8 @@ class _Flowing:
         self._flow = Flow(plan.image, plan.steps)
         self._settings = [dict(vars(layer)) for layer in self.layers]
         self._variables = [variable for layer in self.layers for variable in layer.variables]
-        self._known: tuple[np.ndarray, ...] = ()
+        self._known: tuple[np.ndarray, ...] = ()  # held, as TensorFlow would write into what nobody holds
+        self._places: list[tuple] = []
         self._lock = threading.Lock()
 
     def is_as_planned(self) -> bool:
@@ -169,12 +170,19 @@ class _Flowing:
 
     def _outputs(self, images: np.ndarray, *arrays: np.ndarray) -> np.ndarray:
         with self._lock:
-            if not self._known or not all(map(unchanged, self._known, arrays)):
-                values = dict(zip(map(id, self._variables), arrays, strict=True))
-                self._flow.set_weights([weights(values) for weights in self.plan.weights])
-            self._known = arrays
+            self._take(arrays)
             outputs = self._flow.outputs(images)
         return outputs.reshape(len(images), *self.plan.shape)
+
+    def _take(self, arrays: tuple[np.ndarray, ...]) -> None:
+        """Weights, unless they are those of the last call; see `tfprune.engine.products.unchanged`."""
+        places = list(map(place_of, arrays))
+        if places == self._places:
+            return
+        if not self._known or not all(map(np.array_equal, self._known, arrays)):
+            values = dict(zip(map(id, self._variables), arrays, strict=True))
+            self._flow.set_weights([weights(values) for weights in self.plan.weights])
+        self._known, self._places = arrays, places
 
 
 def _read(variables: Sequence[keras.Variable]) -> list:
