@@ -62,9 +62,15 @@ def test_numba_that_cannot_be_loaded_is_told(monkeypatch, tmp_path):
         check_engine("sparse")
 
 
-def test_numba_that_is_told_not_to_compile(monkeypatch):
-    monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
-    told = "NUMBA_DISABLE_JIT is set, and nothing can be compiled"
+@pytest.mark.parametrize(
+    "name, value, told",
+    [
+        ("DISABLE_JIT", 1, "NUMBA_DISABLE_JIT is set, and nothing can be compiled"),
+        ("NUMBA_NUM_THREADS", 0, "NUMBA_NUM_THREADS is at least 1: received 0"),
+    ],
+)
+def test_numba_that_is_told_not_to_compile_or_to_use_no_thread(monkeypatch, name, value, told):
+    monkeypatch.setattr(numba.config, name, value)
     with pytest.warns(UserWarning, match=f"^the sparse engine: {told}; all products are dense$"):
         assert not engine_of("auto", 32).is_ready()
     with pytest.raises(InputError, match=f"^--engine=sparse: {told}$"):

@@ -38,11 +38,14 @@ def require_engine(what: str = "the sparse engine") -> None:
         what: needs them, in a word or two, for the error.
 
     Raises:
-        InputError: Numba is not installed, and the command that does it; it cannot be loaded; or it is told not to
-            compile, and Python cannot carry out what is written for processors.
+        InputError: Numba is not installed, and the command that does it; it cannot be loaded; it is told not to
+            compile, and Python cannot carry out what is written for processors; or to use no thread.
     """
-    if extra("numba", what).config.DISABLE_JIT:
+    settings = extra("numba", what).config
+    if settings.DISABLE_JIT:
         raise InputError(f"{what}: NUMBA_DISABLE_JIT is set, and nothing can be compiled")
+    if settings.NUMBA_NUM_THREADS < 1:
+        raise InputError(f"{what}: NUMBA_NUM_THREADS is at least 1: received {settings.NUMBA_NUM_THREADS}")
 
 
 @cache

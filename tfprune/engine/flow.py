@@ -2,8 +2,8 @@
 
 Each position of an image is a vector of 16 examples, so a connection of a convolution is one weight, one place to read
 from, whatever strides and borders are; nothing is brought into another order between two layers. Where there are blocks
-for all threads, each of them takes its own all the way; else the threads share the lines of every step. The order of
-sums is the same.
+for all threads, each of them takes its own all the way, in the order that `tfprune.engine.flow_memory` says; else the
+threads share the lines of every step. The order of sums is the same.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ class Flow:
                 more = given
             numbers += more
             counts[0] += sum(map(len, more))
-            names = "FIRST_NUMBER", "FIRST_KEPT", "FIRST_BOUND", "GROUPS"
-            columns.append(dict(zip(names, (*first, groups), strict=True)))
+            names = "GROUPS", "FIRST_NUMBER", "FIRST_KEPT", "FIRST_BOUND"
+            columns.append(dict(zip(names, (groups, *first), strict=True)))
         kept_of = [len(given.indices) if isinstance(given, Kept) else 0 for given in weights]
         self._alone = Memory(self._shapes[0], self.steps, kept_of)
         self._tables = [
