@@ -1,5 +1,7 @@
 """Where images lie and when their lines are made: by hand, by going through all jobs, and by the outputs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -163,9 +165,13 @@ def _kept(rng, geometry):
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_the_same_bytes_in_turn_and_one_after_the_other(small_images_in_turn, seed):
+def test_the_same_bytes_in_turn_and_one_after_the_other(small_images_in_turn, monkeypatch, seed):
     rng = np.random.default_rng(seed)
     image, steps = _random_steps(rng)
+    if seed % 2:  # each channel is a group; sums are limited after the last one
+        monkeypatch.setattr("tfprune.engine.flow._NEAR", 1)
+        monkeypatch.setattr("tfprune.engine.flow._LEAST", 0)
+        steps = [step if isinstance(step, Pool) else replace(step, floor=-1.0, ceiling=2.0) for step in steps]
     weights = [
         _kept(rng, step.geometry)
         if isinstance(step, Product)

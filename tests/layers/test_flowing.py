@@ -107,6 +107,15 @@ def test_outputs_are_those_of_the_masked_model(build):
         _assert_close(fast(images[:3]), sparse(images[:3]))
 
 
+def test_variables_are_read_one_after_the_other():
+    fast = _fast(_vgg)
+    images = tf.TensorSpec((20, *fast.input_shape[1:]))
+    graph = tf.function(lambda images: fast(images, training=False)).get_concrete_function(images).graph
+    reads = [operation for operation in graph.get_operations() if operation.type == "ReadVariableOp"]
+    before = [{one.type for one in operation.control_inputs} for operation in reads]
+    assert len(reads) > 10 and before == [set(), *({"ReadVariableOp"} for _ in reads[1:])]
+
+
 def test_models_without_such_layers_stay_as_they_are():
     given = keras.Input((32,))
     model = keras.Model(given, L.Dense(4)(L.Dense(300, "relu")(given)))

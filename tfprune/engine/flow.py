@@ -40,7 +40,7 @@ class Flow:
     def __init__(self, image: tuple[int, int, int], steps: Sequence[Step]):
         self.steps = list(steps)
         self._shapes = [image, *((step.height, step.width, step.channels) for step in steps)]
-        self._shared = self._alone = Memory(image, self.steps)
+        self._shared = self._alone = Memory(image, self.steps)  # of several threads; of one, once weights are known
         if self._shared.size >= 2**31:  # places are int32
             raise InputError(f"{LANES} images on their way are fewer than 2^31 floats: received {self._shared.size}")
         self._limits = np.array([(step.floor, step.ceiling) for step in steps], np.float32)
@@ -69,8 +69,8 @@ class Flow:
             counts[0] += sum(map(len, more))
             names = "GROUPS", "FIRST_NUMBER", "FIRST_KEPT", "FIRST_BOUND"
             columns.append(dict(zip(names, (groups, *first), strict=True)))
-        kept_of = [len(given.indices) if isinstance(given, Kept) else 0 for given in weights]
-        self._alone = Memory(self._shapes[0], self.steps, kept_of)
+        kept_of_steps = [len(given.indices) if isinstance(given, Kept) else 0 for given in weights]
+        self._alone = Memory(self._shapes[0], self.steps, kept_of_steps)
         self._tables = [
             np.array([self._line(memory, number, named) for number, named in enumerate(columns)])
             for memory in (self._alone, self._shared)

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tfprune.engine.compiling import kernels
 from tfprune.engine.flow import Flow
-from tfprune.engine.products import apart, operation, place_of
+from tfprune.engine.products import apart, operation, place_of, unchanged
 from tfprune.errors import InputError
 from tfprune.layers.flows import Plan, plans
 from tfprune.layers.kept_layers import has_kept
@@ -175,11 +175,11 @@ class _Flowing:
         return outputs.reshape(len(images), *self.plan.shape)
 
     def _take(self, arrays: tuple[np.ndarray, ...]) -> None:
-        """Weights, unless they are those of the last call; see `tfprune.engine.products.unchanged`."""
+        """Weights, unless they are those of the last call."""
         places = list(map(place_of, arrays))
         if places == self._places:
             return
-        if not self._known or not all(map(np.array_equal, self._known, arrays)):
+        if not self._known or not all(map(unchanged, self._known, arrays)):
             values = dict(zip(map(id, self._variables), arrays, strict=True))
             self._flow.set_weights([weights(values) for weights in self.plan.weights])
         self._known, self._places = arrays, places
