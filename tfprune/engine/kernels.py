@@ -10,7 +10,7 @@ the last row of a buffer are 16 floats more, which may be read.
 
 Importing this module compiles, or reads what was compiled before: import it by `tfprune.engine.compiling` alone.
 """
-# What is compiled into kernels, see tests/engine/test_compiling.py: cafd4976760a
+# What is compiled into kernels, see tests/engine/test_compiling.py: c6b5ab2ca486
 
 from __future__ import annotations
 

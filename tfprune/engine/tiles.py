@@ -21,6 +21,7 @@ from tfprune.engine.lanes import (
     INT,
     LANES,
     VECTOR,
+    at_once,
     larger,
     load,
     maximum,
@@ -34,13 +35,13 @@ from tfprune.engine.lanes import (
 
 
 def packed(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """int64 (n,): where each connection reads, in the lower half, and its weight: one load gives both.
+    """int64 (n,): of each connection where it reads, as int32, and its weight behind that.
 
     Args:
         values: float32 (n,).
         starts: (n,), below 2³¹.
     """
-    return starts.astype(np.int64) | values.view(np.int32).astype(np.int64) << 32
+    return np.stack([starts.astype(np.int32), values.view(np.int32)], axis=1).view(np.int64)[:, 0]
 
 
 def _tile_sum(lines: int, width: int, step: int):
@@ -66,6 +67,17 @@ def _tile_sum(lines: int, width: int, step: int):
             def line_of(pointer, gap, line):
                 return builder.gep(pointer, [builder.mul(gap, INT(line))]) if line else pointer
 
+            def add(k):
+                start = builder.bitcast(builder.gep(connections, [k]), HALF.as_pointer())
+                weight = builder.bitcast(builder.gep(start, [INT(1)]), FLOAT.as_pointer())
+                value = spread(builder, builder.load(weight))
+                piece = builder.gep(here, [builder.zext(builder.load(start), INT)])
+                for line, some in enumerate(sums):
+                    place = at_once(builder, line_of(piece, gap, line))
+                    for x, one in enumerate(some):
+                        found = load(builder, place, x * step)
+                        builder.store(multiply_add(builder, value, found, builder.load(one)), one)
+
             with builder.if_else(builder.icmp_signed("!=", more, INT(0))) as (is_more, is_first):
                 with is_more:
                     for line, some in enumerate(sums):
@@ -74,16 +86,13 @@ def _tile_sum(lines: int, width: int, step: int):
                 with is_first:
                     for one in chain(*sums):
                         builder.store(spread(builder, shift), one)
-            with cgutils.for_range_slice(builder, first, last, INT(1), INT) as (k, _):
-                both = builder.load(builder.gep(connections, [k]))
-                value = builder.bitcast(builder.trunc(builder.lshr(both, INT(32)), HALF), FLOAT)
-                value = spread(builder, value)
-                piece = builder.gep(here, [builder.zext(builder.trunc(both, HALF), INT)])
-                for line, some in enumerate(sums):
-                    place = line_of(piece, gap, line)
-                    for x, one in enumerate(some):
-                        found = load(builder, place, x * step)
-                        builder.store(multiply_add(builder, value, found, builder.load(one)), one)
+            behind = builder.sub(last, INT(1))  # two at a time: LLVM does not see through `at_once`
+            with cgutils.for_range_slice(builder, first, behind, INT(2), INT) as (k, _):
+                add(k)
+                add(builder.add(k, INT(1)))
+            odd = builder.and_(builder.sub(last, first), INT(1))
+            with builder.if_then(builder.icmp_signed("!=", odd, INT(0))):
+                add(behind)
             with builder.if_then(builder.icmp_signed("!=", is_limited, INT(0))):
                 low, high = spread(builder, floor), spread(builder, ceiling)
                 for one in chain(*sums):
