@@ -13,7 +13,8 @@ images.
 | compacted | the pruned one without the channels that are gone, batch normalisation folded (`tfprune.compact`) |
 | litert, onnx | the network before pruning, in LiteRT (float32) and in ONNX Runtime |
 | litert_sparse | the pruned one in LiteRT's sparse encoding; none where LiteRT cannot hold it |
-| engine | what `tfprune.accelerate` makes of the pruned one for batches of this size, folded, too |
+| engine | the `tfprune.predictor` of what `tfprune.accelerate` makes of the pruned one for such batches, folded, too |
+| engine_function | the same as a compiled function; in the JSON lines alone |
 
 A call takes an array and gives one. Each number of threads has processes of its own, which may use as many cores. In
 each turn every one of them runs twice, so that no other's threads still spin, and the second time counts; medians.
@@ -47,6 +48,7 @@ NAMES = {
     "litert_sparse": "LiteRT's sparse encoding",
     "onnx": "ONNX Runtime",
 }
+ENGINE = "engine", "engine_function"
 LEAST_TURNS = 5
 
 
@@ -141,13 +143,14 @@ def measured(arguments, folder: Path):
             made = {
                 "compacted": compiled(compacted, batch),
                 "litert_sparse": thin,
-                "engine": compiled(fast, batch),
+                "engine": array_to_array(tfprune.predictor(fast)),
+                "engine_function": compiled(fast, batch),
             }
             calls[batch] |= {(name, density): call for name, call in made.items() if call is not None}
     for batch in arguments.batches:
         ms = milliseconds(calls[batch], [images[:batch]], arguments.seconds)
         for density in arguments.densities:
-            found = {name: ms.get(name, ms.get((name, density))) for name in (*NAMES, "engine")}
+            found = {name: ms.get(name, ms.get((name, density))) for name in (*NAMES, *ENGINE)}
             record = {"network": network, "density": density, "batch": batch, "threads": threads}
             record |= {"kept_layers": kept[batch, density], "ms": found}
             record["faster"] = {name: round(found[name] / found["engine"], 2) for name in found if found[name]}
@@ -211,6 +214,11 @@ def compiled(model, batch: int):
     spec = tf.TensorSpec((batch, *model.input_shape[1:]), tf.float32)
     function = tf.function(lambda images: model(images, training=False)).get_concrete_function(spec)
     return lambda inputs: function(tf.constant(inputs[0])).numpy()
+
+
+def array_to_array(predict):
+    """A predictor of one input, called as all others are."""
+    return lambda inputs: predict(inputs[0])
 
 
 def exported(model, path: Path, sparse: bool | None, threads: int):

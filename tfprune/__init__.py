@@ -50,6 +50,7 @@ __all__ = [
     "masks_of",
     "overview_table",
     "pattern_report",
+    "predictor",
     "prunable",
     "prune",
     "prune_channels",
@@ -128,6 +129,7 @@ if TYPE_CHECKING:
     from tfprune.surgery.compact import compact
     from tfprune.surgery.export import ExportError, export
     from tfprune.surgery.export_report import export_report
+    from tfprune.surgery.predictor import predictor
     from tfprune.surgery.quantization import quantization_aware
     from tfprune.sweeps.command import run_sweep
     from tfprune.training.network_slimming import NetworkSlimming
@@ -179,6 +181,7 @@ _HOMES = {
     "masks_of": "tfprune.layers.convert",
     "overview_table": "tfprune.overview.table",
     "pattern_report": "tfprune.pruning.pattern_report",
+    "predictor": "tfprune.surgery.predictor",
     "prunable": "tfprune.layers.prunable",
     "prune": "tfprune.pruning.pruner",
     "prune_channels": "tfprune.pruning.prune_channels",

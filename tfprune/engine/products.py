@@ -160,7 +160,7 @@ def operation(method, arguments, types=tf.float32, *first):
     weak = weakref.WeakMethod(method)
 
     def run(*arrays):
-        run_with(_threads())
+        use_threads()
         return weak()(*first, *arrays)
 
     return tf.numpy_function(run, arguments, types, stateful=False)
@@ -178,6 +178,11 @@ def unchanged(known: np.ndarray, given: np.ndarray) -> bool:
 def place_of(array: np.ndarray) -> tuple:
     """Where an array lies, and as what."""
     return array.__array_interface__["data"][0], array.shape, array.dtype
+
+
+def use_threads() -> None:
+    """Lets the kernels that this thread calls use as many threads as TensorFlow."""
+    run_with(_threads())
 
 
 @cache

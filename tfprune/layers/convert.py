@@ -14,8 +14,8 @@ from tfprune.layers.compiling import compile_alike
 from tfprune.layers.copying import layer_like, masked_layer, plain_layer, remade
 from tfprune.layers.files import take_plain_weights, unreadable
 from tfprune.layers.flowing import let_flow
-from tfprune.layers.kept import with_masks
-from tfprune.layers.kept_layers import has_kept
+from tfprune.layers.kept import kept_like, with_masks
+from tfprune.layers.kept_layers import KeptKernel, has_kept
 from tfprune.layers.kernel_masks import masked_kernels
 from tfprune.layers.lora import any_lora
 from tfprune.layers.masks import Masks
@@ -87,6 +87,19 @@ def strip(model: keras.Model, *, compiled: bool = True, verify: bool = True) -> 
     if verify:
         check_copy(copy, model)
     return copy
+
+
+def without_masks(model: keras.Model) -> keras.Model:
+    """As `strip`, not compiled, but layers of kept weights stay what they are.
+
+    Raises:
+        InputError: as for `strip`.
+    """
+
+    def convert(layer: keras.Operation) -> keras.Operation:
+        return kept_like(layer) if isinstance(layer, KeptKernel) else plain_layer(layer)
+
+    return let_flow(_copy(model, convert, plain_by_class, compiled=False, kept=True))
 
 
 def rebuilt(model: keras.Model, change: Callable[[keras.layers.Layer, dict], dict]) -> keras.Model:
@@ -201,8 +214,8 @@ def _as_masks(masks: Mapping[str, np.ndarray]) -> Masks:
     return masks if isinstance(masks, Masks) else Masks(masks)
 
 
-def _copy(model: keras.Model, convert: Callable, whole: Callable, compiled: bool = True) -> keras.Model:
-    graph = as_graph(with_masks(model))
+def _copy(model: keras.Model, convert: Callable, whole: Callable, compiled: bool = True, kept=False) -> keras.Model:
+    graph = as_graph(model if kept else with_masks(model))
     copy = remade(graph, convert, whole=whole)
     warn_of_lost_class(graph, copy)
     for (path, layer), (_, new) in zip(named_layers(graph), named_layers(copy), strict=True):

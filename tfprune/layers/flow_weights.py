@@ -51,9 +51,9 @@ def factors(layer: keras.layers.BatchNormalization, values: dict[int, np.ndarray
     return found, shifts + values[id(layer.beta)] if layer.center else shifts
 
 
-def kept_of(layer: keras.layers.Layer, geometry: Geometry) -> int:
-    """Number of weights of a kernel that are not pruned."""
+def kept_of(layer: keras.layers.Layer) -> int:
+    """Number of weights of a kernel that are not pruned; without masks, that are not 0."""
     if isinstance(layer, KeptKernel):
         return layer.kernel_values.shape[0]
     mask = masks_of_layer(layer).get("kernel")
-    return geometry.size if mask is None else int(np.count_nonzero(mask))
+    return int(np.count_nonzero(layer.kernel if mask is None else mask))

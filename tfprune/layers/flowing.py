@@ -15,11 +15,11 @@ import tensorflow as tf
 
 from tfprune.engine.compiling import kernels
 from tfprune.engine.flow import Flow
-from tfprune.engine.products import apart, operation, place_of, unchanged
+from tfprune.engine.products import apart, operation, place_of, unchanged, use_threads
 from tfprune.errors import InputError
 from tfprune.layers.flows import Plan, plans
 from tfprune.layers.kept_layers import has_kept
-from tfprune.layers.topology import functional, graph_class, is_nested, layers_of, run_as_called
+from tfprune.layers.topology import calls, functional, graph_class, is_nested, layers_of, run_as_called
 
 # Examples from which on it is done: a block is for 16.
 _least: ContextVar[int] = ContextVar("least", default=12)
@@ -67,6 +67,41 @@ def few_examples() -> Iterator[None]:
         yield
     finally:
         _least.reset(token)
+
+
+class Beginning:
+    """What a model computes at once from its input on, with its weights of now, from array to array.
+
+    Attributes:
+        made: the tensor of the model's graph.
+    """
+
+    def __init__(self, flowing: _Flowing):
+        self._plan, self.made = flowing.plan, flowing.plan.calls[-1].made[0]
+        self._flow = Flow(self._plan.image, self._plan.steps)
+        self._flow.set_weights(flowing.weights())
+
+    def takes(self, examples: int) -> bool:
+        """Whether it is done with so many."""
+        return examples >= _least.get()
+
+    def outputs(self, images: np.ndarray) -> np.ndarray:
+        """float32 (B, ...), of float32 (B, height, width, channels)."""
+        use_threads()
+        return self._plan.finished(self._flow.outputs(images))
+
+
+def beginning(model: keras.Model) -> Beginning | None:
+    """That of a model that `let_flow` was given; None where nothing is computed at once that alone reads its input."""
+    calling = vars(model).get("call")
+    graph = functional(model)
+    for flowing in calling.flowing if isinstance(calling, _Calling) else []:
+        given, own = flowing.plan.given, {id(call.operation) for call in flowing.plan.calls}
+        others = [call for call in calls(model) if id(call.operation) not in own]
+        elsewhere = [*graph.outputs, *(tensor for call in others for tensor in call.given)]
+        if list(map(id, graph.inputs)) == [id(given)] and id(given) not in map(id, elsewhere):
+            return Beginning(flowing)
+    return None
 
 
 class _Calling:
@@ -126,6 +161,11 @@ class _Flowing:
         """Whether the layers' settings are what they were, and nothing stands around their calls."""
         return all(map(_is_same, self._settings, map(vars, self.layers)))
 
+    def weights(self) -> list:
+        """What each step computes with, with the values of now."""
+        values = {id(variable): np.asarray(variable) for variable in self._variables}
+        return [weights(values) for weights in self.plan.weights]
+
     def __call__(self, images):
         """float32 (B, ...), of float32 (B, height, width, channels); layer by layer where those are few examples."""
         images = tf.convert_to_tensor(images)
@@ -172,7 +212,7 @@ class _Flowing:
         with self._lock:
             self._take(arrays)
             outputs = self._flow.outputs(images)
-        return outputs.reshape(len(images), *self.plan.shape)
+        return self.plan.finished(outputs)
 
     def _take(self, arrays: tuple[np.ndarray, ...]) -> None:
         """Weights, unless they are those of the last call."""

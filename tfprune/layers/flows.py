@@ -35,12 +35,14 @@ class Plan:
         calls: the operations; all are called once. They read one tensor of others, and one of theirs is read by others.
         image: height, width, channels of what they read.
         steps, weights: in order.
+        finish: what is made of float32 (B, ...) in the end, in place, or None.
     """
 
     calls: list[Call]
     image: tuple[int, int, int]
     steps: list[Step] = field(default_factory=list)
     weights: list[Weights] = field(default_factory=list)
+    finish: Callable[[np.ndarray], np.ndarray] | None = None
 
     @property
     def given(self) -> keras.KerasTensor:
@@ -51,6 +53,11 @@ class Plan:
     def shape(self) -> tuple[int, ...]:
         """Of an example that they make."""
         return tuple(self.calls[-1].made[0].shape[1:])
+
+    def finished(self, images: np.ndarray) -> np.ndarray:
+        """What they make, of float32 (B, height, width, channels) that the last step made."""
+        outputs = images.reshape(len(images), *self.shape)
+        return outputs if self.finish is None else self.finish(outputs)
 
 
 def plans(model: keras.Model) -> list[Plan]:
@@ -85,7 +92,7 @@ def _longest(every: list[Call], used: Counter, called: Counter) -> Plan | None:
     for call in every[:best]:
         builder.take(call)
     is_kept = any(isinstance(call.operation, KeptKernel) for call in every[:best])
-    return Plan(every[:best], builder.image, builder.steps, builder.weights) if is_kept else None
+    return Plan(every[:best], builder.image, builder.steps, builder.weights, builder.finish) if is_kept else None
 
 
 class _Builder:
@@ -102,10 +109,11 @@ class _Builder:
         self.image = (0, 0, 0)
         self.steps: list[Step] = []
         self.weights: list[Weights] = []
+        self.finish: Callable | None = None
 
     def take(self, call: Call) -> bool:
         """Adds what a call does; False where that is no step, or where it reads a second tensor from elsewhere."""
-        if not self._views and not self._begin(call):
+        if self.finish is not None or (not self._views and not self._begin(call)):
             return False
         views = [self._views.get(id(tensor)) for tensor in call.given]
         (made,) = call.made if len(call.made) == 1 else (None,)
@@ -185,6 +193,9 @@ def _made_by(builder: _Builder, operation: keras.Operation, views: list[View], c
     if kind is layers.Activation and id(operation.activation) in _LIMITS:
         is_linear = operation.activation is activations.linear
         return views[0] if is_linear else builder.clamp(call, views[0], *_LIMITS[id(operation.activation)])
+    if kind is layers.Activation and id(operation.activation) in _FINISHES and builder.alone(call):
+        builder.finish = _FINISHES[id(operation.activation)]
+        return views[0]
     if kind is layers.ZeroPadding2D:
         (top, bottom), (left, right) = operation.padding
         view = views[0]
@@ -209,6 +220,23 @@ _LIMITS = {  # by id, as a function of one's own may have no hash
 }
 
 
+def _softmax(features: np.ndarray) -> np.ndarray:
+    features -= features.max(axis=-1, keepdims=True)
+    np.exp(features, out=features)
+    features /= features.sum(axis=-1, keepdims=True)
+    return features
+
+
+def _sigmoid(features: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):  # of what becomes 0
+        np.exp(np.negative(features, out=features), out=features)
+    features += 1
+    return np.reciprocal(features, out=features)
+
+
+_FINISHES = {id(activations.softmax): _softmax, id(activations.sigmoid): _sigmoid}
+
+
 def _is_sum(operation: keras.Operation, views: list[View], call: Call) -> bool:
     if type(operation) not in (layers.Add, _ADDITION) or len(views) != 2:
         return False
@@ -226,7 +254,8 @@ _ADDITION = _addition()  # of what `+` makes in a graph; Keras has no public nam
 
 def _product(builder: _Builder, layer: keras.layers.Layer, view: View, call: Call) -> View | None:
     """A convolution, or a matrix behind all positions of an image: a convolution as large as that."""
-    if id(layer.activation) not in _LIMITS or (not isinstance(layer, KeptKernel) and why_not_kept(layer) is not None):
+    is_known = id(layer.activation) in _LIMITS | _FINISHES
+    if not is_known or (not isinstance(layer, KeptKernel) and why_not_kept(layer) is not None):
         return None
     shape = call.given[0].shape
     if len(shape) == 2:
@@ -237,10 +266,11 @@ def _product(builder: _Builder, layer: keras.layers.Layer, view: View, call: Cal
     else:
         geometry = geometry_of(layer, shape)
     positions, is_kept = geometry.out_height * geometry.out_width, isinstance(layer, KeptKernel)
-    is_quick = (is_kept and positions > 1) or goes_along(geometry, kept_of(layer, geometry))
+    is_quick = (is_kept and positions > 1) or goes_along(geometry, kept_of(layer))
     if geometry.strides[1] > 2 or not positions or not is_quick:
         return None
-    floor, ceiling = _LIMITS[id(layer.activation)]
+    builder.finish = _FINISHES.get(id(layer.activation))
+    floor, ceiling = _LIMITS.get(id(layer.activation), _LIMITS[id(activations.linear)])
     step = replace(Product.of(view, geometry), floor=floor, ceiling=ceiling)
     return builder.add(step, KernelWeights(layer, geometry))
 

@@ -95,6 +95,13 @@ def with_masks(model: keras.Model) -> keras.Model:
     return copy
 
 
+def kept_like(layer: KeptKernel) -> KeptKernel:
+    """A new layer that keeps the same weights, with initial ones."""
+    copy = layer_like(layer)
+    copy.connect(layer.kernel_indices.numpy())
+    return copy
+
+
 def write_back(fast: keras.Model, model: keras.Model) -> None:
     """Gives a model the weights of the copy that `kept_copy` made of it, in place; pruned weights stay as they are.
 

@@ -46,6 +46,23 @@ def read_examples(model: keras.Model, given, argument: str) -> list[np.ndarray]:
     return [np.concatenate(parts)[:count] for parts in zip(*batches, strict=True)]
 
 
+def one_batch(model: keras.Model, given, argument: str) -> list[np.ndarray]:
+    """All examples of one array, or of several as `read_examples` takes them.
+
+    Returns:
+        One array (n, ...) of the input's dtype per input; the given ones where they are of that.
+
+    Raises:
+        InputError: they do not fit; says which input has which shape.
+    """
+    if not _is_batch(model, given):
+        raise InputError(f"{argument}: {_wanted(model)}. Received: {type(given).__name__}")
+    arrays, size = _arrays(model, given, argument), model.inputs[0].shape[0]
+    if size not in (None, len(arrays[0])):
+        raise InputError(f"{argument}: model {model.name!r} takes {size} examples. Received: {len(arrays[0])}")
+    return arrays
+
+
 def random_examples(model: keras.Model) -> list[np.ndarray]:
     """Normal noise, always the same, for models of float inputs: `RANDOM` examples, or as many as a batch must have.
 
@@ -126,7 +143,7 @@ def _array(given) -> np.ndarray:
 
 
 def _typed(array: np.ndarray, tensor) -> np.ndarray:
-    return array.astype(object if tensor.dtype == "string" else tensor.dtype)
+    return array.astype(object if tensor.dtype == "string" else tensor.dtype, copy=False)
 
 
 def _fits(array: np.ndarray, tensor) -> bool:
