@@ -307,6 +307,21 @@ def test_images_of_another_size():
     _assert_close(fast.call(images), sparse.call(images))
 
 
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_losses_are_taken_of_what_an_activation_in_the_end_is_made_of(activation):
+    """As Keras does, and with it the masked model: probabilities that are 0 have a loss."""
+    stack = [keras.Input((6, 6, 3)), L.Conv2D(4, 3), L.Flatten(), L.Dense(5, activation)]
+    fast, sparse = _mended(lambda: keras.Sequential(stack))
+    images, losses = 1000 * _images(fast), []
+    loss = "sparse_categorical_crossentropy" if activation == "softmax" else "binary_crossentropy"
+    targets = np.zeros(20) if activation == "softmax" else np.zeros((20, 5))
+    for model in (fast, sparse):
+        model.compile("sgd", loss)
+        losses.append(model.evaluate(images, targets, batch_size=20, verbose=0))
+    assert losses[0] > 100
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
 def test_losses_of_other_layers():
     stack = [keras.Input((6, 6, 3)), L.Conv2D(4, 3), L.ReLU(activity_regularizer="l2"), L.Conv2D(4, 3)]
     fast, sparse = _mended(lambda: keras.Sequential(stack))

@@ -99,7 +99,7 @@ def without_masks(model: keras.Model) -> keras.Model:
     def convert(layer: keras.Operation) -> keras.Operation:
         return kept_like(layer) if isinstance(layer, KeptKernel) else plain_layer(layer)
 
-    return let_flow(_copy(model, convert, plain_by_class, compiled=False, kept=True))
+    return _copy(model, convert, plain_by_class, compiled=False, kept=True)
 
 
 def rebuilt(model: keras.Model, change: Callable[[keras.layers.Layer, dict], dict]) -> keras.Model:

@@ -56,4 +56,4 @@ def kept_of(layer: keras.layers.Layer) -> int:
     if isinstance(layer, KeptKernel):
         return layer.kernel_values.shape[0]
     mask = masks_of_layer(layer).get("kernel")
-    return int(np.count_nonzero(layer.kernel if mask is None else mask))
+    return int(np.count_nonzero((layer.kernel if mask is None else mask).numpy()))

@@ -25,11 +25,12 @@ from tfprune.layers.topology import calls, functional, graph_class, is_nested, l
 _least: ContextVar[int] = ContextVar("least", default=12)
 
 
-def let_flow(model: keras.Model) -> keras.Model:
+def let_flow(model: keras.Model, to_the_end: bool = False) -> keras.Model:
     """Lets a model, and models in its graph, compute layers at once where they can, from batches of 12 examples on.
 
     Args:
         model: Sequential or Functional; any other stays as it is.
+        to_the_end: see `tfprune.layers.flows.plans`.
 
     Returns:
         The model itself.
@@ -38,9 +39,9 @@ def let_flow(model: keras.Model) -> keras.Model:
         return model
     for inner in layers_of(model):
         if is_nested(inner):
-            let_flow(inner)
+            let_flow(inner, to_the_end)
     found = []
-    for plan in plans(model):
+    for plan in plans(model, to_the_end):
         with contextlib.suppress(InputError):  # images that are too large
             found.append(_Flowing(plan))
     if found:
@@ -163,7 +164,7 @@ class _Flowing:
 
     def weights(self) -> list:
         """What each step computes with, with the values of now."""
-        values = {id(variable): np.asarray(variable) for variable in self._variables}
+        values = {id(variable): variable.numpy() for variable in self._variables}
         return [weights(values) for weights in self.plan.weights]
 
     def __call__(self, images):

@@ -25,6 +25,8 @@ _NOTHING_IN_INFERENCE = layers.Dropout, layers.SpatialDropout2D
 
 # From the value of each of some variables to what a step computes with.
 Weights = Callable[[dict[int, np.ndarray]], Kept | tuple[np.ndarray, np.ndarray] | None]
+# Of float32 (B, ...), in place.
+Finish = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass
@@ -35,14 +37,14 @@ class Plan:
         calls: the operations; all are called once. They read one tensor of others, and one of theirs is read by others.
         image: height, width, channels of what they read.
         steps, weights: in order.
-        finish: what is made of float32 (B, ...) in the end, in place, or None.
+        finish: what is done in the end, or None.
     """
 
     calls: list[Call]
     image: tuple[int, int, int]
     steps: list[Step] = field(default_factory=list)
     weights: list[Weights] = field(default_factory=list)
-    finish: Callable[[np.ndarray], np.ndarray] | None = None
+    finish: Finish | None = None
 
     @property
     def given(self) -> keras.KerasTensor:
@@ -60,26 +62,28 @@ class Plan:
         return outputs if self.finish is None else self.finish(outputs)
 
 
-def plans(model: keras.Model) -> list[Plan]:
+def plans(model: keras.Model, to_the_end: bool = False) -> list[Plan]:
     """What of a model can be computed at once: as many calls in a row as can be, each with a layer of kept weights.
 
     Args:
         model: Sequential or Functional.
+        to_the_end: whether a softmax or sigmoid behind them is a part, for models of which nobody takes a loss: those
+            of Keras look for what these were made of.
     """
     found, every = [], calls(model)
     used = Counter(id(tensor) for call in every for tensor in call.given) + Counter(map(id, model.outputs))
     called = Counter(id(call.operation) for call in every)
     begin = 0
     while begin < len(every):
-        plan = _longest(every[begin:], used, called)
+        plan = _longest(every[begin:], used, called, _FINISHES if to_the_end else {})
         if plan is not None:
             found.append(plan)
         begin += len(plan.calls) if plan is not None else 1
     return found
 
 
-def _longest(every: list[Call], used: Counter, called: Counter) -> Plan | None:
-    builder = _Builder(used)
+def _longest(every: list[Call], used: Counter, called: Counter, finishes: dict[int, Finish]) -> Plan | None:
+    builder = _Builder(used, finishes)
     best = None
     for number, call in enumerate(every, 1):
         if called[id(call.operation)] > 1 or not builder.take(call):
@@ -88,7 +92,7 @@ def _longest(every: list[Call], used: Counter, called: Counter) -> Plan | None:
             best = number
     if best is None:
         return None
-    builder = _Builder(used)
+    builder = _Builder(used, finishes)
     for call in every[:best]:
         builder.take(call)
     is_kept = any(isinstance(call.operation, KeptKernel) for call in every[:best])
@@ -100,16 +104,17 @@ class _Builder:
 
     Args:
         used: id of a tensor -> how often it is read in the whole graph.
+        finishes: id of an activation -> what does the same to what the last step makes.
     """
 
-    def __init__(self, used: Counter):
-        self._used = used
+    def __init__(self, used: Counter, finishes: dict[int, Finish]):
+        self._used, self.finishes = used, finishes
         self._views: dict[int, View] = {}
         self._open: Counter = Counter()  # id of a tensor -> how many reads of it are still to come
         self.image = (0, 0, 0)
         self.steps: list[Step] = []
         self.weights: list[Weights] = []
-        self.finish: Callable | None = None
+        self.finish: Finish | None = None
 
     def take(self, call: Call) -> bool:
         """Adds what a call does; False where that is no step, or where it reads a second tensor from elsewhere."""
@@ -193,8 +198,8 @@ def _made_by(builder: _Builder, operation: keras.Operation, views: list[View], c
     if kind is layers.Activation and id(operation.activation) in _LIMITS:
         is_linear = operation.activation is activations.linear
         return views[0] if is_linear else builder.clamp(call, views[0], *_LIMITS[id(operation.activation)])
-    if kind is layers.Activation and id(operation.activation) in _FINISHES and builder.alone(call):
-        builder.finish = _FINISHES[id(operation.activation)]
+    if kind is layers.Activation and id(operation.activation) in builder.finishes and builder.alone(call):
+        builder.finish = builder.finishes[id(operation.activation)]
         return views[0]
     if kind is layers.ZeroPadding2D:
         (top, bottom), (left, right) = operation.padding
@@ -254,7 +259,7 @@ _ADDITION = _addition()  # of what `+` makes in a graph; Keras has no public nam
 
 def _product(builder: _Builder, layer: keras.layers.Layer, view: View, call: Call) -> View | None:
     """A convolution, or a matrix behind all positions of an image: a convolution as large as that."""
-    is_known = id(layer.activation) in _LIMITS | _FINISHES
+    is_known = id(layer.activation) in _LIMITS | builder.finishes
     if not is_known or (not isinstance(layer, KeptKernel) and why_not_kept(layer) is not None):
         return None
     shape = call.given[0].shape
@@ -269,7 +274,7 @@ def _product(builder: _Builder, layer: keras.layers.Layer, view: View, call: Cal
     is_quick = (is_kept and positions > 1) or goes_along(geometry, kept_of(layer))
     if geometry.strides[1] > 2 or not positions or not is_quick:
         return None
-    builder.finish = _FINISHES.get(id(layer.activation))
+    builder.finish = builder.finishes.get(id(layer.activation))
     floor, ceiling = _LIMITS.get(id(layer.activation), _LIMITS[id(activations.linear)])
     step = replace(Product.of(view, geometry), floor=floor, ceiling=ceiling)
     return builder.add(step, KernelWeights(layer, geometry))

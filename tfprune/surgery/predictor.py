@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import tree
 
 from tfprune.layers.convert import without_masks
-from tfprune.layers.flowing import beginning, few_examples, flows_of
+from tfprune.layers.flowing import beginning, few_examples, flows_of, let_flow
 from tfprune.layers.subclassed import as_graph
 from tfprune.layers.topology import functional
 from tfprune.layers.verify import check_copy
@@ -37,13 +37,13 @@ def predictor(model: keras.Model, *, verify: bool = True) -> Predictor:
     Raises:
         InputError: a model without weights, a layer that cannot be copied, or a copy that computes something else.
     """
-    copy = without_masks(model)
+    copy = let_flow(as_graph(without_masks(model)), to_the_end=True)
     if verify:
         check_copy(copy, model)
         if flows_of(copy):
             with few_examples():
                 check_copy(copy, model)
-    return Predictor(as_graph(copy))
+    return Predictor(copy)
 
 
 class Predictor:
