@@ -12,6 +12,7 @@ from keras import layers as L
 
 import tfprune
 from tfprune.errors import InputError
+from tfprune.layers.flowing import flows_of
 from tfprune.layers.kept_layers import KeptKernel
 from tfprune.layers.kernel_masks import masked_kernels
 
@@ -56,6 +57,16 @@ def _sides():
     return keras.Model([right, left], L.Dense(5)(L.Concatenate()([L.Dense(8)(left), right])))
 
 
+def _by_keys():
+    left, right = keras.Input((6,), name="left"), keras.Input((3,), name="right")
+    return keras.Model({"one": left, "other": right}, L.Dense(5)(L.Concatenate()([L.Dense(8)(left), right])))
+
+
+def _by_parts():
+    left, right = keras.Input((6,), name="left"), keras.Input((3,), name="right")
+    return keras.Model([left, {"x": right}], L.Dense(5)(L.Concatenate()([left, right])))
+
+
 class _Own(keras.Model):
     def __init__(self, **config):
         super().__init__(**config)
@@ -63,6 +74,26 @@ class _Own(keras.Model):
 
     def call(self, inputs):
         return self.second(self.first(inputs))
+
+
+def _one_and_what_follows(several):
+    def build():
+        given = keras.Input((8, 8, 3))
+        x = L.Conv2D(8, 3, padding="same", activation="relu", name="one")(given)
+        return keras.Model(given, several(x, L.Conv2D(4, 3, activation="tanh", name="two")(x)))
+
+    return build
+
+
+SEVERAL = {
+    "it first": lambda x, y: [x, y],
+    "it last": lambda x, y: [y, x],
+    "by name": lambda x, y: {"x": x, "y": y},
+    "it twice": lambda x, y: [x, x],
+    "alone": lambda x, y: [x],
+    "within": lambda x, y: [[x]],
+    "named within": lambda x, y: [{"x": x}],
+}
 
 
 def _subclassed():
@@ -117,19 +148,75 @@ def test_it_takes_masked_and_plain_models_too(build):
         _assert_close(tfprune.predictor(model)(examples), plain(examples, training=False))
 
 
-@pytest.mark.parametrize(
-    "build, rest", [(_vgg, 0), (_named, 0), (_resnet, 1), (_read_twice, None), (_perceptron, None)]
-)
-def test_arrays_go_to_the_engine_as_they_are(build, rest, monkeypatch):
+LEFT = {  # what TensorFlow is given of 20 examples
+    _vgg: [],
+    _resnet: [(20, 8)],
+    _named: [(20, 8, 8, 8)],
+    _read_twice: [(20, 8, 8, 4)],
+    _perceptron: [(20, 64)],
+}
+
+
+@pytest.mark.parametrize("build", LEFT)
+def test_arrays_go_to_the_engine_as_they_are(build, monkeypatch):
     predict = tfprune.predictor(_fast(build))
     made = []
     constant = tf.constant
     monkeypatch.setattr(tf, "constant", lambda array: made.append(array.shape) or constant(array))
     images = _examples(predict._model, 20)
     predict(images)
-    assert made == {0: [], 1: [(20, 8)], None: [images.shape]}[rest]
+    assert made == LEFT[build]
     predict(images[:3])  # few examples go layer by layer
     assert made[-1] == images[:3].shape
+
+
+@pytest.mark.parametrize("several", SEVERAL)
+def test_structures_of_outputs(several):
+    build = _one_and_what_follows(SEVERAL[several])
+    fast = _fast(build)
+    predict = tfprune.predictor(fast)
+    for count in (3, 20):
+        images = _examples(fast, count)
+        found, expected = predict(images), fast(images)
+        keras.tree.assert_same_structure(found, expected)
+        _assert_close(found, expected)
+
+
+def _gap():
+    stack = [keras.Input((8, 8, 3))]
+    stack += [L.Conv2D(8, 3, padding="same", activation=kind) for kind in ("relu", "swish", "relu")]
+    return keras.Sequential([*stack, L.Flatten(), L.Dense(4, "softmax")])
+
+
+def test_a_model_that_flows_twice_is_left_to_tensorflow():
+    predict, sparse = tfprune.predictor(_fast(_gap)), _sparse(_gap)
+    assert predict._beginning is None and len(flows_of(predict._model)) == 2
+    images = _examples(sparse, 20)
+    _assert_close(predict(images), sparse(images))
+
+
+def _segments():
+    given = keras.Input((8, 8, 3))
+    x = L.Conv2D(8, 3, padding="same", activation="relu")(given)
+    return keras.Model(given, L.Conv2D(5, 3, activation="softmax")(x))
+
+
+def test_images_of_classes_are_left_to_tensorflow():
+    predict, sparse = tfprune.predictor(_fast(_segments)), _sparse(_segments)
+    images = _examples(sparse, 20)
+    _assert_close(predict(images), sparse(images))
+    assert list(map(len, flows_of(predict._model))) == [1]
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_numbers_too_large_or_none_warn_of_nothing(activation):
+    predict = tfprune.predictor(_fast(lambda: _vgg(activation)))
+    images = _examples(predict._model, 20)
+    with np.errstate(all="raise"):
+        assert np.isfinite(predict(1e6 * images)).all()
+        images[0] = np.inf
+        images[1] = np.nan
+        assert np.isfinite(predict(images)[2:]).all()
 
 
 def test_activations_in_the_end_are_what_they_are_called():
@@ -216,6 +303,9 @@ def test_several_inputs_go_by_name_or_in_order():
     expected = sparse(examples)
     _assert_close(predict({"left": left, "right": right}), expected)
     _assert_close(predict((right, left)), expected)
+    assert tfprune.predictor(_fast(_by_keys))({"one": left, "other": right}).shape == (5, 5)
+    nested = tfprune.predictor(_by_parts())
+    _assert_close(nested([left, {"x": right}]), nested({"left": left, "right": right}))
     with pytest.raises(InputError, match=r"^inputs: shapes must be right \(N, 3\), left \(N, 6\).*Received: float32 "):
         predict([left, right])
     with pytest.raises(InputError, match=r"^inputs: inputs are right, left\. Received: left$"):
@@ -253,3 +343,26 @@ def test_a_model_of_one_size_of_batch_says_so():
     assert predict(np.ones((4, 6))).shape == (4, 3)
     with pytest.raises(InputError, match=r"^inputs: model 'four' takes 4 examples\. Received: 5$"):
         predict(np.ones((5, 6)))
+
+
+def test_what_tensorflow_refuses_is_one_line():
+    model = keras.Sequential([keras.Input((3,), dtype="int32"), L.Embedding(10, 4)], name="words")
+    with pytest.raises(InputError, match=r"^model 'words' cannot compute with these inputs: indices.* = 99 is not in"):
+        tfprune.predictor(model)(np.full((2, 3), 99))
+
+
+@pytest.mark.parametrize("count", [3, 20])
+def test_within_a_compiled_function_it_takes_arrays_alone(count):
+    predict = tfprune.predictor(_fast(_vgg))
+    images = _examples(predict._model, count)
+    expected = predict(images)
+    np.testing.assert_array_equal(tf.function(lambda: tf.constant(predict(images)))(), expected)
+    with pytest.raises(InputError, match=r"^inputs: shapes must be \w+ \(N, 8, 8, 3\)"):
+        tf.function(predict, autograph=False)(tf.constant(images))
+
+
+def test_a_single_number_is_an_array():
+    given = keras.Input((4,))
+    model = keras.Model(given, keras.ops.mean(L.Dense(3)(given)))
+    found = tfprune.predictor(model)(np.ones((2, 4)))
+    assert type(found) is np.ndarray and found.shape == ()

@@ -25,7 +25,7 @@ _NOTHING_IN_INFERENCE = layers.Dropout, layers.SpatialDropout2D
 
 # From the value of each of some variables to what a step computes with.
 Weights = Callable[[dict[int, np.ndarray]], Kept | tuple[np.ndarray, np.ndarray] | None]
-# Of float32 (B, ...), in place.
+# Of float32 (B, features), in place.
 Finish = Callable[[np.ndarray], np.ndarray]
 
 
@@ -67,8 +67,8 @@ def plans(model: keras.Model, to_the_end: bool = False) -> list[Plan]:
 
     Args:
         model: Sequential or Functional.
-        to_the_end: whether a softmax or sigmoid behind them is a part, for models of which nobody takes a loss: those
-            of Keras look for what these were made of.
+        to_the_end: whether a softmax or sigmoid of features behind them is a part, for models of which nobody takes a
+            loss: those of Keras look for what these were made of.
     """
     found, every = [], calls(model)
     used = Counter(id(tensor) for call in every for tensor in call.given) + Counter(map(id, model.outputs))
@@ -104,11 +104,11 @@ class _Builder:
 
     Args:
         used: id of a tensor -> how often it is read in the whole graph.
-        finishes: id of an activation -> what does the same to what the last step makes.
+        finishes: id of an activation -> what does the same to features that the last step makes.
     """
 
     def __init__(self, used: Counter, finishes: dict[int, Finish]):
-        self._used, self.finishes = used, finishes
+        self._used, self._finishes = used, finishes
         self._views: dict[int, View] = {}
         self._open: Counter = Counter()  # id of a tensor -> how many reads of it are still to come
         self.image = (0, 0, 0)
@@ -149,6 +149,10 @@ class _Builder:
     def channels(self, view: View) -> int:
         """Of what a view shows."""
         return self.steps[view.number - 1].channels if view.number else self.image[2]
+
+    def finishes(self, call: Call) -> dict[int, Finish]:
+        """Activations that may be in the end of what a call makes."""
+        return self._finishes if len(call.made[0].shape) == 2 else {}
 
     def alone(self, call: Call) -> bool:
         """Whether a call reads what the last step makes, as it makes it, and nothing else does, by whatever tensor."""
@@ -198,8 +202,8 @@ def _made_by(builder: _Builder, operation: keras.Operation, views: list[View], c
     if kind is layers.Activation and id(operation.activation) in _LIMITS:
         is_linear = operation.activation is activations.linear
         return views[0] if is_linear else builder.clamp(call, views[0], *_LIMITS[id(operation.activation)])
-    if kind is layers.Activation and id(operation.activation) in builder.finishes and builder.alone(call):
-        builder.finish = builder.finishes[id(operation.activation)]
+    if kind is layers.Activation and id(operation.activation) in builder.finishes(call) and builder.alone(call):
+        builder.finish = builder.finishes(call)[id(operation.activation)]
         return views[0]
     if kind is layers.ZeroPadding2D:
         (top, bottom), (left, right) = operation.padding
@@ -225,6 +229,7 @@ _LIMITS = {  # by id, as a function of one's own may have no hash
 }
 
 
+@np.errstate(all="ignore")
 def _softmax(features: np.ndarray) -> np.ndarray:
     features -= features.max(axis=-1, keepdims=True)
     np.exp(features, out=features)
@@ -232,9 +237,9 @@ def _softmax(features: np.ndarray) -> np.ndarray:
     return features
 
 
+@np.errstate(all="ignore")
 def _sigmoid(features: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):  # of what becomes 0
-        np.exp(np.negative(features, out=features), out=features)
+    np.exp(np.negative(features, out=features), out=features)
     features += 1
     return np.reciprocal(features, out=features)
 
@@ -259,7 +264,7 @@ _ADDITION = _addition()  # of what `+` makes in a graph; Keras has no public nam
 
 def _product(builder: _Builder, layer: keras.layers.Layer, view: View, call: Call) -> View | None:
     """A convolution, or a matrix behind all positions of an image: a convolution as large as that."""
-    is_known = id(layer.activation) in _LIMITS | builder.finishes
+    is_known = id(layer.activation) in _LIMITS | builder.finishes(call)
     if not is_known or (not isinstance(layer, KeptKernel) and why_not_kept(layer) is not None):
         return None
     shape = call.given[0].shape
@@ -274,7 +279,7 @@ def _product(builder: _Builder, layer: keras.layers.Layer, view: View, call: Cal
     is_quick = (is_kept and positions > 1) or goes_along(geometry, kept_of(layer))
     if geometry.strides[1] > 2 or not positions or not is_quick:
         return None
-    builder.finish = builder.finishes.get(id(layer.activation))
+    builder.finish = builder.finishes(call).get(id(layer.activation))
     floor, ceiling = _LIMITS.get(id(layer.activation), _LIMITS[id(activations.linear)])
     step = replace(Product.of(view, geometry), floor=floor, ceiling=ceiling)
     return builder.add(step, KernelWeights(layer, geometry))

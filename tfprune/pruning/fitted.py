@@ -14,6 +14,7 @@ from tfprune.errors import InputError
 from tfprune.pruning.compiled import CompiledLoss
 from tfprune.pruning.loss_values import checks_labels
 from tfprune.pruning.losses import LOSSES, Loss, check_labels
+from tfprune.records.reading import operation_line
 
 
 def fitted(model: keras.Model, loss: Loss, batch) -> tuple:
@@ -86,13 +87,9 @@ def blamed(what: str) -> Iterator[None]:
     try:
         yield
     except (tf.errors.InvalidArgumentError, tf.errors.UnknownError, tf.errors.ResourceExhaustedError) as error:
-        raise InputError(f"the model or the {what} cannot use a batch of the data: {_reason(error)}") from error
-
-
-def _reason(error: tf.errors.OpError) -> str:
-    lines = (line.strip() for line in error.message.splitlines())
-    places = ("Graph execution error:", "Detected at node", 'File "', "<stack traces unavailable>")
-    return next((line for line in lines if line and not line.startswith(places)), type(error).__name__)
+        raise InputError(
+            f"the model or the {what} cannot use a batch of the data: {operation_line(error.message)}"
+        ) from error
 
 
 def _arrays(structure):

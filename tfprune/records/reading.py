@@ -46,6 +46,13 @@ def cause_line(error: BaseException) -> str:
     return next(told, type(error).__name__)[:200]
 
 
+def operation_line(message: str) -> str:
+    """What the message of an error says that TensorFlow raises in an operation, without where that was."""
+    lines = (re.sub(r"\{\{.*?\}\}", "", line).strip() for line in message.splitlines())
+    places = "Graph execution error:", "Detected at node", 'File "', "<stack traces unavailable>", "[["
+    return next((line for line in lines if line and not line.startswith(places)), "it fails")[:200]
+
+
 def os_flags(*names: str) -> int:
     """These flags of `os.open`, without those that the system lacks: Windows some, the others `O_BINARY`."""
     return sum(getattr(os, name, 0) for name in names)

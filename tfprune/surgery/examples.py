@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping
 
 import keras
 import numpy as np
+from keras import tree
 
 from tfprune.errors import InputError
+from tfprune.surgery.signatures import inputs_of
 
 MOST = 256
 RANDOM = 16
@@ -47,7 +49,7 @@ def read_examples(model: keras.Model, given, argument: str) -> list[np.ndarray]:
 
 
 def one_batch(model: keras.Model, given, argument: str) -> list[np.ndarray]:
-    """All examples of one array, or of several as `read_examples` takes them.
+    """All examples of one array, or of several as `read_examples` takes them or in the structure of the model's inputs.
 
     Returns:
         One array (n, ...) of the input's dtype per input; the given ones where they are of that.
@@ -55,12 +57,24 @@ def one_batch(model: keras.Model, given, argument: str) -> list[np.ndarray]:
     Raises:
         InputError: they do not fit; says which input has which shape.
     """
+    structure = inputs_of(model)
+    if not _is_array(given) and tree.is_nested(structure) and _alike(structure, given):
+        both = zip(tree.flatten(structure), tree.flatten(given), strict=True)
+        given = {tensor.name: array for tensor, array in both}
     if not _is_batch(model, given):
         raise InputError(f"{argument}: {_wanted(model)}. Received: {type(given).__name__}")
     arrays, size = _arrays(model, given, argument), model.inputs[0].shape[0]
     if size not in (None, len(arrays[0])):
         raise InputError(f"{argument}: model {model.name!r} takes {size} examples. Received: {len(arrays[0])}")
     return arrays
+
+
+def _alike(structure, given) -> bool:
+    try:
+        tree.assert_same_structure(structure, given)
+    except (ValueError, TypeError):
+        return False
+    return True
 
 
 def random_examples(model: keras.Model) -> list[np.ndarray]:
@@ -138,7 +152,7 @@ def _arrays(model: keras.Model, batch, argument: str) -> list[np.ndarray]:
 def _array(given) -> np.ndarray:
     try:
         return np.asarray(given)
-    except ValueError:  # lists of different lengths
+    except (ValueError, TypeError, NotImplementedError):  # lists of different lengths; tensors of a graph
         return np.asarray(None)
 
 
