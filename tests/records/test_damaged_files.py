@@ -35,7 +35,7 @@ def _read(folder, counts):
 
 
 def test_a_few_damaged_files(tmp_path):
-    assert _read(tmp_path, {kind: 100 for group in GROUPS.values() for kind in group}) == []
+    assert _read(tmp_path, {kind: 50 for group in GROUPS.values() for kind in group}) == []
 
 
 @pytest.mark.slow
