@@ -162,9 +162,10 @@ class _Flowing:
         """Whether the layers' settings are what they were, and nothing stands around their calls."""
         return all(map(_is_same, self._settings, map(vars, self.layers)))
 
-    def weights(self) -> list:
-        """What each step computes with, with the values of now."""
-        values = {id(variable): variable.numpy() for variable in self._variables}
+    def weights(self, arrays: Sequence[np.ndarray] | None = None) -> list:
+        """What each step computes with, with these values of its variables, or those of now."""
+        arrays = [variable.numpy() for variable in self._variables] if arrays is None else arrays
+        values = dict(zip(map(id, self._variables), arrays, strict=True))
         return [weights(values) for weights in self.plan.weights]
 
     def __call__(self, images):
@@ -221,8 +222,7 @@ class _Flowing:
         if places == self._places:
             return
         if not self._known or not all(map(unchanged, self._known, arrays)):
-            values = dict(zip(map(id, self._variables), arrays, strict=True))
-            self._flow.set_weights([weights(values) for weights in self.plan.weights])
+            self._flow.set_weights(self.weights(arrays))
         self._known, self._places = arrays, places
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import tree
 
 from tfprune.errors import InputError
@@ -141,6 +142,8 @@ def _arrays(model: keras.Model, batch, argument: str) -> list[np.ndarray]:
         batch = [batch[name] for name in names]
     elif len(names) == 1 and not (isinstance(batch, (tuple, list)) and _is_array(batch[0])):
         batch = [batch]
+    if any(map(tf.is_symbolic_tensor, batch)):
+        raise InputError(f"{argument}: {_wanted(model)}. Received: a tensor of a graph, which has no numbers yet")
     arrays = [_array(array) for array in batch]
     fits = len(arrays) == len(names) and all(map(_fits, arrays, model.inputs))
     if not fits or len({len(array) for array in arrays}) > 1:
@@ -152,7 +155,7 @@ def _arrays(model: keras.Model, batch, argument: str) -> list[np.ndarray]:
 def _array(given) -> np.ndarray:
     try:
         return np.asarray(given)
-    except (ValueError, TypeError, NotImplementedError):  # lists of different lengths; tensors of a graph
+    except ValueError:  # lists of different lengths
         return np.asarray(None)
 
 

@@ -19,7 +19,7 @@ from tfprune.layers.topology import functional
 from tfprune.layers.verify import check_copy
 from tfprune.records.reading import operation_line
 from tfprune.surgery.examples import one_batch
-from tfprune.surgery.signatures import inputs_of
+from tfprune.surgery.signatures import called
 
 _SHAPES = 8  # of batches, the first ones, that have graphs of their own: to look for one takes TensorFlow 0.2 ms
 _FEW = 4096  # numbers of an example that are copied for what follows in TensorFlow
@@ -124,4 +124,4 @@ class _Compiled:
             return self._of_shapes.get(shapes, self._of_any)
 
     def _outputs(self, inputs):
-        return self._model(tree.pack_sequence_as(inputs_of(self._model), inputs), training=False)
+        return called(self._model, inputs)

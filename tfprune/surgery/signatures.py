@@ -21,9 +21,14 @@ def model_runner(model: keras.Model) -> Run:
 
     @tf.function
     def outputs(inputs):
-        return tree.flatten(model(tree.pack_sequence_as(inputs_of(model), inputs), training=False))
+        return tree.flatten(called(model, inputs))
 
     return lambda inputs: [output.numpy() for output in outputs([tf.constant(array) for array in inputs])]
+
+
+def called(model: keras.Model, inputs: list):
+    """What a model makes in inference of its inputs, one after the other in the order of `model.inputs`."""
+    return model(tree.pack_sequence_as(inputs_of(model), inputs), training=False)
 
 
 def save_signature(model: keras.Model, path, batch: int | None) -> None:
