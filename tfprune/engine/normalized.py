@@ -16,6 +16,7 @@ import tensorflow as tf
 from tfprune.engine.compiling import kernels, threads
 from tfprune.engine.normalized_pass import Connections, NormalizedLayer, Pass
 from tfprune.engine.products import apart, operation, unchanged
+from tfprune.engine.updates import Rule
 
 
 class NormalizedProducts:
@@ -68,6 +69,36 @@ class NormalizedProducts:
         outputs, *found = apart(self, made, inputs, *flat, *indices)
         return outputs, list(zip(found[:count], found[count:], strict=True))
 
+    def take_steps(self, examples, labels, rates, rule: Rule, free, weights, slots, averages, indices):
+        """Training steps of a classifier by the mean cross-entropy of its batches, one after the other.
+
+        The last layer makes logits; inputs are bytes, normalised by mean and variance of their batch. What belongs to
+        the layers is flat here.
+
+        Args:
+            examples: int32 (steps, B), which of the images make a batch; without images their bytes, uint8
+                (steps, B, inputs or more).
+            labels: int32 (steps, B), what they are.
+            rates: float32 (steps,), of the rule.
+            rule: what becomes of the weights by their gradients.
+            free: float32 (n,), of each weight 1, or 0 where it stays as it is.
+            weights: float32 (n,), of each layer kept weights, γ, β and b.
+            slots: float32 (the rule's, n).
+            averages: float32 running means of all layers, running variances, and for each layer whether these hold
+                anything yet, 0 or 1.
+            indices: as for a call.
+
+        Returns:
+            Weights, slots and averages after the steps, shaped as those given; float32 (steps,) fractions of the
+            batches misclassified, and losses, both before each update.
+        """
+        kernels("normalized_steps")  # compiled now, not in the first step
+        given = [weights, slots, averages]
+        found = operation(self._stepped, [examples, labels, rates, free, *given, *indices], 5 * [tf.float32], rule)
+        for made, like in zip(found, [*given, rates, rates], strict=True):
+            made.set_shape(like.shape)
+        return found
+
     def _made(self, inputs, weights, averages, indices, measured):
         this, first, last = weakref.proxy(self), self._layers[0].inputs, self._layers[-1].outputs
         sizes = 2 * [layer.inputs for layer in self._layers]  # of means, then of variances
@@ -108,20 +139,46 @@ class NormalizedProducts:
                 self._gone_back(measured, upstream, number, *given)
             return self._pass.of_inputs()
 
+    def _stepped(self, rule, examples, labels, rates, free, weights, slots, averages, *indices):
+        weights, slots, averages = (np.array(array) for array in (weights, slots, averages))
+        steps, batch = labels.shape
+        if not steps:
+            return weights, slots, averages, rates, rates
+        images = self._images
+        if images is None:
+            images, examples = examples.reshape(steps * batch, -1), np.arange(steps * batch, dtype=np.int32)
+            examples = examples.reshape(steps, batch)
+        self._check(examples, len(images), "numbers of images")
+        self._check(labels, self._layers[-1].outputs, "labels")
+        with self._lock:
+            given = images, examples, labels, rates, rule, free, weights, averages, slots
+            measures = self._pass_for(batch, indices, awake=self._images is not None).take_steps(*given)
+        return weights, slots, averages, *measures
+
     def _passed(self, measured, inputs, weights, averages, indices) -> tuple[np.ndarray, np.ndarray]:
+        batch = self._pass_for(len(inputs), indices)
+        if self._images is None:
+            return batch.forward(inputs, weights, averages, measured)
+        self._check(inputs, len(self._images), "numbers of images")
+        return batch.forward(self._images, weights, averages, measured, inputs)
+
+    def _pass_for(self, size: int, indices, awake: bool = False) -> Pass:
+        """What a batch of a size goes through."""
         if not self._known(indices):
             self._connections = [
                 Connections(layer.inputs, layer.outputs, given)
                 for layer, given in zip(self._layers, indices, strict=True)
             ]
             self._pass = None
-        if self._pass is None or not self._pass.fits(len(inputs), threads()):
-            self._pass = Pass(self._layers, self._connections, len(inputs), threads(), self._pixels)
+        if self._pass is None or not self._pass.fits(size, threads(), awake):
+            self._pass = Pass(self._layers, self._connections, size, threads(), self._pixels, awake)
         self._number += 1
-        given, examples = (inputs, None) if self._images is None else (self._images, inputs)
-        if examples is not None and len(examples) and examples.view(np.uint32).max() >= len(given):
-            raise IndexError(f"numbers of images must be in [0, {len(given)})")
-        return self._pass.forward(given, weights, averages, measured, examples)
+        return self._pass
+
+    @staticmethod
+    def _check(numbers: np.ndarray, end: int, what: str) -> None:
+        if numbers.size and numbers.view(np.uint32).max() >= end:
+            raise IndexError(f"{what} must be in [0, {end})")
 
     def _gone_back(self, measured, upstream, number, inputs, weights, averages, *indices) -> np.ndarray:
         if number != self._number:  # another batch came between

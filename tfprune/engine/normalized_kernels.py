@@ -76,7 +76,7 @@ def _take_part(job, table, inputs, numbers, weights, measured, center, factor, e
     know(center, factor, epsilons[0], gamma, beta, measured, first, last, of_layer)
 
 
-def _in_parts(work):
+def in_parts(work):
     """What does all parts of a layer's work, by one thread where there is little to do, which need not wake others."""
 
     @njit(parallel=True)
@@ -91,7 +91,7 @@ def _in_parts(work):
     return all_parts
 
 
-_take = _in_parts(_take_part)
+_take = in_parts(_take_part)
 
 
 @njit(fastmath=MATH)
@@ -116,7 +116,7 @@ def _make_part(
         know(*given, epsilons[i + 1], gamma, beta, measured, first, last, next_known)
 
 
-_make = _in_parts(_make_part)
+_make = in_parts(_make_part)
 
 
 @njit
@@ -218,7 +218,7 @@ def _part_back(
         )
 
 
-_go_back = _in_parts(_part_back)
+_go_back = in_parts(_part_back)
 
 
 def _back(rows):

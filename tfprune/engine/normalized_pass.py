@@ -8,10 +8,13 @@ import numpy as np
 
 from tfprune.engine.compiling import kernels
 from tfprune.engine.layout import aligned
+from tfprune.engine.updates import Rule
 from tfprune.errors import InputError
 
 _BESIDE = 8  # connections that take as long as what else there is to do for a feature
-_ENOUGH = 4_000_000  # products of a layer's connections and examples for which other threads are woken
+# Products of a layer's connections and examples for which several threads work: where others must be woken, and where
+# they still wait from what was just before.
+_ENOUGH, _ENOUGH_AWAKE = 4_000_000, 1_000_000
 _LINE = 64  # bytes of a cache's line
 
 
@@ -79,6 +82,7 @@ class Pass:
         batch: examples.
         workers: threads.
         pixels: mean and factor, float32 (inputs,): inputs are bytes, of which (bytes − mean) · factor is meant.
+        awake: whether one batch follows the other, so that threads need not be woken.
     """
 
     def __init__(
@@ -88,8 +92,9 @@ class Pass:
         batch: int,
         workers: int,
         pixels: tuple[np.ndarray, np.ndarray] | None = None,
+        awake: bool = False,
     ):
-        self._batch, self._workers, self._measured = batch, workers, True
+        self._batch, self._workers, self._awake, self._measured = batch, workers, awake, True
         self._layers = layers
         self._stride = stride = _stride(batch, 4)
         steps = [stride if pixels is None else _stride(batch, 1), *[stride] * (len(layers) - 1)]
@@ -102,7 +107,7 @@ class Pass:
         inputs, outputs = sum(layer.inputs for layer in layers), sum(layer.outputs for layer in layers)
         kept = sum(len(one.indices) for one in connections)
         self._inputs, self._size = inputs, kept + 2 * inputs + outputs
-        self._table = _table(layers, connections, batch, steps)
+        self._table = _table(layers, connections, batch, steps, _ENOUGH_AWAKE if awake else _ENOUGH)
         rest = np.zeros(inputs - first, np.float32)
         center, factor = pixels or (np.zeros(first, np.float32), np.ones(first, np.float32))
         self._all = np.arange(batch, dtype=np.int32)
@@ -133,9 +138,9 @@ class Pass:
         self._first = len(connections[0].indices) + 2 * first + layers[0].outputs
         self._weights = self._of_first = np.empty(0, np.float32)
 
-    def fits(self, batch: int, workers: int) -> bool:
-        """Whether it was made for such a batch."""
-        return (batch, workers) == (self._batch, self._workers)
+    def fits(self, batch: int, workers: int, awake: bool = False) -> bool:
+        """Whether it was made for such batches."""
+        return (batch, workers, awake) == (self._batch, self._workers, self._awake)
 
     def forward(
         self,
@@ -187,6 +192,42 @@ class Pass:
         )
         return found
 
+    def take_steps(
+        self,
+        images: np.ndarray,
+        examples: np.ndarray,
+        labels: np.ndarray,
+        rates: np.ndarray,
+        rule: Rule,
+        free: np.ndarray,
+        weights: np.ndarray,
+        averages: np.ndarray,
+        slots: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Training steps of a classifier by the mean cross-entropy of its batches, one after the other.
+
+        Args:
+            images: uint8 (N, inputs or more).
+            examples, labels: int32 (steps, B), which of the images make a batch, and what they are.
+            rates: float32 (steps,), of the rule.
+            rule: what becomes of the weights by their gradients.
+            free: float32, of each weight 1, or 0 where it stays as it is.
+            weights, averages: as for `forward`; become those after the steps.
+            slots: float32 (the rule's, weights), become those after the steps.
+
+        Returns:
+            Float32 (steps,) fractions of the batches misclassified, and losses, both before each update.
+        """
+        classes = self._layers[-1].outputs
+        made = [aligned(len(examples)) for _ in range(2)]
+        floats = self._made, self._known, self._scratch, aligned(2 * self._inputs), self._of_made, aligned(self._size)
+        kernels("normalized_steps").take_steps(
+            *(images, examples, labels, rates, rule.kind, np.array(rule.settings, np.float32), free, self._table),
+            *(self._settings, self._stride, self._by_output, (*self._by_input, *self._to_inputs), self._rows, floats),
+            *((_examples(self._batch, classes), _examples(self._batch, classes)), weights, averages, slots, *made),
+        )
+        return made[0], made[1]
+
 
 def _stride(batch: int, size: int) -> int:
     """Numbers of some bytes from one row to the next: an odd number of cache lines."""
@@ -194,14 +235,16 @@ def _stride(batch: int, size: int) -> int:
     return (lines + 1 - lines % 2) * _LINE // size
 
 
-def _table(layers: list[NormalizedLayer], connections: list[Connections], batch: int, steps: list[int]) -> np.ndarray:
+def _table(
+    layers: list[NormalizedLayer], connections: list[Connections], batch: int, steps: list[int], enough: int
+) -> np.ndarray:
     """Columns as in `tfprune.engine.normalized_rows`."""
     lines, first = [], np.zeros(4, np.int64)
     for layer, known, step in zip(layers, connections, steps, strict=True):
         kept = len(known.indices)
         beside = _BESIDE * (layer.inputs + layer.outputs)
         # Nothing but the gradients of weights goes back to the first layer.
-        shared = [(kept + more) * batch >= _ENOUGH for more in (beside, beside if lines else 0)]
+        shared = [(kept + more) * batch >= enough for more in (beside, beside if lines else 0)]
         lines.append([layer.inputs, layer.outputs, kept, layer.relu, *first, step, *shared])
         first += layer.inputs, layer.outputs, kept, kept + 2 * layer.inputs + layer.outputs
     return np.array(lines, np.int64)

@@ -3,6 +3,13 @@
 It can where its `joined` is `(layers, pixels) -> function`: of one or more layers, and how inputs are made of bytes, or
 None. The function takes inputs, or these bytes, uint8 (B, D), or where `pixels` has images their numbers, int32 (B,),
 and `training`; there is none where it would not be quicker.
+
+A classifier that is such layers and nothing else may take whole training steps at once: where the class's `stepped`,
+`(layers, pixels) -> function`, is there and gives one. The function takes numbers of images, int32 (steps, B), or where
+`pixels` has no images their bytes, uint8 (steps, B, D), labels, int32 (steps, B), rates, float32 (steps,), a rule of
+`tfprune.engine.updates`, and for each of its slots variables like those that are trained, which the function has as
+`variables`. It leaves them as they are after the steps, and gives fractions misclassified and mean cross-entropies
+before each, float32 (steps,).
 """
 
 from __future__ import annotations
@@ -14,7 +21,7 @@ import keras
 from keras import tree
 
 from tfprune.layers.kept_layers import KeptKernel
-from tfprune.layers.topology import named_layers, run
+from tfprune.layers.topology import calls, named_layers, run
 
 
 def joined(model: keras.Model, pixels=None) -> keras.Model:
@@ -50,6 +57,21 @@ def joined(model: keras.Model, pixels=None) -> keras.Model:
     inputs = [keras.Input(batch_shape=shape, dtype=dtype) for shape, dtype in inputs]
     outputs = run(model, inputs, call)
     return keras.Model(*(tensors[0] if len(tensors) == 1 else tensors for tensors in (inputs, outputs)))
+
+
+def stepped(model: keras.Model, pixels) -> Callable | None:
+    """What takes whole training steps of a classifier; None where its layers cannot, or are not all that it is.
+
+    Args:
+        model: as for `joined`; its outputs are logits.
+        pixels: as there; None where inputs are made in another way.
+    """
+    if pixels is None or not any(_can(layer) for _, layer in named_layers(model)):
+        return None
+    for layers, is_first in _runs(model):
+        if is_first and len(layers) == len(calls(model)) and layers[0].stepped is not None:
+            return layers[0].stepped(layers, pixels)
+    return None
 
 
 def _runs(model: keras.Model) -> list[tuple[list[KeptKernel], bool]]:

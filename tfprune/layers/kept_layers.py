@@ -45,8 +45,8 @@ class KeptKernel:
     Attributes:
         dense_class: the plain class that computes the same.
         masked_class: the masked one, None for that of `tfprune.layers.masked.MASKED`.
-        joined: what computes layers of the class that follow one another at once, or None, see
-            `tfprune.layers.joined`.
+        joined, stepped: what computes layers of the class that follow one another at once, and what takes whole
+            training steps of a classifier of such layers, or None, see `tfprune.layers.joined`.
         kernel_shape: shape of the plain class's kernel.
         kernel_values: float32 (kept,), trainable.
         kernel_indices: int32 (kept,), ascending, in C order of `kernel_shape`; int64 where that has 2³¹ weights.
@@ -59,6 +59,7 @@ class KeptKernel:
     dense_class: type[keras.layers.Layer]
     masked_class: type[keras.layers.Layer] | None = None
     joined: Callable | None = None
+    stepped: Callable | None = None
 
     def __init__(self, *args, kept=None, density=None, mask_seed=None, **kwargs):
         super().__init__(*args, **kwargs)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import keras
@@ -21,7 +21,7 @@ from tfprune.errors import InputError
 from tfprune.layers.compiling import fresh_optimizer
 from tfprune.layers.convert import masked, masks_of
 from tfprune.layers.copying import layer_like, plain_layer
-from tfprune.layers.joined import joined
+from tfprune.layers.joined import joined, stepped
 from tfprune.layers.kept import kept_copy, pairs, take_from, write_back
 from tfprune.layers.kept_geometry import pays_for
 from tfprune.layers.kept_layers import KeptKernel, why_not_kept
@@ -30,6 +30,7 @@ from tfprune.layers.prunable import prunable
 from tfprune.layers.topology import named_layers
 from tfprune.training.decay import Decay
 from tfprune.training.feeds import Pixels
+from tfprune.training.updates import Updates, updates_of
 
 
 def engine_of(asked: str, batch_size: int | None) -> Engine | None:
@@ -79,17 +80,28 @@ class Target:
         optimizer: built for its trainable variables.
         decay: a term of the loss, or None.
         quick: what computes the model's outputs in training, from the same variables; None for itself.
+        steps: what takes whole steps, as `tfprune.layers.joined` says; None where nothing does.
+        updates: what the optimizer does in these; None where they cannot do it, and so are not to be taken.
     """
 
     model: keras.Model
     optimizer: keras.optimizers.Optimizer
     decay: Decay | None = None
     quick: keras.Model | None = None
+    steps: Callable | None = None
     variables: list[keras.Variable] = field(init=False)
+    updates: Updates | None = field(init=False)
 
     def __post_init__(self):
         object.__setattr__(self, "variables", list(self.model.trainable_variables))
         self.optimizer.build(self.variables)
+        object.__setattr__(self, "updates", self._updates())
+
+    def _updates(self) -> Updates | None:
+        trained = {id(variable) for variable in self.variables}
+        if self.steps is None or self.decay is not None or trained != {id(one) for one in self.steps.variables}:
+            return None
+        return updates_of(self.optimizer, self.steps.variables)
 
     @property
     def takes_stored(self) -> bool:
@@ -169,7 +181,8 @@ class Twin:
         self.kept = [path for path, layer in named_layers(model) if isinstance(layer, KeptKernel)]
         self.variables = {id(variable): copy for variable, copy in pairs(model, own.model)}
         decay = own.decay and own.decay.of(self.variables)
-        self.target = Target(model, fresh_optimizer(own.optimizer), decay, joined(model, pixels))
+        optimizer = fresh_optimizer(own.optimizer)
+        self.target = Target(model, optimizer, decay, joined(model, pixels), stepped(model, pixels))
         self._scattered = _Slots(own, model)
 
     def fits(self, masks: Masks) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable
 
 import keras
@@ -169,6 +170,8 @@ class TrainingLoop:
         return self._compiled[size](tf.constant(start), tf.constant(stop), tf.constant(stream))
 
     def _stretch(self, start, stop, stream, size):
+        if self._takes_whole_steps() and self.feed.pixels.images is not None:
+            return self._all_at_once(start, stop, stream, size)
         steps = stop - start if self._most_steps is None else self._most_steps
         histories = [tf.TensorArray(tf.float32, steps, element_shape=()) for _ in self.measures]
 
@@ -180,6 +183,20 @@ class TrainingLoop:
         # One step at a time: an update must see the one before it.
         _, *histories = tf.while_loop(lambda step, *_: step < stop, body, (start, *histories), parallel_iterations=1)
         return tuple(each.stack() for each in histories)
+
+    def _all_at_once(self, start, stop, stream, size):
+        numbers = tf.TensorSpec([size], tf.int32)
+        stored = functools.partial(self.feed.stored, stream, size=size)
+        batches = tf.map_fn(stored, tf.range(start, stop), fn_output_signature=(numbers, numbers))
+        return tuple(self._whole_steps(*batches, stop - start))
+
+    def _takes_whole_steps(self) -> bool:
+        """Whether the engine takes steps by itself, update included; what a subclass does in one is not known."""
+        return type(self) is TrainingLoop and self._schedule is None and self._trained.updates is not None
+
+    def _whole_steps(self, examples, labels, steps):
+        updates = self._trained.updates
+        return self._trained.steps(examples, labels, updates.begin(steps), updates.rule, updates.slots)
 
     def _step(self, stream, step, size):
         """Takes a step; gives `measures`, scalars."""
@@ -197,6 +214,8 @@ class TrainingLoop:
         return self.feed.batch(stream, step, size)
 
     def _update(self, inputs, labels):
+        if self._takes_whole_steps():
+            return (measure[0] for measure in self._whole_steps(inputs[None], labels[None], 1))
         with tf.GradientTape() as tape:
             logits, losses = self._losses(inputs, labels)
             loss = tf.reduce_mean(losses)

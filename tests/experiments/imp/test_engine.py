@@ -1,8 +1,11 @@
 """Training of IMP's networks by the engine: the numbers of dense training, whatever the inputs are made of."""
 
+from itertools import pairwise
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 pytest.importorskip("numba")
 
@@ -22,7 +25,14 @@ ARCHS = {
 PREPARED = Normalised(np.linspace(100, 150, WIDTH, dtype=np.float32), 1 / 64)
 
 
-def _trained(arch, prune, sparsity, engine, prepared=PREPARED, is_mapped=False):
+OPTIMIZERS = {
+    "SGD": (lambda: keras.optimizers.SGD(0.1), True),
+    "Adam": (lambda: keras.optimizers.Adam(1e-3, epsilon=1e-3), True),
+    "momentum": (lambda: keras.optimizers.SGD(0.1, momentum=0.9), False),
+}
+
+
+def _trained(arch, prune, sparsity, engine, prepared=PREPARED, is_mapped=False, optimizer="SGD", cuts=(STEPS,), **more):
     """Losses, what is trained, and the loop, after some steps."""
     rng = np.random.default_rng(0)
     rows, labels = rng.integers(0, 256, (400, WIDTH), np.uint8), rng.integers(0, 10, 400).astype(np.int32)
@@ -31,10 +41,20 @@ def _trained(arch, prune, sparsity, engine, prepared=PREPARED, is_mapped=False):
     network.weights = initial_weights(network.layers, rng)
     network.masks = random_masks(network.layers, sparsity, rng)
     feed = RowsFeed(images, DrawnSampler(with_replacement(0, 400, BATCH), BATCH), prepared)
-    loop = TrainingLoop(network.model, keras.optimizers.SGD(0.1), feed, engine=engine)
+    loop = TrainingLoop(network.model, OPTIMIZERS[optimizer][0](), feed, engine=engine, **more)
     loop.begin()
-    _, losses = loop.run(0, STEPS)
+    loop.trace()
+    measures = [loop.run(first, last) for first, last in pairwise((0, *cuts))]
+    errors, losses = (np.concatenate(parts) for parts in zip(*measures, strict=True))
+    assert errors.dtype == losses.dtype == np.float32
+    np.testing.assert_allclose(errors * BATCH, np.round(errors * BATCH), atol=1e-3)  # whole examples
     return losses, loop.state, loop
+
+
+def _same(one, other):
+    for found, expected in zip(one, other, strict=True):
+        size = max(1.0, float(np.abs(1.0 * expected).max()))
+        np.testing.assert_allclose(1.0 * found, 1.0 * expected, atol=1e-4 * size)
 
 
 @pytest.mark.parametrize("kind", ARCHS)
@@ -43,16 +63,46 @@ def test_the_numbers_are_those_of_dense_training(kind):
     (expected, dense, _), (losses, sparse, loop) = (_trained(*given, engine) for engine in ("dense", "sparse"))
     assert loop.kept == kept
     np.testing.assert_allclose(losses, expected, rtol=1e-4)
-    for one, other in zip(sparse, dense, strict=True):
-        np.testing.assert_allclose(1.0 * one, 1.0 * other, atol=1e-4 * max(1.0, float(np.abs(1.0 * other).max())))
+    _same(sparse, dense)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_whole_steps_are_taken_where_the_optimizer_is_plain(optimizer):
+    *given, _ = ARCHS["dense"]
+    (expected, dense, _), (losses, sparse, loop) = (
+        _trained(*given, engine, optimizer=optimizer) for engine in ("dense", "sparse")
+    )
+    assert loop._takes_whole_steps() == OPTIMIZERS[optimizer][1]
+    np.testing.assert_allclose(losses, expected, rtol=1e-4)
+    _same(sparse, dense)  # the optimizer's state is in it
+
+
+def test_steps_are_not_whole_where_something_else_is_done_in_them():
+    *given, _ = ARCHS["dense"]
+    for more in ({"schedule": lambda step: 0.1 / (1.0 + tf.cast(step, tf.float32))}, {"xla": True}):
+        (expected, dense, _), (losses, sparse, loop) = (
+            _trained(*given, engine, **more) for engine in ("dense", "sparse")
+        )
+        assert loop._takes_whole_steps() == ("schedule" not in more)
+        np.testing.assert_allclose(losses, expected, rtol=1e-4)
+        _same(sparse, dense)
+    arch, *more, _ = ARCHS["convolutions first"]
+    assert not _trained(arch, *more, "sparse")[2]._takes_whole_steps()
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
+def test_same_bytes_wherever_a_stretch_ends(optimizer):
+    *given, _ = ARCHS["dense"]
+    runs = [_trained(*given, "sparse", optimizer=optimizer, cuts=cuts)[:2] for cuts in ((STEPS,), (1, 3, STEPS))]
+    for one, other in zip(*([losses, *state] for losses, state in runs), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_bytes_go_into_the_first_layer_where_nothing_else_is_done_to_them():
     *given, _ = ARCHS["dense"]
     runs = [_trained(*given, "sparse", made) for made in (PREPARED, lambda *rows: PREPARED(*rows))]
     assert [loop._trained.takes_stored for _, _, loop in runs] == [True, False]
-    for one, other in zip(runs[0][1], runs[1][1], strict=True):
-        np.testing.assert_allclose(1.0 * one, 1.0 * other, atol=1e-4 * max(1.0, float(np.abs(1.0 * other).max())))
+    _same(runs[0][1], runs[1][1])
 
 
 def test_images_in_memory_and_in_files_give_the_same_bytes():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import keras
@@ -10,6 +11,7 @@ from keras import ops
 
 from tfprune.engine.normalized import NormalizedProducts
 from tfprune.engine.normalized_pass import NormalizedLayer
+from tfprune.engine.updates import Rule
 from tfprune.experiments.imp.normalized_inputs import NormalizedInputs
 from tfprune.layers.kept_layers import KeptKernel
 
@@ -40,12 +42,71 @@ class NormalizedKeptDense(NormalizedInputs, KeptKernel, keras.layers.Dense):
         """One after the other, at once, where nothing but relu is between them."""
         if any(layer._rest not in (None, keras.activations.linear) for layer in layers[:-1]):
             return None
-        given = (None, None) if pixels is None else ((pixels.mean, pixels.scale), pixels.images)
-        products = NormalizedProducts([layer._own for layer in layers], *given)
+        products = _products(layers, pixels)
         return lambda inputs, training=None: _outputs(products, layers, inputs, training)
+
+    @classmethod
+    def stepped(cls, layers, pixels):
+        """Of layers with biases and nothing but relu between them."""
+        plain = all(layer._rest in (None, keras.activations.linear) and layer.bias is not None for layer in layers)
+        return NormalizedSteps(layers, _products(layers, pixels)) if plain else None
 
     def call(self, inputs, training=None):
         return _outputs(self._alone, [self], ops.convert_to_tensor(inputs, "float32"), training)
+
+
+class NormalizedSteps:
+    """Whole training steps of a classifier that is such layers one after the other, and nothing else.
+
+    Attributes:
+        variables: those that are trained.
+    """
+
+    def __init__(self, layers: Sequence[NormalizedKeptDense], products: NormalizedProducts):
+        self._layers, self._products = layers, products
+        weights = [(layer.kernel_values, layer.gamma, layer.beta, layer.bias) for layer in layers]
+        self.variables = [variable for of_layer in weights for variable in of_layer]
+        averages = [(layer.running_mean, layer.running_variance, layer.seen) for layer in layers]
+        self._averages = [variable for of_kind in zip(*averages, strict=True) for variable in of_kind]
+
+    def __call__(self, examples, labels, rates, rule: Rule, slots: Sequence[Sequence[keras.Variable]]):
+        """Takes steps.
+
+        Args:
+            examples, labels, rates, rule: as for `NormalizedProducts.take_steps`.
+            slots: for each slot of the rule a variable like each of `variables`.
+
+        Returns:
+            float32 (steps,) fractions of the batches misclassified, and losses, both before each update.
+        """
+        changed = [self.variables, *slots, self._averages]
+        weights, *rows, averages = map(_flat, changed)
+        free = tf.concat([part for layer in self._layers for part in _free(layer)], 0)
+        indices = [tf.convert_to_tensor(layer.kernel_indices) for layer in self._layers]
+        found = self._products.take_steps(
+            *(examples, labels, rates, rule, tf.cast(free, tf.float32), tf.where(free, weights, 0)),
+            *(tf.reshape(rows, [rule.slots, *weights.shape]), averages, indices),
+        )
+        found, rows, averages, errors, losses = found
+        for variables, flat in zip(changed, [tf.where(free, found, weights), *tf.unstack(rows), averages], strict=True):
+            parts = tf.split(flat, [math.prod(variable.shape) for variable in variables])
+            for variable, part in zip(variables, parts, strict=True):
+                variable.assign(tf.reshape(part, variable.shape))
+        return errors, losses
+
+
+def _flat(variables: Sequence[keras.Variable]):
+    return tf.concat([tf.reshape(variable, [-1]) for variable in variables], 0)
+
+
+def _free(layer: NormalizedKeptDense) -> list:
+    """What is trained of each variable: all but the biases that the layer masks."""
+    return [*(tf.ones(each.shape, tf.bool) for each in (layer.kernel_values, layer.gamma, layer.beta)), layer.bias_mask]
+
+
+def _products(layers: Sequence[NormalizedKeptDense], pixels) -> NormalizedProducts:
+    given = (None, None) if pixels is None else ((pixels.mean, pixels.scale), pixels.images)
+    return NormalizedProducts([layer._own for layer in layers], *given)
 
 
 def _outputs(products: NormalizedProducts, layers: Sequence[NormalizedKeptDense], inputs, training):
