@@ -13,7 +13,7 @@ import pytest
 
 import tfprune.engine.compiling
 from tfprune.engine.choice import check_engine
-from tfprune.engine.compiling import has_engine, keeps_compiled, kernels
+from tfprune.engine.compiling import has_engine, keeps_compiled, kernels, require_engine
 from tfprune.errors import InputError
 from tfprune.layers.kept_layers import SparseDense
 from tfprune.training.engine import engine_of
@@ -39,6 +39,15 @@ def test_kernels_are_compiled_anew_with_their_parts():
     for name, parts in given.items():
         digest = hashlib.sha256(b"".join((ENGINE / f"{part}.py").read_bytes() for part in parts)).hexdigest()[:12]
         assert f"test_compiling.py: {digest}" in (ENGINE / f"{name}.py").read_text(), f"{name}.py: write {digest}"
+
+
+@pytest.mark.parametrize("said", [None, "7"])
+def test_threads_do_not_wait_in_a_loop_for_long_unless_told_to(monkeypatch, said):
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    if said:
+        monkeypatch.setenv("GOMP_SPINCOUNT", said)
+    require_engine()
+    assert os.environ["GOMP_SPINCOUNT"] == (said or "1000")
 
 
 def test_without_numba(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import warnings
@@ -14,6 +15,7 @@ from tfprune.errors import InputError
 from tfprune.records.extras import extra
 
 _SECONDS_WITHOUT_WORD = 3.0
+_SPINS = "1000"  # a few microseconds
 
 
 def has_engine() -> bool:
@@ -41,6 +43,9 @@ def require_engine(what: str = "the sparse engine") -> None:
         InputError: Numba is not installed, and the command that does it; it cannot be loaded; it is told not to
             compile, and Python cannot carry out what is written for processors; or to use no thread.
     """
+    # GNU's threads look for work for milliseconds, and keep what else runs on the machine from a core: two trainings
+    # side by side would take ten times as long as one. It is read once, when threads are first needed.
+    os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
     settings = extra("numba", what).config
     if settings.DISABLE_JIT:
         raise InputError(f"{what}: NUMBA_DISABLE_JIT is set, and nothing can be compiled")

@@ -21,7 +21,7 @@ import keras
 from keras import tree
 
 from tfprune.layers.kept_layers import KeptKernel
-from tfprune.layers.topology import calls, named_layers, run
+from tfprune.layers.topology import calls, functional, named_layers, run
 
 
 def joined(model: keras.Model, pixels=None) -> keras.Model:
@@ -66,12 +66,16 @@ def stepped(model: keras.Model, pixels) -> Callable | None:
         model: as for `joined`; its outputs are logits.
         pixels: as there; None where inputs are made in another way.
     """
-    if pixels is None or not any(_can(layer) for _, layer in named_layers(model)):
+    graph = functional(model)
+    made = calls(graph)
+    layers = [call.operation for call in made]
+    if pixels is None or len({id(layer) for layer in layers}) < len(layers) or len({*map(type, layers)}) != 1:
         return None
-    for layers, is_first in _runs(model):
-        if is_first and len(layers) == len(calls(model)) and layers[0].stepped is not None:
-            return layers[0].stepped(layers, pixels)
-    return None
+    one_by_one = [*graph.inputs, *(tensor for call in made for tensor in call.made)]
+    taken = [*(tensor for call in made for tensor in call.given), *graph.outputs]
+    is_chain = [*map(id, one_by_one)] == [*map(id, taken)] and not any(call.others for call in made)
+    can = isinstance(layers[0], KeptKernel) and layers[0].stepped is not None
+    return layers[0].stepped(layers, pixels) if is_chain and can else None
 
 
 def _runs(model: keras.Model) -> list[tuple[list[KeptKernel], bool]]:

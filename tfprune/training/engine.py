@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import keras
 import numpy as np
@@ -105,7 +105,9 @@ class Target:
 
     @property
     def takes_stored(self) -> bool:
-        """Whether `logits` are computed from what inputs are made of: bytes, or numbers of images."""
+        """Whether steps are taken from what inputs are made of: bytes, or numbers of images."""
+        if self.updates is not None:
+            return True
         return self.quick is not None and self.quick.inputs[0].dtype != self.model.inputs[0].dtype
 
     def logits(self, inputs):
@@ -135,13 +137,14 @@ class Engine:
         """Whether kernels can be compiled; loads Numba."""
         return self.is_due or can_compile()
 
-    def twin(self, target: Target, masks: Masks, pixels: Pixels | None = None) -> Twin | None:
+    def twin(self, target: Target, masks: Masks, pixels: Pixels | None = None, whole: bool = False) -> Twin | None:
         """What trains the kept weights of a model, None where that pays for none of its layers.
 
         Args:
             target: with the model.
             masks: its own; of a plain model those that it is to have.
             pixels: how inputs are made of bytes, where only that is done to these.
+            whole: whether steps are nothing but cross-entropy of a batch and an update.
         """
         kept = {id(kernel): int(np.count_nonzero(masks[path])) for path, kernel in prunable(target.model).items()}
         chosen = {
@@ -152,7 +155,7 @@ class Engine:
         if not any(chosen.values()) or not self.is_ready():  # nothing is pruned
             return None
         kernels()  # compiled now, not in the first step
-        return Twin(target, masks, set(chosen), pixels)
+        return Twin(target, masks, set(chosen), pixels, whole)
 
 
 class Twin:
@@ -162,7 +165,7 @@ class Twin:
         own: the model's.
         masks: as for `Engine.twin`.
         chosen: paths of the layers that hold kept weights alone; others are plain where they are in the model.
-        pixels: as for `Engine.twin`.
+        pixels, whole: as for `Engine.twin`.
 
     Attributes:
         target: what is trained in its place.
@@ -172,7 +175,7 @@ class Twin:
             may be the kept weights alone.
     """
 
-    def __init__(self, own: Target, masks: Masks, chosen: set[str], pixels: Pixels | None):
+    def __init__(self, own: Target, masks: Masks, chosen: set[str], pixels: Pixels | None, whole: bool):
         self._own, self.masks = own, masks
         is_plain = masks != masks_of(own.model)
         source = masked(own.model, masks, verify=False) if is_plain else own.model
@@ -181,8 +184,8 @@ class Twin:
         self.kept = [path for path, layer in named_layers(model) if isinstance(layer, KeptKernel)]
         self.variables = {id(variable): copy for variable, copy in pairs(model, own.model)}
         decay = own.decay and own.decay.of(self.variables)
-        optimizer = fresh_optimizer(own.optimizer)
-        self.target = Target(model, optimizer, decay, joined(model, pixels), stepped(model, pixels))
+        target = Target(model, fresh_optimizer(own.optimizer), decay, steps=stepped(model, pixels) if whole else None)
+        self.target = target if target.updates else replace(target, quick=joined(model, pixels))
         self._scattered = _Slots(own, model)
 
     def fits(self, masks: Masks) -> bool:

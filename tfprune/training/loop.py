@@ -60,6 +60,7 @@ class TrainingLoop:
         self._own = self._trained = Target(model, optimizer, decay)
         self._engine, self._twin = engine_of(engine, feed.batch_size(0)), None
         self._xla = xla
+        self._whole = type(self) is TrainingLoop and schedule is None  # what a subclass does in a step is not known
         self._optimizer_start = [np.array(variable.numpy()) for variable in optimizer.variables]
         self._compile()
 
@@ -97,7 +98,7 @@ class TrainingLoop:
         """What trains from now on, by the masks of now: the model itself, or a twin, which takes over its state."""
         masks = self._masks()
         if self._twin is None or not self._twin.fits(masks):
-            self._twin = self._engine.twin(self._own, masks, self.feed.pixels)
+            self._twin = self._engine.twin(self._own, masks, self.feed.pixels, self._whole)
             trained = self._twin.target if self._twin else self._own
             if trained is not self._trained:
                 self._trained = trained
@@ -170,7 +171,7 @@ class TrainingLoop:
         return self._compiled[size](tf.constant(start), tf.constant(stop), tf.constant(stream))
 
     def _stretch(self, start, stop, stream, size):
-        if self._takes_whole_steps() and self.feed.pixels.images is not None:
+        if self._trained.updates and self.feed.pixels.images is not None:
             return self._all_at_once(start, stop, stream, size)
         steps = stop - start if self._most_steps is None else self._most_steps
         histories = [tf.TensorArray(tf.float32, steps, element_shape=()) for _ in self.measures]
@@ -189,10 +190,6 @@ class TrainingLoop:
         stored = functools.partial(self.feed.stored, stream, size=size)
         batches = tf.map_fn(stored, tf.range(start, stop), fn_output_signature=(numbers, numbers))
         return tuple(self._whole_steps(*batches, stop - start))
-
-    def _takes_whole_steps(self) -> bool:
-        """Whether the engine takes steps by itself, update included; what a subclass does in one is not known."""
-        return type(self) is TrainingLoop and self._schedule is None and self._trained.updates is not None
 
     def _whole_steps(self, examples, labels, steps):
         updates = self._trained.updates
@@ -214,7 +211,7 @@ class TrainingLoop:
         return self.feed.batch(stream, step, size)
 
     def _update(self, inputs, labels):
-        if self._takes_whole_steps():
+        if self._trained.updates:
             return (measure[0] for measure in self._whole_steps(inputs[None], labels[None], 1))
         with tf.GradientTape() as tape:
             logits, losses = self._losses(inputs, labels)

@@ -91,17 +91,17 @@ class NormalizedSteps:
         for variables, flat in zip(changed, [tf.where(free, found, weights), *tf.unstack(rows), averages], strict=True):
             parts = tf.split(flat, [math.prod(variable.shape) for variable in variables])
             for variable, part in zip(variables, parts, strict=True):
-                variable.assign(tf.reshape(part, variable.shape))
+                variable.assign(part if len(variable.shape) else part[0])
         return errors, losses
 
 
 def _flat(variables: Sequence[keras.Variable]):
-    return tf.concat([tf.reshape(variable, [-1]) for variable in variables], 0)
+    return tf.concat([each.value if len(each.shape) else each.value[None] for each in variables], 0)
 
 
 def _free(layer: NormalizedKeptDense) -> list:
-    """What is trained of each variable: all but the biases that the layer masks."""
-    return [*(tf.ones(each.shape, tf.bool) for each in (layer.kernel_values, layer.gamma, layer.beta)), layer.bias_mask]
+    """What is trained of the layer: all but the biases that it masks."""
+    return [tf.fill([layer.kernel_values.shape[0] + 2 * layer.gamma.shape[0]], True), layer.bias_mask.value]
 
 
 def _products(layers: Sequence[NormalizedKeptDense], pixels) -> NormalizedProducts:
