@@ -11,6 +11,8 @@ from tfprune.experiments.imp.analysis import Reevaluation
 from tfprune.experiments.imp.files.iterations import read_findata
 from tfprune.experiments.imp.files.out_text import out_text
 from tfprune.experiments.imp.masks import prune_layerwise, unpruned_fraction
+from tfprune.experiments.imp.training import network_of
+from tfprune.layers.masks import Masks
 
 
 def test_a_run_follows_the_procedure(default_run):
@@ -184,6 +186,39 @@ def test_reevaluation_reproduces_the_recorded_errors(default_run):
     none, all_units = silencing[silencing["units"] == 0], silencing[silencing["units"] == 24]
     assert set(none["accuracy"]) == {table["top1"][0]}
     assert all_units["accuracy"].max() < 0.3  # nothing of the image is left
+
+
+@pytest.mark.parametrize("arch", ["f24:f16:x", "c3,8:p2,2:f20:f8:x", "f12:x"])
+def test_silenced_units_are_those_whose_weights_and_bias_are_masked(imp, arch):
+    """The whole network, masked and run by Keras."""
+    prune = ":".join("F" if token == "x" else "T" for token in arch.split(":"))
+    run, _, settings, images = imp(Network_arch=arch, IMP_prune=prune, IMP_prune_ratio=0.7)
+    record = run.iteration(2)
+    index = next(i for i, layer in enumerate(record.layers) if layer.kind == "f")
+    kernel, bias = (f"layer_{index}/{name}" for name in ("kernel", "bias"))
+    network = network_of(settings, images.image_shape, images.classes)
+    network.weights, network.running_averages = record.weights[-1], record.running_averages[-1]
+    pixels = np.concatenate([rows for rows, _ in images.validation.chunks()])
+
+    def accuracy(units):
+        live = ~np.isin(np.arange(record.masks[kernel].shape[1]), units)
+        network.masks = Masks({**record.masks, kernel: record.masks[kernel] & live, bias: record.masks[bias] & live})
+        logits = network.model.predict((pixels - images.mean) * np.float32(images.scale), verbose=0)
+        return np.mean(logits.argmax(axis=1) == images.validation.labels)
+
+    connections = record.masks[kernel].sum(axis=0)
+    live = np.flatnonzero(connections)
+    assert not record.masks[kernel].all()
+    least = sorted(live, key=lambda unit: connections[unit])
+    draw = np.random.default_rng([settings.seed, 3])
+    draws = [draw.permutation(live) for _ in range(5)]
+    table = Reevaluation(settings, images).silencing(record, points=6)
+    assert table["units"].max() == len(live) and len(table) == 18
+    for row in table.itertuples():
+        n = row.units
+        orders = {"most": [least[len(live) - n :]], "least": [least[:n]], "random": [units[:n] for units in draws]}
+        expected = [accuracy(units) for units in orders[row.order]]
+        assert (row.accuracy, row.std) == pytest.approx((np.mean(expected), np.std(expected)), abs=1e-12)
 
 
 def test_divergence_is_told(imp):

@@ -86,6 +86,28 @@ def test_a_plain_network_computes_the_same_and_is_compacted(network, arch, densi
         assert (values[~mask] == 0).all() and (values[mask] != 0).all()
 
 
+def test_a_plain_network_is_filled_again(network):
+    arch, rows = "c3,6,2:p2,1:f8:x", np.random.default_rng(1).normal(size=(20, 64)).astype("f4")
+    sparse, dense = network(arch, density=0.2), network(arch, density=0.9)
+    plain = sparse.plain()
+    dense.fill(plain)
+    np.testing.assert_allclose(plain(rows), dense.model(rows), atol=1e-5)
+    assert np.abs(plain(rows) - sparse.model(rows)).max() > 0.1
+
+
+def test_counts_do_not_depend_on_the_iteration_before(network, tmp_path):
+    settings = ImpSettings(arch="f12:f8:x")
+    counts = []
+    for k, density in enumerate((0.05, 1, 0.05)):
+        made = network("f12:f8:x", density=density)
+        record = _record(made.layers, made.weights, made.running_averages, made.masks)
+        write_iteration_result(settings, _Folder(tmp_path), k, record)
+        result = read_result(tmp_path / f"A_result_{k}.json")
+        counts.append((result.kept, result.effective, result.parameters_compacted, result.flops_compacted))
+    assert counts[0] == counts[2]
+    assert all(few < all_ for few, all_ in zip(counts[0], counts[1], strict=True))
+
+
 def test_what_is_compacted_by_hand(network, tmp_path):
     """f3:x on 4 inputs and 10 classes, of which unit 2 has no input left: 2 units stay."""
     masked = network("f3:x", (1, 2, 2), density=1)

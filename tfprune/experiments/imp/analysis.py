@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 
 from tfprune.data.images import ImageSet
 from tfprune.errors import InputError
@@ -12,10 +14,11 @@ from tfprune.experiments.imp.files.iterations import ImpRun
 from tfprune.experiments.imp.files.records import IterationRecord
 from tfprune.experiments.imp.settings import ImpSettings
 from tfprune.experiments.imp.training import network_of
-from tfprune.layers.masks import Masks
 from tfprune.training.evaluation import Evaluator
+from tfprune.training.feeds import normalise
 
 _RANDOM_DRAWS = 5
+_IMAGES_AT_ONCE = 1000
 
 
 class Reevaluation:
@@ -34,6 +37,7 @@ class Reevaluation:
     def __init__(self, settings: ImpSettings, images: ImageSet):
         self._network = network_of(settings, images.image_shape, images.classes)
         self._seed = settings.seed
+        self._images = images
         self._evaluator = Evaluator(self._network.model, images.validation, images.mean, images.scale, top=(1, 5))
 
     def accuracies(self, run: ImpRun) -> pd.DataFrame:
@@ -68,10 +72,11 @@ class Reevaluation:
         least = live[np.argsort(connections[live], kind="stable")]
         rng = np.random.default_rng([self._seed, 3])
         draws = [rng.permutation(live) for _ in range(_RANDOM_DRAWS)]
+        silenced = _Silenced(self._network.model, index, self._images)
         rows = []
         for units in np.unique(np.linspace(0, len(live), points).round().astype(int)):
             for order, permutations in (("most", [least[::-1]]), ("least", [least]), ("random", draws)):
-                accuracies = [self._silenced(record, index, chosen[:units]) for chosen in permutations]
+                accuracies = [silenced.accuracy(chosen[:units]) for chosen in permutations]
                 rows.append(
                     {
                         "order": order,
@@ -89,9 +94,39 @@ class Reevaluation:
         self._network.running_averages = record.running_averages[-1]
         self._network.masks = record.masks
 
-    def _silenced(self, record: IterationRecord, index: int, units: np.ndarray) -> float:
-        live = np.ones(record.layers[index].params[1], bool)
-        live[units] = False
-        paths = [weight_path(index, name) for name in record.layers[index].masked]
-        self._network.masks = Masks({**record.masks, **{path: record.masks[path] & live for path in paths}})
-        return self._evaluator.accuracies()[0]
+
+class _Silenced:
+    """Accuracies of a network on the validation images, without some units of its first dense layer.
+
+    The weights and the bias of a silenced unit are masked, so that its output is relu(0) = 0, and nothing else up to
+    the layer's outputs depends on it: these are computed once.
+
+    Args:
+        model: of an `ImpNetwork`, with the weights, averages and masks to be tried.
+        index: of the dense layer among the network's layers.
+        images: the data.
+    """
+
+    def __init__(self, model: keras.Model, index: int, images: ImageSet):
+        layer = model.get_layer(f"layer_{index}")
+        first, self._rest = keras.Model(model.input, layer.output), keras.Model(layer.output, model.output)
+        self._batches = [
+            (first(normalise(rows, images.mean, images.scale), training=False), tf.constant(labels))
+            for rows, labels in images.validation.chunks(_IMAGES_AT_ONCE)
+        ]
+        self._size, self._units = images.validation.size, layer.units
+        self._hits = tf.function(self._count, autograph=False)
+        self._known: dict[frozenset[int], float] = {}
+
+    def accuracy(self, units: np.ndarray) -> float:
+        """Without these units; what was asked for before, in whatever order, is known."""
+        key = frozenset(units.tolist())
+        if key not in self._known:
+            live = tf.constant(~np.isin(np.arange(self._units), units))
+            hits = sum(int(self._hits(outputs, labels, live)) for outputs, labels in self._batches)
+            self._known[key] = hits / self._size
+        return self._known[key]
+
+    def _count(self, outputs, labels, live):
+        answers = tf.argmax(self._rest(tf.where(live, outputs, 0.0), training=False), axis=1, output_type=tf.int32)
+        return tf.math.count_nonzero(answers == labels, dtype=tf.int32)

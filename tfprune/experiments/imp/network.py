@@ -68,28 +68,28 @@ class ImpNetwork:
         The normalisation of a dense layer's input is a layer of its own in front of it, `<name>_norm`.
         """
         inputs = outputs = keras.Input(self.model.input_shape[1:], name="pixels")
-        masks, filled = self.masks, {}
-        by_layer: dict[str, dict[str, np.ndarray]] = {}
-        for path, array in (self.weights | self.running_averages).items():
-            layer, name = path.split("/")
-            by_layer.setdefault(layer, {})[name] = array * masks.get(path, True)
         for layer in self.model.layers[1:]:
-            own = by_layer.get(layer.name)
             if isinstance(layer, NormalizedMaskedDense):
-                norm = keras.layers.BatchNormalization(epsilon=layer.epsilon, name=f"{layer.name}_norm")
-                outputs = norm(outputs)
-                filled[norm] = [own[name] for name in ("gamma", "beta", "running_mean", "running_variance")]
-            if own:
+                outputs = keras.layers.BatchNormalization(epsilon=layer.epsilon, name=f"{layer.name}_norm")(outputs)
+            if layer.weights:
                 kept = ("name", "units", "filters", "kernel_size", "strides", "padding", "activation", "use_bias")
                 config = {name: value for name, value in layer.get_config().items() if name in kept}
                 plain = layer.plain_class(**config)
-                filled[plain] = [own[name] for name in ("kernel", "bias") if name in own]
             else:
                 plain = type(layer).from_config(layer.get_config())
             outputs = plain(outputs)
-        for layer, arrays in filled.items():
-            layer.set_weights(arrays)
-        return keras.Model(inputs, outputs)
+        model = keras.Model(inputs, outputs)
+        self.fill(model)
+        return model
+
+    def fill(self, plain: keras.Model) -> None:
+        """Gives a model that `plain` made the weights, averages and masks of now."""
+        masks, values = self.masks, self.weights | self.running_averages
+        for layer in plain.layers:
+            for variable in layer.weights:
+                name = variable.name.replace("moving_", "running_")  # as BatchNormalization has it
+                path = f"{layer.name.removesuffix('_norm')}/{name}"
+                variable.assign(values[path] * masks.get(path, True))
 
     def _variables(self, *names: str) -> dict[str, keras.Variable]:
         """Path -> variable, of all layers that have such variables."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
+
+import keras
 
 from tfprune.connectivity.measured import measured
 from tfprune.errors import InputError
@@ -66,12 +69,22 @@ def _counts(settings: ImpSettings, record: IterationRecord) -> dict[str, int | N
     except InputError as error:  # of a run that is long over
         warnings.warn(f"not counted: what depends on the size of the images ({error})", stacklevel=2)
         return counted(record)
-    network = ImpNetwork(
-        settings.arch, settings.prune, shape, record.layers[-1].params[1], epsilon=settings.batch_norm_epsilon
+    network, plain = _networks(
+        settings.arch, settings.prune, shape, record.layers[-1].params[1], settings.batch_norm_epsilon
     )
     network.weights, network.masks = record.weights[-1], record.masks
     network.running_averages = record.running_averages[-1]
-    return measured(network.model, plain=network.plain())
+    network.fill(plain)
+    return measured(network.model, plain=plain)
+
+
+@lru_cache(maxsize=1)  # iterations differ in values alone, and making networks and tracing them takes most of the time
+def _networks(
+    arch: str, prune: str, image_shape: tuple[int, int, int], classes: int, epsilon: float
+) -> tuple[ImpNetwork, keras.Model]:
+    """A network without values of its own, and the same in plain Keras."""
+    network = ImpNetwork(arch, prune, image_shape, classes, epsilon=epsilon)
+    return network, network.plain()
 
 
 def _image_shape(settings: ImpSettings, record: IterationRecord) -> tuple[int, int, int]:
