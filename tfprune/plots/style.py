@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Colormap, LinearSegmentedColormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
@@ -127,5 +128,6 @@ def save_png(figure: Figure, path: str | os.PathLike) -> Path:
     The same figure gives the same bytes: no date or version is stored.
     """
     path = Path(path)
-    atomic_write(path, lambda file: figure.savefig(file, format="png", metadata={"Software": None}))
+    canvas = FigureCanvasAgg(figure)  # draws once, where savefig draws a second time for the layout
+    atomic_write(path, lambda file: canvas.print_png(file, metadata={"Software": None}))
     return path
