@@ -49,7 +49,7 @@ def amounts(levels: int | None = None) -> Colormap:
         levels: of whole amounts 0, ..., `levels`; None for any.
     """
     values = np.linspace(0, 1, 256 if levels is None else levels + 1)
-    return ListedColormap([(1, 1, 1, 1), *colormaps[SEQUENTIAL](0.86 * (1 - values[1:]))], "amounts")
+    return ListedColormap(np.vstack([np.ones(4), colormaps[SEQUENTIAL](0.86 * (1 - values[1:]))]), "amounts")
 
 
 def label(axes: Axes, title: str = "", x: str = "", y: str = "", grid: bool = True) -> Axes:
