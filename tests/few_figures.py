@@ -15,6 +15,5 @@ def few_figures():
     figures = report._figures
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(report, "_figures", lambda *told: itertools.islice(figures(*told), 2))
-        for film in ("masks_film", "weights_film"):
-            patch.setattr(report, film, partial(getattr(report, film), units=4))
+        patch.setattr(report, "films_of_run", partial(report.films_of_run, units=4))
         yield

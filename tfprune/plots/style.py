@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Colormap, LinearSegmentedColormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
@@ -48,7 +49,7 @@ def amounts(levels: int | None = None) -> Colormap:
         levels: of whole amounts 0, ..., `levels`; None for any.
     """
     values = np.linspace(0, 1, 256 if levels is None else levels + 1)
-    return ListedColormap([(1, 1, 1, 1), *colormaps[SEQUENTIAL](0.86 * (1 - values[1:]))], "amounts")
+    return ListedColormap(np.vstack([np.ones(4), colormaps[SEQUENTIAL](0.86 * (1 - values[1:]))]), "amounts")
 
 
 def label(axes: Axes, title: str = "", x: str = "", y: str = "", grid: bool = True) -> Axes:
@@ -127,5 +128,6 @@ def save_png(figure: Figure, path: str | os.PathLike) -> Path:
     The same figure gives the same bytes: no date or version is stored.
     """
     path = Path(path)
-    atomic_write(path, lambda file: figure.savefig(file, format="png", metadata={"Software": None}))
+    canvas = FigureCanvasAgg(figure)  # draws once, where savefig draws a second time for the layout
+    atomic_write(path, lambda file: canvas.print_png(file, metadata={"Software": None}))
     return path

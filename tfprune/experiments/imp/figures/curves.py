@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tfprune.experiments.imp.files.records import IterationRecord
 
 _ERROR_TEXT = "bands: one standard error of {:,} validation images;\none seed: differences within them say little"
+MOST_CURVES = 6  # of errors in one plot
 ORDERS = {"most": "most connected first", "least": "least connected first", "random": "random order"}
 
 
@@ -83,21 +84,20 @@ def accuracy_figure(
 
 
 def errors_figure(
-    records: Iterable[tuple[int, IterationRecord]], window: int | None = None, most_curves: int = 6
+    records: Iterable[tuple[int, IterationRecord]], window: int | None = None, most_curves: int = MOST_CURVES
 ) -> Figure:
     """Training error (running mean) and validation error against the training step, one colour for each iteration.
 
     Args:
         records: (iteration, record) pairs; consumed one by one, only their curves are kept.
         window: steps in the running mean of the training error; None takes a hundredth of the steps.
-        most_curves: more iterations than this are thinned out evenly, first and last kept.
+        most_curves: more iterations than this are `thinned`.
     """
     curves = [
         (k, record.steps, record.train_errors, record.validation_steps, record.validation_errors)
         for k, record in records
     ]
-    if len(curves) > most_curves:
-        curves = [curves[i] for i in np.unique(np.linspace(0, len(curves) - 1, most_curves).round().astype(int))]
+    curves = thinned(curves, most_curves)
     figure = style.new_figure(11, 4.6)
     # Validation is measured at even steps: on a logarithmic axis its lines would cross decades where nothing is known.
     train, validation = figure.subplots(1, 2)
@@ -232,6 +232,13 @@ def silencing_figure(table: pd.DataFrame) -> Figure:
     axes.set_ylim(bottom=0)
     style.legend(axes, loc="best")
     return figure
+
+
+def thinned(values: Sequence, most: int = MOST_CURVES) -> Sequence:
+    """At most so many of the values, evenly spaced, first and last kept."""
+    if len(values) <= most:
+        return values
+    return [values[i] for i in np.unique(np.linspace(0, len(values) - 1, most).round().astype(int))]
 
 
 def running_mean(values: np.ndarray, window: int) -> np.ndarray:

@@ -5,9 +5,10 @@ MP4 (H.264) where ffmpeg is there (the extra `films` brings it), GIF elsewhere.
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ from tfprune.experiments.imp.figures.mask_images import (
     weight_images,
 )
 from tfprune.experiments.imp.masks import unpruned_fraction
-from tfprune.records.atomic import atomic_write, temporary_folder
+from tfprune.records.atomic import atomic_copy, temporary_folder
 
 if TYPE_CHECKING:
     from tfprune.experiments.imp.files.iterations import ImpRun
@@ -80,6 +81,16 @@ def weights_film(
     return write_film(_frames(run, units, True, progress), path)
 
 
+@contextlib.contextmanager
+def films_of_run(
+    run: ImpRun, folder: str | os.PathLike, units: int = UNITS, progress: Callable[[str], None] | None = None
+) -> Iterator[list[Path]]:
+    """Both films, `film_masks` and `film_weights` in a folder, of records that are read once; as `films_in_making`."""
+    frames = {f"film_{name}": _frames(run, units, name == "weights", progress) for name in ("masks", "weights")}
+    with films_in_making({Path(folder, name): each for name, each in frames.items()}) as paths:
+        yield paths
+
+
 def write_film(
     frames: Iterable[np.ndarray], path: str | os.PathLike, frames_per_second: float = FRAMES_PER_SECOND
 ) -> Path:
@@ -93,8 +104,25 @@ def write_film(
     Returns:
         The path written.
     """
+    with films_in_making({path: frames}, frames_per_second) as (written,):
+        return written
+
+
+@contextlib.contextmanager
+def films_in_making(
+    films: Mapping[str | os.PathLike, Iterable[np.ndarray]], frames_per_second: float = FRAMES_PER_SECOND
+) -> Iterator[list[Path]]:
+    """As `write_film`, of several films at once: all frames are made before the block, the films are there after it.
+
+    Args:
+        films: where to write each film, and its frames; as many of each, made in turn.
+        frames_per_second: speed.
+
+    Yields:
+        The paths that will be written.
+    """
     suffix = film_suffix()
-    path = Path(path).with_suffix(suffix)
+    paths = [Path(path).with_suffix(suffix) for path in films]
     if suffix == ".mp4":
         # crf 16: pictures of single pixels suffer visibly from the default compression.
         how = {"format": "FFMPEG", "fps": frames_per_second, "codec": "libx264", "macro_block_size": 2}
@@ -102,15 +130,22 @@ def write_film(
         how["ffmpeg_log_level"] = "error"
     else:
         how = {"format": "GIF-PIL", "duration": 1000 / frames_per_second, "loop": 0}
-    # ffmpeg wants a real file name of its own, so the film is made elsewhere and then put in place in one step.
+    # ffmpeg wants a real file name of its own, so the films are made elsewhere and then put in place in one step each.
     with temporary_folder() as folder:
-        made = folder / f"film{suffix}"
-        with imageio.get_writer(made, mode="I", **how) as writer:
-            for frame in frames:
-                writer.append_data(frame)
-        with made.open("rb") as source:
-            atomic_write(path, lambda target: shutil.copyfileobj(source, target))
-    return path
+        made = [folder / path.name for path in paths]
+        with contextlib.ExitStack() as stack:
+            writers = [stack.enter_context(imageio.get_writer(path, mode="I", **how)) for path in made]
+            for frames in zip(*films.values(), strict=True):
+                for writer, frame in zip(writers, frames, strict=True):
+                    writer.append_data(frame)
+            # Of short films ffmpeg encodes nearly all once it has the last frame: the threads only wait for it.
+            threads = stack.enter_context(ThreadPoolExecutor(len(writers)))
+            closing = [threads.submit(writer.close) for writer in writers]
+            yield paths
+            for closed in closing:
+                closed.result()
+        for source, path in zip(made, paths, strict=True):
+            atomic_copy(source, path)
 
 
 def film_frame(images: np.ndarray, text: str) -> np.ndarray:

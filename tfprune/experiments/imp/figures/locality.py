@@ -46,7 +46,7 @@ def locality_figure(maps: LocalityMaps, random: LocalityMaps | None = None, titl
             style.message(style.label(axes, name, grid=False), _NO_PAIRS)
             continue
         image = _draw_map(axes, values, norm, random is not None)
-        style.label(axes, name, "Δx (pixels)", "Δy (pixels)" if axes is panels[0] else "", grid=False)
+        _label_map(axes, name, "Δx (pixels)", "Δy (pixels)" if axes is panels[0] else "")
     if norm is not None:
         figure.supxlabel(_MEANING, fontsize=9)
         if random is None:
@@ -86,8 +86,7 @@ def locality_by_connections_figure(
             span = f"{group.fewest}" if group.fewest == group.most else f"{group.fewest} to {group.most}"
             heading = f"{span} connections\n({_units(len(group.units))})" if row == 0 else ""
             left = f"{_NAMES[row]}\nΔy (pixels)" if column == 0 else ""
-            style.label(axes, heading, "Δx (pixels)" if row == rows - 1 else "", left, grid=False)
-            axes.title.set_fontsize(11)
+            _label_map(axes, heading, "Δx (pixels)" if row == rows - 1 else "", left)
             axes.yaxis.label.set_fontsize(10)
     figure.supxlabel(_MEANING, fontsize=9)
     _ratio_colorbar(figure, image, panels.ravel())
@@ -209,6 +208,12 @@ def _draw_map(axes, values: np.ndarray, norm: LogNorm, two_sided: bool):
     return axes.imshow(
         shown, cmap=cmap.with_extremes(bad="white"), norm=norm, extent=extent, interpolation="nearest", aspect="equal"
     )
+
+
+def _label_map(axes, title: str, x: str, y: str) -> None:
+    style.label(axes, "", x, y, grid=False)
+    # Its height is told: matplotlib would look for ticks to stay clear of, at every measuring, and there are none.
+    axes.set_title(title, fontsize=12, loc="left", y=1.0)
 
 
 def _ratio_colorbar(figure: Figure, image, panels) -> None:

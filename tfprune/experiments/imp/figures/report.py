@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from tfprune.experiments.imp.figures import curves as imp_curves
 from tfprune.experiments.imp.figures import locality as imp_locality
 from tfprune.experiments.imp.figures import masks as imp_masks
 from tfprune.experiments.imp.figures.autocorrelation import locality_by_connections, locality_maps, random_locality_maps
-from tfprune.experiments.imp.figures.films import film_suffix, masks_film, weights_film
+from tfprune.experiments.imp.figures.films import film_suffix, films_of_run
 from tfprune.experiments.imp.figures.measures import RunSummary, summarise
 from tfprune.experiments.imp.masks import unpruned_fraction
 from tfprune.plots.style import save_png
@@ -85,10 +86,14 @@ def draw_run(
         summary = summary or summarise(run, progress=progress)
         if iterations is None:
             iterations = _telling_iterations(run, summary)
-        written = []
-        for name, figure in _figures(run, summary, iterations, reevaluation, silencing, baselines, validation_images):
-            say(f"drawing {name}")
-            written.append(save_png(figure, drawing / f"{name}.png"))
+        figures = _figures(run, summary, iterations, reevaluation, silencing, baselines, validation_images)
+        films = films and run.image_shape is not None
+        # The films' encoder works beside the drawing.
+        with films_of_run(run, drawing, progress=progress) if films else contextlib.nullcontext([]) as filmed:
+            written = list(filmed)
+            for name, figure in figures:
+                say(f"drawing {name}")
+                written.append(save_png(figure, drawing / f"{name}.png"))
         summary.iterations.to_csv(drawing / MEASURES, index=False)
         written.append(drawing / MEASURES)
         notes = [
@@ -100,11 +105,8 @@ def draw_run(
             notes.append(f"no files of iterations {_list(run.missing[:20])}: the figures show the others")
         if run.image_shape is None:
             notes.append("first layer isn't dense on square images: no figures or films of its masks")
-        elif films:
-            written.append(masks_film(run, drawing / "film_masks", progress=progress))
-            written.append(weights_film(run, drawing / "film_weights", progress=progress))
-            if film_suffix() == ".gif":
-                notes.append("no ffmpeg: films are GIF instead of MP4 (pip install imageio-ffmpeg brings it)")
+        elif films and film_suffix() == ".gif":
+            notes.append("no ffmpeg: films are GIF instead of MP4 (pip install imageio-ffmpeg brings it)")
         if notes:
             (drawing / NOTES).write_text("\n".join(notes) + "\n", encoding="utf-8")
             written.append(drawing / NOTES)
@@ -116,7 +118,7 @@ def _figures(run, summary, iterations, reevaluation, silencing, baselines, image
     """(file name without suffix, figure), one at a time so that only one is in memory."""
     rows = summary.iterations
     yield "accuracy", imp_curves.accuracy_figure(rows["unpruned_fraction"], rows["best_accuracy"], baselines, images)
-    yield "errors", imp_curves.errors_figure((k, run.iteration(k)) for k in run.iterations)
+    yield "errors", imp_curves.errors_figure((k, run.iteration(k)) for k in imp_curves.thinned(run.iterations))
     yield "live_structure", imp_curves.live_figure(summary.layers)
     if reevaluation is not None and len(reevaluation):
         yield "reevaluation", imp_curves.reevaluation_figure(reevaluation)
