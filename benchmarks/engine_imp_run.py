@@ -73,7 +73,7 @@ def main() -> int:
     parser.add_argument("--dataset", default="cifar10")
     parser.add_argument("--val_size", type=int, default=10_000)
     arguments = parser.parse_args()
-    for module in ("kernels", "normalized_kernels"):
+    for module in ("kernels", "normalized_steps"):
         kernels(module)  # compiled once on a machine, not in the first run
     found = {engine: [] for engine in ENGINES}
     with tempfile.TemporaryDirectory(prefix="engine_imp_run_") as folder:

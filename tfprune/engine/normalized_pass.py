@@ -13,7 +13,7 @@ from tfprune.errors import InputError
 
 _BESIDE = 8  # connections that take as long as what else there is to do for a feature
 # Products of a layer's connections and examples for which several threads work: where others must be woken, and where
-# they still wait from what was just before.
+# they have just been at work.
 _ENOUGH, _ENOUGH_AWAKE = 4_000_000, 1_000_000
 _LINE = 64  # bytes of a cache's line
 
