@@ -14,6 +14,7 @@ from tfprune.experiments.imp.figures.curves import (
     reevaluation_figure,
     running_mean,
     silencing_figure,
+    thinned,
 )
 from tfprune.experiments.imp.figures.measures import summarise
 from tfprune.plots import style
@@ -98,6 +99,12 @@ def test_many_iterations_are_thinned_and_long_runs_get_a_log_axis(synthetic_run)
     assert list(lines(train)) == ["iteration 0", "iteration 4", "iteration 8"]
     assert train.get_xscale() == "symlog"
     assert "running mean over 20 steps" in train.get_title(loc="left")
+
+
+def test_thinned_keeps_the_first_and_the_last():
+    assert thinned([4, 5, 7], 3) == [4, 5, 7]
+    assert thinned(range(9), 3) == [0, 4, 8]
+    assert thinned(range(20)) == [0, 4, 8, 11, 15, 19]
 
 
 def test_running_mean_by_hand():

@@ -99,3 +99,24 @@ def test_a_failing_frame_leaves_nothing(suffix, tmp_path):
 def test_convolutional_runs_are_refused(convolutional_run, tmp_path):
     with pytest.raises(InputError, match="dense on square images"):
         films.masks_film(convolutional_run, tmp_path / "film")
+
+
+def test_both_films_take_each_record_once_and_are_there_after_the_block(suffix, synthetic_run, tmp_path):
+    run = synthetic_run((1, 4, 4), (3,), iterations=4)
+    lines = []
+    with films.films_of_run(run, tmp_path, progress=lines.append) as paths:
+        assert list(tmp_path.iterdir()) == []
+    assert paths == [tmp_path / f"film_masks{suffix}", tmp_path / f"film_weights{suffix}"]
+    assert sorted(tmp_path.iterdir()) == paths
+    # In turn: of a run that keeps two records each file is read once.
+    assert lines == [f"filming {what} of iteration {k}" for k in range(4) for what in ("masks", "weights")]
+    assert [len(frames_of(path)) for path in paths] == [4, 4]
+    alone = films.masks_film(run, tmp_path / "alone")
+    assert alone.read_bytes() == paths[0].read_bytes()
+
+
+def test_a_failing_block_leaves_no_film(suffix, synthetic_run, tmp_path):
+    run = synthetic_run((1, 4, 4), (3,), iterations=2)
+    with pytest.raises(RuntimeError, match="no ink"), films.films_of_run(run, tmp_path):
+        raise RuntimeError("no ink")
+    assert list(tmp_path.iterdir()) == []
