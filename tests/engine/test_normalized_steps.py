@@ -18,8 +18,9 @@ SIZES, BATCH, STEPS, MOMENTUM, EPSILON = (70, 20, 9, 4), 45, 6, 0.9, 1e-2
 PIXELS = np.linspace(90, 150, 70, dtype=np.float32), np.full(70, 1 / 50, np.float32)
 RULES = {
     SGD: (Rule(SGD), keras.optimizers.SGD(0.05)),
-    ADAM: (Rule(ADAM, (0.1, 0.001, 1e-3)), keras.optimizers.Adam(0.01, epsilon=1e-3)),
+    ADAM: (Rule(ADAM, (0.9, 0.999, 1e-3)), keras.optimizers.Adam(0.01, epsilon=1e-3)),
 }
+RATES = {SGD: np.float32(0.05), ADAM: np.float32(0.01)}
 
 
 class Case:
@@ -50,13 +51,18 @@ class Case:
         self.examples = rng.integers(0, 80, (STEPS, BATCH)).astype(np.int32)
         self.labels = rng.integers(0, SIZES[-1], (STEPS, BATCH)).astype(np.int32)
 
-    def steps(self, rule, rates, is_bytes=False):
+    def steps(self, rule, is_bytes=False):
         """By the engine: weights, slots and averages after, errors and losses, from `first` to `last`."""
         products = NormalizedProducts(self.layers, PIXELS, None if is_bytes else self.images)
 
         def take(first, last, state):
             examples = self.examples[first:last]
-            given = self.images[examples] if is_bytes else examples, self.labels[first:last], rates[first:last]
+            given = (
+                self.images[examples] if is_bytes else examples,
+                self.labels[first:last],
+                np.int64(first),
+                RATES[rule.kind],
+            )
             weights, slots, averages = state
             found = products.take_steps(
                 *map(tf.constant, given),
@@ -110,18 +116,11 @@ def _by_tensorflow(case, optimizer):
     return weights, np.concatenate([*means, *variances, np.ones(3)]), np.array(errors), np.array(losses)
 
 
-def _rates(kind):
-    if kind == SGD:
-        return np.full(STEPS, 0.05, np.float32)
-    counts = np.arange(1, STEPS + 1)
-    return (0.01 * np.sqrt(1 - 0.999**counts) / (1 - 0.9**counts)).astype(np.float32)
-
-
 @pytest.mark.parametrize("kind", RULES)
 def test_steps_are_those_of_tensorflow(kind):
     rule, optimizer = RULES[kind]
     case = Case(slots=rule.slots)
-    weights, _, averages, errors, losses = case.steps(rule, _rates(kind))(0, STEPS, case.state)
+    weights, _, averages, errors, losses = case.steps(rule)(0, STEPS, case.state)
     expected = _by_tensorflow(case, optimizer)
     for found, other in zip((weights, averages, errors, losses), expected, strict=True):
         np.testing.assert_allclose(found, other, rtol=1e-4, atol=1e-4)
@@ -131,7 +130,7 @@ def test_steps_are_those_of_tensorflow(kind):
 
 @pytest.mark.parametrize("kind", RULES)
 def test_same_bytes_however_steps_are_cut_and_shared(kind, monkeypatch):
-    rule, rates = RULES[kind][0], _rates(kind)
+    rule = RULES[kind][0]
     found = []
     for workers, cuts, enough, is_bytes in [
         (1, [6], 10**9, False),
@@ -143,7 +142,7 @@ def test_same_bytes_however_steps_are_cut_and_shared(kind, monkeypatch):
         monkeypatch.setattr("tfprune.engine.normalized_pass._ENOUGH", enough)
         monkeypatch.setattr("tfprune.engine.products.use_threads", lambda workers=workers: run_with(workers))
         case = Case(slots=rule.slots)
-        take, state, first, measures = case.steps(rule, rates, is_bytes), case.state, 0, []
+        take, state, first, measures = case.steps(rule, is_bytes), case.state, 0, []
         for last in cuts:
             *state, errors, losses = take(first, last, state)
             measures.append(np.stack([errors, losses]))
@@ -152,10 +151,26 @@ def test_same_bytes_however_steps_are_cut_and_shared(kind, monkeypatch):
     assert all(each == found[0] for each in found)
 
 
+def test_masked_biases_stay_0_whatever_is_remembered_of_them():
+    case = Case(slots=2)
+    case.slots += np.float32(0.5)
+    weights = case.steps(RULES[ADAM][0])(0, STEPS, case.state)[0]
+    np.testing.assert_array_equal(weights[case.free == 0], 0)
+
+
+@pytest.mark.parametrize("kind", RULES)
+def test_rates_do_not_depend_on_how_many_are_asked_for(kind):
+    rule = RULES[kind][0]
+    counts = np.arange(1, 101)
+    expected = np.full(100, 0.3) if kind == SGD else 0.3 * np.sqrt(1 - 0.999**counts) / (1 - 0.9**counts)
+    np.testing.assert_allclose(rule.rates(0, 100, 0.3), expected, rtol=1e-6)
+    np.testing.assert_array_equal(rule.rates(0, 100, 0.3), np.concatenate([rule.rates(n, 1, 0.3) for n in range(100)]))
+
+
 def test_what_is_given_stays():
     case = Case()
     before = [array.copy() for array in case.state]
-    case.steps(Rule(SGD), _rates(SGD))(0, STEPS, case.state)
+    case.steps(Rule(SGD))(0, STEPS, case.state)
     for one, other in zip(case.state, before, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -168,12 +183,12 @@ def test_numbers_that_there_are_not(name, end, told, wrong):
     case = Case()
     getattr(case, name)[2, 3] = end if wrong is None else wrong
     with pytest.raises(IndexError, match=rf"{told} must be in \[0, {end}\)"):
-        case.steps(Rule(SGD), _rates(SGD))(0, STEPS, case.state)
+        case.steps(Rule(SGD))(0, STEPS, case.state)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_losses_that_are_not_finite_are_told(value):
     case = Case()
     case.weights[3] = value
-    losses = case.steps(Rule(SGD), _rates(SGD))(0, STEPS, case.state)[-1]
+    losses = case.steps(Rule(SGD))(0, STEPS, case.state)[-1]
     assert not np.isfinite(losses).any()

@@ -53,15 +53,15 @@ def test_sgd():
     updates = _updates(optimizer, _variables())
     assert updates.rule.kind == SGD and updates.slots == []
     optimizer.learning_rate = 0.2  # the rate of now
-    np.testing.assert_allclose(updates.begin(3), 3 * [0.2])
-    assert int(optimizer.iterations) == 3
+    assert [*map(float, updates.begin(3))] == pytest.approx([0, 0.2])
+    assert [*map(float, updates.begin(2))] == pytest.approx([3, 0.2])
 
 
 def test_adam_and_its_slots_in_the_order_of_the_variables():
     optimizer, variables = optimizers.Adam(0.3, beta_1=0.8, beta_2=0.9, epsilon=0.5), _variables()
     optimizer.build(variables)
     updates = updates_of(optimizer, variables[::-1])
-    np.testing.assert_allclose(updates.rule.settings, [0.2, 0.1, 0.5])
+    np.testing.assert_allclose(updates.rule.settings, [0.8, 0.9, 0.5])
     assert updates.rule.kind == ADAM and [[tuple(one.shape) for one in each] for each in updates.slots] == 2 * [
         [(2, 4), (3,)]
     ]
@@ -69,6 +69,5 @@ def test_adam_and_its_slots_in_the_order_of_the_variables():
     assert float(updates.slots[0][0][0, 0]) == pytest.approx(0.2) and float(updates.slots[1][0][0, 0]) == pytest.approx(
         0.1
     )
-    count = np.array([2, 3])
-    np.testing.assert_allclose(updates.begin(2), 0.3 * np.sqrt(1 - 0.9**count) / (1 - 0.8**count), rtol=1e-5)
+    assert [*map(float, updates.begin(2))] == pytest.approx([1, 0.3])
     assert int(optimizer.iterations) == 3

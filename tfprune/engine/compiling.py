@@ -44,7 +44,7 @@ def require_engine(what: str = "the sparse engine") -> None:
             compile, and Python cannot carry out what is written for processors; or to use no thread.
     """
     # GNU's threads look for work for milliseconds, and keep what else runs on the machine from a core: two trainings
-    # side by side would take ten times as long as one. It is read once, when threads are first needed.
+    # side by side would take ten times as long as one. It is read once, when their library is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
     settings = extra("numba", what).config
     if settings.DISABLE_JIT:

@@ -69,7 +69,7 @@ class NormalizedProducts:
         outputs, *found = apart(self, made, inputs, *flat, *indices)
         return outputs, list(zip(found[:count], found[count:], strict=True))
 
-    def take_steps(self, examples, labels, rates, rule: Rule, free, weights, slots, averages, indices):
+    def take_steps(self, examples, labels, taken, rate, rule: Rule, free, weights, slots, averages, indices):
         """Training steps of a classifier by the mean cross-entropy of its batches, one after the other.
 
         The last layer makes logits; inputs are bytes, normalised by mean and variance of their batch. What belongs to
@@ -79,7 +79,8 @@ class NormalizedProducts:
             examples: int32 (steps, B), which of the images make a batch; without images their bytes, uint8
                 (steps, B, inputs or more).
             labels: int32 (steps, B), what they are.
-            rates: float32 (steps,), of the rule.
+            taken: int64, steps before these.
+            rate: float32, the learning rate.
             rule: what becomes of the weights by their gradients.
             free: float32 (n,), of each weight 1, or 0 where it stays as it is.
             weights: float32 (n,), of each layer kept weights, γ, β and b.
@@ -94,9 +95,10 @@ class NormalizedProducts:
         """
         kernels("normalized_steps")  # compiled now, not in the first step
         given = [weights, slots, averages]
-        found = operation(self._stepped, [examples, labels, rates, free, *given, *indices], 5 * [tf.float32], rule)
-        for made, like in zip(found, [*given, rates, rates], strict=True):
-            made.set_shape(like.shape)
+        known = [examples, labels, taken, rate, free, *given, *indices]
+        found = operation(self._stepped, known, 5 * [tf.float32], rule)
+        for made, shape in zip(found, [*(array.shape for array in given), *2 * [labels.shape[:1]]], strict=True):
+            made.set_shape(shape)
         return found
 
     def _made(self, inputs, weights, averages, indices, measured):
@@ -139,9 +141,10 @@ class NormalizedProducts:
                 self._gone_back(measured, upstream, number, *given)
             return self._pass.of_inputs()
 
-    def _stepped(self, rule, examples, labels, rates, free, weights, slots, averages, *indices):
+    def _stepped(self, rule, examples, labels, taken, rate, free, weights, slots, averages, *indices):
         weights, slots, averages = (np.array(array) for array in (weights, slots, averages))
         steps, batch = labels.shape
+        rates = rule.rates(int(taken), steps, float(rate))
         if not steps:
             return weights, slots, averages, rates, rates
         images = self._images

@@ -222,7 +222,7 @@ class Pass:
         made = [aligned(len(examples)) for _ in range(2)]
         floats = self._made, self._known, self._scratch, aligned(2 * self._inputs), self._of_made, aligned(self._size)
         kernels("normalized_steps").take_steps(
-            *(images, examples, labels, rates, rule.kind, np.array(rule.settings, np.float32), free, self._table),
+            *(images, examples, labels, rates, rule.kind, rule.numbers, free, self._table),
             *(self._settings, self._stride, self._by_output, (*self._by_input, *self._to_inputs), self._rows, floats),
             *((_examples(self._batch, classes), _examples(self._batch, classes)), weights, averages, slots, *made),
         )

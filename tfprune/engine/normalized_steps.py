@@ -5,7 +5,7 @@ threads need not be woken. It is made of those of `tfprune.engine.normalized_ker
 
 Importing this module compiles, or reads what was compiled before: import it by `tfprune.engine.compiling` alone.
 """
-# What is compiled into kernels, see tests/engine/test_compiling.py: 5e29df6b9429
+# What is compiled into kernels, see tests/engine/test_compiling.py: e7bd3d05d954
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _update_part(part, parts, kind, rate, settings, free, found, weights, slots)
             gradient = free[i] * found[i]
             means[i] += (gradient - means[i]) * settings[0]
             squares[i] += (gradient * gradient - squares[i]) * settings[1]
-            weights[i] -= means[i] * rate / (np.sqrt(squares[i]) + settings[2])
+            weights[i] -= free[i] * (means[i] * rate / (np.sqrt(squares[i]) + settings[2]))
 
 
 _update = in_parts(_update_part)
@@ -91,7 +91,7 @@ def take_steps(
         images: (N, features or more).
         examples, labels: (steps, B).
         rates: (steps,).
-        kind, settings: of the rule.
+        kind, settings: of the rule its kind and numbers.
         free: of each weight 1, or 0 where it stays.
         table: a line for each layer.
         layer_settings: `center` to `momenta` of `forward`.

@@ -6,10 +6,10 @@ and `training`; there is none where it would not be quicker.
 
 A classifier that is such layers and nothing else may take whole training steps at once: where the class's `stepped`,
 `(layers, pixels) -> function`, is there and gives one. The function takes numbers of images, int32 (steps, B), or where
-`pixels` has no images their bytes, uint8 (steps, B, D), labels, int32 (steps, B), rates, float32 (steps,), a rule of
-`tfprune.engine.updates`, and for each of its slots variables like those that are trained, which the function has as
-`variables`. It leaves them as they are after the steps, and gives fractions misclassified and mean cross-entropies
-before each, float32 (steps,).
+`pixels` has no images their bytes, uint8 (steps, B, D), labels, int32 (steps, B), how many steps were taken before, a
+learning rate, a rule of `tfprune.engine.updates`, and for each of its slots variables like those that are trained,
+which the function has as `variables`. It leaves them as they are after the steps, and gives fractions misclassified and
+mean cross-entropies before each, float32 (steps,).
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ class Target:
         optimizer: built for its trainable variables.
         decay: a term of the loss, or None.
         quick: what computes the model's outputs in training, from the same variables; None for itself.
-        steps: what takes whole steps, as `tfprune.layers.joined` says; None where nothing does.
+        stepper: what takes whole steps, as `tfprune.layers.joined` says; None where nothing does.
         updates: what the optimizer does in these; None where they cannot do it, and so are not to be taken.
     """
 
@@ -88,7 +88,7 @@ class Target:
     optimizer: keras.optimizers.Optimizer
     decay: Decay | None = None
     quick: keras.Model | None = None
-    steps: Callable | None = None
+    stepper: Callable | None = None
     variables: list[keras.Variable] = field(init=False)
     updates: Updates | None = field(init=False)
 
@@ -99,9 +99,9 @@ class Target:
 
     def _updates(self) -> Updates | None:
         trained = {id(variable) for variable in self.variables}
-        if self.steps is None or self.decay is not None or trained != {id(one) for one in self.steps.variables}:
+        if self.stepper is None or self.decay is not None or trained != {id(one) for one in self.stepper.variables}:
             return None
-        return updates_of(self.optimizer, self.steps.variables)
+        return updates_of(self.optimizer, self.stepper.variables)
 
     @property
     def takes_stored(self) -> bool:
@@ -184,7 +184,7 @@ class Twin:
         self.kept = [path for path, layer in named_layers(model) if isinstance(layer, KeptKernel)]
         self.variables = {id(variable): copy for variable, copy in pairs(model, own.model)}
         decay = own.decay and own.decay.of(self.variables)
-        target = Target(model, fresh_optimizer(own.optimizer), decay, steps=stepped(model, pixels) if whole else None)
+        target = Target(model, fresh_optimizer(own.optimizer), decay, stepper=stepped(model, pixels) if whole else None)
         self.target = target if target.updates else replace(target, quick=joined(model, pixels))
         self._scattered = _Slots(own, model)
 

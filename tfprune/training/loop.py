@@ -193,7 +193,7 @@ class TrainingLoop:
 
     def _whole_steps(self, examples, labels, steps):
         updates = self._trained.updates
-        return self._trained.steps(examples, labels, updates.begin(steps), updates.rule, updates.slots)
+        return self._trained.stepper(examples, labels, *updates.begin(steps), updates.rule, updates.slots)
 
     def _step(self, stream, step, size):
         """Takes a step; gives `measures`, scalars."""

@@ -27,19 +27,16 @@ class Updates:
         self._optimizer = optimizer
         self.rule, self.slots = Rule(SGD), []
         if isinstance(optimizer, keras.optimizers.Adam):
-            self.rule = Rule(ADAM, (1 - optimizer.beta_1, 1 - optimizer.beta_2, optimizer.epsilon))
+            self.rule = Rule(ADAM, (optimizer.beta_1, optimizer.beta_2, optimizer.epsilon))
             places = [optimizer._get_variable_index(variable) for variable in variables]  # no public way
             self.slots = [[slots[place] for place in places] for slots in (optimizer._momentums, optimizer._velocities)]
 
-    def begin(self, steps: tf.Tensor) -> tf.Tensor:
-        """The rule's rates of the next steps, float32 (steps,), which count as taken then."""
-        optimizer, taken = self._optimizer, self._optimizer.iterations.value
-        numbers = tf.cast(taken + 1 + tf.range(steps, dtype=taken.dtype), tf.float32)
+    def begin(self, steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Steps taken so far, int64, and the learning rate, float32, of the next ones, which count as taken then."""
+        optimizer = self._optimizer
+        taken = tf.identity(optimizer.iterations.value)  # read now, before they count
         optimizer.iterations.assign_add(tf.cast(steps, taken.dtype))
-        rates = tf.fill([steps], tf.convert_to_tensor(optimizer.learning_rate))
-        if self.rule.kind == ADAM:
-            rates *= tf.sqrt(1 - tf.pow(optimizer.beta_2, numbers)) / (1 - tf.pow(optimizer.beta_1, numbers))
-        return rates
+        return tf.cast(taken, tf.int64), tf.convert_to_tensor(optimizer.learning_rate)
 
 
 def updates_of(optimizer: keras.optimizers.Optimizer, variables: list[keras.Variable]) -> Updates | None:

@@ -69,11 +69,11 @@ class NormalizedSteps:
         averages = [(layer.running_mean, layer.running_variance, layer.seen) for layer in layers]
         self._averages = [variable for of_kind in zip(*averages, strict=True) for variable in of_kind]
 
-    def __call__(self, examples, labels, rates, rule: Rule, slots: Sequence[Sequence[keras.Variable]]):
+    def __call__(self, examples, labels, taken, rate, rule: Rule, slots: Sequence[Sequence[keras.Variable]]):
         """Takes steps.
 
         Args:
-            examples, labels, rates, rule: as for `NormalizedProducts.take_steps`.
+            examples, labels, taken, rate, rule: as for `NormalizedProducts.take_steps`.
             slots: for each slot of the rule a variable like each of `variables`.
 
         Returns:
@@ -84,7 +84,7 @@ class NormalizedSteps:
         free = tf.concat([part for layer in self._layers for part in _free(layer)], 0)
         indices = [tf.convert_to_tensor(layer.kernel_indices) for layer in self._layers]
         found = self._products.take_steps(
-            *(examples, labels, rates, rule, tf.cast(free, tf.float32), tf.where(free, weights, 0)),
+            *(examples, labels, taken, rate, rule, tf.cast(free, tf.float32), tf.where(free, weights, 0)),
             *(tf.reshape(rows, [rule.slots, *weights.shape]), averages, indices),
         )
         found, rows, averages, errors, losses = found
