@@ -57,7 +57,8 @@ def require_engine(what: str = "the sparse engine") -> None:
 def kernels(module: str = "kernels") -> ModuleType:
     """A module of compiled kernels.
 
-    The first process on a machine compiles them, for some fifteen seconds, and says so; later ones read what it wrote.
+    The first process on a machine compiles them, for some twenty seconds each, and says so; later ones read what it
+    wrote.
 
     Args:
         module: its name in this room.
