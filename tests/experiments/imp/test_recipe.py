@@ -188,7 +188,9 @@ def test_reevaluation_reproduces_the_recorded_errors(default_run):
     assert all_units["accuracy"].max() < 0.3  # nothing of the image is left
 
 
-@pytest.mark.parametrize("arch", ["f24:f16:x", "c3,8:p2,2:f20:f8:x", "f12:x"])
+@pytest.mark.parametrize(
+    "arch", ["f24:f16:x", *(pytest.param(arch, marks=pytest.mark.slow) for arch in ("c3,8:p2,2:f20:f8:x", "f12:x"))]
+)
 def test_silenced_units_are_those_whose_weights_and_bias_are_masked(imp, arch):
     """The whole network, masked and run by Keras."""
     prune = ":".join("F" if token == "x" else "T" for token in arch.split(":"))
