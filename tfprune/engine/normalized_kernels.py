@@ -48,15 +48,15 @@ from tfprune.engine.vectors import transpose
 _WIDE = 64  # features of examples that are taken at a time: of bytes a cache line
 LINES = 6  # of what is known of inputs
 
-_GIVEN = types.Array(types.float32, 1, "C", readonly=True)
-_MADE = types.Array(types.float32, 1, "C")
+GIVEN = types.Array(types.float32, 1, "C", readonly=True)
+MADE = types.Array(types.float32, 1, "C")
 _EXAMPLES = types.Array(types.float32, 2, "C", readonly=True)
-_MADE_EXAMPLES = types.Array(types.float32, 2, "C")
-_NUMBERS = types.Array(types.int32, 1, "C", readonly=True)
-_BOUNDS = types.Array(types.int64, 1, "C", readonly=True)
-_TABLE = types.Array(types.int64, 2, "C", readonly=True)
-_BYTES, _BYTE_ROWS = types.Array(types.uint8, 2, "C", readonly=True), types.Array(types.uint8, 1, "C")
-_INT, _BOOL = types.int64, types.boolean
+MADE_EXAMPLES = types.Array(types.float32, 2, "C")
+NUMBERS = types.Array(types.int32, 1, "C", readonly=True)
+BOUNDS = types.Array(types.int64, 1, "C", readonly=True)
+TABLE = types.Array(types.int64, 2, "C", readonly=True)
+BYTES, BYTE_ROWS = types.Array(types.uint8, 2, "C", readonly=True), types.Array(types.uint8, 1, "C")
+INT, _BOOL = types.int64, types.boolean
 
 
 @njit
@@ -146,13 +146,13 @@ def _recall(averages, table, known):
 
 def _forward(inputs, rows):
     return types.void(
-        *(inputs, _NUMBERS, _GIVEN, _GIVEN, _BOOL, _TABLE, _GIVEN, _GIVEN, _GIVEN, _GIVEN, _INT),
-        *(_NUMBERS, _NUMBERS, _NUMBERS, _BOUNDS, _TABLE),
-        *(rows, _MADE, _MADE, _MADE, _MADE, _MADE_EXAMPLES),
+        *(inputs, NUMBERS, GIVEN, GIVEN, _BOOL, TABLE, GIVEN, GIVEN, GIVEN, GIVEN, INT),
+        *(NUMBERS, NUMBERS, NUMBERS, BOUNDS, TABLE),
+        *(rows, MADE, MADE, MADE, MADE, MADE_EXAMPLES),
     )
 
 
-@njit([_forward(_EXAMPLES, _MADE), _forward(_BYTES, _BYTE_ROWS)], cache=CACHED)
+@njit([_forward(_EXAMPLES, MADE), _forward(BYTES, BYTE_ROWS)], cache=CACHED)
 def forward(
     inputs, examples, weights, averages, measured, table, center, factor, epsilons, momenta, stride,
     order, numbers, starts, bounds, parts,
@@ -223,12 +223,12 @@ _go_back = in_parts(_part_back)
 
 def _back(rows):
     return types.void(
-        *(_EXAMPLES, _GIVEN, _BOOL, _TABLE, _INT, _NUMBERS, _TABLE, _NUMBERS, _NUMBERS, _NUMBERS, _BOUNDS, _TABLE),
-        *(rows, _GIVEN, _GIVEN, _MADE, _MADE, _MADE),
+        *(_EXAMPLES, GIVEN, _BOOL, TABLE, INT, NUMBERS, TABLE, NUMBERS, NUMBERS, NUMBERS, BOUNDS, TABLE),
+        *(rows, GIVEN, GIVEN, MADE, MADE, MADE),
     )
 
 
-@njit([_back(_GIVEN), _back(types.Array(types.uint8, 1, "C", readonly=True))], cache=CACHED)
+@njit([_back(GIVEN), _back(types.Array(types.uint8, 1, "C", readonly=True))], cache=CACHED)
 def back(
     upstream, weights, measured, table, stride, starts, cuts, places, numbers, to_starts, bounds, parts, rows, made,
     known, products, of_made, found,
@@ -259,8 +259,8 @@ def back(
 
 @njit(
     types.void(
-        *(_GIVEN, _GIVEN, _BOOL, _TABLE, _INT, _NUMBERS, _BOUNDS, _TABLE, _GIVEN, _GIVEN, _GIVEN, _MADE),
-        _MADE_EXAMPLES,
+        *(GIVEN, GIVEN, _BOOL, TABLE, INT, NUMBERS, BOUNDS, TABLE, GIVEN, GIVEN, GIVEN, MADE),
+        MADE_EXAMPLES,
     ),
     parallel=True,
     cache=CACHED,

@@ -5,7 +5,7 @@ threads need not be woken. It is made of those of `tfprune.engine.normalized_ker
 
 Importing this module compiles, or reads what was compiled before: import it by `tfprune.engine.compiling` alone.
 """
-# What is compiled into kernels, see tests/engine/test_compiling.py: e7bd3d05d954
+# What is compiled into kernels, see tests/engine/test_compiling.py: 6a6046c44587
 
 from __future__ import annotations
 
@@ -13,19 +13,25 @@ import numpy as np
 from numba import njit, types
 
 from tfprune.engine.kernels import CACHED, MATH
-from tfprune.engine.normalized_kernels import back, forward, in_parts
+from tfprune.engine.normalized_kernels import (
+    BOUNDS,
+    BYTE_ROWS,
+    BYTES,
+    GIVEN,
+    INT,
+    MADE,
+    MADE_EXAMPLES,
+    NUMBERS,
+    TABLE,
+    back,
+    forward,
+    in_parts,
+)
 from tfprune.engine.updates import SGD
 
 _MANY = 1 << 16  # weights whose update is several threads' work
 
-_FLOATS, _MADE = types.Array(types.float32, 1, "C", readonly=True), types.Array(types.float32, 1, "C")
-_MADE_ROWS = types.Array(types.float32, 2, "C")
-_NUMBERS = types.Array(types.int32, 1, "C", readonly=True)
 _NUMBER_ROWS = types.Array(types.int32, 2, "C", readonly=True)
-_BOUNDS = types.Array(types.int64, 1, "C", readonly=True)
-_TABLE = types.Array(types.int64, 2, "C", readonly=True)
-_BYTES, _BYTE_ROWS = types.Array(types.uint8, 2, "C", readonly=True), types.Array(types.uint8, 1, "C")
-_INT = types.int64
 
 
 @njit(fastmath=MATH)
@@ -72,12 +78,12 @@ _update = in_parts(_update_part)
 
 @njit(
     types.void(
-        *(_BYTES, _NUMBER_ROWS, _NUMBER_ROWS, _FLOATS, _INT, _FLOATS, _FLOATS, _TABLE),
-        *(types.UniTuple(_FLOATS, 4), _INT),
-        types.Tuple((_NUMBERS, _NUMBERS, _NUMBERS, _BOUNDS, _TABLE)),
-        types.Tuple((_NUMBERS, _TABLE, _NUMBERS, _NUMBERS, _NUMBERS, _BOUNDS, _TABLE)),
-        *(_BYTE_ROWS, types.UniTuple(_MADE, 6), types.UniTuple(_MADE_ROWS, 2)),
-        *(_MADE, _MADE, _MADE_ROWS, _MADE, _MADE),
+        *(BYTES, _NUMBER_ROWS, _NUMBER_ROWS, GIVEN, INT, GIVEN, GIVEN, TABLE),
+        *(types.UniTuple(GIVEN, 4), INT),
+        types.Tuple((NUMBERS, NUMBERS, NUMBERS, BOUNDS, TABLE)),
+        types.Tuple((NUMBERS, TABLE, NUMBERS, NUMBERS, NUMBERS, BOUNDS, TABLE)),
+        *(BYTE_ROWS, types.UniTuple(MADE, 6), types.UniTuple(MADE_EXAMPLES, 2)),
+        *(MADE, MADE, MADE_EXAMPLES, MADE, MADE),
     ),
     cache=CACHED,
 )

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from tfprune.data.images import ImageSet
+from tfprune.data.images import Images, ImageSet
 from tfprune.errors import InputError
 from tfprune.experiments.imp.arch import weight_path
 from tfprune.experiments.imp.files.iterations import ImpRun
@@ -109,24 +109,33 @@ class _Silenced:
 
     def __init__(self, model: keras.Model, index: int, images: ImageSet):
         layer = model.get_layer(f"layer_{index}")
-        first, self._rest = keras.Model(model.input, layer.output), keras.Model(layer.output, model.output)
-        self._batches = [
-            (first(normalise(rows, images.mean, images.scale), training=False), tf.constant(labels))
-            for rows, labels in images.validation.chunks(_IMAGES_AT_ONCE)
+        first, rest = keras.Model(model.input, layer.output), keras.Model(layer.output, model.output)
+        outputs = [
+            first(normalise(rows, images.mean, images.scale), training=False)
+            for rows, _ in images.validation.chunks(_IMAGES_AT_ONCE)
         ]
-        self._size, self._units = images.validation.size, layer.units
-        self._hits = tf.function(self._count, autograph=False)
+        self._live = tf.Variable(tf.ones([layer.units], tf.bool), trainable=False)
+
+        def logits(outputs, training):
+            return rest(tf.where(self._live, outputs, 0.0), training=training)
+
+        self._evaluator = Evaluator(logits, _Outputs(tf.concat(outputs, 0), images.validation), mean=0.0, scale=1.0)
         self._known: dict[frozenset[int], float] = {}
 
     def accuracy(self, units: np.ndarray) -> float:
         """Without these units; what was asked for before, in whatever order, is known."""
         key = frozenset(units.tolist())
         if key not in self._known:
-            live = tf.constant(~np.isin(np.arange(self._units), units))
-            hits = sum(int(self._hits(outputs, labels, live)) for outputs, labels in self._batches)
-            self._known[key] = hits / self._size
+            self._live.assign(~np.isin(np.arange(self._live.shape[0]), units))
+            (self._known[key],) = self._evaluator.accuracies()
         return self._known[key]
 
-    def _count(self, outputs, labels, live):
-        answers = tf.argmax(self._rest(tf.where(live, outputs, 0.0), training=False), axis=1, output_type=tf.int32)
-        return tf.math.count_nonzero(answers == labels, dtype=tf.int32)
+
+class _Outputs:
+    """What a layer makes of images, as rows in their place."""
+
+    def __init__(self, outputs: tf.Tensor, images: Images):
+        self._outputs, self._labels_of, self.size = outputs, images.labels_of, images.size
+
+    def fetch(self, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.gather(self._outputs, indices), self._labels_of(indices)
